@@ -1,0 +1,79 @@
+"""Name everything that can go wrong. Knows no HTTP status code: those live in ``responses.py``.
+
+.. code-block:: text
+
+    ConcurrencyError
+    ├─ ConfigurationError     written wrong; raised where it is written     (also ValueError)
+    ├─ DeadlineExceeded       the deadline passed before the work was done  (also TimeoutError)
+    ├─ StoreError             counts cannot be read or written
+    └─ ExecutorError          the work could not be run                     (also RuntimeError)
+       ├─ ExecutorShutdown    the executor takes no more work
+       ├─ QueueFull           the executor's queue holds ``max_queue`` tasks
+       ├─ TaskNotPicklable    function, arguments or result cannot cross   (also TypeError)
+       ├─ WorkerDied          the worker process ended before its task did
+       ├─ WorkerStartFailed   no worker process came up
+       └─ LoopBlocked         code on the event loop would wait for that same loop
+"""
+
+from __future__ import annotations
+
+
+class ConcurrencyError(Exception):
+    """Base of every error this library raises."""
+
+
+class ConfigurationError(ConcurrencyError, ValueError):
+    """A limit, key, option or configuration value is wrong; the message names it and the remedy."""
+
+
+class DeadlineExceeded(ConcurrencyError, TimeoutError):
+    """The deadline passed before the work was done."""
+
+
+class StoreError(ConcurrencyError):
+    """The counts of a store cannot be read or written."""
+
+
+class ExecutorError(ConcurrencyError, RuntimeError):
+    """The work could not be run; errors of the work itself are raised as they are."""
+
+
+class ExecutorShutdown(ExecutorError):
+    """The executor was shut down and takes no more work."""
+
+
+class QueueFull(ExecutorError):
+    """The executor already holds as many waiting tasks as it may.
+
+    :ivar max_queue: Tasks that may wait.
+    """
+
+    def __init__(self, executor: str, *, max_queue: int) -> None:
+        super().__init__(
+            f"{executor!r} refused a task: {max_queue} of {max_queue} tasks are waiting. "
+            "Submit fewer at once, or raise 'max_queue'."
+        )
+        self.max_queue = max_queue
+
+
+class TaskNotPicklable(ExecutorError, TypeError):
+    """A function, an argument or a result cannot be sent between processes."""
+
+
+class WorkerDied(ExecutorError):
+    """A worker process ended before its task did; no other task is affected.
+
+    :ivar exitcode: What the process ended with; negative for a signal, ``None`` if unknown.
+    """
+
+    def __init__(self, message: str, *, exitcode: int | None) -> None:
+        super().__init__(message)
+        self.exitcode = exitcode
+
+
+class WorkerStartFailed(ExecutorError):
+    """No worker process could be started, or its initializer failed."""
+
+
+class LoopBlocked(ExecutorError):
+    """Code running on the event loop tried to wait for that same loop, which would never end."""
