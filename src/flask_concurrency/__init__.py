@@ -1,0 +1,41 @@
+"""Control over concurrency for Flask: who may come in, where the work runs, how it ends."""
+
+from flask_concurrency.flask_app.extension import Concurrency
+from flask_concurrency.flask_app.responses import QuotaExceeded, Refusal, ServerBusy
+from flask_concurrency.vocabulary.decision import Decision, Verdict
+from flask_concurrency.vocabulary.errors import (
+    ConcurrencyError,
+    ConfigurationError,
+    DeadlineExceeded,
+    ExecutorError,
+    ExecutorShutdown,
+    LoopBlocked,
+    QueueFull,
+    StoreError,
+    TaskNotPicklable,
+    WorkerDied,
+    WorkerStartFailed,
+)
+from flask_concurrency.vocabulary.limits import InFlight, Rate
+
+__all__ = [
+    "Concurrency",
+    "ConcurrencyError",
+    "ConfigurationError",
+    "DeadlineExceeded",
+    "Decision",
+    "ExecutorError",
+    "ExecutorShutdown",
+    "InFlight",
+    "LoopBlocked",
+    "QueueFull",
+    "QuotaExceeded",
+    "Rate",
+    "Refusal",
+    "ServerBusy",
+    "StoreError",
+    "TaskNotPicklable",
+    "Verdict",
+    "WorkerDied",
+    "WorkerStartFailed",
+]

@@ -1,0 +1,1 @@
+"""May it come in? Limiters, and the gate that asks all of them at once."""

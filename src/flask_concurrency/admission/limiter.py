@@ -1,0 +1,76 @@
+"""Join one limit with whom it counts and what a request costs. Knows no store and no Flask."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from flask_concurrency.policies.policy import Policy, policy_for
+from flask_concurrency.vocabulary.errors import ConfigurationError
+from flask_concurrency.vocabulary.limits import Limit, Rate
+
+MAX_KEY = 200
+"""Characters of a key kept as they are; a longer one is counted by its digest."""
+
+NOBODY = ""
+"""The key that requests without one share: nobody is let past a limit for being anonymous."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Limiter:
+    """One limit as it applies to one route.
+
+    :param name: What refusals and header fields call it; unique within a gate.
+    :param id: Whose counts it uses; limiters of one id share them.
+    :param limit: The limit.
+    :param key: Gives who is counted; an empty answer is counted under one shared key.
+    :param cost: Units a request spends, or a callable that says so.
+    :param exempt_when: Requests for which it answers true are not asked.
+    """
+
+    name: str
+    id: str
+    limit: Limit
+    key: Callable[[], object]
+    cost: int | Callable[[], int] = 1
+    exempt_when: Callable[[], bool] | None = None
+    policy: Policy = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "policy", policy_for(self.limit))
+
+    @property
+    def period(self) -> float | None:
+        """Seconds of a rate's period; ``None`` for an in-flight limit."""
+        return self.limit.period if isinstance(self.limit, Rate) else None
+
+    def current_cost(self) -> int:
+        """Units this request spends.
+
+        :raises ConfigurationError: The callable did not give a whole number of at least 0.
+        """
+        if not callable(self.cost):
+            return self.cost
+        return check_cost(self.cost(), written=f"cost of {self.name!r}")
+
+
+def check_cost(cost: object, *, written: str) -> int:
+    """Refuse a cost that cannot be counted.
+
+    :raises ConfigurationError: ``cost`` is not a whole number of at least 0.
+    """
+    if isinstance(cost, bool) or not isinstance(cost, int) or cost < 0:
+        raise ConfigurationError(
+            f"{written}: {cost!r} units cannot be spent; give a whole number of at least 0."
+        )
+    return cost
+
+
+def countable(key: object) -> str:
+    """Make what a key function gave fit to be counted: text, of bounded length, never nothing."""
+    if not isinstance(key, str):
+        key = NOBODY if key is None else str(key)
+    if len(key) <= MAX_KEY:
+        return key
+    return "blake2b:" + hashlib.blake2b(key.encode(errors="surrogatepass")).hexdigest()[:64]

@@ -1,0 +1,1 @@
+"""``flask concurrency``: what a developer types."""

@@ -1,0 +1,1 @@
+"""One request's journey, framework-free: the only place where the three questions meet."""

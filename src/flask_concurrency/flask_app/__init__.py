@@ -1,0 +1,1 @@
+"""The Flask extension: configuration, decorators, hooks, responses, CORS."""

@@ -1,0 +1,81 @@
+"""Stand around ``app.wsgi_app`` and see every request end. Knows WSGI and journeys, no limits.
+
+Permits return here and not in ``call_on_close``, because Werkzeug never calls that for a
+response in direct passthrough, which is what ``send_file`` makes; and not in
+``teardown_request``, because that runs before a streamed body is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from flask_concurrency.engine.journey import Journey
+from flask_concurrency.vocabulary.permit import Ending
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+JOURNEY = "flask_concurrency.journey"
+"""Where in the WSGI environment a request's :class:`Journey` travels."""
+WATCHED = "flask_concurrency.watched"
+"""Set in the environment of every request that passes a door."""
+
+
+class Door:
+    """WSGI middleware that ends each request's journey exactly once.
+
+    :param wsgi_app: What was there before, usually Flask's own ``wsgi_app``.
+    """
+
+    def __init__(self, wsgi_app: WSGIApplication) -> None:
+        self._wsgi_app = wsgi_app
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        environ[WATCHED] = True
+        try:
+            body = self._wsgi_app(environ, start_response)
+        except BaseException:
+            journey: Journey | None = environ.get(JOURNEY)
+            if journey is not None:
+                journey.end(Ending.ABANDONED)
+            raise
+        journey = environ.get(JOURNEY)
+        if journey is None or not journey.holds_permit:
+            return body
+        return _Body(body, journey)
+
+
+class _Body:
+    """A response body that ends the journey when it is sent, closed, or forgotten."""
+
+    def __init__(self, body: Iterable[bytes], journey: Journey) -> None:
+        self._body = body
+        self._chunks: Iterator[bytes] = iter(body)
+        self._journey = journey
+
+    def __iter__(self) -> _Body:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            return next(self._chunks)
+        except StopIteration:
+            # The server asks for more only once the last chunk is on its way.
+            self._journey.end(Ending.COMPLETED)
+            raise
+        except BaseException:
+            self._journey.end(Ending.ABANDONED)
+            raise
+
+    def close(self) -> None:
+        """What every server calls at the end, early if the client has left."""
+        try:
+            close: Any = getattr(self._body, "close", None)
+            if close is not None:
+                close()
+        finally:
+            self._journey.end(Ending.ABANDONED)
+
+    def __del__(self) -> None:  # a server or test that dropped the body without closing it
+        self._journey.end(Ending.ABANDONED)

@@ -1,0 +1,205 @@
+"""The extension a Flask developer holds: its options, decorators and executors.
+
+Keeps no app: what belongs to one lives in ``app.extensions["concurrency"]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from flask import Flask, request
+
+from flask_concurrency.admission.limiter import check_cost
+from flask_concurrency.engine.declaration import Declaration
+from flask_concurrency.engine.journey import Journey
+from flask_concurrency.flask_app import hooks, markers
+from flask_concurrency.flask_app.app_state import EXEMPT, KNOWN_METHODS, AppState
+from flask_concurrency.flask_app.cors import METHODS, Origins, cors_policy
+from flask_concurrency.flask_app.door import JOURNEY
+from flask_concurrency.flask_app.keys import remote_address
+from flask_concurrency.flask_app.rate_limit_fields import check_name
+from flask_concurrency.flask_app.settings import read_settings
+from flask_concurrency.stores.opening import open_store
+from flask_concurrency.vocabulary.decision import Decision
+from flask_concurrency.vocabulary.errors import ConfigurationError
+from flask_concurrency.vocabulary.limits import LimitLike, read_limits
+
+Target = TypeVar("Target", bound=Any)
+EXTENSION = "concurrency"
+
+
+class Concurrency:
+    """Control over concurrency for Flask apps: who may come in, and where the work runs.
+
+    .. code-block:: python
+
+        app = Flask(__name__)
+        concurrency = Concurrency(app, default_limits="100/day; 10/hour")
+
+    One object may serve many apps. Values in ``app.config`` win over those given here.
+
+    :param app: The app to serve; or call :meth:`init_app` later.
+    :param default_limits: Limits of each route by itself. Default: none.
+    :param app_limits: Limits counted once for the whole app, 404 and 405 included. Default: none.
+    :param key: Gives who is counted by a rate that names no key of its own. Default:
+        :func:`~flask_concurrency.keys.remote_address`.
+    :param store: Where counts live, as a URI. Default: ``"memory://"``.
+    :raises ConfigurationError: An option, or a ``CONCURRENCY_`` key of the app, is wrong.
+    """
+
+    def __init__(
+        self,
+        app: Flask | None = None,
+        *,
+        default_limits: LimitLike | None = None,
+        app_limits: LimitLike | None = None,
+        key: Callable[[], object] = remote_address,
+        store: str | None = None,
+    ) -> None:
+        self._given: dict[str, object] = {
+            "default_limits": None if default_limits is None else read_limits(default_limits),
+            "app_limits": None if app_limits is None else read_limits(app_limits),
+            "store": store,
+        }
+        self._key = _checked_callable("key", key)
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Serve ``app``: read its configuration and install the hooks.
+
+        :raises ConfigurationError: A ``CONCURRENCY_`` key is unknown or its value is wrong, or
+            the app is served already.
+        """
+        if EXTENSION in app.extensions:
+            raise ConfigurationError(
+                f"{app.name!r} is served by a Concurrency already: call init_app once for an app."
+            )
+        settings = read_settings(app.config, **self._given)
+        state = AppState(self, settings=settings, store=open_store(settings.store), key=self._key)
+        app.extensions[EXTENSION] = state
+        hooks.install(app, state)
+
+    def limit(
+        self,
+        *limits: LimitLike,
+        key: Callable[[], object] | None = None,
+        cost: int | Callable[[], int] = 1,
+        methods: Iterable[str] | None = None,
+        exempt_when: Callable[[], bool] | None = None,
+        replace: bool = False,
+        name: str | None = None,
+    ) -> Callable[[Target], Target]:
+        """Limit a view, a ``View`` class or one of its methods, or every route of a blueprint.
+
+        Adds to the defaults. All limits of a request are asked at once: either all let it in, or
+        none is charged.
+
+        :param limits: What to allow, such as ``"5/minute; 8 in flight"``.
+        :param key: Gives who is counted. Default: the extension's key for rates, everybody
+            together for in-flight limits, since those protect the server.
+        :param cost: Units a request spends; a callable is asked in each request. Default: ``1``.
+        :param methods: HTTP methods it applies to. Default: all; ``OPTIONS`` that Flask answers
+            by itself is never counted.
+        :param exempt_when: Requests for which it answers true are not counted.
+        :param replace: Whether the wider limits, but for ``app_limits``, stop applying here.
+        :param name: Routes that give the same name share one count.
+        :raises ConfigurationError: Anything of it is malformed; raised here, not in a request.
+        """
+        if not limits:
+            raise ConfigurationError('limit() needs a limit, as in limit("5/minute").')
+        declaration = Declaration(
+            limits=read_limits(limits),
+            key=None if key is None else _checked_callable("key", key),
+            cost=cost if callable(cost) else check_cost(cost, written="cost"),
+            methods=None if methods is None else _checked_methods(methods),
+            exempt_when=exempt_when and _checked_callable("exempt_when", exempt_when),
+            replace=replace,
+            name=None if name is None else check_name(name),
+        )
+        return self._marker(declaration)
+
+    def exempt(self, target: Target) -> Target:
+        """Let every request to this view or blueprint in, whatever limits there are."""
+        return self._marker(EXEMPT)(target)
+
+    def cors(
+        self,
+        target: Flask | None = None,
+        *,
+        origins: Origins,
+        methods: Iterable[str] = METHODS,
+        allow_headers: Iterable[str] | str = "*",
+        expose_headers: Iterable[str] | str = (),
+        supports_credentials: bool = False,
+        max_age: int | timedelta | None = 600,
+    ) -> Callable[[Target], Target]:
+        """Let pages of other origins call an app, or a view or blueprint if used as a decorator.
+
+        Preflights are answered before any limit and never counted. Refusals carry the same
+        header fields, and scripts may read ``Retry-After``, ``RateLimit`` and ``Location``.
+
+        :param target: The app; leave it out to decorate a view or blueprint.
+        :param origins: Exact origins such as ``"https://shop.example"``, compiled patterns (which
+            must match the whole origin), or ``"*"``.
+        :param methods: Methods a page may use.
+        :param allow_headers: Request headers a page may send. Default: all.
+        :param expose_headers: Response headers a page may read beside ours.
+        :param supports_credentials: Whether cookies may be sent; not with ``"*"``.
+        :param max_age: Seconds a browser may remember a preflight. Default: 600.
+        :raises ConfigurationError: An origin is malformed, or the combination is unsafe.
+        """
+        policy = cors_policy(
+            origins=origins,
+            methods=methods,
+            allow_headers=allow_headers,
+            expose_headers=expose_headers,
+            supports_credentials=supports_credentials,
+            max_age=max_age,
+        )
+        if target is not None:
+            self._state(target).cors = policy
+        return self._marker(policy)
+
+    @property
+    def current(self) -> Decision | None:
+        """What the current request was told on arrival; ``None`` where no limit applies."""
+        journey: Journey | None = request.environ.get(JOURNEY)
+        return None if journey is None else journey.decision
+
+    def _marker(self, declaration: object) -> Callable[[Target], Target]:
+        def decorate(target: Target) -> Target:
+            markers.mark(target, self, declaration)
+            return target
+
+        return decorate
+
+    def _state(self, app: Flask) -> AppState:
+        try:
+            state: AppState = app.extensions[EXTENSION]
+        except (AttributeError, KeyError):
+            raise ConfigurationError(
+                f"{app!r} is not served yet: call concurrency.init_app(app) first; decorate a "
+                "view or blueprint with concurrency.cors(origins=...)."
+            ) from None
+        return state
+
+
+def _checked_callable(option: str, value: Any) -> Any:
+    if not callable(value):
+        raise ConfigurationError(
+            f"{option}={value!r}: give a function without parameters that is asked in each request."
+        )
+    return value
+
+
+def _checked_methods(methods: Iterable[str]) -> frozenset[str]:
+    names = [methods] if isinstance(methods, str) else list(methods)
+    unknown = [name for name in names if name not in KNOWN_METHODS]
+    if unknown or not names:
+        raise ConfigurationError(
+            f'methods={names!r}: name HTTP methods in capitals, as in methods=["POST"].'
+        )
+    return frozenset(names)

@@ -1,0 +1,108 @@
+"""Turn a refusal into HTTP. The only file that knows status codes.
+
+Quota exceeded is the client's doing: 429. A busy server is ours: 503.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from math import ceil
+
+from flask import json, request
+from werkzeug.exceptions import HTTPException, ServiceUnavailable, TooManyRequests
+
+from flask_concurrency.vocabulary.decision import Decision
+
+PROBLEM_TYPES = "https://iana.org/assignments/http-problem-types#"
+BUSY_RETRY_AFTER = 1
+"""Seconds a client is asked to wait for a place nobody knows when will be free."""
+
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{status} {title}</title>
+<style>
+  :root {{ color-scheme: light dark }}
+  body {{ font: 1.1rem/1.6 system-ui, sans-serif; max-width: 34rem }}
+  body {{ margin: 18vh auto; padding: 0 1rem }}
+</style>
+<h1>{title}</h1>
+<p>{detail}</p>
+</html>
+"""
+
+
+class Refusal(HTTPException):
+    """A request that was not let in; handle 429 or 503, or one of the classes, to answer yourself.
+
+    :ivar decision: Every policy's verdict.
+    """
+
+    title: str
+    problem: str
+
+    def __init__(self, decision: Decision, detail: str) -> None:
+        super().__init__(description=detail)
+        self.decision = decision
+
+    def get_body(self, environ: object = None, scope: object = None) -> str:
+        """Problem details (RFC 9457), or a small page for a client that prefers HTML."""
+        return self._page() if _prefers_html() else self._problem()
+
+    def get_headers(self, environ: object = None, scope: object = None) -> list[tuple[str, str]]:
+        """The body's type, and that it must not be stored (RFC 6585)."""
+        mimetype = "text/html; charset=utf-8" if _prefers_html() else "application/problem+json"
+        return [("Content-Type", mimetype), ("Cache-Control", "no-store"), ("Vary", "Accept")]
+
+    def _problem(self) -> str:
+        return json.dumps(
+            {
+                "type": PROBLEM_TYPES + self.problem,
+                "title": self.title,
+                "status": self.code,
+                "detail": self.description,
+                "violated-policies": [verdict.name for verdict in self.decision.refusing],
+            }
+        )
+
+    def _page(self) -> str:
+        return PAGE.format(
+            status=self.code, title=escape(self.title), detail=escape(self.description or "")
+        )
+
+
+class QuotaExceeded(Refusal, TooManyRequests):
+    """The client came more often than a rate allows: 429."""
+
+    title = "Too many requests"
+    problem = "quota-exceeded"
+
+
+class ServerBusy(Refusal, ServiceUnavailable):
+    """As many requests are in flight as may be: 503."""
+
+    title = "Server busy"
+    problem = "temporary-reduced-capacity"
+
+
+def _prefers_html() -> bool:
+    offered = ["application/problem+json", "application/json", "text/html"]
+    return request.accept_mimetypes.best_match(offered) == "text/html"
+
+
+def refusal(decision: Decision) -> Refusal:
+    """The exception to raise for a decision that does not admit."""
+    names = ", ".join(verdict.name for verdict in decision.refusing)
+    seconds = retry_after(decision)
+    if not decision.quota_exceeded:
+        return ServerBusy(decision, f"All places are taken: {names}. Try again shortly.")
+    again = "" if seconds is None else f" Try again in {seconds} s."
+    return QuotaExceeded(decision, f"Limit reached: {names}.{again}")
+
+
+def retry_after(decision: Decision) -> int | None:
+    """Whole seconds for ``Retry-After``, rounded up; ``None`` if coming back cannot help."""
+    if not decision.quota_exceeded:
+        return BUSY_RETRY_AFTER
+    return None if decision.retry_after is None else max(1, ceil(decision.retry_after))

@@ -1,0 +1,103 @@
+"""Read ``CONCURRENCY_*`` from the app's configuration, once, and refuse what cannot be meant.
+
+Knows the keys and their types; opens nothing and starts nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+from flask_concurrency.vocabulary.errors import ConfigurationError
+from flask_concurrency.vocabulary.limits import Limit, LimitLike, read_limits
+
+PREFIX = "CONCURRENCY_"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The configuration of one app.
+
+    :ivar store: ``STORE``, where counts live; default ``"memory://"``.
+    :ivar default_limits: ``DEFAULT_LIMITS``, for each route by itself; default none.
+    :ivar app_limits: ``APP_LIMITS``, one count for the whole app; default none.
+    :ivar enabled: ``ENABLED``, whether limits are applied at all; default true.
+    :ivar headers: ``HEADERS``, whether ``RateLimit`` fields are sent; default true.
+    :ivar threads: ``THREADS``, options of the thread executor; default none.
+    :ivar processes: ``PROCESSES``, options of the process executor; default none.
+    """
+
+    store: str = "memory://"
+    default_limits: tuple[Limit, ...] = ()
+    app_limits: tuple[Limit, ...] = ()
+    enabled: bool = True
+    headers: bool = True
+    threads: Mapping[str, Any] = field(default_factory=dict)
+    processes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_settings(config: Mapping[str, Any], **given: object) -> Settings:
+    """Read an app's configuration; a key set there wins over what the code gave.
+
+    :param config: The app's ``config``.
+    :param given: Values from the extension's constructor; ``None`` counts as not given.
+    :raises ConfigurationError: Naming the key, its value and the remedy.
+    """
+    values = {name: value for name, value in given.items() if value is not None}
+    known = Settings.__dataclass_fields__
+    for key, value in config.items():
+        if not key.startswith(PREFIX):
+            continue
+        name = key.removeprefix(PREFIX).lower()
+        if name not in known or key != key.upper():
+            raise ConfigurationError(f"Unknown configuration key {key!r}{_hint(name, known)}.")
+        values[name] = value
+    return Settings(**{name: _READERS[name](name, value) for name, value in values.items()})
+
+
+def _hint(name: str, known: Mapping[str, object]) -> str:
+    keys = [PREFIX + field_name.upper() for field_name in known]
+    close = get_close_matches(PREFIX + name.upper(), keys, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(keys)}"
+
+
+def _wrong(name: str, value: object, wanted: str) -> ConfigurationError:
+    return ConfigurationError(f"{PREFIX}{name.upper()} = {value!r}: {wanted}.")
+
+
+def _limits(name: str, value: LimitLike) -> tuple[Limit, ...]:
+    try:
+        return read_limits(value) if value else ()
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{PREFIX}{name.upper()}: {error}") from None
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise _wrong(name, value, 'give text, such as "memory://"')
+    return value
+
+
+def _truth(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise _wrong(name, value, "give True or False")
+    return value
+
+
+def _options(name: str, value: object) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise _wrong(name, value, 'give a dict of options, such as {"max_workers": 8}')
+    return dict(value)
+
+
+_READERS: Mapping[str, Any] = {
+    "store": _text,
+    "default_limits": _limits,
+    "app_limits": _limits,
+    "enabled": _truth,
+    "headers": _truth,
+    "threads": _options,
+    "processes": _options,
+}

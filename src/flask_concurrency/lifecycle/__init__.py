@@ -1,0 +1,1 @@
+"""How does it end? Deadlines, cancellation, drain and streams arrive here."""

@@ -1,0 +1,63 @@
+"""Decide by one counter that starts over when its window ends. Knows no clock, no key, no store.
+
+The window begins at a key's first request, not at the full minute. Up to twice the quota can
+pass around a boundary: choose the sliding window unless a plain "so many, then start over" is
+what you promised.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import NamedTuple
+
+from flask_concurrency.vocabulary.decision import Outcome
+
+MICROSECOND = 1e-6
+
+
+class Window(NamedTuple):
+    """Units spent in the window that began at ``started_at``."""
+
+    started_at: float
+    used: int
+
+
+@dataclass(frozen=True, slots=True)
+class FixedWindow:
+    """At most ``quota`` units in each window of ``period``.
+
+    :param quota: Units allowed.
+    :param period: Seconds.
+    """
+
+    quota: int
+    period: float
+
+    def take(self, state: Window | None, now: float, cost: int) -> tuple[Window, Outcome]:
+        """Spend ``cost`` units if they fit; a refusal spends nothing.
+
+        :param state: What the last call returned; ``None`` for a key never seen.
+        :param now: The instant, in seconds of any clock that does not go back.
+        """
+        window = Window(now, 0) if state is None or self.forgettable(state, now) else state
+        admitted = window.used + cost <= self.quota
+        if admitted:
+            window = Window(window.started_at, window.used + cost)
+        reset_after = self._until_end(window, now) if window.used else 0.0
+        if admitted:
+            retry_after: float | None = 0.0
+        else:
+            retry_after = reset_after if cost <= self.quota else None
+        return window, Outcome(admitted, self.quota - window.used, retry_after, reset_after)
+
+    def forgettable(self, state: Window, now: float) -> bool:
+        """Whether the state decides like a key never seen."""
+        return now - state.started_at >= self.period
+
+    def _until_end(self, window: Window, now: float) -> float:
+        """Seconds left, rounded up so that a request at that very instant opens a new window."""
+        wait = ceil(max(0.0, window.started_at + self.period - now) / MICROSECOND) * MICROSECOND
+        while not self.forgettable(window, now + wait):
+            wait += MICROSECOND
+        return wait

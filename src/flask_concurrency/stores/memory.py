@@ -1,0 +1,120 @@
+"""Keep counts in this process. No thread, no timer, no unbounded scan, a bounded number of keys.
+
+Knows no HTTP and no Flask; other processes count for themselves.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from flask_concurrency.policies.in_flight import InFlightCount
+from flask_concurrency.stores.store import Check
+from flask_concurrency.vocabulary.clock import Clock, monotonic
+from flask_concurrency.vocabulary.decision import Outcome
+
+logger = logging.getLogger("flask_concurrency.store")
+
+MAX_KEYS = 100_000
+SWEEP = 2
+"""Old keys looked at for each new one, so the table shrinks faster than it grows."""
+
+
+class MemoryStore:
+    """Counts of one process, exact under threads.
+
+    :param max_keys: Keys remembered at most, over all limiters (about 250 bytes each). When full,
+        the key unseen for longest in the same limiter is forgotten, which is logged once.
+    :param clock: Seconds that never go back.
+    :ivar forgotten: Keys dropped before their time because the store was full.
+    """
+
+    def __init__(self, *, max_keys: int = MAX_KEYS, clock: Clock = monotonic) -> None:
+        self._max_keys = max_keys
+        self._clock = clock
+        self._lock = threading.Lock()
+        # One table a limiter: its entries live equally long, so the order of last use is close
+        # to the order of expiry, and looking at the front finds what may be forgotten.
+        self._tables: dict[str, dict[str, Any]] = {}
+        self._keys = 0
+        self.forgotten = 0
+
+    def take(self, checks: Sequence[Check]) -> list[Outcome]:
+        """Spend the units of all checks, or of none if any is refused."""
+        now = self._clock()
+        with self._lock:
+            states: list[Any] = []
+            outcomes: list[Outcome] = []
+            admitted = True
+            for limiter_id, policy, key, cost in checks:
+                table = self._tables.get(limiter_id)
+                state, outcome = policy.take(table.get(key) if table else None, now, cost)
+                states.append(state)
+                outcomes.append(outcome)
+                admitted = admitted and outcome.admitted
+            if not admitted:
+                return [
+                    outcome if not outcome.admitted else self._unspent(check, now)
+                    for check, outcome in zip(checks, outcomes, strict=True)
+                ]
+            for check, state in zip(checks, states, strict=True):
+                self._write(check, state, now)
+            return outcomes
+
+    def give_back(self, checks: Sequence[Check]) -> None:
+        """Return what in-flight checks took earlier."""
+        with self._lock:
+            for limiter_id, policy, key, cost in checks:
+                if isinstance(policy, InFlightCount):
+                    table = self._tables[limiter_id]
+                    left = policy.give_back(table[key], cost)
+                    if left:
+                        table[key] = left
+                    else:  # nobody inside: the key is not worth remembering
+                        del table[key]
+                        self._keys -= 1
+
+    def close(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._tables.clear()
+            self._keys = 0
+
+    def __len__(self) -> int:
+        """Keys remembered now."""
+        return self._keys
+
+    def _unspent(self, check: Check, now: float) -> Outcome:
+        """What a policy that would have admitted reports when another one refused."""
+        table = self._tables.get(check.limiter_id)
+        state = table.get(check.key) if table else None
+        return check.policy.take(state, now, 0)[1]
+
+    def _write(self, check: Check, state: Any, now: float) -> None:
+        table = self._tables.setdefault(check.limiter_id, {})
+        if table.pop(check.key, None) is None:
+            self._keys += 1
+            self._make_room(table, check, now)
+        table[check.key] = state
+
+    def _make_room(self, table: dict[str, Any], check: Check, now: float) -> None:
+        forgettable = check.policy.forgettable
+        for _ in range(SWEEP):
+            oldest = next(iter(table), None)
+            if oldest is None or not forgettable(table[oldest], now):
+                break
+            del table[oldest]
+            self._keys -= 1
+        if self._keys > self._max_keys and table and not isinstance(check.policy, InFlightCount):
+            del table[next(iter(table))]
+            self._keys -= 1
+            if not self.forgotten:
+                logger.warning(
+                    "The memory store is full: it forgot a key of %r to stay within %d keys. "
+                    "Count by a coarser key, or raise max_keys.",
+                    check.limiter_id,
+                    self._max_keys,
+                )
+            self.forgotten += 1

@@ -1,0 +1,1 @@
+"""For test suites, users' and ours: time that only moves when told."""

@@ -1,0 +1,71 @@
+"""What came of asking to be let in: one verdict a policy, one decision a stage.
+
+Plain records; they know neither how they were computed nor how HTTP spells them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Outcome(NamedTuple):
+    """What one policy says to one request.
+
+    :ivar admitted: Whether this policy lets the request in.
+    :ivar remaining: Whole units left after the request (before it, where it is refused).
+    :ivar retry_after: Seconds until the same request would be admitted; ``0.0`` if it is now,
+        ``None`` if nobody can know (an in-flight limit) or it never will be (cost above quota).
+    :ivar reset_after: Seconds until more units are left than now; ``None`` if nobody can know.
+    """
+
+    admitted: bool
+    remaining: int
+    retry_after: float | None
+    reset_after: float | None
+
+
+class Verdict(NamedTuple):
+    """One policy's outcome, with the words to report it.
+
+    :ivar name: The limit's name, such as ``"route:5/minute"``; unique within a decision.
+    :ivar quota: Units allowed, per ``period`` or at once.
+    :ivar period: Seconds of a rate's period; ``None`` for an in-flight limit.
+    :ivar admitted: See :class:`Outcome`, likewise the rest.
+    """
+
+    name: str
+    quota: int
+    period: float | None
+    admitted: bool
+    remaining: int
+    retry_after: float | None
+    reset_after: float | None
+
+
+class Decision(NamedTuple):
+    """Whether a request may come in, with every policy's reasons.
+
+    All or nothing: a refused request spent nothing of any policy.
+
+    :ivar admitted: Whether all policies admit.
+    :ivar verdicts: One :class:`Verdict` a policy, in the order they were checked.
+    """
+
+    admitted: bool
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def refusing(self) -> tuple[Verdict, ...]:
+        """The verdicts that refuse; empty for an admitted request."""
+        return tuple(verdict for verdict in self.verdicts if not verdict.admitted)
+
+    @property
+    def quota_exceeded(self) -> bool:
+        """Whether a rate refuses, so that the client came too often; else the server is busy."""
+        return any(verdict.period is not None for verdict in self.refusing)
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds until no rate refuses any more; ``None`` if nobody can know."""
+        waits = [v.retry_after for v in self.refusing if v.retry_after is not None]
+        return max(waits, default=None)

@@ -1,0 +1,104 @@
+"""Say what a limit is: so many units a period, or so many requests at once.
+
+Knows how a limit is written down; knows no counting, no clock, no key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from flask_concurrency.vocabulary.errors import ConfigurationError
+from flask_concurrency.vocabulary.grammar import EXAMPLE, check_quota, read_text
+
+Algorithm = Literal["sliding-window", "fixed-window"]
+ALGORITHMS: tuple[str, ...] = get_args(Algorithm)
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Rate:
+    """At most ``quota`` units in any ``period``.
+
+    :param text: One rate in the grammar ``N per|/ [k] unit``, such as ``"5/minute"``,
+        ``"100 per 2 hours"``. Units: second, minute, hour, day, week, month (30 days),
+        year (365 days).
+    :param algorithm: ``"sliding-window"`` (the default) weighs the previous window by how much of
+        it still overlaps, so there is no rush at a boundary; ``"fixed-window"`` counts from the
+        first request of a window and starts over when the window ends.
+    :raises ConfigurationError: The text is malformed, or the algorithm is unknown.
+
+    :ivar quota: Units allowed per period.
+    :ivar period: Seconds.
+    :ivar text: The rate in its shortest spelling, such as ``"5/minute"``.
+    """
+
+    quota: int
+    period: float
+    text: str
+    algorithm: Algorithm
+
+    def __init__(self, text: str, *, algorithm: Algorithm = "sliding-window") -> None:
+        rates = list(read_text(text)) if isinstance(text, str) else []
+        if len(rates) != 1 or rates[0].period is None:
+            raise ConfigurationError(
+                f'Rate({text!r}): write exactly one rate as text, as in Rate("5/minute").'
+            )
+        if algorithm not in ALGORITHMS:
+            raise ConfigurationError(
+                f"Unknown algorithm {algorithm!r} for the rate {text!r}: "
+                f"choose one of {', '.join(map(repr, ALGORITHMS))}."
+            )
+        object.__setattr__(self, "quota", rates[0].quota)
+        object.__setattr__(self, "period", rates[0].period)
+        object.__setattr__(self, "text", rates[0].text)
+        object.__setattr__(self, "algorithm", algorithm)
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """At most ``quota`` requests at the same time, however long each takes.
+
+    Unlike a rate it counts everybody together unless a key is given, because it protects the
+    server and not one client from another.
+
+    :param quota: Requests that may be inside at once, from 0 (closed) to a billion.
+    :raises ConfigurationError: The number is not a whole number of at least 0.
+    """
+
+    quota: int
+
+    def __post_init__(self) -> None:
+        check_quota(self.quota, written=f"InFlight({self.quota!r})", example="InFlight(8)")
+
+    @property
+    def text(self) -> str:
+        """The limit in its shortest spelling, such as ``"8 in flight"``."""
+        return f"{self.quota} in flight"
+
+
+Limit = Rate | InFlight
+
+LimitLike = str | Limit | Iterable["LimitLike"]
+"""What a limit may be written as wherever one is expected: text, an object, or several."""
+
+
+def read_limits(written: LimitLike) -> tuple[Limit, ...]:
+    """Turn what a developer wrote into limits, in the order written.
+
+    :param written: Text in the grammar, joined by ``;`` or ``,``; a :class:`Rate`, an
+        :class:`InFlight`; or an iterable of these.
+    :raises ConfigurationError: Naming the text, the place in it, and an example.
+    """
+    if isinstance(written, str):
+        return tuple(
+            InFlight(found.quota) if found.period is None else Rate(found.text)
+            for found in read_text(written)
+        )
+    if isinstance(written, Rate | InFlight):
+        return (written,)
+    if isinstance(written, Iterable):
+        return tuple(limit for part in written for limit in read_limits(part))
+    raise ConfigurationError(
+        f"{written!r} is not a limit. Write text such as {EXAMPLE}, a Rate or an InFlight."
+    )
