@@ -90,9 +90,9 @@ def _read_rate(text: str, part: str, *, at: int) -> Written:
         unit = unit.removesuffix("s")
     if unit not in SECONDS_PER:
         close = get_close_matches(unit, SECONDS_PER, n=1, cutoff=0.5)
-        hint = f"did you mean {close[0]!r}" if close else f"units are {', '.join(SECONDS_PER)}"
+        hint = f"did you mean {close[0]!r}?" if close else f"units are {', '.join(SECONDS_PER)}"
         raise _malformed(
-            text, part, at + found.start("unit"), f"unknown unit {found['unit']!r}; {hint}"
+            text, part, at + found.start("unit"), f"unknown unit {found['unit']!r} ({hint})"
         )
     multiple = int(found["multiple"] or 1)
     if multiple < 1:

@@ -1,0 +1,195 @@
+"""Sliding and fixed window against their definition, written out the slow way."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flask_concurrency.policies.fixed_window import FixedWindow
+from flask_concurrency.policies.sliding_window import SlidingWindow
+from flask_concurrency.vocabulary.decision import Outcome
+
+SLIDING_10_PER_60 = [  # (now, cost) -> (admitted, left)
+    ((0, 4), (True, 6)),
+    ((30, 6), (True, 0)),
+    ((59, 1), (False, 0)),
+    ((60, 1), (False, 0)),  # the window before still overlaps wholly
+    ((66, 1), (True, 0)),  # a tenth of it has faded: one unit is back
+    ((66, 1), (False, 0)),  # a refusal spends nothing
+    ((90, 4), (True, 0)),  # 5 of the window before, 5 of this one
+    ((119, 5), (False, 4)),
+    ((240, 10), (True, 0)),  # two windows later nothing is remembered
+]
+FIXED_10_PER_60 = [
+    ((0, 4), (True, 6)),
+    ((30, 6), (True, 0)),
+    ((59, 1), (False, 0)),
+    ((60, 10), (True, 0)),  # a new window begins with the request that opens it
+    ((119, 1), (False, 0)),
+    ((500, 1), (True, 9)),
+    ((559, 9), (True, 0)),
+]
+
+
+@pytest.mark.parametrize(
+    ("policy", "table"),
+    [(SlidingWindow(10, 60.0), SLIDING_10_PER_60), (FixedWindow(10, 60.0), FIXED_10_PER_60)],
+    ids=["sliding", "fixed"],
+)
+def test_the_table_holds(policy: Any, table: list[Any]) -> None:
+    """Each row follows from those before it."""
+    state = None
+    for (now, cost), expected in table:
+        state, outcome = policy.take(state, float(now), cost)
+        assert (outcome.admitted, outcome.remaining) == expected, (now, cost)
+
+
+@pytest.mark.parametrize("policy", [SlidingWindow(5, 60.0), FixedWindow(5, 60.0)])
+def test_a_cost_above_the_quota_never_fits(policy: Any) -> None:
+    """It is refused without a time to come back, and charges nothing."""
+    state, outcome = policy.take(None, 0.0, 6)
+    assert outcome == Outcome(False, 5, None, 0.0)
+    assert policy.take(state, 0.0, 5)[1].admitted
+
+
+@pytest.mark.parametrize("policy", [SlidingWindow(0, 60.0), FixedWindow(0, 60.0)])
+def test_a_quota_of_zero_is_closed(policy: Any) -> None:
+    """``0`` admits nobody, ever, and says so."""
+    assert policy.take(None, 0.0, 1)[1] == Outcome(False, 0, None, 0.0)
+
+
+@pytest.mark.parametrize("policy", [SlidingWindow(5, 60.0), FixedWindow(5, 60.0)])
+def test_a_cost_of_zero_only_looks(policy: Any) -> None:
+    """Looking is admitted even when nothing is left, and changes nothing."""
+    state, _ = policy.take(None, 0.0, 5)
+    looked, outcome = policy.take(state, 1.0, 0)
+    assert outcome.admitted
+    assert outcome.remaining == 0
+    assert looked == state
+
+
+visits = st.lists(
+    st.tuples(st.integers(0, 90_000), st.integers(0, 7)),  # milliseconds to wait, cost
+    max_size=60,
+)
+
+
+class SlowSlidingWindow:
+    """The definition, with exact fractions and every admitted request remembered."""
+
+    def __init__(self, quota: int, period: int) -> None:
+        self.quota, self.period = quota, period
+        self.started_at: Fraction | None = None
+        self.admitted: list[tuple[Fraction, int]] = []
+
+    def take(self, now: Fraction, cost: int) -> bool:
+        if self.started_at is None or now - self.started_at >= 2 * self.period:
+            self.started_at = now
+        elif now - self.started_at >= self.period:
+            self.started_at += self.period
+        start = self.started_at
+        current = sum(c for at, c in self.admitted if start <= at)
+        previous = sum(c for at, c in self.admitted if start - self.period <= at < start)
+        estimate = current + previous * (1 - (now - start) / self.period)
+        fits = estimate + cost <= self.quota
+        if fits:
+            self.admitted.append((now, cost))
+        return fits
+
+
+@given(quota=st.integers(0, 12), visits=visits)
+def test_the_sliding_window_is_its_definition(quota: int, visits: list[tuple[int, int]]) -> None:
+    """Two counters decide like the whole history."""
+    policy, slow = SlidingWindow(quota, 64.0), SlowSlidingWindow(quota, 64)
+    state, now = None, Fraction(0)
+    for wait, cost in visits:
+        now += Fraction(wait, 1024)  # binary fractions, so the floats are exact
+        state, outcome = policy.take(state, float(now), cost)
+        assert outcome.admitted == slow.take(now, cost)
+
+
+@given(quota=st.integers(0, 12), visits=visits)
+def test_the_fixed_window_never_holds_more_than_its_quota(
+    quota: int, visits: list[tuple[int, int]]
+) -> None:
+    """Summing what each window admitted gives at most the quota."""
+    policy = FixedWindow(quota, 60.0)
+    state, now = None, 0.0
+    spent: dict[float, int] = {}
+    for wait, cost in visits:
+        now += wait / 1_000
+        state, outcome = policy.take(state, now, cost)
+        if outcome.admitted:
+            spent[state.started_at] = spent.get(state.started_at, 0) + cost
+            assert spent[state.started_at] + outcome.remaining == quota
+    assert all(units <= quota for units in spent.values())
+    starts = sorted(spent)
+    assert all(later - earlier >= 60 for earlier, later in pairwise(starts))
+
+
+@given(
+    policy=st.builds(
+        lambda kind, quota, period: kind(quota, period),
+        st.sampled_from([SlidingWindow, FixedWindow]),
+        st.integers(0, 1_000),
+        st.sampled_from([1.0, 7.0, 60.0, 86_400.0, 31_536_000.0]),
+    ),
+    start=st.floats(0, 1e9),
+    visits=st.lists(st.tuples(st.floats(0, 2), st.integers(0, 400)), max_size=30),
+    cost=st.integers(1, 400),
+)
+def test_retry_after_is_exact(
+    policy: Any, start: float, visits: list[tuple[float, int]], cost: int
+) -> None:
+    """A request at that very instant is admitted, one clearly before it is not."""
+    state, now = None, start
+    for periods, spent in visits:
+        now += periods * policy.period
+        state, _ = policy.take(state, now, spent)
+    _, outcome = policy.take(state, now, cost)
+    if outcome.retry_after is None:
+        assert cost > policy.quota
+        return
+    assert policy.take(state, now + outcome.retry_after, cost)[1].admitted
+    early = outcome.retry_after - 3e-6 - 1e-9 * policy.period
+    if early > 0:
+        assert not policy.take(state, now + early, cost)[1].admitted
+
+
+@given(
+    policy=st.sampled_from([SlidingWindow(20, 60.0), FixedWindow(20, 60.0)]),
+    visits=visits,
+    cost=st.integers(0, 30),
+)
+def test_a_refusal_spends_nothing(policy: Any, visits: list[tuple[int, int]], cost: int) -> None:
+    """After a refusal the policy answers every question as if it had not been asked."""
+    state, now = None, 0.0
+    for wait, spent in visits:
+        now += wait / 1_000
+        state, _ = policy.take(state, now, spent)
+    after, outcome = policy.take(state, now, cost)
+    if not outcome.admitted:
+        assert policy.take(after, now, 0) == policy.take(state, now, 0)
+
+
+@given(
+    policy=st.sampled_from([SlidingWindow(20, 60.0), FixedWindow(20, 60.0)]),
+    visits=visits,
+    later=st.floats(0, 300),
+)
+def test_what_is_forgettable_decides_like_a_new_key(
+    policy: Any, visits: list[tuple[int, int]], later: float
+) -> None:
+    """A store that forgets such a state changes no decision."""
+    state, now = None, 0.0
+    for wait, spent in visits:
+        now += wait / 1_000
+        state, _ = policy.take(state, now, spent)
+    now += later
+    if state is not None and policy.forgettable(state, now):
+        assert policy.take(state, now, 1)[1] == policy.take(None, now, 1)[1]
