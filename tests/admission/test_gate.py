@@ -1,0 +1,120 @@
+"""A gate asks all limiters at once: all or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from flask_concurrency import ConfigurationError, InFlight, Rate
+from flask_concurrency.admission.gate import Gate
+from flask_concurrency.admission.limiter import MAX_KEY, Limiter, countable
+from flask_concurrency.stores.memory import MemoryStore
+from flask_concurrency.testing.manual_clock import ManualClock
+from flask_concurrency.vocabulary.limits import Limit
+from flask_concurrency.vocabulary.permit import Ending
+
+
+def limiter(limit: Limit, key: Callable[[], object] = lambda: "k", **options: object) -> Limiter:
+    return Limiter(name=limit.text, id=limit.text, limit=limit, key=key, **options)  # type: ignore[arg-type]
+
+
+def gate(*limiters: Limiter) -> Gate:
+    return Gate(limiters, MemoryStore(clock=ManualClock()))
+
+
+def test_a_refused_request_spends_nothing_anywhere() -> None:
+    """The day's limit does not pay for what the minute's limit refuses."""
+    both = gate(limiter(Rate("100/day")), limiter(Rate("2/minute")))
+    for _ in range(5):
+        decision, _ = both.try_acquire()
+    assert not decision.admitted
+    day, minute = decision.verdicts
+    assert (day.admitted, day.remaining) == (True, 98)
+    assert (minute.admitted, minute.remaining) == (False, 0)
+    assert decision.refusing == (minute,)
+    assert decision.quota_exceeded
+
+
+def test_a_refused_rate_holds_no_permit() -> None:
+    """An in-flight limit beside a rate that refuses stays as free as it was."""
+    both = gate(limiter(InFlight(3)), limiter(Rate("1/minute")))
+    _, permit = both.try_acquire()
+    assert permit is not None
+    for _ in range(5):
+        decision, none = both.try_acquire()
+        assert none is None
+        assert decision.verdicts[0].remaining == 2
+
+
+def test_a_permit_gives_its_place_back() -> None:
+    """What was taken is free again after the release, and not before."""
+    busy = gate(limiter(InFlight(1)))
+    _, permit = busy.try_acquire()
+    assert permit is not None
+    refused, _ = busy.try_acquire()
+    assert not refused.admitted
+    assert not refused.quota_exceeded
+    assert refused.retry_after is None
+    permit.release(Ending.ABANDONED)
+    assert busy.try_acquire()[0].admitted
+
+
+def test_the_longest_wait_counts() -> None:
+    """Coming back earlier would only meet the other limit."""
+    both = gate(limiter(Rate("1/minute")), limiter(Rate("1/hour")))
+    both.try_acquire()
+    decision, _ = both.try_acquire()
+    assert decision.retry_after == max(v.retry_after or 0 for v in decision.verdicts)
+    assert decision.retry_after == pytest.approx(7_200)
+
+
+def test_a_key_is_asked_once_a_request() -> None:
+    """Three limits by the same key cost one look."""
+    asked: list[None] = []
+
+    def key() -> str:
+        asked.append(None)
+        return "k"
+
+    gate(*(limiter(Rate(f"{n}/minute"), key) for n in (5, 6, 7))).try_acquire()
+    assert len(asked) == 1
+
+
+def test_who_is_exempt_is_not_asked() -> None:
+    """An exempt limiter neither refuses nor appears in the decision."""
+    some = gate(limiter(Rate("0/minute"), exempt_when=lambda: True), limiter(Rate("5/minute")))
+    decision, _ = some.try_acquire()
+    assert [verdict.name for verdict in decision.verdicts] == ["5/minute"]
+
+
+def test_a_cost_may_depend_on_the_request() -> None:
+    """A callable is asked each time."""
+    costs = iter([3, 0, 2])
+    priced = gate(limiter(Rate("5/minute"), cost=lambda: next(costs)))
+    left = [priced.try_acquire()[0].verdicts[0].remaining for _ in range(3)]
+    assert left == [2, 2, 0]
+
+
+@pytest.mark.parametrize("cost", [-1, 1.5, "2", None, True])
+def test_a_cost_that_cannot_be_counted_is_refused(cost: object) -> None:
+    """The message names the limit and the value."""
+    with pytest.raises(ConfigurationError, match=r"5/minute.*cannot be spent"):
+        gate(limiter(Rate("5/minute"), cost=lambda: cost)).try_acquire()
+
+
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_nobody_is_counted_too(nothing: object) -> None:
+    """An empty key never means "no limit": all without a key share one count."""
+    one = gate(limiter(Rate("1/minute"), lambda: nothing))
+    assert one.try_acquire()[0].admitted
+    assert not one.try_acquire()[0].admitted
+
+
+def test_keys_of_any_size_and_kind_are_counted_apart() -> None:
+    """Long keys are counted by digest; numbers and broken Unicode are text like any other."""
+    keys: list[object] = ["x" * 1_000_000, "x" * 999_999, 7, 8, "\ud800", "\ud800" * 300, "a\x00b"]
+    counted = [countable(key) for key in keys]
+    assert len(set(counted)) == len(keys)
+    assert all(len(key) <= MAX_KEY for key in counted)
+    assert countable("x" * MAX_KEY) == "x" * MAX_KEY
