@@ -1,0 +1,103 @@
+"""Fixtures for every test: real servers on loopback. Knows no app and no limit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+STARTS_WITHIN = 30.0
+STOPS_WITHIN = 15.0
+
+Serve = Callable[..., str]
+
+
+def command(server: str, app: str, *, directory: Path, port: int, workers: int) -> list[str]:
+    """What starts ``app`` on one of the servers the library is tested on."""
+    gunicorn = [sys.executable, "-m", "gunicorn", "--no-control-socket", "--log-level=warning"]
+    gunicorn += [f"--chdir={directory}", f"--bind=127.0.0.1:{port}", f"--workers={workers}"]
+    granian = [sys.executable, "-m", "granian", "--interface=wsgi", "--log-level=warning"]
+    granian += [f"--working-dir={directory}", "--host=127.0.0.1", f"--port={port}"]
+    granian += [f"--workers={workers}", "--blocking-threads=4", "--workers-kill-timeout=5s"]
+    return {
+        "gunicorn-sync": [*gunicorn, "--worker-class=sync", app],
+        "gunicorn-gthread": [*gunicorn, "--worker-class=gthread", "--threads=4", app],
+        "granian": [*granian, app],
+    }[server]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Serve an app for the length of a test.
+
+    ``serve(app, server, workers=1)`` starts ``app``, a path from the repository's root such as
+    ``"examples/tutorial/chapter1_limits"``, on ``"gunicorn-sync"``, ``"gunicorn-gthread"`` or
+    ``"granian"``, and gives its URL once it answers.
+    """
+    with ExitStack() as running:
+
+        def start(app: str, server: str, *, workers: int = 1) -> str:
+            return running.enter_context(_served(app, server, workers=workers, scratch=tmp_path))
+
+        yield start
+
+
+@contextmanager
+def _served(app: str, server: str, *, workers: int, scratch: Path) -> Iterator[str]:
+    path = ROOT / app
+    port = _free_port()
+    log = scratch / f"{server}-{port}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command(server, f"{path.name}:app", directory=path.parent, port=port, workers=workers),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "TMPDIR": str(scratch), "XDG_RUNTIME_DIR": str(scratch)},
+            start_new_session=True,
+        )
+    try:
+        _wait_until_it_listens(process, port, log)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        _stop(process)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    give_up_at = time.monotonic() + STARTS_WITHIN
+    while time.monotonic() < give_up_at:
+        if process.poll() is not None:
+            break
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+        except OSError:
+            time.sleep(0.02)  # nobody tells when a foreign process begins to listen
+        else:
+            return
+    pytest.fail(f"{process.args!r} did not start:\n{log.read_text()}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOPS_WITHIN)
+    except subprocess.TimeoutExpired:
+        pytest.fail(f"{process.args!r} did not stop within {STOPS_WITHIN} s of SIGTERM.")
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # whatever it left behind
