@@ -52,15 +52,16 @@ def read_settings(config: Mapping[str, Any], **given: object) -> Settings:
             continue
         name = key.removeprefix(PREFIX).lower()
         if name not in known or key != key.upper():
-            raise ConfigurationError(f"Unknown configuration key {key!r}{_hint(name, known)}.")
+            raise ConfigurationError(f"Unknown configuration key {key!r}: {_hint(name, known)}")
         values[name] = value
     return Settings(**{name: _READERS[name](name, value) for name, value in values.items()})
 
 
 def _hint(name: str, known: Mapping[str, object]) -> str:
-    keys = [PREFIX + field_name.upper() for field_name in known]
-    close = get_close_matches(PREFIX + name.upper(), keys, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(keys)}"
+    close = get_close_matches(name, known, n=1)
+    if close:
+        return f"did you mean '{PREFIX}{close[0].upper()}'?"
+    return f"known are {', '.join(PREFIX + name.upper() for name in known)}."
 
 
 def _wrong(name: str, value: object, wanted: str) -> ConfigurationError:

@@ -1,0 +1,43 @@
+"""Who is counted."""
+
+from __future__ import annotations
+
+import pytest
+from flask import Flask
+
+from flask_concurrency.keys import header, remote_address
+
+ADDRESSES = [  # what the server reports -> who is counted
+    ("192.0.2.7", "192.0.2.7"),
+    ("::ffff:192.0.2.7", "192.0.2.7"),
+    ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+    ("2001:db8:1:2:ffff::1", "2001:db8:1:2::/64"),
+    ("fe80::1%eth0", "fe80::/64"),
+    ("unix:/run/app.sock", "unix:/run/app.sock"),
+    ("", ""),
+]
+
+
+@pytest.mark.parametrize(("address", "counted"), ADDRESSES)
+def test_a_subscriber_is_one_client(address: str, counted: str) -> None:
+    """IPv6 by its /64, IPv4 in disguise as IPv4, anything else as it is."""
+    with Flask(__name__).test_request_context("/", environ_base={"REMOTE_ADDR": address}):
+        assert remote_address() == counted
+
+
+def test_a_forwarded_header_is_not_believed() -> None:
+    """Whoever sends ``X-Forwarded-For`` without a configured proxy stays who they are."""
+    headers = {"X-Forwarded-For": "203.0.113.9"}
+    with Flask(__name__).test_request_context(
+        "/", headers=headers, environ_base={"REMOTE_ADDR": "192.0.2.7"}
+    ):
+        assert remote_address() == "192.0.2.7"
+
+
+def test_a_header_is_a_key() -> None:
+    """With its value; without it, nobody known."""
+    api_key = header("X-API-Key")
+    with Flask(__name__).test_request_context("/", headers={"X-API-Key": "secret"}):
+        assert api_key() == "secret"
+    with Flask(__name__).test_request_context("/"):
+        assert api_key() == ""

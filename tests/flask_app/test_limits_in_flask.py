@@ -1,0 +1,365 @@
+"""Limits as a Flask developer declares them, asked through real requests."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import pytest
+from flask import Blueprint, Flask, Response, request
+from flask.views import MethodView
+
+from flask_concurrency import Concurrency, ConfigurationError, InFlight, QuotaExceeded, Rate
+from flask_concurrency.keys import header
+
+App = Callable[..., tuple[Flask, Concurrency]]
+
+
+@pytest.fixture
+def make() -> App:
+    def make_app(**options: Any) -> tuple[Flask, Concurrency]:
+        app = Flask(__name__)
+        return app, Concurrency(app, **options)
+
+    return make_app
+
+
+def statuses(app: Flask, path: str, times: int, **options: Any) -> list[int]:
+    answers = []
+    for _ in range(times):
+        with app.test_client().open(path, **options) as response:
+            answers.append(response.status_code)
+    return answers
+
+
+def policies(app: Flask, path: str, **options: Any) -> str:
+    return app.test_client().open(path, **options).headers.get("RateLimit-Policy", "")
+
+
+def test_the_tutorials_limits_stack(make: App) -> None:
+    """The route's limit adds to the defaults: the sixth is refused, and costs the hour nothing."""
+    app, concurrency = make(default_limits="100/day; 10/hour")
+
+    @app.get("/")
+    @concurrency.limit("5/minute")
+    def index() -> str:
+        return "Hello, World!"
+
+    assert statuses(app, "/", 7) == [200] * 5 + [429] * 2
+    assert '"default:10/hour";r=5;' in app.test_client().get("/").headers["RateLimit"]
+
+
+@pytest.mark.parametrize("outermost", [True, False])
+def test_the_order_of_decorators_does_not_matter(make: App, outermost: bool) -> None:
+    """Above or below the route decorator, the limit holds."""
+    app, concurrency = make()
+
+    def view() -> str:
+        return ""
+
+    if outermost:
+        concurrency.limit("1/minute")(app.get("/")(view))
+    else:
+        app.get("/")(concurrency.limit("1/minute")(view))
+    assert statuses(app, "/", 2) == [200, 429]
+
+
+def test_a_limit_shows_through_other_decorators(make: App) -> None:
+    """What ``functools.wraps`` wraps is still the limited view."""
+    app, concurrency = make()
+
+    def shouting(view: Callable[[], str]) -> Callable[[], str]:
+        @functools.wraps(view)
+        def shout() -> str:
+            return view().upper()
+
+        return shout
+
+    @app.get("/")
+    @shouting
+    @concurrency.limit("1/minute")
+    def index() -> str:
+        return "hello"
+
+    assert statuses(app, "/", 2) == [200, 429]
+
+
+def test_stacked_decorators_add_up_in_reading_order(make: App) -> None:
+    """Two decorators are two limits, the upper one first."""
+    app, concurrency = make()
+
+    @app.get("/")
+    @concurrency.limit("9/minute")
+    @concurrency.limit("1/second")
+    def index() -> str:
+        return ""
+
+    assert policies(app, "/") == '"route:9/minute";q=9;w=60, "route:1/second";q=1;w=1'
+
+
+def test_blueprints_hand_their_limits_down(make: App) -> None:
+    """A nested blueprint inherits; each route still counts for itself."""
+    app, concurrency = make()
+    outer, inner = Blueprint("outer", __name__), Blueprint("inner", __name__)
+    concurrency.limit("2/minute")(outer)
+    concurrency.limit("9/hour")(inner)
+    inner.get("/a", endpoint="a")(lambda: "")
+    inner.get("/b", endpoint="b")(lambda: "")
+    outer.register_blueprint(inner)
+    app.register_blueprint(outer)
+
+    assert policies(app, "/a") == '"blueprint:2/minute";q=2;w=60, "blueprint:9/hour";q=9;w=3600'
+    assert statuses(app, "/a", 2) == [200, 429]
+    assert statuses(app, "/b", 3) == [200, 200, 429]
+
+
+def test_views_classes_and_their_methods_carry_limits(make: App) -> None:
+    """On the class for all methods, on a method for that one, in ``decorators`` as Flask has it."""
+    app, concurrency = make()
+
+    @concurrency.limit("9/minute")
+    class Items(MethodView):
+        decorators: ClassVar = [concurrency.limit("8/minute")]
+
+        def get(self) -> str:
+            return ""
+
+        @concurrency.limit("1/minute")
+        def post(self) -> str:
+            return ""
+
+    app.add_url_rule("/items", view_func=Items.as_view("items"))
+    assert policies(app, "/items") == '"route:9/minute";q=9;w=60, "route:8/minute";q=8;w=60'
+    assert statuses(app, "/items", 2, method="POST") == [200, 429]
+    assert statuses(app, "/items", 2) == [200, 200]
+
+
+def test_app_limits_count_everything_once(make: App) -> None:
+    """Scanners that only find 404 and 405 spend the app's limit like everybody else."""
+    app, _ = make(app_limits="3/minute")
+    app.get("/")(lambda: "")
+    assert statuses(app, "/", 1) == [200]
+    assert statuses(app, "/nowhere", 1) == [404]
+    assert statuses(app, "/", 1, method="DELETE") == [405]
+    assert statuses(app, "/elsewhere", 1) == [429]
+    assert statuses(app, "/", 1, method="BREW") == [429]
+
+
+def test_invented_methods_take_no_memory(make: App) -> None:
+    """A client may name methods without end; nothing is kept for them."""
+    app, _ = make(app_limits="1000/minute")
+    for number in range(50):
+        statuses(app, "/nowhere", 1, method=f"M{number}")
+    assert len(app.extensions["concurrency"]._routes) == 0
+
+
+def test_static_files_do_not_spend_the_defaults(make: App, tmp_path: Any) -> None:
+    """A page with ten pictures would be refused its eleventh."""
+    (tmp_path / "a.txt").write_text("a")
+    app = Flask(__name__, static_folder=str(tmp_path), static_url_path="/static")
+    Concurrency(app, default_limits="1/day")
+    assert statuses(app, "/static/a.txt", 3) == [200, 200, 200]
+
+
+def test_exempt_views_and_blueprints_are_always_let_in(make: App) -> None:
+    """A health check must not answer 429, whatever the app's limits are."""
+    app, concurrency = make(app_limits="1/day", default_limits="1/day")
+    health = Blueprint("health", __name__)
+    concurrency.exempt(health)
+    health.get("/ready")(lambda: "")
+    app.get("/live")(concurrency.exempt(lambda: ""))
+    app.register_blueprint(health)
+    assert statuses(app, "/live", 3) == [200] * 3
+    assert statuses(app, "/ready", 3) == [200] * 3
+
+
+def test_replace_stands_instead_of_the_defaults(make: App) -> None:
+    """The generous route is as generous as it says."""
+    app, concurrency = make(default_limits="1/day")
+
+    @app.get("/")
+    @concurrency.limit("3/minute", replace=True)
+    def index() -> str:
+        return ""
+
+    assert statuses(app, "/", 4) == [200, 200, 200, 429]
+
+
+def test_methods_cost_and_exemption_are_heard(make: App) -> None:
+    """Each option of ``limit`` changes what it says it does."""
+    app, concurrency = make()
+
+    @app.route("/", methods=["GET", "POST"])
+    @concurrency.limit(
+        "6/minute",
+        methods=["POST"],
+        cost=lambda: int(request.headers.get("Cost", "1")),
+        exempt_when=lambda: "VIP" in request.headers,
+    )
+    def index() -> str:
+        return ""
+
+    assert statuses(app, "/", 9) == [200] * 9
+    assert statuses(app, "/", 3, method="POST", headers={"Cost": "3"}) == [200, 200, 429]
+    assert statuses(app, "/", 9, method="POST", headers={"VIP": "yes"}) == [200] * 9
+
+
+def test_each_key_has_its_own_quota(make: App) -> None:
+    """One API key's burst does not touch another's, and no key is a key, too."""
+    app, concurrency = make()
+
+    @app.get("/")
+    @concurrency.limit("1/minute", key=header("X-API-Key"))
+    def index() -> str:
+        return ""
+
+    for headers in ({"X-API-Key": "a"}, {"X-API-Key": "b"}, {"X-API-Key": "b" * 1_000_000}, {}):
+        assert statuses(app, "/", 2, headers=headers) == [200, 429]
+
+
+def test_named_limits_share_one_count(make: App) -> None:
+    """Two ways to send a message spend the same quota."""
+    app, concurrency = make()
+    for path in ("/sms", "/call"):
+        app.get(path, endpoint=path[1:])(concurrency.limit("1/day", name="messages")(lambda: ""))
+    assert statuses(app, "/sms", 1) == [200]
+    assert statuses(app, "/call", 1) == [429]
+
+
+def test_options_that_flask_answers_are_free(make: App) -> None:
+    """Asking what is allowed spends nothing; a view that answers itself is counted."""
+    app, concurrency = make()
+    app.get("/flask", endpoint="flask")(concurrency.limit("1/day")(lambda: ""))
+    app.route("/own", endpoint="own", methods=["OPTIONS"])(concurrency.limit("1/day")(lambda: ""))
+    assert statuses(app, "/flask", 3, method="OPTIONS") == [200] * 3
+    assert statuses(app, "/flask", 1) == [200]
+    assert statuses(app, "/own", 2, method="OPTIONS") == [200, 429]
+
+
+def test_the_decision_is_there_to_read(make: App) -> None:
+    """A view and an error handler see every policy's verdict."""
+    app, concurrency = make()
+
+    @app.get("/")
+    @concurrency.limit("1/minute")
+    def index() -> dict[str, int]:
+        assert concurrency.current is not None
+        return {"left": concurrency.current.verdicts[0].remaining}
+
+    @app.get("/free")
+    def free() -> str:
+        return str(concurrency.current)
+
+    @app.errorhandler(429)
+    def too_many(error: QuotaExceeded) -> tuple[dict[str, Any], int]:
+        return {"policies": [verdict.name for verdict in error.decision.refusing]}, 429
+
+    client = app.test_client()
+    assert client.get("/").json == {"left": 0}
+    refused = client.get("/")
+    assert refused.json == {"policies": ["route:1/minute"]}
+    assert int(refused.headers["Retry-After"]) >= 1
+    assert client.get("/free").text == "None"
+
+
+def test_arrival_comes_before_every_other_hook(make: App) -> None:
+    """A refused request costs no session, no login, no database."""
+    app = Flask(__name__)
+    seen: list[str] = []
+    app.before_request(lambda: seen.append("hook"))
+    Concurrency(app, app_limits="0/day")
+    assert statuses(app, "/", 1) == [429]
+    assert seen == []
+
+
+def test_one_concurrency_serves_many_apps() -> None:
+    """Each app has its own counts, settings and declarations of the same views."""
+    concurrency = Concurrency(default_limits="1/day")
+    apps = [Flask("one"), Flask("two")]
+    apps[1].config["CONCURRENCY_DEFAULT_LIMITS"] = "2/day"
+    for app in apps:
+        app.get("/")(lambda: "")
+        concurrency.init_app(app)
+    assert statuses(apps[0], "/", 2) == [200, 429]
+    assert statuses(apps[1], "/", 3) == [200, 200, 429]
+
+
+def test_two_extensions_do_not_read_each_others_marks() -> None:
+    """A view shared by two apps obeys the extension of the app that serves it."""
+    first, second = Concurrency(), Concurrency()
+    view = first.limit("1/day")(second.limit("2/day")(lambda: ""))
+    apps = [Flask("one"), Flask("two")]
+    for app, concurrency in zip(apps, (first, second), strict=True):
+        concurrency.init_app(app)
+        app.get("/")(view)
+    assert statuses(apps[0], "/", 3) == [200, 429, 429]
+    assert statuses(apps[1], "/", 3) == [200, 200, 429]
+
+
+def test_a_disabled_extension_lets_everybody_in() -> None:
+    """``CONCURRENCY_ENABLED = False`` turns limits off, and nothing else."""
+    app = Flask(__name__)
+    app.config["CONCURRENCY_ENABLED"] = False
+    Concurrency(app, app_limits="0/day")
+    app.get("/")(lambda: "")
+    assert statuses(app, "/", 2) == [200, 200]
+
+
+MISTAKES: list[tuple[Callable[[Concurrency], object], str]] = [
+    (lambda c: c.limit(), "needs a limit"),
+    (lambda c: c.limit("10 per fortnight"), "unknown unit 'fortnight'"),
+    (lambda c: c.limit("5/minute", key="address"), "key='address'"),  # type: ignore[arg-type]
+    (lambda c: c.limit("5/minute", cost=-1), "cost: -1"),
+    (lambda c: c.limit("5/minute", methods=["get"]), r"methods=\['get'\]"),
+    (lambda c: c.limit("5/minute", methods=[]), r"methods=\[\]"),
+    (lambda c: c.limit("5/minute", exempt_when=True), "exempt_when=True"),  # type: ignore[arg-type]
+    (lambda c: c.limit("5/minute", name=""), "name=''"),
+    (lambda c: c.limit("5/minute", name='né"w'), "printable ASCII"),
+    (lambda c: c.limit("5/minute", name="a\r\nSet-Cookie: b"), "printable ASCII"),
+    (lambda c: c.limit("5/minute", name="x" * 65), "1 to 64"),
+    (lambda c: c.limit("5/minute")(7), "7 cannot carry"),
+    (lambda c: c.limit("5/minute")("".join), "takes no attributes"),
+    (lambda c: c.limit(InFlight(0.5)), "InFlight"),  # type: ignore[arg-type]
+    (lambda c: c.limit(Rate("1/day"), 3), "3 is not a limit"),  # type: ignore[arg-type]
+    (lambda c: c.exempt(None), "None cannot carry"),
+    (lambda c: Concurrency(key="ip"), "key='ip'"),  # type: ignore[arg-type]
+    (lambda c: Concurrency(default_limits="often"), "'often' is not a limit"),
+    (lambda c: Concurrency(Flask("x"), store="mongodb://"), "mongodb"),
+    (lambda c: header(""), "header"),
+]
+
+
+@pytest.mark.parametrize(("mistake", "told"), MISTAKES)
+def test_a_mistake_fails_where_it_is_written(
+    mistake: Callable[[Concurrency], object], told: str
+) -> None:
+    """At definition, not in a request, and with the value in the message."""
+    with pytest.raises(ConfigurationError, match=told):
+        mistake(Concurrency())
+
+
+def test_an_app_is_served_once() -> None:
+    """A second extension would count everything twice."""
+    app = Flask("shop")
+    Concurrency(app)
+    with pytest.raises(ConfigurationError, match="'shop' is served"):
+        Concurrency(app)
+
+
+def test_a_view_may_still_answer_anything(make: App) -> None:
+    """Fields are added to whatever the view returns, streams and errors included."""
+    app, _ = make(default_limits="9/day")
+
+    @app.get("/stream")
+    def stream() -> Response:
+        return Response(iter(["a", "b"]))
+
+    @app.get("/fails")
+    def fails() -> str:
+        raise ZeroDivisionError
+
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    for path, status in (("/stream", 200), ("/fails", 500)):
+        response = app.test_client().get(path)
+        assert (response.status_code, "RateLimit" in response.headers) == (status, True)

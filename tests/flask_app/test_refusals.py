@@ -1,0 +1,148 @@
+"""What a refused client gets: status, body, header fields."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import http_sf
+import pytest
+from flask import Flask
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flask_concurrency import Concurrency, InFlight
+from flask_concurrency.flask_app.rate_limit_fields import check_name, rate_limit, rate_limit_policy
+from flask_concurrency.flask_app.responses import retry_after
+from flask_concurrency.vocabulary.decision import Decision, Verdict
+
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+@pytest.fixture
+def app() -> Flask:
+    app = Flask(__name__)
+    concurrency = Concurrency(app)
+    closed = concurrency.limit("0/day", name="<sms>")
+    full = concurrency.limit(InFlight(0), name="reports")
+    once = concurrency.limit("1/minute; 100/day")
+    app.get("/closed", endpoint="closed")(closed(lambda: ""))
+    app.get("/full", endpoint="full")(full(lambda: ""))
+    app.get("/once", endpoint="once")(once(lambda: ""))
+    return app
+
+
+def test_a_quota_exceeded_is_a_429_problem(app: Flask) -> None:
+    """RFC 9457, with the type and member of the IETF draft, and never stored."""
+    client = app.test_client()
+    client.get("/once")
+    response = client.get("/once")
+    assert response.status_code == 429
+    assert response.mimetype == "application/problem+json"
+    assert response.headers["Cache-Control"] == "no-store"
+    problem: Any = response.json
+    assert problem["type"] == "https://iana.org/assignments/http-problem-types#quota-exceeded"
+    assert problem["status"] == 429
+    assert problem["violated-policies"] == ["route:1/minute"]
+    assert problem["detail"].endswith(f"Try again in {response.headers['Retry-After']} s.")
+
+
+def test_a_busy_server_is_a_503_problem(app: Flask) -> None:
+    """It is the server's state and not the client's doing."""
+    response = app.test_client().get("/full")
+    assert response.status_code == 503
+    problem: Any = response.json
+    assert problem["type"].endswith("#temporary-reduced-capacity")
+    assert problem["violated-policies"] == ["reports:0 in flight"]
+    assert response.headers["Retry-After"] == "1"
+
+
+def test_a_browser_gets_a_page(app: Flask) -> None:
+    """Whoever prefers HTML is answered in HTML, with names escaped."""
+    response = app.test_client().get("/closed", headers={"Accept": BROWSER})
+    assert (response.status_code, response.mimetype) == (429, "text/html")
+    assert "&lt;sms&gt;:0/day" in response.text
+    assert "Accept" in response.vary
+
+
+def test_a_door_that_never_opens_names_no_time(app: Flask) -> None:
+    """A quota of zero is no matter of waiting."""
+    assert "Retry-After" not in app.test_client().get("/closed").headers
+
+
+def test_retry_after_is_for_refusals_only(app: Flask) -> None:
+    """A client that was let in is not asked to wait."""
+    response = app.test_client().get("/once")
+    assert response.status_code == 200
+    assert "Retry-After" not in response.headers
+
+
+def test_fields_can_be_turned_off() -> None:
+    """``CONCURRENCY_HEADERS = False`` leaves only ``Retry-After``, which a 429 needs."""
+    app = Flask(__name__)
+    app.config["CONCURRENCY_HEADERS"] = False
+    concurrency = Concurrency(app)
+    app.get("/")(concurrency.limit("1/day")(lambda: ""))
+    client = app.test_client()
+    client.get("/")
+    response = client.get("/")
+    assert "RateLimit" not in response.headers
+    assert "RateLimit-Policy" not in response.headers
+    assert "Retry-After" in response.headers
+
+
+def test_retry_after_never_points_before_the_field(app: Flask) -> None:
+    """The draft says so, because clients obey ``Retry-After`` first."""
+    client = app.test_client()
+    client.get("/once")
+    response = client.get("/once")
+    fields = dict(parsed(response.headers["RateLimit"]))
+    assert int(response.headers["Retry-After"]) >= fields["route:1/minute"]["t"]
+
+
+def parsed(field: str) -> Any:
+    """A list of ``(name, parameters)``, as a strict parser reads it."""
+    return http_sf.parse(field.encode(), tltype="list")
+
+
+names = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=64)
+seconds = st.none() | st.floats(0, 1e9)
+verdicts = st.lists(
+    st.builds(
+        Verdict,
+        name=names.map(check_name),
+        quota=st.integers(0, 10**9),
+        period=st.none() | st.integers(1, 10**9).map(float),
+        admitted=st.booleans(),
+        remaining=st.integers(0, 10**9),
+        retry_after=seconds,
+        reset_after=seconds,
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(verdicts)
+def test_a_strict_parser_reads_the_fields(told: list[Verdict]) -> None:
+    """Any name and any number make a valid RFC 9651 list, with what was meant in it."""
+    policy = parsed(rate_limit_policy(told))
+    limit = parsed(rate_limit(told))
+    for verdict, (name, parameters) in zip(told, policy, strict=True):
+        assert (name, parameters["q"]) == (verdict.name, verdict.quota)
+        if verdict.period is None:
+            assert parameters["qu"] == "concurrent-requests"
+        else:
+            assert parameters["w"] == verdict.period
+    for verdict, (name, parameters) in zip(told, limit, strict=True):
+        assert (name, parameters["r"]) == (verdict.name, verdict.remaining)
+        assert ("t" in parameters) == (verdict.reset_after is not None)
+
+
+@given(verdicts)
+def test_retry_after_is_whole_and_late_enough(told: list[Verdict]) -> None:
+    """Rounded up, at least a second, and not before the last rate admits."""
+    told = [verdict._replace(admitted=False) for verdict in told]
+    after = retry_after(Decision(False, tuple(told)))
+    waits = [verdict.retry_after for verdict in told if verdict.retry_after is not None]
+    if after is not None and any(verdict.period is not None for verdict in told):
+        assert after >= max(1, *waits)
