@@ -1,0 +1,58 @@
+"""Decide what a task takes along of its caller: here, a copy of the context variables.
+
+Knows no Flask, no thread and no queue; a framework brings a carrier of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Captured(Protocol):
+    """The surroundings of a caller at one instant, in which calls can be made later.
+
+    One capture serves any number of calls, overlapping ones in different threads included.
+    """
+
+    @property
+    def expires_at(self) -> float | None:
+        """Monotonic instant after which a call that has not started is pointless, or ``None``."""
+
+    def __call__(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+        """Return ``fn(*args, **kwargs)``, called as if in the captured surroundings."""
+
+
+Carrier = Callable[[], Captured]
+"""Called in the submitting thread, once per ``submit`` and once per ``map``."""
+
+
+class CapturedContext:
+    """A snapshot of the context variables.
+
+    :ivar expires_at: Monotonic instant after which a call must not start, or ``None``.
+    """
+
+    __slots__ = ("_context", "expires_at")
+
+    def __init__(self, context: Context, *, expires_at: float | None = None) -> None:
+        self._context = context
+        self.expires_at = expires_at
+
+    def __call__(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+        # A Context can be entered by one thread at a time, so every call has a copy of its own.
+        # The copy is a pointer to an immutable map, whatever the number of variables.
+        context = self._context.copy()
+        try:
+            return context.run(fn, *args, **kwargs)
+        finally:
+            # The traceback of an exception keeps this frame: it shall not keep the request too.
+            del self, context, args, kwargs
+
+
+def capture_context() -> Captured:
+    """Take along the context variables of the caller, as :func:`asyncio.to_thread` does."""
+    return CapturedContext(copy_context())

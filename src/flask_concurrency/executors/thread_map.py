@@ -1,0 +1,72 @@
+"""Decide when the calls of a ``map`` are handed in and its results handed out.
+
+Knows neither threads nor context variables: a maker turns arguments into a task and its future.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from itertools import islice
+from typing import Any
+
+from flask_concurrency.executors.thread_crew import Crew
+from flask_concurrency.executors.thread_task import Batch, Task
+from flask_concurrency.vocabulary.clock import Clock
+
+Call = tuple[Task, Future[Any]]
+
+
+class Mapping:
+    """A ``map`` under way.
+
+    :param arguments: One tuple for each call. Taken at once, or, with ``buffersize``, as the
+        results are consumed; always in the consuming thread, where they may need its context.
+    :param make: Gives the task of one call, and its future.
+    :param buffersize: How many calls may be ahead of the consumer, or ``None`` for all.
+    :raises QueueFull: Not one call fits in the queue.
+    :raises ExecutorShutdown: The crew takes no more work.
+    """
+
+    def __init__(
+        self,
+        crew: Crew,
+        arguments: Iterator[tuple[Any, ...]],
+        make: Callable[[tuple[Any, ...]], Call],
+        buffersize: int | None,
+    ) -> None:
+        self._crew = crew
+        self._make = make
+        self._batch = Batch()
+        self._calls: deque[Call] = deque()
+        self._add(islice(arguments, buffersize))
+        self._arguments = arguments if buffersize is not None else iter(())
+
+    def results(self, end_at: float | None, clock: Clock) -> Iterator[Any]:
+        """Yield the results in order.
+
+        :param end_at: Instant by which the last one must be there; ``None`` to wait for ever.
+        :raises TimeoutError: It is not; what has not started is cancelled.
+        """
+        calls = self._calls
+        try:
+            while calls:
+                self._add(islice(self._arguments, 1))
+                self._crew.help_with(calls[0][0])
+                yield self._take_result(None if end_at is None else end_at - clock())
+        finally:
+            self._crew.abandon(self._batch, [task for task, _ in calls])
+            # An error's traceback leads here: it shall not lead on to the future that holds it.
+            calls.clear()
+
+    def _take_result(self, timeout: float | None) -> Any:
+        result = self._calls[0][1].result(timeout)
+        self._calls.popleft()  # the consumer alone decides how long a result lives
+        return result
+
+    def _add(self, arguments: Iterator[tuple[Any, ...]]) -> None:
+        calls = [self._make(each) for each in arguments]
+        self._calls.extend(calls)
+        if calls:
+            self._crew.start(self._batch, [task for task, _ in calls])

@@ -1,0 +1,133 @@
+"""Decide what a task sees of Flask: its caller's request, and an app context of its own.
+
+Knows no thread and no queue: an executor calls it, in the caller and again where the task runs.
+
+The request is the caller's: ``request`` and ``session`` are the very same objects, so a task reads
+what the view reads. What the view has not read yet of the body, it should read before it hands out
+tasks that need it: two threads reading one stream each get a part of it.
+
+The app context is not the caller's: extensions keep what must not be shared between threads, such
+as Flask-SQLAlchemy's session, per app context. A task gets a new ``g``, and the functions of
+``teardown_appcontext`` run when it ends. Those of ``teardown_request`` do not: the request goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from typing import Any, TypeVar
+
+from flask import Flask, Request
+from flask.ctx import AppContext
+from flask.globals import app_ctx
+from flask.sessions import SessionMixin
+
+from flask_concurrency.executors.context import Captured, CapturedContext
+
+T = TypeVar("T")
+
+_CONTEXTS_ARE_MERGED = hasattr(AppContext, "has_request")
+"""Whether one context holds both app and request (Flask 3.2), or two do (Flask 3.1)."""
+
+
+class FlaskCarrier:
+    """Take the request, if there is one, and the app along into a task.
+
+    :param app: The app of tasks submitted where none is active, at start-up for example. Without
+        it, such tasks run without an app context.
+    :param deadline: Gives the monotonic instant at which the caller's time is up, or ``None``.
+    """
+
+    def __init__(
+        self, app: Flask | None = None, *, deadline: Callable[[], float | None] | None = None
+    ) -> None:
+        self._app = app
+        self._deadline = deadline
+
+    def __call__(self) -> Captured:
+        """Capture the surroundings of the caller."""
+        expires_at = self._deadline() if self._deadline is not None else None
+        context = copy_context()
+        try:
+            active: AppContext = app_ctx._get_current_object()  # type: ignore[attr-defined]
+        except RuntimeError:  # no app context is active
+            if self._app is None:
+                return CapturedContext(context, expires_at=expires_at)
+            return CapturedFlask(context, self._app, None, expires_at)
+        # Where there are two contexts, the request's is among the context variables.
+        caller = active if _CONTEXTS_ARE_MERGED else None
+        return CapturedFlask(context, active.app, caller, expires_at)
+
+
+class CapturedFlask:
+    """The context variables of a caller, and what a new app context is made from.
+
+    :param caller: The caller's context, if it must be asked for the request.
+    """
+
+    __slots__ = ("_app", "_caller", "_context", "expires_at")
+
+    def __init__(
+        self, context: Context, app: Flask, caller: AppContext | None, expires_at: float | None
+    ) -> None:
+        self._context = context
+        self._app = app
+        self._caller = caller
+        self.expires_at = expires_at
+
+    def __call__(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+        """Call ``fn`` in an app context of its own."""
+        # A Context can be entered by one thread at a time, and an app context be pushed in one:
+        # each call makes both anew, so tasks of one request may overlap.
+        context = self._context.copy()
+        try:
+            return context.run(self._call, fn, args, kwargs)
+        finally:
+            # The traceback of an exception keeps this frame: it shall not keep the request too.
+            del self, context, args, kwargs
+
+    def _call(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+        caller = self._caller
+        own = self._app.app_context() if caller is None else TaskContext(caller)
+        try:
+            with own:
+                return fn(*args, **kwargs)
+        finally:
+            del self, caller, own, args, kwargs
+
+
+class TaskContext(AppContext):
+    """An app context that looks a request up in another one, for Flask's merged contexts.
+
+    There a new app context hides the request, and a copy of the caller's, when the task ends,
+    would run ``teardown_request`` and close the uploads that the view may still be reading. To
+    Flask this one holds no request, so it is torn down as an app context; to the task it shows the
+    caller's.
+    """
+
+    def __init__(self, caller: AppContext) -> None:
+        super().__init__(caller.app)
+        self._caller: Any = caller
+        self.url_adapter = caller.url_adapter  # so that ``url_for`` knows the host
+
+    @property
+    def has_request(self) -> bool:
+        """Whether the caller handles a request."""
+        return bool(self._caller.has_request)
+
+    @property
+    def request(self) -> Request:
+        """The caller's request."""
+        request: Request = self._caller.request
+        return request
+
+    @property
+    def session(self) -> SessionMixin:
+        """The session of the caller's request."""
+        session: SessionMixin = self._caller.session
+        return session
+
+    def copy(self) -> AppContext:
+        """What Flask copies for ``copy_current_request_context``: the caller's context."""
+        copied: AppContext = self._caller.copy()
+        return copied
