@@ -6,7 +6,7 @@ Knows declarations and where they came from; knows no request and no Flask.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from flask_concurrency.admission.gate import Gate
@@ -43,6 +43,48 @@ def everybody() -> str:
     return NOBODY
 
 
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One limit declared for a route, with what became of it.
+
+    :ivar source: Where it was declared.
+    :ivar limit: The limit.
+    :ivar name: What refusals and header fields call it; unique within the route.
+    :ivar key: Gives who is counted.
+    :ivar left_out: Why it does not apply, such as ``"replaced by route"`` or ``"only POST"``;
+        ``None`` if it does.
+    """
+
+    source: Source
+    limit: Limit
+    name: str
+    key: Callable[[], object]
+    left_out: str | None
+
+
+def candidates(
+    sources: Sequence[Source], *, method: str, key: Callable[[], object]
+) -> Iterator[Candidate]:
+    """Name every limit declared for a route and decide which apply.
+
+    :param sources: Every declaration that reaches the route, widest first.
+    :param method: The request's HTTP method.
+    :param key: Who is counted where a declaration does not say.
+    """
+    left_out = _left_out(sources, method)
+    names: Counter[str] = Counter()
+    # All of them are named, so that a limit's count is the same for any method.
+    for source, reason in zip(sources, left_out, strict=True):
+        declared = source.declaration
+        for limit in declared.limits:
+            name = f"{declared.name or source.origin}:{limit.text}"
+            names[name] += 1
+            if names[name] > 1:
+                name = f"{name} ({names[name]})"
+            limit_key = declared.key or (everybody if isinstance(limit, InFlight) else key)
+            yield Candidate(source, limit, name, limit_key, reason)
+
+
 def compile_plan(
     sources: Sequence[Source],
     *,
@@ -58,42 +100,38 @@ def compile_plan(
     :param method: The request's HTTP method.
     :param key: Who is counted where a declaration does not say.
     """
-    applicable = _applicable(sources, method)
-    limiters = []
-    names: Counter[str] = Counter()
-    for source in sources:  # all of them are named, so a limit's count is the same for any method
-        declared = source.declaration
-        for limit in declared.limits:
-            name = f"{declared.name or source.origin}:{limit.text}"
-            names[name] += 1
-            if names[name] > 1:
-                name = f"{name} ({names[name]})"
-            if source not in applicable:
-                continue
-            limiters.append(
-                Limiter(
-                    name=name,
-                    id="\x1f".join((*_scope(source, endpoint), name, _algorithm(limit))),
-                    limit=limit,
-                    key=declared.key or (everybody if isinstance(limit, InFlight) else key),
-                    cost=declared.cost,
-                    exempt_when=declared.exempt_when,
-                )
-            )
+    limiters = [
+        Limiter(
+            name=found.name,
+            id="\x1f".join((*_scope(found.source, endpoint), found.name, _algorithm(found.limit))),
+            limit=found.limit,
+            key=found.key,
+            cost=found.source.declaration.cost,
+            exempt_when=found.source.declaration.exempt_when,
+        )
+        for found in candidates(sources, method=method, key=key)
+        if found.left_out is None
+    ]
     return Plan(Gate(limiters, store) if limiters else None)
 
 
-def _applicable(sources: Iterable[Source], method: str) -> list[Source]:
+def _left_out(sources: Sequence[Source], method: str) -> list[str | None]:
     """Leave out other methods' declarations, and what a narrower one replaces."""
-    chosen: list[Source] = []
+    reasons: list[str | None] = []
     for source in sources:
         methods = source.declaration.methods
         if methods is not None and method not in methods:
+            reasons.append(f"only {', '.join(sorted(methods))}")
             continue
         if source.declaration.replace:
-            chosen = [kept for kept in chosen if kept.origin in ("app", source.origin)]
-        chosen.append(source)
-    return chosen
+            reasons = [
+                reason
+                if reason or wider.origin in ("app", source.origin)
+                else f"replaced by {source.origin}"
+                for wider, reason in zip(sources, reasons, strict=False)
+            ]
+        reasons.append(None)
+    return reasons
 
 
 def _scope(source: Source, endpoint: str | None) -> tuple[str, ...]:

@@ -45,6 +45,7 @@ def header(name: str) -> Key:
     def header_value() -> str:
         return request.headers.get(name, "")
 
+    header_value.__qualname__ = f"header({name!r})"  # what "flask concurrency explain" shows
     return header_value
 
 

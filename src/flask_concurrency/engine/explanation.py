@@ -1,0 +1,100 @@
+"""Say in plain words and numbers which limits a route has, and why.
+
+Counts nothing and opens nothing; knows no Flask and no terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from flask_concurrency.engine.declaration import Origin
+from flask_concurrency.engine.plan import Source, candidates
+from flask_concurrency.vocabulary.limits import Rate
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedLimit:
+    """One limit declared for a route.
+
+    :ivar name: What refusals and header fields call it.
+    :ivar limit: The limit in its shortest spelling, such as ``"5/minute"``.
+    :ivar origin: Where it was declared.
+    :ivar shared: The name it shares one count with; ``None`` where it has a count of its own.
+    :ivar quota: Units allowed a period, or requests allowed at once.
+    :ivar period: Seconds; ``None`` for an in-flight limit.
+    :ivar algorithm: How a rate is counted; ``None`` for an in-flight limit.
+    :ivar key: The function that gives who is counted.
+    :ivar cost: Units a request spends, or the function that says so.
+    :ivar methods: HTTP methods it was declared for; ``None`` for all.
+    :ivar exempt_when: The function whose true answer lets a request pass; ``None`` for none.
+    :ivar left_out: Why it does not apply; ``None`` if it does.
+    """
+
+    name: str
+    limit: str
+    origin: Origin
+    shared: str | None
+    quota: int
+    period: float | None
+    algorithm: str | None
+    key: str
+    cost: int | str
+    methods: tuple[str, ...] | None
+    exempt_when: str | None
+    left_out: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Every limit declared for one route and method.
+
+    :ivar exempt: Whether the route was exempted from all of them.
+    :ivar limits: In the order in which they are asked and reported, those left out included.
+    """
+
+    exempt: bool
+    limits: tuple[ExplainedLimit, ...]
+
+    @property
+    def applying(self) -> tuple[ExplainedLimit, ...]:
+        """The limits a request meets."""
+        return tuple(limit for limit in self.limits if limit.left_out is None)
+
+
+def explain(
+    sources: Sequence[Source], *, method: str, key: Callable[[], object], exempt: bool = False
+) -> Explanation:
+    """Explain what :func:`~flask_concurrency.engine.plan.compile_plan` makes of the same sources.
+
+    :param sources: Every declaration that reaches the route, widest first.
+    :param method: The request's HTTP method.
+    :param key: Who is counted where a declaration does not say.
+    :param exempt: Whether none of them applies.
+    """
+    limits = []
+    for found in candidates(sources, method=method, key=key):
+        declared = found.source.declaration
+        limit = found.limit
+        explained = ExplainedLimit(
+            name=found.name,
+            limit=limit.text,
+            origin=found.source.origin,
+            shared=declared.name,
+            quota=limit.quota,
+            period=limit.period if isinstance(limit, Rate) else None,
+            algorithm=limit.algorithm if isinstance(limit, Rate) else None,
+            key=spell(found.key),
+            cost=spell(declared.cost) if callable(declared.cost) else declared.cost,
+            methods=None if declared.methods is None else tuple(sorted(declared.methods)),
+            exempt_when=None if declared.exempt_when is None else spell(declared.exempt_when),
+            left_out=found.left_out,
+        )
+        limits.append(replace(explained, left_out="exempt") if exempt else explained)
+    return Explanation(exempt, tuple(limits))
+
+
+def spell(function: Callable[..., object]) -> str:
+    """Name a function as its author would: ``remote_address``, ``header('X-API-Key')``."""
+    name: str = getattr(function, "__qualname__", type(function).__qualname__)
+    return name.rpartition("<locals>.")[2]
