@@ -1,0 +1,92 @@
+"""Read the command line, run what it asks for, print it. Measures and decides nothing itself."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO
+
+from benchmarks.benchmark import Benchmark
+from benchmarks.harness import FULL, QUICK, measure
+from benchmarks.machine import describe_machine
+from benchmarks.report import record_of, text_of
+
+TABLES = (
+    "benchmarks.tables.rates",
+    "benchmarks.tables.stores",
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run benchmarks.
+
+    :returns: ``0`` if every subject was measured, ``1`` if one failed, ``2`` for a wrong argument.
+    """
+    known = dict(_catalogue())
+    parser = _parser(known)
+    options = parser.parse_args(arguments)
+    chosen = options.names or list(known)
+    for name in chosen:
+        if name not in known:
+            parser.error(f"no benchmark is called {name!r}; choose from: {', '.join(known)}")
+    if options.quick:
+        _say("Quick: proves that every subject runs; the times mean nothing.")
+    runs = []
+    with _opened(parser, options.json) as file:
+        for name in chosen:
+            table, benchmark = known[name]
+            run = measure(table, benchmark, QUICK if options.quick else FULL, _say)
+            print(text_of(run), flush=True)
+            runs.append(run)
+        if file is not None:
+            report = {
+                "machine": describe_machine(),
+                "quick": options.quick,
+                "benchmarks": [record_of(run) for run in runs],
+            }
+            json.dump(report, file, ensure_ascii=False, indent=2)
+            file.write("\n")
+    return 1 if any(run.failures for run in runs) else 0
+
+
+def _catalogue() -> Iterator[tuple[str, tuple[str, Benchmark]]]:
+    """Every benchmark by its name, with the module that holds it."""
+    for table in TABLES:
+        for benchmark in importlib.import_module(table).BENCHMARKS:
+            yield benchmark.name, (table, benchmark)
+
+
+def _parser(known: dict[str, tuple[str, Benchmark]]) -> argparse.ArgumentParser:
+    names = "\n".join(f"  {name:<18} {found.title}" for name, (_, found) in known.items())
+    parser = argparse.ArgumentParser(
+        prog="benchmarks",
+        description="Measure Flask-Concurrency beside its peers, in the same run.",
+        epilog=f"benchmarks:\n{names}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="what to run; default: all")
+    parser.add_argument("--quick", action="store_true", help="prove that all run; measures nothing")
+    parser.add_argument("--json", metavar="FILE", help="write the result there too")
+    return parser
+
+
+@contextmanager
+def _opened(parser: argparse.ArgumentParser, path: str | None) -> Iterator[IO[str] | None]:
+    """Open the result's file before anything runs: minutes of work must find a place to go."""
+    if path is None:
+        yield None
+        return
+    try:
+        file = open(path, "w", encoding="utf-8")  # noqa: SIM115 - closed below
+    except OSError as error:
+        parser.error(f"--json {path}: {error.strerror}")
+    with file:
+        yield file
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,111 @@
+"""Run a benchmark's subjects in turn, so that all of them meet the machine in the same moods.
+
+Knows benchmarks and isolated subjects; knows no statistics and prints no table.
+
+Subjects take turns batch by batch, in an order shuffled with a fixed seed (A B C, C A B, …), so
+a noisy neighbour or a changing clock speed meets all of them alike, and a ratio can be formed
+within each round. Several sessions start every process afresh, because where the loader happens
+to put a process in memory makes it a few per cent faster or slower for all its life.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from benchmarks.benchmark import Benchmark
+from benchmarks.isolated import Effort, IsolatedSubject, SubjectFailed
+
+SEED = 20_240_229
+
+
+@dataclass(frozen=True, slots=True)
+class Thoroughness:
+    """How often everything is measured.
+
+    :param sessions: Times that all processes are started afresh.
+    :param rounds: Batches of each subject in a session.
+    :param effort: How long each process is kept busy.
+    """
+
+    sessions: int
+    rounds: int
+    effort: Effort
+
+
+FULL = Thoroughness(sessions=4, rounds=25, effort=Effort(warm_up=0.3, batch=0.01))
+QUICK = Thoroughness(sessions=1, rounds=2, effort=Effort(warm_up=0.0, batch=0.0))
+"""Every path once or twice, in a few seconds: proves that it runs, measures nothing."""
+
+
+@dataclass(slots=True)
+class Run:
+    """What was measured.
+
+    :ivar benchmark: What was run.
+    :ivar seconds: For each subject, seconds a call, one value a round; the same position in each
+        list is the same round.
+    :ivar failures: For each subject that failed, why.
+    """
+
+    benchmark: Benchmark
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+def measure(
+    table: str,
+    benchmark: Benchmark,
+    thoroughness: Thoroughness,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Run:
+    """Measure every subject; one that fails is reported and left out, the others go on.
+
+    :param table: The module that holds the benchmark.
+    :param progress: Told, in words, how far it is.
+    """
+    run = Run(benchmark)
+    order = random.Random(SEED)
+    for session in range(thoroughness.sessions):
+        progress(f"{benchmark.name}: session {session + 1} of {thoroughness.sessions}")
+        _session(run, table, thoroughness, order)
+    return run
+
+
+def _session(run: Run, table: str, thoroughness: Thoroughness, order: random.Random) -> None:
+    names = [each.name for each in run.benchmark.subjects if each.name not in run.failures]
+    opened: dict[str, IsolatedSubject] = {}
+    try:
+        for name in names:
+            opened[name] = IsolatedSubject(table, run.benchmark.name, name, thoroughness.effort)
+        for name in names:
+            _attempt(run, opened, name, IsolatedSubject.wait_until_ready)
+        for _ in range(thoroughness.rounds):
+            turns = list(opened)
+            order.shuffle(turns)
+            for name in turns:
+                seconds = _attempt(run, opened, name, IsolatedSubject.run_batch)
+                if seconds is not None:
+                    run.seconds.setdefault(name, []).append(seconds)
+    finally:
+        for subject in opened.values():
+            subject.hang_up()  # all first, so that they end side by side
+        for subject in opened.values():
+            subject.close()
+
+
+def _attempt(
+    run: Run,
+    opened: dict[str, IsolatedSubject],
+    name: str,
+    act: Callable[[IsolatedSubject], float | None],
+) -> float | None:
+    """Act on a subject; one that fails is closed, and what it gave before is not used."""
+    try:
+        return act(opened[name])
+    except SubjectFailed as failure:
+        run.failures[name] = str(failure)
+        run.seconds.pop(name, None)
+        opened.pop(name).close()
+        return None

@@ -1,0 +1,151 @@
+"""Give every subject a fresh process of its own, which waits while another one is timed.
+
+Knows subjects and a pipe; knows no table and compares nothing.
+
+A process of its own, because what one library leaves behind would be billed to the next: timer
+threads, patched modules, a grown heap. Processes wait on a pipe, so only one is ever working.
+Garbage is collected before a batch, never forbidden in it: allocating is part of the cost.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import multiprocessing
+import os
+import signal
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from itertools import repeat
+from multiprocessing.connection import Connection
+
+from benchmarks.benchmark import Call
+
+MAX_BATCH = 60.0
+"""Seconds after which a subject that gives no answer is taken for stuck."""
+
+
+class SubjectFailed(Exception):
+    """A subject could not be opened, gave a wrong answer, or none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long each process is kept busy.
+
+    :param warm_up: Seconds of calls before the first batch.
+    :param batch: Seconds a batch lasts; at least one call is made.
+    """
+
+    warm_up: float
+    batch: float
+
+
+class IsolatedSubject:
+    """A subject in its own process.
+
+    :param table: The module that holds the benchmark, such as ``"benchmarks.tables.rates"``.
+    :param benchmark: The benchmark's name in that module.
+    :param subject: The subject's name.
+    :param effort: How long it is kept busy.
+    """
+
+    def __init__(self, table: str, benchmark: str, subject: str, effort: Effort) -> None:
+        self._subject = subject
+        # The order of sets is part of what a process does: it is the same for every subject.
+        os.environ["PYTHONHASHSEED"] = "0"
+        spawn = multiprocessing.get_context("spawn")
+        self._pipe, theirs = spawn.Pipe()
+        self._process = spawn.Process(
+            target=_serve, args=(theirs, table, benchmark, subject, effort), name=subject
+        )
+        self._process.start()
+        theirs.close()
+
+    def wait_until_ready(self) -> None:
+        """Wait until it is built and warm.
+
+        :raises SubjectFailed: It could not be opened, or its first answer was wrong.
+        """
+        self._answer()
+
+    def run_batch(self) -> float:
+        """Time one batch.
+
+        :returns: Seconds a call.
+        :raises SubjectFailed: An answer was wrong, or none came within :data:`MAX_BATCH`.
+        """
+        self._pipe.send(None)
+        return self._answer()
+
+    def hang_up(self) -> None:
+        """Ask the process to clean up and end."""
+        self._pipe.close()
+
+    def close(self) -> None:
+        """End the process, and wait until it has."""
+        self.hang_up()
+        self._process.join(MAX_BATCH)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+    def _answer(self) -> float:
+        try:
+            if not self._pipe.poll(MAX_BATCH):
+                raise SubjectFailed(f"{self._subject}: no answer within {MAX_BATCH:g} s")
+            answer: float | str = self._pipe.recv()
+        except (EOFError, ConnectionError):
+            self._process.join()
+            code = self._process.exitcode
+            raise SubjectFailed(f"{self._subject}: its process died, exit code {code}") from None
+        if isinstance(answer, str):
+            raise SubjectFailed(f"{self._subject}: {answer}")
+        return answer
+
+
+def _serve(pipe: Connection, table: str, benchmark: str, subject: str, effort: Effort) -> None:
+    """Build the subject, then time a batch each time the other end asks, until it hangs up."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other end decides; it hangs up
+    try:
+        module = importlib.import_module(table)
+        found = next(each for each in module.BENCHMARKS if each.name == benchmark)
+        chosen = next(each for each in found.subjects if each.name == subject)
+        with chosen.open() as call:
+            loops = _warm_up(call, effort)
+            pipe.send(0.0)
+            while _asked(pipe):
+                gc.collect()
+                pipe.send(_time(call, loops) / loops)
+    except Exception as error:
+        traceback.print_exc(file=sys.stderr)
+        pipe.send(f"{type(error).__name__}: {error}")
+
+
+def _asked(pipe: Connection) -> bool:
+    try:
+        pipe.recv()
+    except (EOFError, ConnectionError):
+        return False
+    return True
+
+
+def _warm_up(call: Call, effort: Effort) -> int:
+    """Call until caches, pools and the interpreter are warm; returns the calls of one batch."""
+    started_at = time.perf_counter()
+    call()
+    fastest = time.perf_counter() - started_at
+    while time.perf_counter() - started_at < effort.warm_up:
+        fastest = min(fastest, _time(call, 1))
+    return max(1, round(effort.batch / fastest))
+
+
+def _time(call: Call, loops: int) -> float:
+    """Seconds that ``loops`` calls take."""
+    times = repeat(None, loops)
+    started_at = time.perf_counter()
+    for _ in times:
+        call()
+    return time.perf_counter() - started_at

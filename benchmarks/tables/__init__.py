@@ -1,0 +1,1 @@
+"""What is measured, a table a file; each lists its ``BENCHMARKS``."""
