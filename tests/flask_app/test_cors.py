@@ -38,7 +38,8 @@ def preflight(app: Flask, path: str = "/", origin: str = SHOP, method: str = "GE
 
 
 def allowed(response: Any) -> str | None:
-    return response.headers.get("Access-Control-Allow-Origin")
+    origin: str | None = response.headers.get("Access-Control-Allow-Origin")
+    return origin
 
 
 def hello(app: Flask, concurrency: Concurrency, limit: str = "1/day") -> None:

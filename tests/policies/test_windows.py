@@ -1,4 +1,4 @@
-"""Sliding and fixed window against their definition, written out the slow way."""
+"""Every rate policy against its definition, written out the slow way."""
 
 from __future__ import annotations
 
@@ -11,8 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_concurrency.policies.fixed_window import FixedWindow
+from flask_concurrency.policies.moving_window import MovingWindow
 from flask_concurrency.policies.sliding_window import SlidingWindow
-from flask_concurrency.vocabulary.decision import Outcome
+from flask_concurrency.policies.token_bucket import TokenBucket
+
+
+def every_policy(quota: int, period: float) -> list[Any]:
+    return [
+        SlidingWindow(quota, period),
+        FixedWindow(quota, period),
+        MovingWindow(quota, period),
+        TokenBucket(quota, period, quota),
+    ]
+
 
 SLIDING_10_PER_60 = [  # (now, cost) -> (admitted, left)
     ((0, 4), (True, 6)),
@@ -34,12 +45,35 @@ FIXED_10_PER_60 = [
     ((500, 1), (True, 9)),
     ((559, 9), (True, 0)),
 ]
+MOVING_10_PER_60 = [
+    ((0, 4), (True, 6)),
+    ((30, 6), (True, 0)),
+    ((59, 1), (False, 0)),
+    ((60, 5), (False, 4)),  # the four of the beginning have left
+    ((60, 4), (True, 0)),
+    ((90, 6), (True, 0)),
+    ((119, 1), (False, 0)),
+    ((240, 10), (True, 0)),
+]
+BUCKET_OF_10_PER_60 = [
+    ((0, 10), (True, 0)),
+    ((0, 1), (False, 0)),  # a refusal spends nothing
+    ((6, 1), (True, 0)),  # six seconds brought one back
+    ((30, 5), (False, 4)),
+    ((30, 4), (True, 0)),
+    ((90, 10), (True, 0)),
+]
 
 
 @pytest.mark.parametrize(
     ("policy", "table"),
-    [(SlidingWindow(10, 60.0), SLIDING_10_PER_60), (FixedWindow(10, 60.0), FIXED_10_PER_60)],
-    ids=["sliding", "fixed"],
+    [
+        (SlidingWindow(10, 60.0), SLIDING_10_PER_60),
+        (FixedWindow(10, 60.0), FIXED_10_PER_60),
+        (MovingWindow(10, 60.0), MOVING_10_PER_60),
+        (TokenBucket(10, 60.0, 10), BUCKET_OF_10_PER_60),
+    ],
+    ids=["sliding", "fixed", "moving", "bucket"],
 )
 def test_the_table_holds(policy: Any, table: list[Any]) -> None:
     """Each row follows from those before it."""
@@ -49,28 +83,28 @@ def test_the_table_holds(policy: Any, table: list[Any]) -> None:
         assert (outcome.admitted, outcome.remaining) == expected, (now, cost)
 
 
-@pytest.mark.parametrize("policy", [SlidingWindow(5, 60.0), FixedWindow(5, 60.0)])
+@pytest.mark.parametrize("policy", every_policy(5, 60.0))
 def test_a_cost_above_the_quota_never_fits(policy: Any) -> None:
     """It is refused without a time to come back, and charges nothing."""
     state, outcome = policy.take(None, 0.0, 6)
-    assert outcome == Outcome(False, 5, None, 0.0)
+    assert (outcome.admitted, outcome.remaining, outcome.retry_after) == (False, 5, None)
     assert policy.take(state, 0.0, 5)[1].admitted
 
 
-@pytest.mark.parametrize("policy", [SlidingWindow(0, 60.0), FixedWindow(0, 60.0)])
+@pytest.mark.parametrize("policy", every_policy(0, 60.0))
 def test_a_quota_of_zero_is_closed(policy: Any) -> None:
     """``0`` admits nobody, ever, and says so."""
-    assert policy.take(None, 0.0, 1)[1] == Outcome(False, 0, None, 0.0)
+    assert policy.take(None, 0.0, 1)[1][:3] == (False, 0, None)
 
 
-@pytest.mark.parametrize("policy", [SlidingWindow(5, 60.0), FixedWindow(5, 60.0)])
+@pytest.mark.parametrize("policy", every_policy(5, 60.0))
 def test_a_cost_of_zero_only_looks(policy: Any) -> None:
     """Looking is admitted even when nothing is left, and changes nothing."""
     state, _ = policy.take(None, 0.0, 5)
     looked, outcome = policy.take(state, 1.0, 0)
     assert outcome.admitted
     assert outcome.remaining == 0
-    assert looked == state
+    assert policy.take(looked, 1.0, 1)[1] == policy.take(state, 1.0, 1)[1]
 
 
 visits = st.lists(
@@ -132,13 +166,46 @@ def test_the_fixed_window_never_holds_more_than_its_quota(
     assert all(later - earlier >= 60 for earlier, later in pairwise(starts))
 
 
+@given(quota=st.integers(0, 12), visits=visits)
+def test_the_moving_window_never_admits_more_in_any_period(
+    quota: int, visits: list[tuple[int, int]]
+) -> None:
+    """Every trailing period, wherever it ends, holds at most the quota, and no fewer fit."""
+    policy, state, now = MovingWindow(quota, 60.0), None, 0.0
+    admitted: list[tuple[float, int]] = []
+    for wait, cost in visits:
+        now += wait / 1_000
+        state, outcome = policy.take(state, now, cost)
+        inside = sum(units for at, units in admitted if now - at < 60.0)
+        assert outcome.admitted == (inside + cost <= quota)
+        if outcome.admitted:
+            admitted.append((now, cost))
+
+
+@given(quota=st.integers(1, 12), burst=st.integers(0, 20), visits=visits)
+def test_the_bucket_never_lends_more_than_burst_and_rate(
+    quota: int, burst: int, visits: list[tuple[int, int]]
+) -> None:
+    """Between any two admitted requests at most ``burst`` and what flowed back was spent."""
+    policy, state, now = TokenBucket(quota, 64.0, burst), None, Fraction(0)
+    admitted: list[tuple[Fraction, int]] = []
+    for wait, cost in visits:
+        now += Fraction(wait, 1024)
+        state, outcome = policy.take(state, float(now), cost)
+        if outcome.admitted:
+            admitted.append((now, cost))
+        spent = 0
+        for at, units in reversed(admitted):
+            spent += units
+            assert spent <= burst + (now - at) * quota / 64 + Fraction(1, 10**9)
+
+
 @given(
     policy=st.builds(
-        lambda kind, quota, period: kind(quota, period),
-        st.sampled_from([SlidingWindow, FixedWindow]),
+        every_policy,
         st.integers(0, 1_000),
         st.sampled_from([1.0, 7.0, 60.0, 86_400.0, 31_536_000.0]),
-    ),
+    ).flatmap(st.sampled_from),
     start=st.floats(0, 1e9),
     visits=st.lists(st.tuples(st.floats(0, 2), st.integers(0, 400)), max_size=30),
     cost=st.integers(1, 400),
@@ -162,7 +229,7 @@ def test_retry_after_is_exact(
 
 
 @given(
-    policy=st.sampled_from([SlidingWindow(20, 60.0), FixedWindow(20, 60.0)]),
+    policy=st.sampled_from(every_policy(20, 60.0)),
     visits=visits,
     cost=st.integers(0, 30),
 )
@@ -178,7 +245,7 @@ def test_a_refusal_spends_nothing(policy: Any, visits: list[tuple[int, int]], co
 
 
 @given(
-    policy=st.sampled_from([SlidingWindow(20, 60.0), FixedWindow(20, 60.0)]),
+    policy=st.sampled_from(every_policy(20, 60.0)),
     visits=visits,
     later=st.floats(0, 300),
 )

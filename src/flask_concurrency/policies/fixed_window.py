@@ -8,12 +8,10 @@ what you promised.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
 from typing import NamedTuple
 
+from flask_concurrency.policies.exact_wait import exact_wait
 from flask_concurrency.vocabulary.decision import Outcome
-
-MICROSECOND = 1e-6
 
 
 class Window(NamedTuple):
@@ -44,20 +42,16 @@ class FixedWindow:
         admitted = window.used + cost <= self.quota
         if admitted:
             window = Window(window.started_at, window.used + cost)
-        reset_after = self._until_end(window, now) if window.used else 0.0
-        if admitted:
-            retry_after: float | None = 0.0
-        else:
-            retry_after = reset_after if cost <= self.quota else None
+        retry_after: float | None = 0.0
+        if not admitted:
+            retry_after = self._retry_after(window, now) if cost <= self.quota else None
+        reset_after = window.started_at + self.period - now if window.used else 0.0
         return window, Outcome(admitted, self.quota - window.used, retry_after, reset_after)
 
     def forgettable(self, state: Window, now: float) -> bool:
         """Whether the state decides like a key never seen."""
         return now - state.started_at >= self.period
 
-    def _until_end(self, window: Window, now: float) -> float:
-        """Seconds left, rounded up so that a request at that very instant opens a new window."""
-        wait = ceil(max(0.0, window.started_at + self.period - now) / MICROSECOND) * MICROSECOND
-        while not self.forgettable(window, now + wait):
-            wait += MICROSECOND
-        return wait
+    def _retry_after(self, window: Window, now: float) -> float:
+        wait = window.started_at + self.period - now
+        return exact_wait(wait, now, lambda at: self.forgettable(window, at))

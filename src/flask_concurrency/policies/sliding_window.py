@@ -10,12 +10,10 @@ at a key's first request instead of at the full minute, so clients do not come b
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
 from typing import NamedTuple
 
+from flask_concurrency.policies.exact_wait import exact_wait
 from flask_concurrency.vocabulary.decision import Outcome
-
-MICROSECOND = 1e-6
 
 
 class Windows(NamedTuple):
@@ -83,14 +81,10 @@ class SlidingWindow:
         return max(0.0, started_at + faded * self.period - now)
 
     def _retry_after(self, windows: Windows, now: float, ceiling: int) -> float | None:
-        """Like :meth:`_until`, rounded up so that a request at that very instant is admitted."""
         wait = self._until(windows, now, ceiling)
         if wait is None:
             return None
-        wait = ceil(wait / MICROSECOND) * MICROSECOND
-        while self._estimate(windows, now + wait) > ceiling:
-            wait += MICROSECOND
-        return wait
+        return exact_wait(wait, now, lambda at: self._estimate(windows, at) <= ceiling)
 
     def _estimate(self, windows: Windows, now: float) -> float:
         started_at, current, previous = self._roll(windows, now)

@@ -12,8 +12,11 @@ from typing import Literal, get_args
 from flask_concurrency.vocabulary.errors import ConfigurationError
 from flask_concurrency.vocabulary.grammar import EXAMPLE, check_quota, read_text
 
-Algorithm = Literal["sliding-window", "fixed-window"]
+Algorithm = Literal["sliding-window", "fixed-window", "moving-window", "token-bucket"]
 ALGORITHMS: tuple[str, ...] = get_args(Algorithm)
+
+MAX_LOG = 1_000
+"""Entries an exact log may have: every request reads all of them."""
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -25,34 +28,56 @@ class Rate:
         year (365 days).
     :param algorithm: ``"sliding-window"`` (the default) weighs the previous window by how much of
         it still overlaps, so there is no rush at a boundary; ``"fixed-window"`` counts from the
-        first request of a window and starts over when the window ends.
-    :raises ConfigurationError: The text is malformed, or the algorithm is unknown.
+        first request of a window and starts over when it ends; ``"moving-window"`` remembers each
+        request and is exact, for quotas up to 1,000; ``"token-bucket"`` lets ``burst`` units
+        through at once and refills evenly.
+    :param burst: Units a full token bucket holds. Default: the quota.
+    :raises ConfigurationError: The text is malformed, or an option does not fit.
 
     :ivar quota: Units allowed per period.
     :ivar period: Seconds.
     :ivar text: The rate in its shortest spelling, such as ``"5/minute"``.
+    :ivar burst: Units at once; the quota, but for a token bucket that says otherwise.
     """
 
     quota: int
     period: float
     text: str
     algorithm: Algorithm
+    burst: int
 
-    def __init__(self, text: str, *, algorithm: Algorithm = "sliding-window") -> None:
+    def __init__(
+        self, text: str, *, algorithm: Algorithm = "sliding-window", burst: int | None = None
+    ) -> None:
         rates = list(read_text(text)) if isinstance(text, str) else []
         if len(rates) != 1 or rates[0].period is None:
             raise ConfigurationError(
                 f'Rate({text!r}): write exactly one rate as text, as in Rate("5/minute").'
             )
+        quota = rates[0].quota
         if algorithm not in ALGORITHMS:
             raise ConfigurationError(
                 f"Unknown algorithm {algorithm!r} for the rate {text!r}: "
                 f"choose one of {', '.join(map(repr, ALGORITHMS))}."
             )
-        object.__setattr__(self, "quota", rates[0].quota)
+        if algorithm == "moving-window" and quota > MAX_LOG:
+            raise ConfigurationError(
+                f"Rate({text!r}): an exact log of {quota:,} requests is too long to read in each "
+                f'one; up to {MAX_LOG:,} are possible. Use algorithm="sliding-window".'
+            )
+        if burst is not None:
+            if algorithm != "token-bucket":
+                raise ConfigurationError(
+                    f"Rate({text!r}, burst={burst!r}): only a token bucket holds a burst; "
+                    'add algorithm="token-bucket".'
+                )
+            example = f'Rate({text!r}, algorithm="token-bucket", burst=10)'
+            check_quota(burst, written=f"burst={burst!r}", example=example)
+        object.__setattr__(self, "quota", quota)
         object.__setattr__(self, "period", rates[0].period)
         object.__setattr__(self, "text", rates[0].text)
         object.__setattr__(self, "algorithm", algorithm)
+        object.__setattr__(self, "burst", quota if burst is None else burst)
 
 
 @dataclass(frozen=True, slots=True)
