@@ -5,6 +5,7 @@ Keeps no app: what belongs to one lives in ``app.extensions["concurrency"]``.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -15,12 +16,14 @@ from flask_concurrency.admission.limiter import check_cost
 from flask_concurrency.engine.declaration import Declaration
 from flask_concurrency.engine.journey import Journey
 from flask_concurrency.flask_app import hooks, markers
-from flask_concurrency.flask_app.app_state import EXEMPT, KNOWN_METHODS, AppState
+from flask_concurrency.flask_app.app_state import KNOWN_METHODS, AppState
 from flask_concurrency.flask_app.cors import METHODS, Origins, cors_policy
+from flask_concurrency.flask_app.declared import EXEMPT
 from flask_concurrency.flask_app.door import JOURNEY
 from flask_concurrency.flask_app.keys import remote_address
 from flask_concurrency.flask_app.rate_limit_fields import check_name
 from flask_concurrency.flask_app.settings import read_settings
+from flask_concurrency.flask_app.unreached import Decorated
 from flask_concurrency.stores.opening import open_store
 from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.errors import ConfigurationError
@@ -63,6 +66,8 @@ class Concurrency:
             "app_limits": None if app_limits is None else read_limits(app_limits),
             "store": store,
         }
+        self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
+        self._decorated = Decorated(self._apps)
         self._key = _checked_callable("key", key)
         if app is not None:
             self.init_app(app)
@@ -78,8 +83,15 @@ class Concurrency:
                 f"{app.name!r} is served by a Concurrency already: call init_app once for an app."
             )
         settings = read_settings(app.config, **self._given)
-        state = AppState(self, settings=settings, store=open_store(settings.store), key=self._key)
+        state = AppState(
+            self,
+            settings=settings,
+            store=open_store(settings.store),
+            decorated=self._decorated,
+            key=self._key,
+        )
         app.extensions[EXTENSION] = state
+        self._apps.add(app)
         hooks.install(app, state)
 
     def limit(
@@ -171,7 +183,7 @@ class Concurrency:
 
     def _marker(self, declaration: object) -> Callable[[Target], Target]:
         def decorate(target: Target) -> Target:
-            markers.mark(target, self, declaration)
+            self._decorated.remember(target, markers.mark(target, self, declaration))
             return target
 
         return decorate

@@ -7,6 +7,7 @@ The target itself carries them, so the order of decorators does not matter, and
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Any
 
 from flask import Blueprint, Flask
@@ -15,10 +16,14 @@ from flask_concurrency.vocabulary.errors import ConfigurationError
 
 MARKER = "__flask_concurrency__"
 
+Mark = tuple[object, Any]
+"""Who declared, and what. Each is one object, however many wrappers hand it on."""
 
-def mark(target: Any, owner: object, declaration: object) -> None:
+
+def mark(target: Any, owner: object, declaration: object) -> Mark:
     """Write a declaration on ``target``, in front of those already there.
 
+    :returns: What now stands on ``target``, to be found again by :func:`reached`.
     :raises ConfigurationError: ``target`` cannot be a view.
     """
     if not callable(target) and not isinstance(target, Blueprint):
@@ -26,13 +31,15 @@ def mark(target: Any, owner: object, declaration: object) -> None:
             f"{target!r} cannot carry a declaration: decorate a view function, a View class or a "
             "Blueprint."
         )
+    written: Mark = (owner, declaration)
     try:
-        setattr(target, MARKER, ((owner, declaration), *_read(target)))
+        setattr(target, MARKER, (written, *_read(target)))
     except AttributeError:
         raise ConfigurationError(
             f"{target!r} cannot carry a declaration, because it takes no attributes: "
             "wrap it in a function and decorate that."
         ) from None
+    return written
 
 
 def on_view(app: Flask, endpoint: str, method: str, owner: object) -> Iterator[Any]:
@@ -44,15 +51,27 @@ def on_view(app: Flask, endpoint: str, method: str, owner: object) -> Iterator[A
     yield from _of(getattr(view_class, method.lower(), None), owner)
 
 
-def on_blueprints(app: Flask, names: list[str], owner: object) -> Iterator[Any]:
-    """Declarations on a request's blueprints, the outermost first."""
-    for name in reversed(names):
+def on_blueprints(app: Flask, endpoint: str, owner: object) -> Iterator[Any]:
+    """Declarations on the blueprints an endpoint is nested in, the outermost first."""
+    for name in accumulate(endpoint.split(".")[:-1], "{}.{}".format):
         yield from _of(app.blueprints.get(name), owner)
+
+
+def reached(app: Flask) -> Iterator[Mark]:
+    """Every mark that some request to ``app`` can meet."""
+    for blueprint in list(app.blueprints.values()):
+        yield from _read(blueprint)
+    for view in list(app.view_functions.values()):
+        view_class = getattr(view, "view_class", None)
+        yield from _read(view_class)
+        yield from _read(view)
+        for method in getattr(view_class, "methods", None) or ():
+            yield from _read(getattr(view_class, method.lower(), None))
 
 
 def _of(target: object, owner: object) -> Iterator[Any]:
     return (declaration for declared_by, declaration in _read(target) if declared_by is owner)
 
 
-def _read(target: object) -> tuple[tuple[object, Any], ...]:
+def _read(target: object) -> tuple[Mark, ...]:
     return getattr(target, MARKER, ())

@@ -1,0 +1,70 @@
+"""Collect what was declared for one route: by the app, its blueprints, its view.
+
+Knows where declarations stand; decides neither which apply nor what they count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import Flask
+from werkzeug.routing import Rule
+
+from flask_concurrency.engine.declaration import Declaration, Origin
+from flask_concurrency.engine.plan import Source
+from flask_concurrency.flask_app import markers
+from flask_concurrency.flask_app.cors import CorsPolicy
+from flask_concurrency.flask_app.settings import Settings
+
+EXEMPT = object()
+"""The declaration of a view or blueprint to which no limit applies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What reaches one route and method.
+
+    :ivar sources: Limits, widest first.
+    :ivar cors: The narrowest CORS policy; ``None`` for none.
+    :ivar exempt: Whether no limit applies, whatever the sources say.
+    """
+
+    sources: tuple[Source, ...]
+    cors: CorsPolicy | None
+    exempt: bool
+
+
+def collect(
+    app: Flask, settings: Settings, owner: object, rule: Rule | None, method: str
+) -> Declared:
+    """Everything declared for a route, by one extension.
+
+    :param owner: The extension whose declarations count.
+    :param rule: The URL rule; ``None`` for requests that match none, which only the app's own
+        limits reach.
+    """
+    sources: list[Source] = []
+    cors: CorsPolicy | None = None
+    exempt = False
+    if settings.app_limits:
+        sources.append(Source("app", Declaration(settings.app_limits)))
+    if rule is not None:
+        if settings.default_limits and not _is_static(rule):
+            sources.append(Source("default", Declaration(settings.default_limits)))
+        found: list[tuple[Origin, object]] = [
+            *(("blueprint", d) for d in markers.on_blueprints(app, rule.endpoint, owner)),
+            *(("route", d) for d in markers.on_view(app, rule.endpoint, method, owner)),
+        ]
+        for origin, declared in found:
+            if isinstance(declared, Declaration):
+                sources.append(Source(origin, declared))
+            elif isinstance(declared, CorsPolicy):
+                cors = declared
+            elif declared is EXEMPT:
+                exempt = True
+    return Declared(tuple(sources), cors, exempt)
+
+
+def _is_static(rule: Rule) -> bool:
+    """Whether Flask itself serves files there: a page would spend its own route's quota on them."""
+    return rule.endpoint.rpartition(".")[2] == "static" and rule.arguments == {"filename"}
