@@ -1,0 +1,1 @@
+"""Where does the work run? Knows nothing of limits, permits or responses."""

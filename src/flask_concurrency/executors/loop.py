@@ -1,0 +1,264 @@
+"""Decide which event loop a process's coroutines run on: one, on one thread, made at first use.
+
+Knows no Flask: the application installs :meth:`LoopThread.async_to_sync`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextvars
+import functools
+import importlib
+import importlib.util
+import os
+import threading
+import weakref
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
+from contextvars import Context
+from dataclasses import dataclass
+from typing import Any, NoReturn, ParamSpec, TypeVar
+
+from flask_concurrency.executors.loop_background import (
+    BackgroundTask,
+    SpawnedCall,
+    blocked_message,
+)
+from flask_concurrency.executors.loop_call import WaitingCall, logger, name_of
+from flask_concurrency.executors.loop_runner import LoopFactory, LoopRunner
+from flask_concurrency.vocabulary.errors import ConfigurationError, ExecutorShutdown, LoopBlocked
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class LoopSnapshot:
+    """What a :class:`LoopThread` was doing at one instant.
+
+    :ivar alive: Its thread runs.
+    :ivar waiting: Callers that wait for their coroutine.
+    :ivar spawned: Background tasks that have not ended.
+    :ivar tasks: All tasks on the loop, those that coroutines started themselves included.
+    :ivar completed: Calls that returned, since the loop started in this process.
+    :ivar failed: Calls that raised.
+    :ivar cancelled: Calls that were cancelled.
+    """
+
+    alive: bool = False
+    waiting: int = 0
+    spawned: int = 0
+    tasks: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+
+def default_loop_factory() -> asyncio.AbstractEventLoop:
+    """Make a loop of uvloop where that is installed, else of asyncio."""
+    if importlib.util.find_spec("uvloop") is None:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = importlib.import_module("uvloop").new_event_loop()
+    return loop
+
+
+class LoopThread:
+    """One event loop on one thread for a whole process, for code that is not asynchronous itself.
+
+    Clients, pools and locks made on it in one call work in the next. Nothing is started before
+    the first use; a forked child gets a thread and a loop of its own at its first use.
+
+    :param default_executor: Where ``asyncio.to_thread`` and ``loop.run_in_executor(None, …)``
+        run; it is lent, never shut down. ``None`` leaves asyncio its own pool.
+    :param loop_factory: Makes the loop. Default :func:`default_loop_factory`.
+    :param name: Name of the thread.
+    :raises ConfigurationError: ``default_executor`` is no ``concurrent.futures.Executor``.
+    """
+
+    def __init__(
+        self,
+        *,
+        default_executor: Executor | None = None,
+        loop_factory: LoopFactory = default_loop_factory,
+        name: str = "concurrency-loop",
+    ) -> None:
+        if default_executor is not None and not isinstance(default_executor, Executor):
+            raise ConfigurationError(
+                f"default_executor={default_executor!r} is no concurrent.futures.Executor. "
+                "Pass one, such as concurrency.threads, or None."
+            )
+        self.name = name
+        self._default_executor = default_executor
+        self._loop_factory = loop_factory
+        self._lock = threading.Lock()
+        self._shut_down = False
+        self._runner: LoopRunner | None = None
+        self._finalizer: weakref.finalize[Any, Any] | None = None
+        _live.add(self)
+
+    def __repr__(self) -> str:
+        return f"<LoopThread {self.name!r} {self.snapshot()}>"
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the loop and wait for its result.
+
+        The caller's context variables are seen by the coroutine, and what it sets is seen by the
+        caller afterwards. An interrupted caller (``KeyboardInterrupt``, ``SystemExit``) cancels
+        the task and gives it a second to clean up.
+
+        :raises LoopBlocked: Called on the loop's own thread, which would wait for ever.
+        :raises ExecutorShutdown: The loop was shut down, before or meanwhile.
+        :raises concurrent.futures.CancelledError: Something else cancelled the task.
+        :raises Exception: What the coroutine raised.
+        """
+        runner = self._runner_for(coroutine)
+        if runner.is_current_thread():
+            _refuse(
+                coroutine,
+                LoopBlocked(
+                    blocked_message(name_of(coroutine), f"await {name_of(coroutine)}(...)")
+                ),
+            )
+        return WaitingCall(runner, coroutine).run()
+
+    def async_to_sync(self, function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+        """Make a plain function of an asynchronous one, by :meth:`run`.
+
+        Made for Flask's override point, ``app.async_to_sync = loop.async_to_sync``.
+        """
+
+        @functools.wraps(function)
+        def run(*args: P.args, **kwargs: P.kwargs) -> T:
+            return self.run(function(*args, **kwargs))
+
+        return run
+
+    def spawn(
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        *,
+        name: str | None = None,
+        context: Context | None = None,
+    ) -> BackgroundTask[T]:
+        """Start a coroutine that outlives its caller, and return at once.
+
+        It runs until it ends, is cancelled, or the loop is shut down; it does not survive the
+        process. If it fails, that is logged by ``flask_concurrency.loop``.
+
+        :param name: Name of the task, in the log and in debuggers. Default: the coroutine's.
+        :param context: Context variables it runs with. Default: a copy of the caller's.
+        :raises ExecutorShutdown: The loop was shut down.
+        """
+        runner = self._runner_for(coroutine)
+        # A copy, because a context that is entered elsewhere cannot be entered here.
+        own = contextvars.copy_context() if context is None else context.copy()
+        call = SpawnedCall(runner, coroutine, own, name)
+        runner.submit(call)
+        return call.future
+
+    def shutdown(self, timeout: float = 5.0, *, drain: float = 0.0) -> bool:
+        """Take no more work, end what is left, and stop the thread. A second call only waits.
+
+        Callers whose coroutine does not finish get ``ExecutorShutdown``.
+
+        :param timeout: Seconds to wait for cancelled tasks to end.
+        :param drain: Seconds in which tasks may finish by themselves before they are cancelled.
+        :returns: Whether everything ended in time; what did not is logged.
+        :raises LoopBlocked: Called on the loop's own thread.
+        """
+        with self._lock:
+            runner, first = self._runner, not self._shut_down
+            if runner is not None and runner.is_current_thread():
+                raise LoopBlocked(blocked_message("shutdown", "await asyncio.to_thread(shutdown)"))
+            self._shut_down = True
+            if runner is None:
+                return True
+            if first:
+                runner.stop(drain)
+        runner.thread.join(timeout + drain)
+        if not runner.thread.is_alive():
+            return True
+        logger.error("Did not end within %s s of shutdown: %s", timeout, runner.give_up())
+        return False
+
+    def snapshot(self) -> LoopSnapshot:
+        """Tell what the loop is doing. Starts nothing."""
+        runner = self._runner
+        if runner is None:
+            return LoopSnapshot()
+        calls = tuple(runner.calls)
+        spawned = sum(isinstance(call, SpawnedCall) for call in calls)
+        return LoopSnapshot(
+            alive=runner.thread.is_alive(),
+            waiting=len(calls) - spawned,
+            spawned=spawned,
+            tasks=len(asyncio.all_tasks(runner.loop)),
+            completed=runner.completed,
+            failed=runner.failed,
+            cancelled=runner.cancelled,
+        )
+
+    def _runner_for(self, coroutine: Coroutine[Any, Any, Any]) -> LoopRunner:
+        if not isinstance(coroutine, Coroutine):
+            raise TypeError(
+                f"{coroutine!r} is no coroutine. Call the asynchronous function: "
+                "loop.run(fetch(url)), not loop.run(fetch)."
+            )
+        runner = self._runner
+        return self._start(coroutine) if runner is None or runner.closing else runner
+
+    def _start(self, coroutine: Coroutine[Any, Any, Any]) -> LoopRunner:
+        with self._lock:
+            if self._shut_down:
+                _refuse(
+                    coroutine,
+                    ExecutorShutdown(
+                        f"{name_of(coroutine)!r} refused: the loop {self.name!r} was shut down. "
+                        "Start work before the shutdown, or make another LoopThread."
+                    ),
+                )
+            # One that closes although nobody shut it down has broken, and is replaced.
+            if self._runner is None or self._runner.closing:
+                self._runner = LoopRunner(self.name, self._loop_factory, self._default_executor)
+                # The thread knows the runner only, so a forgotten application takes its loop along.
+                self._finalizer = weakref.finalize(self, self._runner.stop)
+                self._finalizer.atexit = False
+            return self._runner
+
+    def _forget_parent(self) -> None:
+        """Begin anew in a forked child, where the parent's thread does not run."""
+        self._lock = threading.Lock()
+        if self._runner is None:
+            return
+        # Neither stopped nor closed nor collected: its selector and its wake-up socket are the
+        # parent's too, and to unregister one here would make the parent's loop deaf.
+        _inherited.append(self._runner)
+        self._runner = None
+        if self._finalizer is not None:
+            self._finalizer.detach()
+
+
+_live: weakref.WeakSet[LoopThread] = weakref.WeakSet()
+_inherited: list[LoopRunner] = []
+
+
+def _refuse(coroutine: Coroutine[Any, Any, Any], error: Exception) -> NoReturn:
+    coroutine.close()  # never to be awaited, and it would warn of that
+    raise error
+
+
+def _after_fork_in_child() -> None:
+    for loop in tuple(_live):
+        loop._forget_parent()
+
+
+def _at_exit() -> None:
+    # The threads are daemons, which an exit would freeze in the middle of a ``finally``.
+    for loop in tuple(_live):
+        loop.shutdown(timeout=2.0)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(_at_exit)
