@@ -27,7 +27,7 @@ def test_a_refused_request_spends_nothing_anywhere() -> None:
     """The day's limit does not pay for what the minute's limit refuses."""
     both = gate(limiter(Rate("100/day")), limiter(Rate("2/minute")))
     for _ in range(5):
-        decision, _ = both.try_acquire()
+        decision = both.try_acquire().decision
     assert not decision.admitted
     day, minute = decision.verdicts
     assert (day.admitted, day.remaining) == (True, 98)
@@ -39,32 +39,32 @@ def test_a_refused_request_spends_nothing_anywhere() -> None:
 def test_a_refused_rate_holds_no_permit() -> None:
     """An in-flight limit beside a rate that refuses stays as free as it was."""
     both = gate(limiter(InFlight(3)), limiter(Rate("1/minute")))
-    _, permit = both.try_acquire()
+    permit = both.try_acquire().permit
     assert permit is not None
     for _ in range(5):
-        decision, none = both.try_acquire()
-        assert none is None
-        assert decision.verdicts[0].remaining == 2
+        answer = both.try_acquire()
+        assert answer.permit is None
+        assert answer.decision.verdicts[0].remaining == 2
 
 
 def test_a_permit_gives_its_place_back() -> None:
     """What was taken is free again after the release, and not before."""
     busy = gate(limiter(InFlight(1)))
-    _, permit = busy.try_acquire()
+    permit = busy.try_acquire().permit
     assert permit is not None
-    refused, _ = busy.try_acquire()
+    refused = busy.try_acquire().decision
     assert not refused.admitted
     assert not refused.quota_exceeded
     assert refused.retry_after is None
     permit.release(Ending.ABANDONED)
-    assert busy.try_acquire()[0].admitted
+    assert busy.try_acquire().decision.admitted
 
 
 def test_the_longest_wait_counts() -> None:
     """Coming back earlier would only meet the other limit."""
     both = gate(limiter(Rate("1/minute")), limiter(Rate("1/hour")))
     both.try_acquire()
-    decision, _ = both.try_acquire()
+    decision = both.try_acquire().decision
     assert decision.retry_after == max(v.retry_after or 0 for v in decision.verdicts)
     assert decision.retry_after == pytest.approx(7_200)
 
@@ -84,7 +84,7 @@ def test_a_key_is_asked_once_a_request() -> None:
 def test_who_is_exempt_is_not_asked() -> None:
     """An exempt limiter neither refuses nor appears in the decision."""
     some = gate(limiter(Rate("0/minute"), exempt_when=lambda: True), limiter(Rate("5/minute")))
-    decision, _ = some.try_acquire()
+    decision = some.try_acquire().decision
     assert [verdict.name for verdict in decision.verdicts] == ["5/minute"]
 
 
@@ -92,7 +92,7 @@ def test_a_cost_may_depend_on_the_request() -> None:
     """A callable is asked each time."""
     costs = iter([3, 0, 2])
     priced = gate(limiter(Rate("5/minute"), cost=lambda: next(costs)))
-    left = [priced.try_acquire()[0].verdicts[0].remaining for _ in range(3)]
+    left = [priced.try_acquire().decision.verdicts[0].remaining for _ in range(3)]
     assert left == [2, 2, 0]
 
 
@@ -107,8 +107,8 @@ def test_a_cost_that_cannot_be_counted_is_refused(cost: object) -> None:
 def test_nobody_is_counted_too(nothing: object) -> None:
     """An empty key never means "no limit": all without a key share one count."""
     one = gate(limiter(Rate("1/minute"), lambda: nothing))
-    assert one.try_acquire()[0].admitted
-    assert not one.try_acquire()[0].admitted
+    assert one.try_acquire().decision.admitted
+    assert not one.try_acquire().decision.admitted
 
 
 def test_keys_of_any_size_and_kind_are_counted_apart() -> None:
@@ -118,3 +118,48 @@ def test_keys_of_any_size_and_kind_are_counted_apart() -> None:
     assert len(set(counted)) == len(keys)
     assert all(len(key) <= MAX_KEY for key in counted)
     assert countable("x" * MAX_KEY) == "x" * MAX_KEY
+
+
+def test_a_shadow_counts_and_reports_but_admits() -> None:
+    """Its refusal holds nobody up, and is told apart from one that does."""
+    tried = gate(limiter(Rate("1/minute"), shadow=True), limiter(Rate("3/minute")))
+    decisions = [tried.try_acquire().decision for _ in range(4)]
+    assert [decision.admitted for decision in decisions] == [True, True, True, False]
+    shadow, real = decisions[1].verdicts
+    assert (shadow.admitted, shadow.shadow) == (False, True)
+    assert real.admitted
+    assert [verdict.name for verdict in decisions[3].refusing] == ["3/minute"]
+
+
+def test_a_refusing_shadow_holds_no_permit() -> None:
+    """It let nobody in, so nobody leaves: the count stays right."""
+    tried = gate(limiter(InFlight(1), shadow=True))
+    first, second = tried.try_acquire(), tried.try_acquire()
+    assert second.permit is None
+    assert first.permit is not None
+    first.permit.release()
+    assert tried.try_acquire().permit is not None
+
+
+def test_what_is_not_charged_comes_back() -> None:
+    """Units are reserved on arrival and settled with the response, once."""
+    store = MemoryStore(clock=ManualClock())
+    failures = limiter(Rate("2/minute"), charge_when=lambda status: status == 401)
+    login = Gate([failures], store, clock=ManualClock())
+    for _ in range(5):
+        answer = login.try_acquire()
+        assert answer.decision.admitted
+        assert answer.unsettled
+        answer.settle(200)
+        answer.settle(200)
+    for _ in range(2):
+        login.try_acquire().settle(401)
+    assert not login.try_acquire().decision.admitted
+
+
+def test_reserved_units_cannot_be_spent_twice() -> None:
+    """Of three at the same time two are let in, whatever their responses will be."""
+    login = gate(limiter(Rate("2/minute"), charge_when=lambda status: False))
+    answers = [login.try_acquire() for _ in range(3)]
+    assert [answer.decision.admitted for answer in answers] == [True, True, False]
+    assert not answers[2].unsettled

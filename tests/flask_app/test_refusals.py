@@ -141,7 +141,7 @@ def test_a_strict_parser_reads_the_fields(told: list[Verdict]) -> None:
 @given(verdicts)
 def test_retry_after_is_whole_and_late_enough(told: list[Verdict]) -> None:
     """Rounded up, at least a second, and not before the last rate admits."""
-    told = [verdict._replace(admitted=False) for verdict in told]
+    told = [verdict._replace(admitted=False, shadow=False) for verdict in told]
     after = retry_after(Decision(False, tuple(told)))
     waits = [verdict.retry_after for verdict in told if verdict.retry_after is not None]
     if after is not None and any(verdict.period is not None for verdict in told):

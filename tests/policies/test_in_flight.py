@@ -14,7 +14,7 @@ def test_never_more_inside_than_allowed(quota: int, visits: list[int]) -> None:
     policy, state, inside = InFlightCount(quota), 0, list[int]()
     for visit in visits:
         if visit < 0 and inside:
-            state = policy.give_back(state, inside.pop())
+            state = policy.give_back(state, 0.0, inside.pop(), 1.0)
         else:
             state, outcome = policy.take(state, 0.0, abs(visit))
             if outcome.admitted:

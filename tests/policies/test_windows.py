@@ -260,3 +260,47 @@ def test_what_is_forgettable_decides_like_a_new_key(
     now += later
     if state is not None and policy.forgettable(state, now):
         assert policy.take(state, now, 1)[1] == policy.take(None, now, 1)[1]
+
+
+@given(
+    quota=st.integers(1, 12),
+    visits=visits,
+    cost=st.integers(1, 7),
+    wait=st.floats(0, 150),
+    more=visits,
+)
+@pytest.mark.parametrize("kind", range(4))
+def test_what_is_given_back_admits_no_more_than_if_it_had_never_come(
+    kind: int,
+    quota: int,
+    visits: list[tuple[int, int]],
+    cost: int,
+    wait: float,
+    more: list[tuple[int, int]],
+) -> None:
+    """Units return to where they were spent, so a later request gains at most those units."""
+    policy = every_policy(quota, 60.0)[kind]
+    state, now = None, 0.0
+    for pause, spent in visits:
+        now += pause / 1_000
+        state, _ = policy.take(state, now, spent)
+    without = state
+    state, outcome = policy.take(state, now, cost)
+    if not outcome.admitted:
+        return
+    now += wait
+    back = policy.give_back(state, now, cost, wait)
+    assert policy.take(back, now, 0)[1].remaining >= policy.take(state, now, 0)[1].remaining
+    if without is not None:
+        left = policy.take(without, now, 0)[1].remaining
+        assert policy.take(back, now, 0)[1].remaining <= left
+
+
+@pytest.mark.parametrize("policy", every_policy(5, 60.0))
+def test_what_is_given_back_at_once_is_as_if_never_spent(policy: Any) -> None:
+    """A request that is not charged leaves the others their whole quota."""
+    state, _ = policy.take(None, 0.0, 2)
+    state, _ = policy.take(state, 10.0, 3)
+    state = policy.give_back(state, 10.0, 3, 0.0)
+    assert policy.take(state, 10.0, 0)[1].remaining == 3
+    assert policy.take(state, 10.0, 3)[1].admitted

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from flask_concurrency.admission.answer import Answer, Reservation
 from flask_concurrency.admission.limiter import Limiter, countable
-from flask_concurrency.policies.in_flight import InFlightCount
 from flask_concurrency.stores.store import Check, Store
+from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.decision import Decision, Verdict
-from flask_concurrency.vocabulary.permit import Ending, Permit
+from flask_concurrency.vocabulary.permit import Permit
 
 
 class Gate:
@@ -19,21 +20,24 @@ class Gate:
 
     :param limiters: What applies; their names and ids are unique.
     :param store: Where they count.
+    :param clock: Tells how long ago something was taken.
     """
 
-    __slots__ = ("_rows", "_store", "limiters")
+    __slots__ = ("_clock", "_rows", "_store", "limiters")
 
-    def __init__(self, limiters: Sequence[Limiter], store: Store) -> None:
+    def __init__(
+        self, limiters: Sequence[Limiter], store: Store, *, clock: Clock = monotonic
+    ) -> None:
         self.limiters = tuple(limiters)
         self._store = store
+        self._clock = clock
         # What does not change between requests is looked up once.
         self._rows = tuple((limiter, limiter.limit.quota, limiter.period) for limiter in limiters)
 
-    def try_acquire(self) -> tuple[Decision, Permit | None]:
+    def try_acquire(self) -> Answer:
         """Decide now, in one trip to the store.
 
-        :returns: The decision, and the permit to release when the request has ended; ``None``
-            where it is refused or no in-flight limit applies.
+        :returns: The decision, with what has to be given back when the request ends.
         """
         keys: dict[Callable[[], object], str] = {}
         checks: list[Check] = []
@@ -45,22 +49,25 @@ class Gate:
             key = keys.get(limiter.key)
             if key is None:
                 key = keys[limiter.key] = countable(limiter.key())
-            checks.append(Check(limiter.id, limiter.policy, key, limiter.current_cost()))
+            cost = limiter.current_cost()
+            checks.append(Check(limiter.id, limiter.policy, key, cost, limiter.shadow))
             asked.append(row)
         outcomes = self._store.take(checks)
         admitted = True
         verdicts = []
         for (limiter, quota, period), outcome in zip(asked, outcomes, strict=True):
-            admitted = admitted and outcome.admitted
-            verdicts.append(Verdict(limiter.name, quota, period, *outcome))
-        return Decision(admitted, tuple(verdicts)), self._permit(checks) if admitted else None
-
-    def _permit(self, checks: list[Check]) -> Permit | None:
-        held = [check for check in checks if isinstance(check.policy, InFlightCount)]
-        if not held:
-            return None
-
-        def give_back(ending: Ending) -> None:
-            self._store.give_back(held)
-
-        return Permit(give_back)
+            admitted = admitted and (outcome.admitted or limiter.shadow)
+            verdicts.append(Verdict(limiter.name, quota, period, *outcome, limiter.shadow))
+        decision = Decision(admitted, tuple(verdicts))
+        held: list[Check] = []
+        reservations: list[Reservation] = []
+        if admitted:
+            for (limiter, _, period), check, outcome in zip(asked, checks, outcomes, strict=True):
+                if not outcome.admitted:  # a shadow's refusal: it took nothing
+                    continue
+                if period is None:
+                    held.append(check)
+                elif limiter.charge_when is not None:
+                    reservations.append(Reservation(limiter.charge_when, check))
+        permit = Permit(lambda _: self._store.give_back(held)) if held else None
+        return Answer(decision, permit, reservations, self._store, self._clock)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from flask_concurrency.policies.policy import Policy, policy_for
 from flask_concurrency.vocabulary.errors import ConfigurationError
@@ -15,6 +16,9 @@ MAX_KEY = 200
 
 NOBODY = ""
 """The key that requests without one share: nobody is let past a limit for being anonymous."""
+
+ChargeWhen = Callable[[Any], bool]
+"""Says of a response whether its request is charged."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,6 +31,8 @@ class Limiter:
     :param key: Gives who is counted; an empty answer is counted under one shared key.
     :param cost: Units a request spends, or a callable that says so.
     :param exempt_when: Requests for which it answers true are not asked.
+    :param charge_when: Asked with the response; units not to be charged are given back.
+    :param shadow: Whether a refusal is only reported.
     """
 
     name: str
@@ -35,6 +41,8 @@ class Limiter:
     key: Callable[[], object]
     cost: int | Callable[[], int] = 1
     exempt_when: Callable[[], bool] | None = None
+    charge_when: ChargeWhen | None = None
+    shadow: bool = False
     policy: Policy = field(init=False)
 
     def __post_init__(self) -> None:

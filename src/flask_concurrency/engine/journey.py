@@ -2,34 +2,56 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask_concurrency.admission.gate import Gate
 from flask_concurrency.vocabulary.decision import Decision
-from flask_concurrency.vocabulary.permit import Ending, Permit
+from flask_concurrency.vocabulary.permit import Ending
 
 
 class Journey:
     """What one request was told and what it holds.
 
-    :ivar decision: The decision taken on arrival.
+    :ivar decision: What it was told: on arrival, and by every limit asked since.
     """
 
-    __slots__ = ("_permit", "decision")
+    __slots__ = ("_answers", "decision")
 
-    def __init__(self, decision: Decision, permit: Permit | None) -> None:
-        self.decision = decision
-        self._permit = permit
+    def __init__(self, gate: Gate) -> None:
+        answer = gate.try_acquire()
+        self._answers = [answer]
+        self.decision = answer.decision
 
-    @classmethod
-    def arrive(cls, gate: Gate) -> Journey:
-        """Ask the gate; the journey goes on, or ends here, with what it says."""
-        return cls(*gate.try_acquire())
+    def ask(self, gate: Gate) -> Decision:
+        """Ask another gate on the way, and hold what it grants until the end."""
+        answer = gate.try_acquire()
+        self._answers.append(answer)
+        self.decision = Decision(
+            self.decision.admitted and answer.decision.admitted,
+            self.decision.verdicts + answer.decision.verdicts,
+        )
+        return answer.decision
 
     @property
     def holds_permit(self) -> bool:
         """Whether something must still be given back."""
-        return self._permit is not None and self._permit.ending is None
+        for answer in self._answers:
+            if answer.permit is not None and answer.permit.ending is None:
+                return True
+        return False
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether the response decides if something is charged."""
+        return any(answer.unsettled for answer in self._answers)
+
+    def settle(self, response: Any) -> None:
+        """Give back what this response is not charged for."""
+        for answer in self._answers:
+            answer.settle(response)
 
     def end(self, ending: Ending) -> None:
         """Give back what the request still holds; nothing happens where it holds nothing."""
-        if self._permit is not None and self._permit.ending is None:
-            self._permit.release(ending)
+        for answer in self._answers:
+            if answer.permit is not None and answer.permit.ending is None:
+                answer.permit.release(ending)

@@ -48,6 +48,12 @@ class FixedWindow:
         reset_after = window.started_at + self.period - now if window.used else 0.0
         return window, Outcome(admitted, self.quota - window.used, retry_after, reset_after)
 
+    def give_back(self, state: Window, now: float, cost: int, after: float) -> Window:
+        """Return ``cost`` units, if the window they were spent in is still open."""
+        if now - after < state.started_at:
+            return state
+        return Window(state.started_at, max(0, state.used - cost))
+
     def forgettable(self, state: Window, now: float) -> bool:
         """Whether the state decides like a key never seen."""
         return now - state.started_at >= self.period

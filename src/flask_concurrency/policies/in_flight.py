@@ -28,9 +28,9 @@ class InFlightCount:
             inside += cost
         return inside, Outcome(admitted, self.quota - inside, 0.0 if admitted else None, None)
 
-    def give_back(self, state: int, cost: int) -> int:
-        """Let ``cost`` units out again; returns the units still inside."""
-        return state - cost
+    def give_back(self, state: int, now: float, cost: int, after: float) -> int:
+        """Let ``cost`` units out again, however long they were inside."""
+        return max(0, state - cost)
 
     def forgettable(self, state: int, now: float) -> bool:
         """Whether the state decides like a key never seen."""

@@ -45,6 +45,15 @@ class MovingWindow:
             self._until_gone(log[0], now) if log else 0.0,
         )
 
+    def give_back(self, state: Log, now: float, cost: int, after: float) -> Log:
+        """Take the entry of ``cost`` units made ``after`` seconds ago out of the log."""
+        log = self._recent(state, now)
+        alike = [index for index, (_, units) in enumerate(log) if units == cost]
+        if not alike:
+            return log
+        nearest = min(alike, key=lambda index: abs(now - after - log[index][0]))
+        return log[:nearest] + log[nearest + 1 :]
+
     def forgettable(self, state: Log, now: float) -> bool:
         """Whether the state decides like a key never seen."""
         return not self._recent(state, now)

@@ -55,6 +55,16 @@ class SlidingWindow:
             self._until(windows, now, self.quota - remaining - 1) if used else 0.0,
         )
 
+    def give_back(self, state: Windows, now: float, cost: int, after: float) -> Windows:
+        """Return ``cost`` units to the window they were spent in, ``after`` seconds ago."""
+        started_at, current, previous = self._roll(state, now)
+        spent_at = now - after
+        if spent_at >= started_at:
+            return Windows(started_at, max(0, current - cost), previous)
+        if spent_at >= started_at - self.period:
+            return Windows(started_at, current, max(0, previous - cost))
+        return Windows(started_at, current, previous)
+
     def forgettable(self, state: Windows, now: float) -> bool:
         """Whether the state decides like a key never seen."""
         return now - state.started_at >= 2 * self.period

@@ -55,6 +55,11 @@ class TokenBucket:
             self._until(bucket, self.burst - remaining - 1) if spent else 0.0,
         )
 
+    def give_back(self, state: Bucket, now: float, cost: int, after: float) -> Bucket:
+        """Return ``cost`` units but for what may have flowed back in ``after`` seconds already."""
+        left = max(0.0, cost - after * self.quota / self.period)
+        return Bucket(now, max(0.0, self._spent(state, now) - left))
+
     def forgettable(self, state: Bucket, now: float) -> bool:
         """Whether the state decides like a key never seen."""
         return self._spent(state, now) <= 0

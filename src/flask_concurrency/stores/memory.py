@@ -48,33 +48,37 @@ class MemoryStore:
             states: list[Any] = []
             outcomes: list[Outcome] = []
             admitted = True
-            for limiter_id, policy, key, cost in checks:
+            for limiter_id, policy, key, cost, shadow in checks:
                 table = self._tables.get(limiter_id)
                 state, outcome = policy.take(table.get(key) if table else None, now, cost)
                 states.append(state)
                 outcomes.append(outcome)
-                admitted = admitted and outcome.admitted
+                admitted = admitted and (outcome.admitted or shadow)
             if not admitted:
                 return [
                     outcome if not outcome.admitted else self._unspent(check, now)
                     for check, outcome in zip(checks, outcomes, strict=True)
                 ]
-            for check, state in zip(checks, states, strict=True):
-                self._write(check, state, now)
+            for check, state, outcome in zip(checks, states, outcomes, strict=True):
+                if outcome.admitted:
+                    self._write(check, state, now)
             return outcomes
 
-    def give_back(self, checks: Sequence[Check]) -> None:
-        """Return what in-flight checks took earlier."""
+    def give_back(self, checks: Sequence[Check], *, after: float = 0.0) -> None:
+        """Return what these checks took: permits of in-flight limits, or units not to be charged."""
+        now = self._clock()
         with self._lock:
-            for limiter_id, policy, key, cost in checks:
-                if isinstance(policy, InFlightCount):
-                    table = self._tables[limiter_id]
-                    left = policy.give_back(table[key], cost)
-                    if left:
-                        table[key] = left
-                    else:  # nobody inside: the key is not worth remembering
-                        del table[key]
-                        self._keys -= 1
+            for limiter_id, policy, key, cost, _ in checks:
+                table = self._tables.get(limiter_id, {})
+                state = table.get(key)
+                if state is None:  # forgotten since
+                    continue
+                state = policy.give_back(state, now, cost, after)
+                if policy.forgettable(state, now):
+                    del table[key]
+                    self._keys -= 1
+                else:
+                    table[key] = state
 
     def close(self) -> None:
         """Forget everything."""

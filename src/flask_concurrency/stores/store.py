@@ -19,27 +19,36 @@ class Check(NamedTuple):
     :ivar policy: The arithmetic that decides.
     :ivar key: Who is counted.
     :ivar cost: Units to spend, at least 0.
+    :ivar shadow: Whether a refusal is only reported: it holds nobody up, and spends nothing.
     """
 
     limiter_id: str
     policy: Policy
     key: str
     cost: int
+    shadow: bool = False
 
 
 class Store(Protocol):
     """Counts shared by everybody who opened the same store; time is the store's own clock."""
 
     def take(self, checks: Sequence[Check]) -> list[Outcome]:
-        """Spend the units of all checks, or of none if any is refused.
+        """Spend the units of all checks, or of none if any but a shadow is refused.
 
-        :returns: One outcome a check, in order; all admitted means all were spent.
+        :returns: One outcome a check, in order. If all but shadows are admitted, every check whose
+            outcome is admitted was spent; otherwise nothing was, and admitted outcomes tell what
+            is left without spending.
         :raises StoreError: The counts cannot be read or written.
         """
         ...
 
-    def give_back(self, checks: Sequence[Check]) -> None:
-        """Return what in-flight checks took earlier; each is given back exactly once."""
+    def give_back(self, checks: Sequence[Check], *, after: float = 0.0) -> None:
+        """Return what these checks took: permits of in-flight limits, or units not to be charged.
+
+        :param checks: Of one :meth:`take`, each given back at most once.
+        :param after: Seconds since that take, so that units return to where they were spent.
+        :raises StoreError: The counts cannot be read or written.
+        """
         ...
 
     def close(self) -> None:

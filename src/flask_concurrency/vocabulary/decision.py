@@ -30,7 +30,8 @@ class Verdict(NamedTuple):
     :ivar name: The limit's name, such as ``"route:5/minute"``; unique within a decision.
     :ivar quota: Units allowed, per ``period`` or at once.
     :ivar period: Seconds of a rate's period; ``None`` for an in-flight limit.
-    :ivar admitted: See :class:`Outcome`, likewise the rest.
+    :ivar admitted: See :class:`Outcome`, likewise ``remaining`` and the instants.
+    :ivar shadow: Whether a refusal is only reported.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Verdict(NamedTuple):
     remaining: int
     retry_after: float | None
     reset_after: float | None
+    shadow: bool = False
 
 
 class Decision(NamedTuple):
@@ -47,7 +49,7 @@ class Decision(NamedTuple):
 
     All or nothing: a refused request spent nothing of any policy.
 
-    :ivar admitted: Whether all policies admit.
+    :ivar admitted: Whether all policies admit, shadows apart.
     :ivar verdicts: One :class:`Verdict` a policy, in the order they were checked.
     """
 
@@ -57,7 +59,7 @@ class Decision(NamedTuple):
     @property
     def refusing(self) -> tuple[Verdict, ...]:
         """The verdicts that refuse; empty for an admitted request."""
-        return tuple(verdict for verdict in self.verdicts if not verdict.admitted)
+        return tuple(v for v in self.verdicts if not v.admitted and not v.shadow)
 
     @property
     def quota_exceeded(self) -> bool:

@@ -1,0 +1,61 @@
+"""A gate's answer: the decision, the permit that goes with it, and what may yet be uncharged.
+
+Knows the store it must give back to; knows no Flask and no HTTP.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from flask_concurrency.admission.limiter import ChargeWhen
+from flask_concurrency.stores.store import Check, Store
+from flask_concurrency.vocabulary.clock import Clock
+from flask_concurrency.vocabulary.decision import Decision
+from flask_concurrency.vocabulary.permit import Permit
+
+
+class Reservation(NamedTuple):
+    """Units that were spent on arrival and may be given back once the response is known."""
+
+    charge_when: ChargeWhen
+    check: Check
+
+
+class Answer:
+    """What one request was told, and what it took.
+
+    Units that depend on the response are reserved first and settled later, so that requests at the
+    same time cannot all find them free.
+
+    :ivar decision: Whether it was let in, and why.
+    :ivar permit: To be released at the end; ``None`` where no in-flight limit applies.
+    """
+
+    __slots__ = ("_clock", "_reservations", "_store", "_taken_at", "decision", "permit")
+
+    def __init__(
+        self,
+        decision: Decision,
+        permit: Permit | None,
+        reservations: list[Reservation],
+        store: Store,
+        clock: Clock,
+    ) -> None:
+        self.decision = decision
+        self.permit = permit
+        self._reservations = reservations
+        self._store = store
+        self._clock = clock
+        self._taken_at = clock() if reservations else 0.0
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether the response decides if something is charged."""
+        return bool(self._reservations)
+
+    def settle(self, response: Any) -> None:
+        """Give back what this response is not charged for; a second call changes nothing."""
+        reservations, self._reservations = self._reservations, []
+        free = [check for charge_when, check in reservations if not charge_when(response)]
+        if free:
+            self._store.give_back(free, after=self._clock() - self._taken_at)
