@@ -1,4 +1,4 @@
-"""Hold what one app owns: its settings, its store, its compiled plans.
+"""Hold what one app owns: its settings, store, executors and compiled plans.
 
 Knows no request.
 """
@@ -16,6 +16,7 @@ from flask_concurrency.engine.explanation import Explanation, explain
 from flask_concurrency.engine.plan import Plan, compile_plan
 from flask_concurrency.flask_app.cors import CorsPolicy
 from flask_concurrency.flask_app.declared import collect
+from flask_concurrency.flask_app.executors import AppExecutors
 from flask_concurrency.flask_app.settings import Settings
 from flask_concurrency.flask_app.unreached import Decorated
 from flask_concurrency.stores.store import Store
@@ -51,11 +52,13 @@ class AppState:
         *,
         settings: Settings,
         store: Store,
+        executors: AppExecutors,
         decorated: Decorated,
         key: Callable[[], object],
     ) -> None:
         self.settings = settings
         self.store = store
+        self.executors = executors
         self.decorated = decorated
         self.cors: CorsPolicy | None = None
         self._owner = owner

@@ -1,4 +1,9 @@
-"""Stand around ``app.wsgi_app`` and see every request end. Knows WSGI and journeys, no limits.
+"""Stand around ``app.wsgi_app``: add what a request was told, and see every request end.
+
+Knows WSGI and journeys; decides no limit.
+
+Header fields are added here and not to Flask's ``Response``: a response that the app keeps and
+sends again, from a cache, would carry one client's counts to another.
 
 Permits return here and not in ``call_on_close``, because Werkzeug never calls that for a
 response in direct passthrough, which is what ``send_file`` makes; and not in
@@ -11,6 +16,9 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from flask_concurrency.engine.journey import Journey
+from flask_concurrency.flask_app.rate_limit_fields import rate_limit, rate_limit_policy
+from flask_concurrency.flask_app.responses import retry_after
+from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.permit import Ending
 
 if TYPE_CHECKING:
@@ -23,18 +31,26 @@ WATCHED = "flask_concurrency.watched"
 
 
 class Door:
-    """WSGI middleware that ends each request's journey exactly once.
+    """WSGI middleware that reports each request's decision and ends its journey exactly once.
 
     :param wsgi_app: What was there before, usually Flask's own ``wsgi_app``.
+    :param fields: Whether admitted requests are told what is left.
     """
 
-    def __init__(self, wsgi_app: WSGIApplication) -> None:
+    def __init__(self, wsgi_app: WSGIApplication, *, fields: bool) -> None:
         self._wsgi_app = wsgi_app
+        self._fields = fields
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            journey: Journey | None = environ.get(JOURNEY)
+            if journey is not None:
+                headers = [*headers, *self._told(journey.decision, headers)]
+            return start_response(status, headers, exc_info)
+
         environ[WATCHED] = True
         try:
-            body = self._wsgi_app(environ, start_response)
+            body = self._wsgi_app(environ, start)
         except BaseException:
             journey: Journey | None = environ.get(JOURNEY)
             if journey is not None:
@@ -44,6 +60,18 @@ class Door:
         if journey is None or not journey.holds_permit:
             return body
         return _Body(body, journey)
+
+    def _told(
+        self, decision: Decision, headers: list[tuple[str, str]]
+    ) -> Iterator[tuple[str, str]]:
+        """The header fields that report a decision."""
+        if self._fields:
+            yield "RateLimit-Policy", rate_limit_policy(decision.verdicts)
+            yield "RateLimit", rate_limit(decision.verdicts)
+        if not decision.admitted and not any(name.lower() == "retry-after" for name, _ in headers):
+            seconds = retry_after(decision)
+            if seconds is not None:
+                yield "Retry-After", str(seconds)
 
 
 class _Body:

@@ -10,16 +10,20 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from flask import Flask, request
+from flask import Flask, current_app, has_app_context, request
 
 from flask_concurrency.admission.limiter import check_cost
 from flask_concurrency.engine.declaration import Declaration
 from flask_concurrency.engine.journey import Journey
+from flask_concurrency.executors.loop import LoopThread
+from flask_concurrency.executors.processes.executor import ProcessExecutor
+from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.flask_app import hooks, markers
 from flask_concurrency.flask_app.app_state import KNOWN_METHODS, AppState
 from flask_concurrency.flask_app.cors import METHODS, Origins, cors_policy
 from flask_concurrency.flask_app.declared import EXEMPT
 from flask_concurrency.flask_app.door import JOURNEY
+from flask_concurrency.flask_app.executors import make_executors
 from flask_concurrency.flask_app.keys import remote_address
 from flask_concurrency.flask_app.rate_limit_fields import check_name
 from flask_concurrency.flask_app.settings import read_settings
@@ -87,6 +91,7 @@ class Concurrency:
             self,
             settings=settings,
             store=open_store(settings.store),
+            executors=make_executors(app, settings),
             decorated=self._decorated,
             key=self._key,
         )
@@ -176,6 +181,29 @@ class Concurrency:
         return self._marker(policy)
 
     @property
+    def threads(self) -> ThreadExecutor:
+        """The app's bounded pool of threads: a :class:`concurrent.futures.Executor`.
+
+        Each task sees the caller's request and has an app context of its own. ``map`` gives
+        results in order; ``await concurrency.threads.run(fn, …)`` waits without blocking a loop.
+        """
+        return self._current_state().executors.threads
+
+    @property
+    def processes(self) -> ProcessExecutor:
+        """The app's warm pool of worker processes: a :class:`concurrent.futures.Executor`.
+
+        Functions, arguments and results must be picklable; a worker that dies fails only its own
+        task.
+        """
+        return self._current_state().executors.processes
+
+    @property
+    def loop(self) -> LoopThread:
+        """The event loop on which the app's ``async`` views run, one for the whole process."""
+        return self._current_state().executors.loop
+
+    @property
     def current(self) -> Decision | None:
         """What the current request was told on arrival; ``None`` where no limit applies."""
         journey: Journey | None = request.environ.get(JOURNEY)
@@ -187,6 +215,18 @@ class Concurrency:
             return target
 
         return decorate
+
+    def _current_state(self) -> AppState:
+        """The state of the app in context; outside of one, of the only app there is."""
+        if has_app_context():
+            return self._state(current_app)
+        apps = list(self._apps)
+        if len(apps) == 1:
+            return self._state(apps[0])
+        raise RuntimeError(
+            "No app is in context, and this Concurrency serves "
+            f"{len(apps)} apps: use its executors inside a request or 'with app.app_context():'."
+        )
 
     def _state(self, app: Flask) -> AppState:
         try:

@@ -5,13 +5,12 @@ Knows Flask's hooks and the order of things; decides no limit and spells no head
 
 from __future__ import annotations
 
-from flask import Flask, Response, current_app, request
+from flask import Flask, Response, request
 
 from flask_concurrency.engine.journey import Journey
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.door import JOURNEY, WATCHED, Door
-from flask_concurrency.flask_app.rate_limit_fields import rate_limit, rate_limit_policy
-from flask_concurrency.flask_app.responses import refusal, retry_after
+from flask_concurrency.flask_app.responses import refusal
 from flask_concurrency.vocabulary.permit import Ending
 
 
@@ -20,46 +19,49 @@ def install(app: Flask, state: AppState) -> None:
 
     def arrive() -> Response | None:
         asked = request._get_current_object()  # type: ignore[attr-defined]
-        route = state.route(current_app, asked.url_rule, asked.method)
+        route = state.route(app, asked.url_rule, asked.method)
         if asked.method == "OPTIONS":
             if route.cors is not None and _is_preflight():
                 # Before any other hook: a preflight carries no credentials a login could check.
-                return current_app.make_default_options_response()
+                return app.make_default_options_response()
             if route.answers_options:
                 return None
         gate = route.plan.gate
         if gate is not None and state.settings.enabled:
-            journey = asked.environ[JOURNEY] = Journey.arrive(gate)
+            environ = asked.environ
+            journey = environ[JOURNEY] = Journey(gate)
             if not journey.decision.admitted:
                 raise refusal(journey.decision)
+            if journey.holds_permit and WATCHED not in environ:
+                watch_requests_without_a_door()
         return None
 
-    def depart(response: Response) -> Response:
+    def allow_origins(response: Response) -> Response:
         asked = request._get_current_object()  # type: ignore[attr-defined]
-        journey: Journey | None = asked.environ.get(JOURNEY)
-        if journey is not None:
-            decision = journey.decision
-            if state.settings.headers:
-                response.headers["RateLimit-Policy"] = rate_limit_policy(decision.verdicts)
-                response.headers["RateLimit"] = rate_limit(decision.verdicts)
-            if not decision.admitted and (seconds := retry_after(decision)) is not None:
-                response.headers["Retry-After"] = str(seconds)
-        route = state.route(current_app, asked.url_rule, asked.method)
-        return response if route.cors is None else route.cors.apply(response)
+        cors = state.route(app, asked.url_rule, asked.method).cors
+        return response if cors is None else cors.apply(response)
 
     def abandon(error: BaseException | None) -> None:
-        """End a journey that no door watches: a request made by hand, without ``wsgi_app``."""
+        """End a journey that no door watches."""
         environ = request.environ
         journey: Journey | None = environ.get(JOURNEY)
         if journey is not None and WATCHED not in environ:
             journey.end(Ending.COMPLETED if error is None else Ending.ABANDONED)
 
+    def watch_requests_without_a_door() -> None:
+        """Meet requests made by hand, such as ``test_request_context``, when they end.
+
+        Installed at the first one, because every hook costs every request of every route.
+        """
+        hooks = app.teardown_request_funcs.setdefault(None, [])
+        if abandon not in hooks:
+            hooks.append(abandon)
+
     app.before_request(arrive)
     hooks = app.before_request_funcs[None]
     hooks.insert(0, hooks.pop())
-    app.after_request(depart)
-    app.teardown_request(abandon)
-    app.wsgi_app = Door(app.wsgi_app)  # type: ignore[method-assign]
+    app.after_request(allow_origins)
+    app.wsgi_app = Door(app.wsgi_app, fields=state.settings.headers)  # type: ignore[method-assign]
 
 
 def _is_preflight() -> bool:

@@ -1,0 +1,120 @@
+"""Decide how a call crosses to a worker, and who is to blame if it cannot. Knows no worker."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from flask_concurrency.executors.processes.main_script import MainScript, find_main, loads
+from flask_concurrency.vocabulary.errors import TaskNotPicklable
+
+Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkedCall:
+    """Call a function once for each item of a chunk, in one task."""
+
+    fn: Callable[..., Any]
+
+    def __call__(self, chunk: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Return the results in order."""
+        return [self.fn(*args) for args in chunk]
+
+
+def encode_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
+    """Pickle a call.
+
+    :raises TaskNotPicklable: The function or an argument cannot be pickled; the message says
+        which, why, and what to do.
+    """
+    try:
+        payload = pickle.dumps((fn, args, kwargs), pickle.HIGHEST_PROTOCOL)
+    except Exception as error:
+        raise TaskNotPicklable(_blame(fn, args, kwargs, error)) from error
+    if getattr(_plain(fn), "__module__", None) == "__main__" and find_main() is None:
+        raise TaskNotPicklable(
+            f"{name_of(fn)!r} is defined in __main__, which is no file that a worker could "
+            "import. Move it to a module and import it from there."
+        )
+    return payload
+
+
+def decode_call(payload: bytes | bytearray, script: MainScript | None) -> Call:
+    """Unpickle a call, importing the owner's script if the call needs a name in it.
+
+    :raises TaskNotPicklable: Something in it cannot be imported or rebuilt here.
+    """
+    try:
+        call: Call = loads(payload, script)
+    except TaskNotPicklable:
+        raise
+    except Exception as error:
+        raise TaskNotPicklable(
+            f"A worker process cannot rebuild a task: {_line(error)}. Its function and the "
+            "classes of its arguments must be importable there, by the same name as here."
+        ) from error
+    return call
+
+
+def name_of(fn: Any) -> str:
+    """Name a callable the way a reader finds it: ``reports.render``."""
+    fn = _plain(fn)
+    name = getattr(fn, "__qualname__", None) or type(fn).__qualname__
+    module = getattr(fn, "__module__", None)
+    return f"{module}.{name}" if module else str(name)
+
+
+def cannot_pickle(value: object) -> str | None:
+    """Say why ``value`` cannot be pickled; ``None`` if it can."""
+    try:
+        pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+    except Exception as error:
+        return _line(error)
+    return None
+
+
+def _plain(fn: Any) -> Any:
+    while isinstance(fn, (partial, ChunkedCall)):
+        fn = fn.func if isinstance(fn, partial) else fn.fn
+    return fn
+
+
+def _blame(
+    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], error: Exception
+) -> str:
+    if isinstance(fn, ChunkedCall):
+        for item in args[0]:
+            if cannot_pickle((fn.fn, item)):
+                return _blame(fn.fn, item, {}, error)
+    name = name_of(fn)
+    if reason := cannot_pickle(fn):
+        return f"{name!r} cannot be sent to a worker process: {reason}. {_remedy(fn)}"
+    places = [(f"Argument {index}", value) for index, value in enumerate(args, 1)]
+    places += [(f"Argument {key!r}", value) for key, value in kwargs.items()]
+    for place, value in places:
+        if reason := cannot_pickle(value):
+            return (
+                f"{place} of {name!r} ({type(value).__qualname__}) cannot be sent to a worker "
+                f"process: {reason}. Pass plain data, or what the task needs to make it there."
+            )
+    return f"The call of {name!r} cannot be sent to a worker process: {_line(error)}."
+
+
+def _remedy(fn: Callable[..., Any]) -> str:
+    qualname = getattr(_plain(fn), "__qualname__", "")
+    if "<lambda>" in qualname:
+        return "Write the lambda as a function, with def at the top level of a module."
+    if "<locals>" in qualname:
+        return "Define it at the top level of a module and pass what it encloses as arguments."
+    return (
+        "A worker imports it by its name: define it at the top level of a module, under that "
+        "name (a decorator that replaces it needs functools.wraps and the same name)."
+    )
+
+
+def _line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".rstrip(".: ")

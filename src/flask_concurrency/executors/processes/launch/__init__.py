@@ -1,0 +1,1 @@
+"""How do worker processes come to be, and who ends them? Knows no task and no pool."""

@@ -1,0 +1,199 @@
+"""Decide when a worker is forked and when it is killed, in the forkserver process itself.
+
+Knows its children by number and process id, and nothing of tasks. It has one thread, sleeps in
+``select`` and does a few system calls when woken, so it acts within a millisecond: that makes it
+the guardian of its workers, which need no thread of their own to watch over their owner.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import selectors
+import signal
+import socket
+import traceback
+from contextlib import suppress
+from typing import Any
+
+from flask_concurrency.executors.processes import worker_process
+from flask_concurrency.executors.processes.inside import mark_worker
+from flask_concurrency.executors.processes.launch.parent_death import die_with_parent
+from flask_concurrency.executors.processes.launch.process_state import (
+    detach_stdin,
+    do_nothing,
+    let_stop_signals_pass,
+)
+from flask_concurrency.executors.processes.main_script import MainScript, load_main
+from flask_concurrency.executors.processes.wire import (
+    EXITED,
+    KILL,
+    LAUNCH,
+    LAUNCHER_FAILED,
+    QUIT,
+    Channel,
+)
+from flask_concurrency.vocabulary.clock import monotonic
+
+
+def main(config: dict[str, Any]) -> None:
+    """Be a forkserver until the owner has ended; in its children, be a worker."""
+    mark_worker()  # before the application is imported, which may use its pool at import
+    os.close(detach_stdin())
+    let_stop_signals_pass()
+    control = Channel(socket.socket(fileno=config["control"]))
+    os.set_inheritable(control.fileno(), False)
+    try:
+        _preload(config["preload"], config["main"])
+    except BaseException:
+        _report(control, traceback.format_exc())
+        return
+    # What is there now is never collected, so that a worker's collector does not write to the
+    # pages it shares with the others.
+    gc.collect()
+    gc.freeze()
+    worker = Forkserver(control, owner=config["owner"]).run()
+    if worker is not None:
+        worker_process.main(worker)
+
+
+def _preload(modules: list[str], script: list[str | None] | None) -> None:
+    for module in modules:
+        if module != "__main__":
+            importlib.import_module(module)
+        elif script is not None:
+            load_main(MainScript(*script))
+
+
+def _report(control: Channel, text: str) -> None:
+    with suppress(OSError):  # the owner may have ended meanwhile
+        control.send(LAUNCHER_FAILED, payload=f"a module of 'preload' failed.\n{text}".encode())
+
+
+class Forkserver:
+    """Forks and kills as the owner asks, reports what ends, and ends with its owner.
+
+    :param control: Where requests come from and notices go.
+    :param owner: Process id of the owner.
+    """
+
+    def __init__(self, control: Channel, *, owner: int) -> None:
+        self._control = control
+        self._pids: dict[int, int] = {}  # process id -> number of the worker
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(control, selectors.EVENT_READ)
+        # Python writes the number of a signal there when it comes, which ends a select().
+        self._signal_read, self._signal_write = socket.socketpair()
+        for end in (self._signal_read, self._signal_write):
+            end.setblocking(False)
+        self._selector.register(self._signal_read, selectors.EVENT_READ)
+        signal.signal(signal.SIGCHLD, do_nothing)
+        signal.set_wakeup_fd(self._signal_write.fileno())
+        self._owner_fd = self._watch_owner(owner)
+
+    def run(self) -> Channel | None:
+        """Serve until the owner has ended: ``None``. In a new worker: its channel."""
+        while True:
+            for key, _ in self._selector.select():
+                if key.fileobj is self._control:
+                    request = self._control.receive_end()
+                    if request is None:
+                        self._end(grace=0.0)
+                        return None
+                    kind, number, fd = request
+                    if kind == QUIT:
+                        self._end(grace=number / 1000)
+                        return None
+                    if kind == KILL:
+                        self._kill(number)
+                    elif kind == LAUNCH and fd is not None:
+                        channel = self._fork(number, fd)
+                        if channel is not None:
+                            return channel
+                elif key.fileobj is self._signal_read:
+                    self._signal_read.recv(4096)
+                    self._reap()
+                else:  # the owner itself
+                    self._end(grace=0.0)
+                    return None
+
+    def _watch_owner(self, owner: int) -> int | None:
+        """Watch the owner itself too, where the kernel can.
+
+        A child that the owner forked while it made the control socket has a copy of it, and with
+        that the socket does not close when the owner is killed.
+        """
+        if not hasattr(os, "pidfd_open"):
+            return None
+        try:
+            fd = os.pidfd_open(owner)
+        except OSError:  # an old kernel or a sandbox; the socket remains
+            return None
+        self._selector.register(fd, selectors.EVENT_READ)
+        return fd
+
+    def _fork(self, number: int, fd: int) -> Channel | None:
+        """Fork a worker; in it, return its channel."""
+        parent = os.getpid()
+        try:
+            pid = os.fork()
+        except OSError:
+            os.close(fd)  # which the owner sees as a worker that ended before it was ready
+            self._notify(number, 1)
+            return None
+        if pid:
+            os.close(fd)
+            self._pids[pid] = number
+            return None
+        die_with_parent(parent)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        let_stop_signals_pass()  # a preloaded module may have set handlers of its own
+        self._let_go()
+        self._control.drop()
+        os.set_inheritable(fd, False)
+        return Channel(socket.socket(fileno=fd))
+
+    def _let_go(self) -> None:
+        """Close all but the control socket."""
+        signal.set_wakeup_fd(-1)
+        self._selector.close()
+        self._signal_read.close()
+        self._signal_write.close()
+        if self._owner_fd is not None:
+            os.close(self._owner_fd)
+
+    def _kill(self, number: int) -> None:
+        for pid, worker in self._pids.items():
+            if worker == number:
+                os.kill(pid, signal.SIGKILL)
+
+    def _reap(self) -> None:
+        # One by one: a preloaded module may have started processes that are its own to wait for.
+        for pid in list(self._pids):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                self._notify(self._pids.pop(pid), os.waitstatus_to_exitcode(status))
+
+    def _notify(self, number: int, exitcode: int) -> None:
+        with suppress(OSError):  # if the owner has ended, the selector will tell
+            self._control.send(EXITED, number, str(exitcode).encode())
+
+    def _end(self, *, grace: float) -> None:
+        """Give the workers ``grace`` seconds to end by themselves, then kill those left."""
+        deadline = monotonic() + grace
+        self._selector.unregister(self._control)
+        self._reap()
+        while self._pids and (left := deadline - monotonic()) > 0:
+            self._selector.select(left)
+            try:
+                self._signal_read.recv(4096)
+            except BlockingIOError:  # not a signal but the owner, which ends the grace
+                break
+            self._reap()
+        for pid in self._pids:
+            os.kill(pid, signal.SIGKILL)
+        for pid in self._pids:
+            os.waitpid(pid, 0)
+        self._let_go()
+        self._control.close()

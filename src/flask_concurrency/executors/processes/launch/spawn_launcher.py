@@ -1,0 +1,120 @@
+"""Decide how workers are started where there is no ``fork``: each as a fresh interpreter.
+
+Slower (every worker imports the application by itself) and without a guardian process: a worker
+watches its standard input, which its owner holds open, and a thread here waits for each worker.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import threading
+from contextlib import suppress
+from typing import Any, Final
+
+from flask_concurrency.executors.processes.launch.interpreter import start_interpreter
+from flask_concurrency.executors.processes.launch.launcher import Notice, WorkerExited
+from flask_concurrency.executors.processes.main_script import find_main
+from flask_concurrency.executors.processes.wire import EXITED, Channel
+from flask_concurrency.vocabulary.clock import monotonic
+from flask_concurrency.vocabulary.errors import WorkerStartFailed
+
+_MAIN: Final = "flask_concurrency.executors.processes.launch.spawned"
+
+
+class SpawnLauncher:
+    """Worker processes that are children of this one.
+
+    :param preload: Modules each worker imports before its first task.
+    :param label: The executor's name, for whoever reads the output of ``ps``.
+    """
+
+    def __init__(self, preload: tuple[str, ...], label: str) -> None:
+        self._preload = preload
+        self._label = label
+        ours, theirs = socket.socketpair()
+        self.channel = Channel(ours)
+        self._news = Channel(theirs)
+        self._lock = threading.Lock()
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+
+    def launch(self, worker: int, end: socket.socket) -> None:
+        """Start an interpreter and give it its end of the socket pair."""
+        config: dict[str, Any] = {"preload": list(self._preload), "main": find_main()}
+        if os.name == "posix":
+            config["end"] = end.fileno()
+            process = start_interpreter(
+                _MAIN, config, label=f"worker of {self._label}", fds=[end.fileno()]
+            )
+        else:
+            process = start_interpreter(_MAIN, config, label=f"worker of {self._label}")
+            self._share(process, end)
+        with self._lock:
+            self._processes[worker] = process
+        threading.Thread(
+            target=self._wait_for,
+            args=(worker, process),
+            name=f"{self._label}-worker-{worker}",
+            daemon=True,
+        ).start()
+
+    def kill(self, worker: int) -> None:
+        """End a worker. ``Popen`` knows whether it was waited for, so this hits no stranger."""
+        with self._lock:
+            process = self._processes.get(worker)
+        if process is not None:
+            process.kill()
+
+    def notices(self) -> list[Notice]:
+        """Read what has happened, once ``channel`` is readable."""
+        found: list[Notice] = []
+        while self.channel.readable():
+            frame = self.channel.receive()
+            if frame is None:
+                break
+            found.append(WorkerExited(frame[1], int(frame[2])))
+        return found
+
+    def stop(self, grace: float) -> None:
+        """Let the workers end, then kill those left."""
+        deadline = monotonic() + grace
+        with self._lock:
+            processes = list(self._processes.values())
+        for process in processes:
+            try:
+                process.wait(max(0.0, deadline - monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.channel.close()
+        self._news.close()
+
+    def abandon(self) -> None:
+        """Drop this process's copies, in a forked child."""
+        self.channel.drop()
+        self._news.drop()
+        for process in self._processes.values():
+            process.returncode = 0  # not this process's to wait for, nor to warn of
+            if process.stdin is not None:
+                process.stdin.close()
+
+    def _share(self, process: subprocess.Popen[bytes], end: socket.socket) -> None:
+        """Hand a socket over where descriptors are not inherited (Windows)."""
+        assert process.stdin is not None
+        try:
+            shared: bytes = getattr(end, "share")(process.pid)  # noqa: B009 # absent elsewhere
+            process.stdin.write(shared.hex().encode() + b"\n")
+            process.stdin.flush()
+        except OSError as error:
+            process.kill()
+            raise WorkerStartFailed(f"A worker process ended while it started: {error}.") from error
+
+    def _wait_for(self, worker: int, process: subprocess.Popen[bytes]) -> None:
+        exitcode = process.wait()
+        with self._lock:
+            del self._processes[worker]
+            if process.stdin is not None:
+                process.stdin.close()
+            with suppress(OSError):  # the executor was shut down
+                self._news.send(EXITED, worker, str(exitcode).encode())

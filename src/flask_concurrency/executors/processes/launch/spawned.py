@@ -1,0 +1,53 @@
+"""Decide how a worker begins that was started as a fresh interpreter. Knows no task."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import socket
+import sys
+import threading
+from typing import Any
+
+from flask_concurrency.executors.processes import worker_process
+from flask_concurrency.executors.processes.inside import mark_worker
+from flask_concurrency.executors.processes.launch.process_state import (
+    detach_stdin,
+    let_stop_signals_pass,
+)
+from flask_concurrency.executors.processes.main_script import MainScript, load_main
+from flask_concurrency.executors.processes.wire import Channel
+
+
+def main(config: dict[str, Any]) -> None:
+    """Be a worker until the owner closes the channel, or ends."""
+    mark_worker()
+    let_stop_signals_pass()
+    channel = Channel(_take_end(config))
+    owner = detach_stdin()
+    threading.Thread(target=_end_with, args=(owner,), name="owner-watch", daemon=True).start()
+
+    def preload() -> None:
+        for module in config["preload"]:
+            if module != "__main__":
+                importlib.import_module(module)
+            elif config["main"] is not None:
+                load_main(MainScript(*config["main"]))
+
+    worker_process.main(channel, prepare=preload)
+
+
+def _take_end(config: dict[str, Any]) -> socket.socket:
+    if "end" in config:
+        os.set_inheritable(config["end"], False)
+        return socket.socket(fileno=config["end"])
+    shared = bytes.fromhex(sys.stdin.readline())  # Windows
+    end: socket.socket = getattr(socket, "fromshare")(shared)  # noqa: B009 # absent elsewhere
+    return end
+
+
+def _end_with(owner: int) -> None:
+    """End this process at once when its owner has ended: nobody waits for its task any more."""
+    while os.read(owner, 4096):
+        pass
+    os._exit(1)

@@ -1,0 +1,431 @@
+"""Decide which thread reads which worker, and what follows from what it reads.
+
+Knows nothing of how workers are started. The rules that every line here keeps are in ``round.py``.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from contextvars import Context
+from typing import Any, Final
+
+from flask_concurrency.executors.processes import wire
+from flask_concurrency.executors.processes.call import encode_call
+from flask_concurrency.executors.processes.desk import Desk
+from flask_concurrency.executors.processes.future import ProcessFuture
+from flask_concurrency.executors.processes.options import ProcessOptions
+from flask_concurrency.executors.processes.outcome import decode_error, decode_result
+from flask_concurrency.executors.processes.roster import ProcessSnapshot, Roster
+from flask_concurrency.executors.processes.round import NO_REPLY, Round
+from flask_concurrency.executors.processes.staff import Staff
+from flask_concurrency.executors.processes.task import Task
+from flask_concurrency.executors.processes.watch import make_watch
+from flask_concurrency.executors.processes.wire import wait_readable
+from flask_concurrency.executors.processes.worker_record import WorkerRecord
+from flask_concurrency.vocabulary.clock import monotonic
+from flask_concurrency.vocabulary.errors import (
+    ExecutorError,
+    ExecutorShutdown,
+    QueueFull,
+    WorkerStartFailed,
+)
+
+logger = logging.getLogger("flask_concurrency.processes")
+
+open_pools: set[Pool] = set()
+"""The pools of this process that have workers, for exits and forks."""
+
+_LONGEST: Final = 86400.0  # a longer wait is cut into days; poll() counts in milliseconds
+
+
+class Pool:
+    """The workers of one executor in one process, from its first task to its shutdown.
+
+    Construction starts nothing and opens nothing.
+    """
+
+    def __init__(self, options: ProcessOptions) -> None:
+        self.options = options
+        self._lock = threading.Lock()
+        self._roster = Roster(options)
+        self._abandoned = False
+        self._open = False
+        self._room_signals: list[threading.Lock] = []
+
+    def submit(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> ProcessFuture[Any]:
+        """Take a task; an idle worker has it when this returns.
+
+        :raises TaskNotPicklable: It cannot be sent to another process.
+        :raises QueueFull: ``max_queue`` tasks are waiting.
+        :raises ExecutorShutdown: No more tasks are taken.
+        """
+        payload = encode_call(fn, args, kwargs)
+        future: ProcessFuture[Any] = ProcessFuture()
+        round = Round()
+        hired = None
+        with self._lock:
+            self._check_admission()
+            if not self._open:
+                self._start_collecting()
+            task = self._roster.admit(fn, payload, future)
+            future.attach(self, task)
+            worker = task.worker
+            if worker is not None:
+                round.take(worker)
+            else:
+                hired = self._staff.hire(round)
+        try:
+            if worker is not None:
+                self._dispatch(round, worker)
+            elif hired:
+                self._staff.launch(round, hired)
+        finally:
+            self._end(round)
+        return future
+
+    def drive(self, task: Task, timeout: float | None) -> None:
+        """Do what there is to do until a task is finished, or for ``timeout`` seconds.
+
+        :raises ExecutorError: The task belongs to the process that this one was forked from.
+        """
+        deadline = None if timeout is None else monotonic() + timeout
+        while True:
+            self._check_process()
+            round = Round()
+            signal: threading.Lock | None = None
+            with self._lock:
+                if task.finished:
+                    return
+                worker = task.worker
+                if worker is None or not self._desk.take_with_company(worker, round):
+                    signal = task.signal()
+            left = None if deadline is None else min(max(0.0, deadline - monotonic()), _LONGEST)
+            if signal is not None:
+                self._sleep(task, signal, left)
+            else:
+                self._read(round, left)
+            if deadline is not None and monotonic() >= deadline:
+                return
+
+    def withdraw(self, task: Task) -> None:
+        """Forget a task whose future was cancelled. One on its way to a worker is met there."""
+        if self._abandoned:
+            return
+        with self._lock:
+            if self._roster.queue.pop(task.number, None) is not None:
+                self._roster.counts["cancelled"] += 1
+                self._finish(task)
+
+    def wait_for_room(self, timeout: float | None) -> None:
+        """Wait until one more task may come, or for ``timeout`` seconds."""
+        with self._lock:
+            if self._roster.closing or self._roster.has_room():
+                return
+            signal = threading.Lock()
+            signal.acquire()
+            self._room_signals.append(signal)
+        signal.acquire(timeout=-1 if timeout is None else min(timeout, _LONGEST))
+
+    def shutdown(self, wait: bool, cancel_futures: bool) -> None:
+        """Take no more tasks, and end the workers once those that were taken are done."""
+        if self._abandoned:
+            return
+        with self._lock:
+            self._roster.closing = True
+            queued = list(self._roster.queue.values()) if cancel_futures else []
+            self._wake_all_for_room()
+        for task in queued:
+            task.future.cancel()
+        self._let_close()
+        if not wait:
+            return
+        for task in list(self._roster.unfinished.values()):
+            self.drive(task, None)
+        if self._open and threading.current_thread() is not self._collector:
+            self._collector.join()
+
+    def kill_workers(self, reason: str) -> None:
+        """Take no more tasks, cancel those that wait, and kill the workers."""
+        self.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            workers = list(self._roster.workers.values())
+        for worker in workers:
+            self._staff.kill(worker, reason)
+
+    def close_soon(self) -> None:
+        """Shut down without waiting; takes no lock, so that a finalizer may call it anywhere."""
+        self._roster.closing = True
+        self._let_close()
+
+    def abandon(self) -> None:
+        """Give everything up in a forked child, and leave the parent's workers alone.
+
+        Takes no lock: a thread that does not exist here may hold it. Afterwards no method does.
+        """
+        self._abandoned = True
+        if self._open:
+            self._staff.abandon()
+            self._watch.close()
+
+    def snapshot(self) -> ProcessSnapshot:
+        """Copy the counts."""
+        if self._abandoned:
+            return ProcessSnapshot()
+        with self._lock:
+            return self._roster.snapshot()
+
+    @property
+    def closing(self) -> bool:
+        """Whether it takes no more tasks."""
+        return self._roster.closing
+
+    # --- reading and writing; whoever calls these holds the worker in its round ---
+
+    def _read(self, round: Round, timeout: float | None) -> None:
+        """Wait for what the held workers owe, and act on what comes first."""
+        try:
+            channels = [worker.channel for worker in round.held]
+            readable = wait_readable(channels, timeout)
+            for worker in tuple(round.held):
+                if worker.channel in readable:
+                    self._serve(round, worker)
+        finally:
+            self._end(round)
+
+    def _serve(self, round: Round, worker: WorkerRecord) -> None:
+        """Read the message that a worker owes, and give the worker what comes next."""
+        try:
+            frame = worker.channel.receive()
+        except ConnectionResetError:
+            return self._staff.bury(round, worker, unread=True)
+        except (OSError, EOFError):
+            return self._staff.bury(round, worker)
+        except BaseException:
+            # An exception of a signal handler: whether the message was read is not known.
+            self._staff.kill(worker, "the thread that read its reply was interrupted")
+            raise
+        if frame is None:
+            return self._staff.bury(round, worker)
+        kind, number, payload = frame
+        task = worker.task
+        if kind == wire.START_FAILED:
+            return self._staff.lose_start(round, worker, payload.decode(errors="replace"))
+        if kind == wire.READY and not worker.ready:
+            with self._lock:
+                worker.ready = True
+                self._roster.free(worker)
+        elif task is not None and number == task.number and not worker.channel.pending:
+            with self._lock:
+                worker.replies += 1
+                worn = self._roster.is_worn(worker)
+                if worn:
+                    self._roster.unassign(worker)
+                else:
+                    self._roster.free(worker)
+                self._wake_all_for_room()
+            round.endings.append((task, kind, payload))
+            if worn:
+                return self._staff.retire(round, worker)
+        else:
+            self._staff.kill(worker, "it sent what it was not asked for")
+            return self._staff.bury(round, worker)
+        if worker.holder is round:
+            self._dispatch(round, worker)
+        return None
+
+    def _dispatch(self, round: Round, worker: WorkerRecord) -> None:
+        """Send a worker the task it was given; if that is cancelled, the next one."""
+        while (task := worker.task) is not None and worker.holder is round:
+            if task.started or task.future.set_running_or_notify_cancel():
+                task.started = True
+                try:
+                    worker.channel.send(wire.CALL, task.number, task.payload)
+                except OSError:
+                    self._staff.bury(round, worker, unread=True)
+                except BaseException:
+                    self._staff.kill(worker, "the thread that sent its task was interrupted")
+                    raise
+                return
+            with self._lock:
+                self._roster.counts["cancelled"] += 1
+                self._finish(task)
+                self._roster.free(worker)
+
+    def _end(self, round: Round) -> None:
+        """Give the workers of a round up, and complete the tasks that it has brought to an end."""
+        self._desk.give_up(round)
+        if self._roster.queue and self._roster.idle:
+            self._hand_out()
+        if self._roster.closing:
+            self._let_close()
+        for position, ending in enumerate(round.endings, 1):
+            try:
+                self._complete(*ending)
+            except BaseException:
+                round.endings = round.endings[position:]
+                self._end(round)
+                raise
+
+    def _hand_out(self) -> None:
+        """Give tasks that came back to workers that are idle meanwhile."""
+        round = Round()
+        with self._lock:
+            for worker in self._roster.match():
+                round.take(worker)
+        try:
+            for worker in tuple(round.held):
+                self._dispatch(round, worker)
+        finally:
+            self._end(round)
+
+    def _complete(self, task: Task, kind: int, content: Any) -> None:
+        """Complete a future, by a worker's message or an error made here."""
+        future = task.future
+        counts = self._roster.counts
+        count = "cancelled"
+        try:
+            if not task.started and not future.set_running_or_notify_cancel():
+                return
+            count = "failed"
+            try:
+                value, error = _open_message(task, kind, content)
+            except BaseException:  # an exception of a signal handler
+                broken = ExecutorError(f"The reading of {task.name!r}'s result was interrupted.")
+                future.set_exception(broken)
+                raise
+            if error is not None:
+                future.set_exception(error)
+            else:
+                count = "completed"
+                future.set_result(value)
+        finally:
+            with self._lock:
+                counts[count] += 1
+                self._finish(task)
+
+    def _finish(self, task: Task) -> None:
+        """Forget a task whose future is done; under the lock."""
+        task.finished = True
+        self._roster.unfinished.pop(task.number, None)
+        task.wake_waiters()
+        self._wake_all_for_room()
+        if self._roster.closing:
+            self._let_close()
+
+    # --- the collector: reads what no waiting thread reads ---
+
+    def _start_collecting(self) -> None:
+        try:
+            self._watch = make_watch()
+            self._desk = Desk(self._lock, self._watch)
+            self._staff = Staff(self._lock, self._roster, self._desk, self._watch)
+            # In an empty context: the callbacks of futures have no business with the request
+            # during which the pool happened to start.
+            self._collector = threading.Thread(
+                target=Context().run,
+                args=(self._collect,),
+                name=f"{self.options.name}-collector",
+                daemon=True,
+            )
+            self._collector.start()
+        except (OSError, RuntimeError) as error:  # out of descriptors or threads
+            raise WorkerStartFailed(
+                f"{self.options.name!r} cannot start: {error}. Raise the limit of open files and "
+                "threads of this process."
+            ) from error
+        self._open = True
+        open_pools.add(self)
+
+    def _collect(self) -> None:
+        while not self._may_close():
+            for fd in self._watch.wait():
+                try:
+                    self._attend(fd)
+                except BaseException:  # from a callback; no reply may be lost for it
+                    logger.exception("A callback of a task of %r failed", self.options.name)
+        self._close()
+
+    def _attend(self, fd: int) -> None:
+        if self._staff.attend(fd):
+            return
+        round = Round()
+        with self._lock:
+            worker = self._desk.take(fd, round)
+        if worker is None:  # another thread was faster
+            return
+        try:
+            # The number may have been given to a newer worker since it was found readable.
+            if worker.channel.readable():
+                self._serve(round, worker)
+        finally:
+            self._end(round)
+
+    def _may_close(self) -> bool:
+        with self._lock:
+            roster = self._roster
+            held = any(worker.holder is not None for worker in roster.workers.values())
+            return roster.closing and not roster.unfinished and not held
+
+    def _close(self) -> None:
+        with self._lock:
+            workers = list(self._roster.workers.values())
+            for worker in workers:
+                self._desk.disarm(worker)
+                self._roster.dismiss(worker)
+        for worker in workers:
+            worker.channel.close()  # which it takes as the end
+        self._staff.stop()
+        self._watch.close()
+        open_pools.discard(self)
+
+    def _let_close(self) -> None:
+        if self._open:
+            self._watch.wake()
+
+    # --- small print ---
+
+    def _check_admission(self) -> None:
+        if self._roster.closing:
+            raise ExecutorShutdown(
+                f"{self.options.name!r} was shut down and takes no more tasks. Submit before the "
+                "shutdown, or make a new executor."
+            )
+        if not self._roster.has_room():
+            raise QueueFull(self.options.name, max_queue=self.options.max_queue or 0)
+
+    def _check_process(self) -> None:
+        if self._abandoned:
+            raise ExecutorError(
+                f"This task of {self.options.name!r} belongs to the process that this one was "
+                "forked from, and its result goes there. Submit it again in this process."
+            )
+
+    def _sleep(self, task: Task, signal: threading.Lock, timeout: float | None) -> None:
+        try:
+            woken = signal.acquire(timeout=-1 if timeout is None else timeout)
+        except BaseException:
+            woken = False
+            raise
+        finally:
+            if not woken:
+                with self._lock:
+                    if signal in task.signals:
+                        task.signals.remove(signal)
+
+    def _wake_all_for_room(self) -> None:
+        for signal in self._room_signals:
+            signal.release()
+        self._room_signals.clear()
+
+
+def _open_message(task: Task, kind: int, content: Any) -> tuple[Any, BaseException | None]:
+    try:
+        if kind == wire.RESULT:
+            return decode_result(content, task.fn), None
+        return None, content if kind == NO_REPLY else decode_error(content, task.fn)
+    except Exception as error:
+        return None, error

@@ -1,0 +1,155 @@
+"""Decide who works on what: tasks that wait, workers that are free, how many are needed.
+
+Knows no lock, no socket and no process; the pool calls it under its lock.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from flask_concurrency.executors.processes.future import ProcessFuture
+from flask_concurrency.executors.processes.options import ProcessOptions
+from flask_concurrency.executors.processes.task import Task
+from flask_concurrency.executors.processes.wire import Channel
+from flask_concurrency.executors.processes.worker_record import WorkerRecord
+
+MAX_DELIVERIES = 3
+"""A task whose worker died before reading it is given to another one, but not for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSnapshot:
+    """What a :class:`ProcessExecutor` was doing at one instant.
+
+    :ivar workers: Worker processes, those that are still starting included.
+    :ivar busy: Workers that have a task.
+    :ivar queued: Tasks that wait for a worker.
+    :ivar completed: Tasks that returned, since the executor was first used in this process.
+    :ivar failed: Tasks that raised, could not be sent back, or lost their worker.
+    :ivar cancelled: Tasks that were cancelled before they started.
+    :ivar killed: Workers that the executor itself killed.
+    """
+
+    workers: int = 0
+    busy: int = 0
+    queued: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    killed: int = 0
+
+
+class Roster:
+    """Tasks and workers of one pool. Not safe for threads by itself."""
+
+    def __init__(self, options: ProcessOptions) -> None:
+        self.options = options
+        self.closing = False
+        self.workers: dict[int, WorkerRecord] = {}
+        self.unfinished: dict[int, Task] = {}
+        self.queue: OrderedDict[int, Task] = OrderedDict()
+        self.idle: list[WorkerRecord] = []
+        self.busy = 0
+        self.counts = {"completed": 0, "failed": 0, "cancelled": 0, "killed": 0}
+        self._task_numbers = itertools.count(1)
+        self._worker_numbers = itertools.count(1)
+
+    def has_room(self) -> bool:
+        """Whether one more task may come.
+
+        A task counts as waiting only beyond one for each worker: those go to workers at once, or
+        as soon as these have started.
+        """
+        bound = self.options.max_queue
+        return bound is None or len(self.queue) + self.busy < self.options.max_workers + bound
+
+    def admit(self, fn: Callable[..., Any], payload: bytes, future: ProcessFuture[Any]) -> Task:
+        """Take a new task: an idle worker gets it, the one that worked last; else it waits."""
+        task = Task(next(self._task_numbers), fn, payload, future)
+        self.unfinished[task.number] = task
+        if self.idle:
+            self._assign(self.idle.pop(), task)
+        else:
+            self.queue[task.number] = task
+        return task
+
+    def free(self, worker: WorkerRecord) -> bool:
+        """End a worker's task and give it the one that waits longest.
+
+        :returns: Whether it got one; otherwise it is idle now, and no thread's any more.
+        """
+        self.unassign(worker)
+        if self.queue:
+            _, task = self.queue.popitem(last=False)
+            self._assign(worker, task)
+            return True
+        worker.holder = None
+        self.idle.append(worker)
+        return False
+
+    def unassign(self, worker: WorkerRecord) -> Task | None:
+        """Take its task from a worker."""
+        task = worker.task
+        if task is not None:
+            task.worker = worker.task = None
+            self.busy -= 1
+        return task
+
+    def give_back(self, task: Task) -> None:
+        """Let a task that no worker has read wait again, before all others."""
+        self.queue[task.number] = task
+        self.queue.move_to_end(task.number, last=False)
+
+    def match(self) -> list[WorkerRecord]:
+        """Give waiting tasks to idle workers, and return those."""
+        matched = []
+        while self.queue and self.idle:
+            worker = self.idle.pop()
+            _, task = self.queue.popitem(last=False)
+            self._assign(worker, task)
+            matched.append(worker)
+        return matched
+
+    def hire(self, channel: Channel) -> WorkerRecord:
+        """Note a worker that is about to be started."""
+        worker = WorkerRecord(next(self._worker_numbers), channel)
+        self.workers[worker.number] = worker
+        return worker
+
+    def dismiss(self, worker: WorkerRecord) -> None:
+        """Forget a worker; its task, if any, must have been taken from it."""
+        del self.workers[worker.number]
+        if worker in self.idle:
+            self.idle.remove(worker)
+
+    def vacancies(self) -> int:
+        """How many workers to start now: one for each task that none is starting for."""
+        room = self.options.max_workers - len(self.workers)
+        if room <= 0:
+            return 0
+        starting = sum(not worker.ready for worker in self.workers.values())
+        return max(0, min(len(self.queue) - starting, room))
+
+    def is_worn(self, worker: WorkerRecord) -> bool:
+        """Whether a worker has done all the tasks it may do."""
+        limit = self.options.max_tasks_per_worker
+        return limit is not None and worker.replies >= limit
+
+    def snapshot(self) -> ProcessSnapshot:
+        """Copy the counts."""
+        return ProcessSnapshot(
+            workers=len(self.workers),
+            busy=self.busy,
+            queued=len(self.queue),
+            **self.counts,
+        )
+
+    def _assign(self, worker: WorkerRecord, task: Task) -> None:
+        worker.task = task
+        task.worker = worker
+        task.deliveries += 1
+        self.busy += 1

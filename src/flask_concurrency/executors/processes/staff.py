@@ -1,0 +1,237 @@
+"""Decide when a worker is started, how its end is noticed, and what then becomes of its task.
+
+Knows the launcher and the roster; reads no replies and completes no future.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from typing import Final
+
+from flask_concurrency.executors.processes.desk import Desk
+from flask_concurrency.executors.processes.launch.forkserver_launcher import ForkserverLauncher
+from flask_concurrency.executors.processes.launch.launcher import Launcher, LauncherEnded
+from flask_concurrency.executors.processes.launch.spawn_launcher import SpawnLauncher
+from flask_concurrency.executors.processes.obituary import died, start_failure
+from flask_concurrency.executors.processes.roster import MAX_DELIVERIES, Roster
+from flask_concurrency.executors.processes.round import NO_REPLY, Round
+from flask_concurrency.executors.processes.setup import make_setup
+from flask_concurrency.executors.processes.watch import Watch
+from flask_concurrency.executors.processes.wire import SETUP, Channel
+from flask_concurrency.executors.processes.worker_record import WorkerRecord
+from flask_concurrency.vocabulary.clock import monotonic
+from flask_concurrency.vocabulary.errors import ExecutorError, WorkerStartFailed
+
+logger = logging.getLogger("flask_concurrency.processes")
+
+EXIT_CODE_WAIT: Final = 1.0
+"""Seconds to wait for the exit code of a worker whose channel has ended; it takes well under a
+millisecond, unless a task closed the channel and the process lives on."""
+STOP_GRACE: Final = 1.0
+"""Seconds that idle workers get to end by themselves at a shutdown."""
+
+Hired = list[tuple[WorkerRecord, socket.socket]]
+
+
+class Staff:
+    """Starts, kills and buries the workers of one pool."""
+
+    def __init__(self, lock: threading.Lock, roster: Roster, desk: Desk, watch: Watch) -> None:
+        self._lock = lock
+        self._roster = roster
+        self._options = roster.options
+        self._desk = desk
+        self._watch = watch
+        # For the launcher alone, because starting one and reading its notices take time. Taken
+        # before the pool's lock, never after.
+        self._launcher_lock = threading.Lock()
+        self._launcher: Launcher | None = None
+        self._launcher_fd = -1
+        self._launcher_end = ""
+        self._stopped = False
+
+    def hire(self, round: Round, *, replacing: bool = False) -> Hired:
+        """Note the workers that are needed now; under the pool's lock. Start them without it.
+
+        :param replacing: One is needed in any case, because one has ended.
+        """
+        roster = self._roster
+        count = roster.vacancies()
+        if replacing and not roster.closing and len(roster.workers) < self._options.max_workers:
+            count = max(count, 1)
+        hired: Hired = []
+        for _ in range(count):
+            ours, theirs = socket.socketpair()
+            worker = roster.hire(Channel(ours))
+            round.take(worker)
+            hired.append((worker, theirs))
+        return hired
+
+    def launch(self, round: Round, hired: Hired) -> None:
+        """Start workers that were hired. A failure becomes the failure of the waiting tasks."""
+        for worker, end in hired:
+            try:
+                with self._launcher_lock:
+                    self._launcher_here().launch(worker.number, end)
+                setup = make_setup(self._options.initializer, self._options.initargs)
+                worker.channel.send(SETUP, payload=setup)
+            except (OSError, ExecutorError) as error:
+                self.read_notices()
+                self.lose_start(round, worker, worker.lost_because or str(error))
+            finally:
+                end.close()
+
+    def kill(self, worker: WorkerRecord, reason: str) -> None:
+        """End a worker at once. Whoever reads its channel sees the end and buries it.
+
+        :param reason: Completes the sentence "killed, because ...".
+        """
+        with self._lock:
+            worker.killed_because = reason
+            self._roster.counts["killed"] += 1
+        with self._launcher_lock:
+            if self._launcher is not None:
+                self._launcher.kill(worker.number)
+
+    def bury(self, round: Round, worker: WorkerRecord, *, unread: bool = False) -> None:
+        """Part with a worker whose channel has ended, and which ``round`` holds.
+
+        Its task, and no other, fails; or waits again if the worker never read it.
+
+        :param unread: The worker ended before it had read all that was sent to it.
+        """
+        self._wait_for_exit(worker)
+        if not worker.ready:
+            self.lose_start(round, worker, start_failure(worker))
+            return
+        with self._lock:
+            task = self._roster.unassign(worker)
+            again = task is not None and unread and task.deliveries < MAX_DELIVERIES
+            if task is not None and again:
+                self._roster.give_back(task)
+            self._dismiss(worker)
+            # One that ended in idleness without having done anything is replaced when the next
+            # task comes: whatever ends it would end its successors too, in an endless row.
+            lively = task is not None or worker.replies > 0
+            hired = self.hire(round, replacing=lively)
+        worker.channel.close()
+        if task is not None and not again:
+            error = died(self._options.name, worker, task.name)
+            round.endings.append((task, NO_REPLY, error))
+        self.launch(round, hired)
+
+    def retire(self, round: Round, worker: WorkerRecord) -> None:
+        """Part with a worker that has done its share; ``round`` holds it, and it has no task."""
+        with self._lock:
+            self._dismiss(worker)
+            hired = self.hire(round, replacing=True)
+        worker.channel.close()  # which it takes as the end
+        self.launch(round, hired)
+
+    def lose_start(self, round: Round, worker: WorkerRecord, reason: str) -> None:
+        """Part with a worker that did not come up; ``round`` holds it.
+
+        If there is another, or one is still starting, the tasks wait for that. If not, they
+        fail: trying for ever would only hide the reason.
+        """
+        with self._lock:
+            self._dismiss(worker)
+            hopeless = not self._roster.workers
+            tasks = list(self._roster.queue.values()) if hopeless else []
+            self._roster.queue.clear() if hopeless else None
+        worker.channel.close()
+        message = f"Worker {worker.number} of {self._options.name!r} did not start: {reason}"
+        if not hopeless:
+            logger.warning("%s", message)
+        for task in tasks:
+            round.endings.append((task, NO_REPLY, WorkerStartFailed(message)))
+
+    def attend(self, fd: int) -> bool:
+        """Read the launcher's notices if ``fd`` is its descriptor, and say whether it was."""
+        if fd != self._launcher_fd:
+            return False
+        self.read_notices()
+        return True
+
+    def read_notices(self) -> None:
+        """Note what the launcher tells, so that whoever reads an ended worker's channel sees it.
+
+        Normally the channel has ended before; but an idle worker's nobody reads, and a process
+        that a task left behind may hold a copy of it.
+        """
+        with self._launcher_lock:
+            notices = self._launcher.notices() if self._launcher is not None else []
+            if notices and isinstance(notices[-1], LauncherEnded):
+                self._drop_launcher()
+        with self._lock:
+            workers = self._roster.workers
+            for notice in notices:
+                if isinstance(notice, LauncherEnded):
+                    for worker in workers.values():
+                        worker.lost_because = notice.reason
+                        self._end_reading(worker)
+                elif (ended := workers.get(notice.worker)) is not None:
+                    ended.exitcode = notice.exitcode
+                    self._end_reading(ended)
+
+    def stop(self) -> None:
+        """End the launcher; the workers have been told to end."""
+        with self._launcher_lock:
+            self._stopped = True
+            launcher, self._launcher = self._launcher, None
+            if launcher is not None:
+                self._watch.disarm(self._launcher_fd)
+                launcher.stop(STOP_GRACE)
+
+    def abandon(self) -> None:
+        """Drop what belongs to the parent, in a forked child; without a lock, see ``Pool``."""
+        for worker in self._roster.workers.values():
+            worker.channel.drop()
+        if self._launcher is not None:
+            self._launcher.abandon()
+
+    def _launcher_here(self) -> Launcher:
+        """Return the launcher, starting it if need be; under its lock."""
+        if self._stopped:
+            raise ExecutorError(f"{self._options.name!r} was shut down meanwhile.")
+        if self._launcher is None:
+            make = SpawnLauncher if self._options.start_method == "spawn" else ForkserverLauncher
+            self._launcher = make(self._options.preload, self._options.name)
+            self._launcher_fd = self._launcher.channel.fileno()
+            self._watch.arm(self._launcher_fd)
+        return self._launcher
+
+    def _drop_launcher(self) -> None:
+        if self._launcher is not None:
+            self._watch.disarm(self._launcher_fd)
+            self._launcher_fd = -1
+            self._launcher.stop(0.0)
+            self._launcher = None
+
+    def _wait_for_exit(self, worker: WorkerRecord) -> None:
+        """Wait until it is known how a worker ended, and make sure that it has."""
+        for kill_first in (False, True):
+            if kill_first:
+                with self._launcher_lock:
+                    if self._launcher is not None:
+                        self._launcher.kill(worker.number)
+            deadline = monotonic() + EXIT_CODE_WAIT
+            while monotonic() < deadline:
+                self.read_notices()
+                if worker.exitcode is not None or worker.lost_because is not None:
+                    return
+                with self._launcher_lock:  # in short waits: another thread may read the notice
+                    if self._launcher is not None:
+                        self._launcher.channel.readable(0.02)
+
+    def _dismiss(self, worker: WorkerRecord) -> None:
+        worker.holder = None
+        self._roster.dismiss(worker)
+
+    def _end_reading(self, worker: WorkerRecord) -> None:
+        if worker in self._roster.idle:
+            self._roster.idle.remove(worker)
+            self._desk.arm(worker)
+        worker.channel.stop_reading()

@@ -1,0 +1,72 @@
+"""Hold what the owner knows of one task. Decides nothing; the pool's lock guards it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from flask_concurrency.executors.processes.call import name_of
+
+if TYPE_CHECKING:
+    from flask_concurrency.executors.processes.future import ProcessFuture
+    from flask_concurrency.executors.processes.worker_record import WorkerRecord
+
+
+class Task:
+    """One submitted call.
+
+    :ivar number: Goes out with the call and must come back with the reply.
+    :ivar worker: The worker it was given to; ``None`` while it waits and after its reply.
+    :ivar started: Its future was set running, so it can no longer be cancelled.
+    :ivar deliveries: How often it was given to a worker.
+    :ivar finished: Its future is done, and nobody will change it any more.
+    :ivar signals: One held lock for each thread that sleeps until something happens to the task.
+    """
+
+    __slots__ = (
+        "deliveries",
+        "finished",
+        "fn",
+        "future",
+        "number",
+        "payload",
+        "signals",
+        "started",
+        "worker",
+    )
+
+    def __init__(
+        self,
+        number: int,
+        fn: Callable[..., Any],
+        payload: bytes,
+        future: ProcessFuture[Any],
+    ) -> None:
+        self.number = number
+        self.fn = fn
+        self.payload = payload
+        self.future = future
+        self.worker: WorkerRecord | None = None
+        self.started = False
+        self.deliveries = 0
+        self.finished = False
+        self.signals: list[threading.Lock] = []
+
+    @property
+    def name(self) -> str:
+        """The function's name, for messages."""
+        return name_of(self.fn)
+
+    def signal(self) -> threading.Lock:
+        """Add a lock that the calling thread can sleep on until :meth:`wake_waiters`."""
+        lock = threading.Lock()
+        lock.acquire()
+        self.signals.append(lock)
+        return lock
+
+    def wake_waiters(self) -> None:
+        """Let every thread that sleeps on this task look at it again."""
+        for lock in self.signals:
+            lock.release()
+        self.signals.clear()

@@ -1,0 +1,168 @@
+"""Decide how a message looks on the socket between two processes, and how to wait for one.
+
+Knows no task, no worker and no pickle: a message is a kind, a number and bytes.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final, TypeAlias
+
+HEADER: Final = struct.Struct("<BQQ")
+"""Kind, number (of the task or of the worker), length of the payload in bytes."""
+
+# From the owner to a worker.
+SETUP: Final = 1  # sys.path, working directory, initializer; the first message a worker gets
+CALL: Final = 2  # one task
+# From a worker to its owner. It speaks only when spoken to: one message for each it got.
+READY: Final = 3
+START_FAILED: Final = 4
+RESULT: Final = 5
+ERROR: Final = 6
+# From the owner to whoever starts and ends its workers ...
+LAUNCH: Final = 7  # carries the worker's end of a socket pair
+KILL: Final = 8
+QUIT: Final = 9
+# ... and back.
+EXITED: Final = 10  # the payload is the exit code as text
+LAUNCHER_FAILED: Final = 11
+
+Frame: TypeAlias = "tuple[int, int, bytes | bytearray]"
+
+_CHUNK = 65536
+_SMALL = 16384
+
+
+class Channel:
+    """One end of a socket pair. Used by one thread at a time; who that is, others decide."""
+
+    def __init__(self, end: socket.socket) -> None:
+        # An application that called socket.setdefaulttimeout() means its own sockets.
+        end.setblocking(True)
+        self._socket = end
+        self._rest = b""
+
+    def fileno(self) -> int:
+        """Return the descriptor, ``-1`` once closed."""
+        return self._socket.fileno()
+
+    def send(self, kind: int, number: int = 0, payload: bytes = b"") -> None:
+        """Write one message, waiting until the other side has taken it up.
+
+        :raises OSError: The other side is gone.
+        """
+        header = HEADER.pack(kind, number, len(payload))
+        if len(payload) <= _SMALL:
+            self._socket.sendall(header + payload)
+        else:  # one more system call costs less than one more copy
+            self._socket.sendall(header)
+            self._socket.sendall(payload)
+
+    def receive(self) -> Frame | None:
+        """Read one message, waiting for it; ``None`` if the other side is gone.
+
+        :raises ConnectionResetError: The other side is gone and never read what was sent to it
+            (so Linux reports it).
+        :raises EOFError: The other side went in the middle of a message.
+        """
+        head = self._rest or self._socket.recv(_CHUNK)
+        if not head:
+            return None
+        if len(head) < HEADER.size:
+            head += self._exactly(HEADER.size - len(head))
+        kind, number, length = HEADER.unpack_from(head)
+        end = HEADER.size + length
+        if len(head) >= end:
+            self._rest = head[end:]
+            return kind, number, head[HEADER.size : end]
+        self._rest = b""
+        return kind, number, self._exactly(length, head[HEADER.size :])
+
+    def _exactly(self, size: int, start: bytes = b"") -> bytearray:
+        buffer = bytearray(size)
+        buffer[: len(start)] = start
+        view = memoryview(buffer)[len(start) :]
+        while view:
+            count = self._socket.recv_into(view)
+            if not count:
+                raise EOFError("The other process ended in the middle of a message.")
+            view = view[count:]
+        return buffer
+
+    def send_end(self, kind: int, number: int, end: socket.socket) -> None:
+        """Write a message that hands a copy of a socket over. POSIX only.
+
+        :raises OSError: The other side is gone.
+        """
+        socket.send_fds(self._socket, [HEADER.pack(kind, number, 0)], [end.fileno()])
+
+    def receive_end(self) -> tuple[int, int, int | None] | None:
+        """Read a message without payload and the descriptor it may carry. POSIX only."""
+        head, fds, _, _ = socket.recv_fds(self._socket, HEADER.size, 1)
+        if not head:
+            return None
+        if len(head) < HEADER.size:
+            head += self._exactly(HEADER.size - len(head))
+        kind, number, _ = HEADER.unpack(head)
+        return kind, number, fds[0] if fds else None
+
+    @property
+    def pending(self) -> bool:
+        """Whether a message that followed the last one was read along with it."""
+        return bool(self._rest)
+
+    def readable(self, timeout: float | None = 0.0) -> bool:
+        """Wait until there is something to read, or the other side is gone."""
+        return self.pending or bool(wait_readable([self], timeout))
+
+    def stop_reading(self) -> None:
+        """Let a reader see the end once it has read what is already here."""
+        self._shut(socket.SHUT_RD)
+
+    def close(self) -> None:
+        """Tell the other side that this is the end, whoever else holds a copy of this one."""
+        self._shut(socket.SHUT_RDWR)
+        self._socket.close()
+
+    def drop(self) -> None:
+        """Close this process's copy; the connection goes on for the process it belongs to."""
+        self._socket.close()
+
+    def _shut(self, how: int) -> None:
+        with suppress(OSError):  # already gone, which is what is wanted
+            self._socket.shutdown(how)
+
+
+if hasattr(select, "poll"):
+
+    def wait_readable(
+        channels: Sequence[Channel], timeout: float | None = None
+    ) -> Sequence[Channel]:
+        """Wait until something can be read from some of ``channels``, and return those.
+
+        :param timeout: Seconds to wait at most; ``None`` waits for ever.
+        """
+        poll = select.poll()
+        for channel in channels:
+            poll.register(channel, select.POLLIN)
+        # poll() rounds milliseconds up, so nobody wakes before the time.
+        found = poll.poll(None if timeout is None else timeout * 1000)
+        if len(channels) == 1:
+            return channels if found else ()
+        numbers = {number for number, _ in found}
+        return [channel for channel in channels if channel.fileno() in numbers]
+
+else:  # Windows
+
+    def wait_readable(
+        channels: Sequence[Channel], timeout: float | None = None
+    ) -> Sequence[Channel]:
+        """Wait until something can be read from some of ``channels``, and return those.
+
+        :param timeout: Seconds to wait at most; ``None`` waits for ever.
+        """
+        return select.select(channels, (), (), timeout)[0]

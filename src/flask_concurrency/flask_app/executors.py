@@ -1,0 +1,55 @@
+"""Make the executors of one app, from its settings. Starts none: each starts at its first task.
+
+Knows what of Flask a task takes along; knows no request and no limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from flask import Flask
+
+from flask_concurrency.executors.loop import LoopThread
+from flask_concurrency.executors.processes.executor import ProcessExecutor
+from flask_concurrency.executors.threads import ThreadExecutor
+from flask_concurrency.flask_app.settings import PREFIX, Settings
+from flask_concurrency.flask_app.task_context import FlaskCarrier
+from flask_concurrency.vocabulary.errors import ConfigurationError
+
+E = TypeVar("E")
+
+
+@dataclass(frozen=True, slots=True)
+class AppExecutors:
+    """Where the work of one app runs.
+
+    :ivar threads: One bounded pool of threads; it also serves the loop's ``asyncio.to_thread``.
+    :ivar processes: One warm pool of worker processes.
+    :ivar loop: One event loop, on which the app's ``async`` views, hooks and handlers run.
+    """
+
+    threads: ThreadExecutor
+    processes: ProcessExecutor
+    loop: LoopThread
+
+
+def make_executors(app: Flask, settings: Settings) -> AppExecutors:
+    """Make an app's executors, and send its ``async`` functions to the shared loop.
+
+    :raises ConfigurationError: ``THREADS`` or ``PROCESSES`` holds a wrong option.
+    """
+    threads = _made("THREADS", ThreadExecutor, settings.threads, carry=FlaskCarrier(app))
+    processes = _made("PROCESSES", ProcessExecutor, settings.processes)
+    loop = LoopThread(default_executor=threads)
+    # Flask's documented way to choose what runs its async functions.
+    app.async_to_sync = loop.async_to_sync  # type: ignore[method-assign, assignment]
+    return AppExecutors(threads, processes, loop)
+
+
+def _made(key: str, make: Callable[..., E], options: Mapping[str, Any], **ours: Any) -> E:
+    try:
+        return make(**ours, **options)
+    except (TypeError, ConfigurationError) as error:
+        raise ConfigurationError(f"{PREFIX}{key} = {dict(options)!r}: {error}") from None
