@@ -1,0 +1,107 @@
+"""Run the demo in the foreground until Ctrl-C: ``python -m examples.demo``.
+
+Decides which servers there are and what is printed; how they start and stop stands elsewhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+from examples.demo.checking import check
+from examples.demo.origins import DEFAULT_PORT, LAST_PORT, PORT_VARIABLE, Origins
+from examples.demo.servers import DemoError, Server, running
+from examples.demo.sizes import BLOCKING_THREADS, WORKERS
+
+SERVERS_NEEDED = 3
+STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo.
+
+    :returns: The exit code: 0 when it was stopped, 1 when something failed, and the reason is
+        printed.
+    """
+    options = _options(arguments)
+    origins = Origins(options.port)
+    stopped = threading.Event()
+    for number in STOPPING_SIGNALS:
+        signal.signal(number, lambda _number, _frame: stopped.set())
+    try:
+        with running(servers(origins), environment={PORT_VARIABLE: str(origins.port)}) as started:
+            if options.check:
+                check(origins)
+                print("Every part of the demo answers as it should.")
+                return 0
+            _introduce(origins)
+            while not stopped.wait(1.0):
+                started.check()
+            print("\nStopping.", flush=True)
+    except DemoError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def servers(origins: Origins) -> list[Server]:
+    """The three servers: API and stock Flask with the same settings, and the page's own."""
+    return [
+        Server("examples.demo.api:app", origins.api, WORKERS, BLOCKING_THREADS, "/wait?seconds=0"),
+        Server(
+            "examples.demo.stock:app", origins.stock, WORKERS, BLOCKING_THREADS, "/wait?seconds=0"
+        ),
+        Server("examples.demo.page:app", origins.page, 1, 64, "/"),
+    ]
+
+
+def _introduce(origins: Origins) -> None:
+    print(
+        f"""
+  Flask-Concurrency: four ways, running for real
+
+    the page   {origins.page}     open this one
+    the API    {origins.api}     another origin, {WORKERS} workers, {BLOCKING_THREADS} threads each
+    stock      {origins.stock}     Flask alone, to compare with
+
+  Ctrl-C stops all three.
+""",
+        flush=True,
+    )
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="./scripts/demo",
+        description="Run the demo: a page, the API it calls, and stock Flask to compare with.",
+    )
+    parser.add_argument(
+        "--port",
+        type=_port,
+        default=DEFAULT_PORT,
+        help="the page's port; the API and stock Flask use the two after it (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="start everything, see whether every part answers, and stop",
+    )
+    return parser.parse_args(arguments)
+
+
+def _port(text: str) -> int:
+    last = LAST_PORT - SERVERS_NEEDED + 1
+    try:
+        port = int(text)
+    except ValueError:
+        port = 0
+    if not 1 <= port <= last:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: give a number from 1 to {last}")
+    return port
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,50 @@
+"""Decide where each server of the demo listens. Knows no Flask and starts nothing."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+HOST = "127.0.0.1"
+DEFAULT_PORT = 8600
+PORT_VARIABLE = "DEMO_PORT"
+LAST_PORT = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class Origins:
+    """Three neighbouring ports: the page, the API it calls, and stock Flask to compare with.
+
+    :param port: The page's port; the other two follow it.
+    """
+
+    port: int = DEFAULT_PORT
+
+    @classmethod
+    def from_environment(cls) -> Origins:
+        """What the launcher told this server process."""
+        return cls(int(os.environ.get(PORT_VARIABLE, DEFAULT_PORT)))
+
+    @property
+    def page(self) -> str:
+        """Where the page is, such as ``http://127.0.0.1:8600``."""
+        return _origin(self.port)
+
+    @property
+    def page_aliases(self) -> tuple[str, ...]:
+        """All origins a browser on this machine may see the page under."""
+        return (self.page, _origin(self.port, host="localhost"))
+
+    @property
+    def api(self) -> str:
+        """Where the API is: another origin, since its port differs."""
+        return _origin(self.port + 1)
+
+    @property
+    def stock(self) -> str:
+        """Where the same asynchronous view runs in Flask without extension."""
+        return _origin(self.port + 2)
+
+
+def _origin(port: int, host: str = HOST) -> str:
+    return f"http://{host}:{port}"

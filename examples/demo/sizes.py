@@ -1,0 +1,13 @@
+"""How big things are: the servers, and what they take. Knows no Flask."""
+
+WORKERS = 2
+"""Worker processes of the API, and of stock Flask beside it."""
+
+BLOCKING_THREADS = 128
+"""Threads of each worker that run views."""
+
+MOST_WAITS = WORKERS * BLOCKING_THREADS
+"""Requests that can wait at once on either server: one thread each."""
+
+MAX_UPLOAD = 12 * 1024 * 1024
+"""Bytes of a photo, form around it included."""
