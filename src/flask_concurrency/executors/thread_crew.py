@@ -220,7 +220,7 @@ class Crew:
                 refused=self._refused,
             )
 
-    # From here on: called with the lock held, unless it says otherwise.
+    # From here on: called with the lock held.
 
     def _refuse_as_closed(self) -> NoReturn:
         raise ExecutorShutdown(

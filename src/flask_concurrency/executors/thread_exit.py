@@ -45,7 +45,8 @@ _watch = _Watch()
 def retire_at_exit(crew: Retirable) -> None:
     """Have ``crew`` retire when the main thread ends; at once, if it has ended already.
 
-    A crew may start threads even then: a server whose main thread has returned goes on serving.
+    A crew may start threads even then, except on Python 3.12: a server whose main thread has
+    returned goes on serving.
 
     :raises RuntimeError: No thread can be started.
     """

@@ -1,12 +1,12 @@
 """Decide when the calls of a ``map`` are handed in and its results handed out.
 
-Knows neither threads nor context variables: a maker turns arguments into a task and its future.
+Knows neither threads nor context variables.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from itertools import islice
 from typing import Any
@@ -21,27 +21,20 @@ Call = tuple[Task, Future[Any]]
 class Mapping:
     """A ``map`` under way.
 
-    :param arguments: One tuple for each call. Taken at once, or, with ``buffersize``, as the
-        results are consumed; always in the consuming thread, where they may need its context.
-    :param make: Gives the task of one call, and its future.
+    :param calls: Its tasks and their futures. Made at once, or, with ``buffersize``, as results
+        are consumed; always in the consuming thread, whose context their arguments may need.
     :param buffersize: How many calls may be ahead of the consumer, or ``None`` for all.
     :raises QueueFull: Not one call fits in the queue.
     :raises ExecutorShutdown: The crew takes no more work.
     """
 
-    def __init__(
-        self,
-        crew: Crew,
-        arguments: Iterator[tuple[Any, ...]],
-        make: Callable[[tuple[Any, ...]], Call],
-        buffersize: int | None,
-    ) -> None:
+    def __init__(self, crew: Crew, calls: Iterator[Call], buffersize: int | None) -> None:
         self._crew = crew
-        self._make = make
         self._batch = Batch()
         self._calls: deque[Call] = deque()
-        self._add(islice(arguments, buffersize))
-        self._arguments = arguments if buffersize is not None else iter(())
+        self._add(islice(calls, buffersize))
+        # An exhausted source is not kept: it leads to the caller's context variables.
+        self._to_come = calls if buffersize is not None else iter(())
 
     def results(self, end_at: float | None, clock: Clock) -> Iterator[Any]:
         """Yield the results in order.
@@ -52,7 +45,7 @@ class Mapping:
         calls = self._calls
         try:
             while calls:
-                self._add(islice(self._arguments, 1))
+                self._add(islice(self._to_come, 1))
                 self._crew.help_with(calls[0][0])
                 yield self._take_result(None if end_at is None else end_at - clock())
         finally:
@@ -65,8 +58,8 @@ class Mapping:
         self._calls.popleft()  # the consumer alone decides how long a result lives
         return result
 
-    def _add(self, arguments: Iterator[tuple[Any, ...]]) -> None:
-        calls = [self._make(each) for each in arguments]
+    def _add(self, source: Iterator[Call]) -> None:
+        calls = list(source)
         self._calls.extend(calls)
         if calls:
             self._crew.start(self._batch, [task for task, _ in calls])

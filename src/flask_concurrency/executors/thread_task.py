@@ -59,12 +59,14 @@ class Task:
             result = captured(fn, args, kwargs)
         except BaseException as error:
             future.set_exception(error)
-            # The error's traceback keeps this frame, which must not keep the error's own future
-            # (a cycle) nor what the caller handed in.
-            del self, future, captured, fn, args, kwargs
             return "failed"
-        future.set_result(result)
-        return "done"
+        else:
+            future.set_result(result)
+            return "done"
+        finally:
+            # A traceback keeps this frame, be it this call's or that of one nested in it. It must
+            # keep neither the request nor, in a cycle, the future that holds the error.
+            del self, future, captured, fn, args, kwargs
 
     def cancel(self) -> None:
         """Cancel a call that nobody will run, and wake those who wait for it."""

@@ -10,6 +10,7 @@ import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
+from itertools import starmap
 from typing import Any, ParamSpec, TypeVar
 
 from flask_concurrency.executors.context import Carrier, capture_context
@@ -36,7 +37,8 @@ class ThreadExecutor(Executor):
     * A task sees its caller's context variables; see ``carry``.
     * A task may submit tasks to its own executor and wait for them: those that find no free thread
       run at once, in the thread that submits them. Such a task must not need anything its parent
-      does only after ``submit`` returns, such as letting go of a lock.
+      does only after ``submit`` returns, such as letting go of a lock. What a task hands in by way
+      of an event loop in another thread counts as coming from outside.
     * A cancelled or expired task never starts.
 
     :param max_workers: Threads at most; by default ``min(32, processors + 4)``, as in
@@ -134,12 +136,12 @@ class ThreadExecutor(Executor):
         end_at = None if timeout is None else timeout + monotonic()
         captured = self._carry()  # once: all calls of a map have the same caller
 
-        def make(args: tuple[Any, ...]) -> Call:
+        def make(*args: Any) -> Call:
             future: Future[Any] = Future()
             return Task(future, captured, fn, args, {}), future
 
-        arguments = zip(*iterables)  # noqa: B905 - the shortest counts, as in the standard library
-        return Mapping(self._crew, arguments, make, buffersize).results(end_at, monotonic)
+        calls = starmap(make, zip(*iterables, strict=False))
+        return Mapping(self._crew, calls, buffersize).results(end_at, monotonic)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more work. Closing twice does nothing more.

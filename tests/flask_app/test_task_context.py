@@ -1,0 +1,458 @@
+"""A task sees its caller's request, and has an app context of its own."""
+
+from __future__ import annotations
+
+import gc
+import io
+import sqlite3
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from flask import (
+    Flask,
+    Request,
+    abort,
+    current_app,
+    g,
+    has_app_context,
+    has_request_context,
+    render_template_string,
+    request,
+    session,
+    url_for,
+)
+from flask.ctx import AppContext
+from flask.globals import app_ctx
+from flask.sessions import SecureCookieSession, SessionMixin
+from werkzeug.test import EnvironBuilder
+
+from flask_concurrency.executors.threads import ThreadExecutor
+from flask_concurrency.flask_app import task_context
+from flask_concurrency.flask_app.task_context import FlaskCarrier, TaskContext
+from flask_concurrency.testing.manual_clock import ManualClock
+from flask_concurrency.vocabulary.errors import DeadlineExceeded
+
+
+@pytest.fixture
+def app() -> Flask:
+    """An app that notes every teardown in ``extensions``."""
+    app = Flask(__name__)
+    app.secret_key = "for the tests"
+    app.testing = True
+    app.extensions["torn_down"] = []
+    app.teardown_appcontext(
+        lambda error: app.extensions["torn_down"].append((threading.get_ident(), error))
+    )
+    return app
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadExecutor]:
+    """Four threads that carry Flask's contexts, and are gone after the test."""
+    pool = ThreadExecutor(4, carry=FlaskCarrier())
+    yield pool
+    pool.shutdown()
+    assert pool.snapshot().workers == 0
+
+
+def teardowns(app: Flask) -> list[tuple[int, BaseException | None]]:
+    noted: list[tuple[int, BaseException | None]] = app.extensions["torn_down"]
+    return noted
+
+
+def test_a_map_in_a_view_reads_the_request_in_order(app: Flask, threads: ThreadExecutor) -> None:
+    """Five tasks, five results, each from the same request."""
+
+    @app.get("/page/<int:number>")
+    def page(number: int) -> list[str]:
+        return list(threads.map(lambda i: f"{request.path}?{request.args['q']} {i}", range(number)))
+
+    answer = app.test_client().get("/page/5?q=x")
+    assert answer.json == [f"/page/5?x {i}" for i in range(5)]
+
+
+def test_what_depends_on_the_request_works_in_a_task(app: Flask, threads: ThreadExecutor) -> None:
+    """Sessions, URLs, templates and the current app, through the usual names."""
+
+    @app.get("/")
+    def index() -> dict[str, object]:
+        session["user"] = "Ada"
+
+        def task() -> dict[str, object]:
+            return {
+                "user": session["user"],
+                "url": url_for("index", _external=True),
+                "endpoint": request.endpoint,
+                "page": render_template_string("{{ session.user }} at {{ request.path }}"),
+                "app": current_app.name,
+            }
+
+        return threads.submit(task).result(5)
+
+    assert app.test_client().get("/", base_url="https://example.org").json == {
+        "user": "Ada",
+        "url": "https://example.org/",
+        "endpoint": "index",
+        "page": "Ada at /",
+        "app": app.name,
+    }
+
+
+def test_pitfall_3_overlapping_tasks_have_a_context_each(
+    app: Flask, threads: ThreadExecutor
+) -> None:
+    """Four tasks of one request are inside their contexts at the same time, several times over."""
+    barrier = threading.Barrier(4, timeout=5)
+
+    def task(i: int) -> tuple[int, str]:
+        g.number = i
+        barrier.wait()
+        return g.number, request.path
+
+    with app.test_request_context("/here"):
+        assert list(threads.map(task, range(12))) == [(i, "/here") for i in range(12)]
+
+
+def test_overlapping_requests_keep_to_themselves(app: Flask, threads: ThreadExecutor) -> None:
+    """Requests on several threads at once, each with overlapping tasks: nobody reads another's."""
+    inside = threading.Barrier(4, timeout=5)
+
+    @app.get("/user/<name>")
+    def user(name: str) -> list[str]:
+        inside.wait()
+        session["name"] = g.name = name
+
+        def task(i: int) -> str:
+            assert "name" not in g
+            return f"{session['name']} {request.view_args} {i}"
+
+        return list(threads.map(task, range(3)))
+
+    def ask(i: int) -> object:
+        return app.test_client().get(f"/user/{i}").json
+
+    with ThreadPoolExecutor(4) as clients:
+        answers = list(clients.map(ask, range(20)))
+    assert answers == [[f"{n} {{'name': '{n}'}} {i}" for i in range(3)] for n in range(20)]
+
+
+def test_pitfall_4_g_is_new_in_every_task(app: Flask, threads: ThreadExecutor) -> None:
+    """Neither the view's nor another task's shows through, and nothing shows up in the view's."""
+    with app.test_request_context():
+        g.of_the_view = True
+
+        def task(i: int) -> list[str]:
+            setattr(g, f"of_task_{i}", True)
+            return sorted(g)
+
+        assert list(threads.map(task, range(3))) == [["of_task_0"], ["of_task_1"], ["of_task_2"]]
+        assert sorted(g) == ["of_the_view"]
+
+
+def test_pitfall_4_a_body_the_view_has_read_is_there_in_every_task(
+    app: Flask, threads: ThreadExecutor
+) -> None:
+    """Read first, then hand out: what is parsed is shared, and no two threads read the stream."""
+
+    @app.post("/")
+    def index() -> list[object]:
+        assert request.is_json
+        request.get_json()
+        return list(threads.map(lambda key: request.get_json()[key], ["a", "b", "a", "b"]))
+
+    assert app.test_client().post("/", json={"a": 1, "b": 2}).json == [1, 2, 1, 2]
+
+
+def test_pitfall_4_the_session_is_the_views(app: Flask, threads: ThreadExecutor) -> None:
+    """What a task changes before the response is in the cookie."""
+
+    @app.get("/set")
+    def set_it() -> str:
+        threads.submit(session.__setitem__, "seen", True).result(5)
+        return ""
+
+    @app.get("/get")
+    def get_it() -> dict[str, object]:
+        return dict(session)
+
+    client = app.test_client()
+    client.get("/set")
+    assert client.get("/get").json == {"seen": True}
+
+
+def test_pitfall_5_every_task_tears_its_app_context_down_once(
+    app: Flask, threads: ThreadExecutor
+) -> None:
+    """In the task's thread, with the task's error; the request's own teardown runs at its end."""
+    torn_down_requests: list[str] = []
+    app.teardown_request(lambda error: torn_down_requests.append(request.path))
+
+    def task(fails: bool) -> None:
+        if fails:
+            raise LookupError("the task's")
+
+    @app.get("/")
+    def index() -> str:
+        ok, error = threads.submit(task, False), threads.submit(task, True)
+        assert ok.exception(5) is None
+        assert isinstance(error.exception(5), LookupError)
+        assert {type(error) for _, error in teardowns(app)} == {type(None), LookupError}
+        assert threading.get_ident() not in dict(teardowns(app))
+        assert torn_down_requests == []
+        return ""
+
+    app.test_client().get("/")
+    assert len(teardowns(app)) == 3
+    assert torn_down_requests == ["/"]
+
+
+def test_pitfall_5_a_connection_per_app_context_is_never_shared(
+    app: Flask, threads: ThreadExecutor
+) -> None:
+    """The pattern of Flask's own tutorial, which sqlite3 polices: one thread to a connection."""
+    opened: list[sqlite3.Connection] = []
+
+    def connection() -> sqlite3.Connection:
+        if "db" not in g:
+            g.db = sqlite3.connect(":memory:")
+            opened.append(g.db)
+        db: sqlite3.Connection = g.db
+        return db
+
+    @app.teardown_appcontext
+    def close(_: BaseException | None) -> None:
+        if (db := g.pop("db", None)) is not None:
+            db.close()
+
+    with app.test_request_context():
+        connection().execute("SELECT 1")
+        query = "SELECT ?"
+        rows = threads.map(lambda i: connection().execute(query, (i,)).fetchone()[0], range(8))
+        assert list(rows) == list(range(8))
+        connection().execute("SELECT 1")
+    assert len(opened) == 9
+    for db in opened:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            db.total_changes  # noqa: B018
+
+
+def test_a_nested_task_has_an_app_context_of_its_own_too(app: Flask) -> None:
+    """Also where it runs inline, in the thread of its parent."""
+    with ThreadExecutor(1, carry=FlaskCarrier()) as threads, app.test_request_context("/here"):
+
+        def parent() -> list[object]:
+            g.of_the_parent = True
+            return [*threads.map(child, range(2)), "of_the_parent" in g, request.path]
+
+        def child(i: int) -> object:
+            g.of_the_child = i
+            return ["of_the_parent" in g, request.path]
+
+        expected = [[False, "/here"], [False, "/here"], True, "/here"]
+        assert threads.submit(parent).result(5) == expected
+        assert len(teardowns(app)) == 3
+
+
+def test_an_error_in_a_task_is_an_error_of_the_view(app: Flask, threads: ThreadExecutor) -> None:
+    """Error handlers see it as if the view had raised it; ``abort`` too."""
+
+    @app.errorhandler(LookupError)
+    def not_found(error: LookupError) -> tuple[str, int]:
+        return str(error), 404
+
+    @app.get("/raise")
+    def raise_it() -> list[object]:
+        return list(threads.map({}.__getitem__, ["key"]))
+
+    @app.get("/abort")
+    def abort_it() -> str:
+        return threads.submit(abort, 418).result(5)
+
+    client = app.test_client()
+    assert (client.get("/raise").status_code, client.get("/raise").text) == (404, "'key'")
+    assert client.get("/abort").status_code == 418
+
+
+def test_outside_a_request_a_task_has_the_app(app: Flask, threads: ThreadExecutor) -> None:
+    """In a command or a script with an app context of its own."""
+    app.cli.command("count")(
+        lambda: print(*threads.map(lambda i: f"{current_app.name}{i}", range(3)))
+    )
+    result = app.test_cli_runner().invoke(args=["count"])
+    assert result.output == " ".join(f"{app.name}{i}" for i in range(3)) + "\n"
+    with app.app_context():
+        assert threads.submit(lambda: has_app_context() and not has_request_context()).result(5)
+
+
+def test_without_any_context_a_task_is_a_plain_call(threads: ThreadExecutor) -> None:
+    """At start-up, before there is an app."""
+    assert threads.submit(has_app_context).result(5) is False
+
+
+def test_without_any_context_the_given_app_is_the_one(app: Flask) -> None:
+    """It has its context in every task, torn down as ever; an active app comes first."""
+    other = Flask("other")
+    with ThreadExecutor(1, carry=FlaskCarrier(app)) as threads:
+        assert threads.submit(lambda: current_app.name).result(5) == app.name
+        assert len(teardowns(app)) == 1
+        with other.app_context():
+            assert threads.submit(lambda: current_app.name).result(5) == "other"
+
+
+def test_pitfall_7_a_thread_keeps_no_context_between_tasks(app: Flask) -> None:
+    """The thread was started in a request; the next task comes from outside and sees nothing."""
+    with ThreadExecutor(1, carry=FlaskCarrier()) as threads:
+        with app.test_request_context():
+            assert threads.submit(has_request_context).result(5)
+        assert not threads.submit(has_app_context).result(5)
+
+
+def test_a_task_may_outlive_its_request(app: Flask, threads: ThreadExecutor) -> None:
+    """What it has of the request stays readable to its end."""
+    gate = threading.Event()
+
+    def task() -> tuple[str, str]:
+        assert gate.wait(5)
+        return request.path, request.form["key"]
+
+    with app.test_request_context("/here", method="POST", data={"key": "value"}):
+        assert request.form["key"] == "value"
+        future = threads.submit(task)
+    gate.set()
+    assert future.result(5) == ("/here", "value")
+
+
+def test_an_upload_stays_open_for_the_view(app: Flask, threads: ThreadExecutor) -> None:
+    """A task that ends closes nothing of its caller's request."""
+
+    @app.post("/")
+    def upload() -> dict[str, str]:
+        file = request.files["file"]
+        assert threads.submit(lambda: request.files["file"].filename).result(5) == "a.txt"
+        return {"text": file.read().decode()}
+
+    file = (io.BytesIO(b"text"), "a.txt")
+    assert app.test_client().post("/", data={"file": file}).json == {"text": "text"}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_pitfall_6_a_request_is_let_go_with_its_last_task(app: Flask, fails: bool) -> None:
+    """The future, and the error with its traceback, may be kept; body and uploads are not."""
+
+    def task() -> None:
+        if fails:
+            raise LookupError
+
+    with ThreadExecutor(1, carry=FlaskCarrier()) as threads:
+
+        def view() -> tuple[object, weakref.ref[Request]]:
+            with app.test_request_context(method="POST", data=b"x" * 1_000):
+                assert len(request.get_data()) == 1_000
+                error = threads.submit(task).exception(5)
+                seen = request._get_current_object()  # type: ignore[attr-defined]
+                return (error, threads.map(int, range(3))), weakref.ref(seen)
+
+        kept, ref = view()
+    gc.collect()  # Flask's own request contexts are cyclic
+    assert kept
+    assert ref() is None
+
+
+def test_an_expired_deadline_of_the_request_drops_its_queued_tasks(app: Flask) -> None:
+    """The carrier captures the instant, and the executor compares it when a thread is free."""
+    clock, gate, entered = ManualClock(), threading.Event(), threading.Event()
+    carry = FlaskCarrier(deadline=lambda: clock() + 1.0)
+    with ThreadExecutor(1, carry=carry, clock=clock) as threads, app.app_context():
+
+        def occupy() -> None:
+            entered.set()
+            assert gate.wait(5)
+
+        threads.submit(occupy)
+        assert entered.wait(5)
+        late = threads.submit(int)
+        clock.advance(1.0)
+        gate.set()
+        with pytest.raises(DeadlineExceeded):
+            late.result(5)
+
+
+class MergedContext(AppContext):
+    """What Flask 3.2 pushes for a request: one context with both app and request."""
+
+    def __init__(self, app: Flask, path: str) -> None:
+        super().__init__(app)
+        self._shown = app.request_class(EnvironBuilder(path).get_environ())
+        self._opened = SecureCookieSession({"user": "Ada"})
+        self.url_adapter = app.create_url_adapter(self._shown)
+
+    @property
+    def has_request(self) -> bool:
+        return True
+
+    @property
+    def request(self) -> Request:
+        return self._shown
+
+    @property
+    def session(self) -> SessionMixin:
+        return self._opened
+
+    def copy(self) -> MergedContext:
+        return self
+
+
+@pytest.fixture
+def merged(monkeypatch: pytest.MonkeyPatch) -> Callable[[Flask, str], MergedContext]:
+    """Make the carrier believe in merged contexts, whatever version of Flask this is."""
+    monkeypatch.setattr(task_context, "_CONTEXTS_ARE_MERGED", True)
+    return MergedContext
+
+
+def test_merged_contexts_show_the_request_and_give_an_own_app_context(
+    app: Flask, threads: ThreadExecutor, merged: Callable[[Flask, str], MergedContext]
+) -> None:
+    """Its ``g`` and its teardown are the task's, and the request is the caller's."""
+    torn_down_requests: list[object] = []
+    app.teardown_request(torn_down_requests.append)
+    barrier = threading.Barrier(4, timeout=5)
+
+    def task(i: int) -> tuple[object, ...]:
+        context = app_ctx._get_current_object()  # type: ignore[attr-defined]
+        g.number = i
+        barrier.wait()
+        return (
+            isinstance(context, TaskContext),
+            context.has_request,
+            context.request.path,
+            context.session["user"],
+            context.url_adapter is caller.url_adapter,
+            context.copy() is caller,
+            sorted(g),
+            g.number,
+        )
+
+    caller = merged(app, "/here")
+    caller.push()
+    try:
+        g.of_the_view = True
+        results = list(threads.map(task, range(4)))
+        assert sorted(g) == ["of_the_view"]
+    finally:
+        caller.pop()
+    expected = (True, True, "/here", "Ada", True, True, ["number"])
+    assert results == [(*expected, i) for i in range(4)]
+    assert len(teardowns(app)) == 5
+    assert torn_down_requests == []
+
+
+def test_merged_contexts_without_a_request_show_none(
+    app: Flask, threads: ThreadExecutor, merged: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a command, where Flask 3.2 pushes a context that has no request."""
+    monkeypatch.setattr(MergedContext, "has_request", False)
+    with MergedContext(app, "/"):
+        assert not threads.submit(lambda: app_ctx.has_request).result(5)  # type: ignore[attr-defined]
