@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from flask_concurrency.admission.limiter import Limiter
 from flask_concurrency.engine.declaration import Declaration, Origin
 from flask_concurrency.engine.explanation import ExplainedLimit, explain, spell
 from flask_concurrency.engine.plan import Source, compile_plan
@@ -45,10 +46,10 @@ def test_what_is_explained_is_what_is_asked(method: str) -> None:
     """Names and order of the applying limits are those of the compiled gate."""
     sources = [source(origin, text, **options) for origin, text, options in EVERY_WAY]
     plan = compile_plan(sources, endpoint="v", method=method, key=client, store=MemoryStore())
-    assert plan.gate is not None
+    assert plan.arrival is not None
     explanation = explain(sources, method=method, key=client)
     assert [limit.name for limit in explanation.applying] == [
-        limiter.name for limiter in plan.gate.limiters
+        limiter.name for limiter in plan.arrival.limiters if isinstance(limiter, Limiter)
     ]
 
 

@@ -23,7 +23,8 @@ def limiters(
     *sources: Source, endpoint: str | None = "view", method: str = "GET"
 ) -> tuple[Limiter, ...]:
     plan = compile_plan(sources, endpoint=endpoint, method=method, key=client, store=MemoryStore())
-    return plan.gate.limiters if plan.gate else ()
+    found = plan.arrival.limiters if plan.arrival else ()
+    return tuple(limiter for limiter in found if isinstance(limiter, Limiter))
 
 
 def names(*sources: Source, **options: Any) -> list[str]:
@@ -118,5 +119,6 @@ def test_in_flight_counts_everybody_unless_told_otherwise() -> None:
 def test_a_route_without_limits_has_no_gate() -> None:
     """So a request to it asks nobody."""
     assert (
-        compile_plan([], endpoint="v", method="GET", key=client, store=MemoryStore()).gate is None
+        compile_plan([], endpoint="v", method="GET", key=client, store=MemoryStore()).arrival
+        is None
     )

@@ -54,7 +54,7 @@ def test_an_error_in_a_task_is_raised_in_the_view(app: Flask, concurrency: Concu
 
     @app.get("/")
     def fails() -> str:
-        concurrency.threads.submit(lambda: {}["missing"]).result()
+        concurrency.threads.submit(lambda: dict[str, str]()["missing"]).result()
         return ""
 
     @app.errorhandler(KeyError)

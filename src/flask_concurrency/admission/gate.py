@@ -5,10 +5,10 @@ Knows limiters and a store; knows no Flask, no HTTP, no waiting.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from flask_concurrency.admission.answer import Answer, Reservation
-from flask_concurrency.admission.limiter import Limiter, countable
+from flask_concurrency.admission.limiter import ChosenLimiter, Limiter, countable
 from flask_concurrency.stores.store import Check, Store
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.decision import Decision, Verdict
@@ -26,13 +26,18 @@ class Gate:
     __slots__ = ("_clock", "_rows", "_store", "limiters")
 
     def __init__(
-        self, limiters: Sequence[Limiter], store: Store, *, clock: Clock = monotonic
+        self,
+        limiters: Sequence[Limiter | ChosenLimiter],
+        store: Store,
+        *,
+        clock: Clock = monotonic,
     ) -> None:
         self.limiters = tuple(limiters)
         self._store = store
         self._clock = clock
         # What does not change between requests is looked up once.
-        self._rows = tuple((limiter, limiter.limit.quota, limiter.period) for limiter in limiters)
+        fixed = [limiter for limiter in limiters if isinstance(limiter, Limiter)]
+        self._rows = [_row(limiter) for limiter in fixed] if len(fixed) == len(limiters) else None
 
     def try_acquire(self) -> Answer:
         """Decide now, in one trip to the store.
@@ -42,7 +47,7 @@ class Gate:
         keys: dict[Callable[[], object], str] = {}
         checks: list[Check] = []
         asked = []
-        for row in self._rows:
+        for row in self._rows or self._chosen_rows():
             limiter = row[0]
             if limiter.exempt_when is not None and limiter.exempt_when():
                 continue
@@ -71,3 +76,18 @@ class Gate:
                     reservations.append(Reservation(limiter.charge_when, check))
         permit = Permit(lambda _: self._store.give_back(held)) if held else None
         return Answer(decision, permit, reservations, self._store, self._clock)
+
+    def _chosen_rows(self) -> Iterator[Row]:
+        names = set()
+        for place in self.limiters:
+            for limiter in [place] if isinstance(place, Limiter) else place.current():
+                if limiter.name not in names:  # the same limit twice says nothing new
+                    names.add(limiter.name)
+                    yield _row(limiter)
+
+
+Row = tuple[Limiter, int, float | None]
+
+
+def _row(limiter: Limiter) -> Row:
+    return limiter, limiter.limit.quota, limiter.period

@@ -9,10 +9,13 @@ from typing import Any
 
 from flask_concurrency.policies.policy import Policy, policy_for
 from flask_concurrency.vocabulary.errors import ConfigurationError
-from flask_concurrency.vocabulary.limits import Limit, Rate
+from flask_concurrency.vocabulary.limits import Chosen, Limit, Rate, read_limits
 
 MAX_KEY = 200
 """Characters of a key kept as they are; a longer one is counted by its digest."""
+
+MAX_CHOSEN = 1_000
+"""Different limits of one function that are kept ready."""
 
 NOBODY = ""
 """The key that requests without one share: nobody is let past a limit for being anonymous."""
@@ -61,6 +64,43 @@ class Limiter:
         if not callable(self.cost):
             return self.cost
         return check_cost(self.cost(), written=f"cost of {self.name!r}")
+
+
+class ChosenLimiter:
+    """A place among limiters that a function fills anew in each request.
+
+    :param chosen: The function.
+    :param prefix: What the names of its limiters begin with.
+    :param make: Makes a limiter for a limit and a name.
+    """
+
+    __slots__ = ("_made", "chosen", "make", "prefix")
+
+    def __init__(self, chosen: Chosen, prefix: str, make: Callable[[Limit, str], Limiter]) -> None:
+        self.chosen = chosen
+        self.prefix = prefix
+        self.make = make
+        self._made: dict[Limit, Limiter] = {}
+
+    def current(self) -> list[Limiter]:
+        """The limiters of this request; made once for each limit that was ever chosen.
+
+        :raises ConfigurationError: What was chosen is no limit.
+        """
+        written = self.chosen.choose()
+        limiters = []
+        for limit in () if written is None else read_limits(written):
+            if isinstance(limit, Chosen):
+                raise ConfigurationError(
+                    f"{self.chosen.text} gave {limit.text!r}: choose limits, not functions."
+                )
+            limiter = self._made.get(limit)
+            if limiter is None:
+                if len(self._made) >= MAX_CHOSEN:
+                    self._made.clear()
+                limiter = self._made[limit] = self.make(limit, f"{self.prefix}:{limit.text}")
+            limiters.append(limiter)
+        return limiters
 
 
 def check_cost(cost: object, *, written: str) -> int:

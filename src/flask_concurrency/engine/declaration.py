@@ -6,10 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from flask_concurrency.vocabulary.limits import Limit
+from flask_concurrency.admission.limiter import ChargeWhen
+from flask_concurrency.vocabulary.limits import Chosen, Limit
 
-Origin = Literal["app", "default", "blueprint", "route"]
+Origin = Literal["app", "default", "blueprint", "route", "block"]
 """Where a limit was declared, widest first."""
+
+Stage = Literal["arrival", "view"]
+"""When a limit is asked: before every hook, or after them all, when they know the user."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,13 +27,19 @@ class Declaration:
     :ivar methods: HTTP methods it applies to, in capitals; ``None`` for all.
     :ivar exempt_when: Requests for which it answers true are not asked.
     :ivar replace: Whether wider declarations, but for the app's own, stop applying.
+    :ivar at: The stage at which it is asked: on arrival, or before the view, after all hooks.
+    :ivar charge_when: Says of the response whether the request is charged; ``None`` for always.
+    :ivar shadow: Whether a refusal is only reported.
     :ivar name: Shares one count with every other declaration of that name.
     """
 
-    limits: tuple[Limit, ...]
+    limits: tuple[Limit | Chosen, ...]
     key: Callable[[], object] | None = None
     cost: int | Callable[[], int] = 1
     methods: frozenset[str] | None = None
     exempt_when: Callable[[], bool] | None = None
     replace: bool = False
     name: str | None = None
+    at: Stage = "arrival"
+    charge_when: ChargeWhen | None = None
+    shadow: bool = False

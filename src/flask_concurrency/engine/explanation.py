@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from flask_concurrency.engine.declaration import Origin
+from flask_concurrency.engine.declaration import Origin, Stage
 from flask_concurrency.engine.plan import Source, candidates
-from flask_concurrency.vocabulary.limits import Rate
+from flask_concurrency.vocabulary.limits import Chosen, Rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +21,17 @@ class ExplainedLimit:
     :ivar limit: The limit in its shortest spelling, such as ``"5/minute"``.
     :ivar origin: Where it was declared.
     :ivar shared: The name it shares one count with; ``None`` where it has a count of its own.
-    :ivar quota: Units allowed a period, or requests allowed at once.
+    :ivar quota: Units allowed a period, or requests allowed at once; ``None`` where a function
+        chooses the limit in each request.
     :ivar period: Seconds; ``None`` for an in-flight limit.
     :ivar algorithm: How a rate is counted; ``None`` for an in-flight limit.
     :ivar key: The function that gives who is counted.
     :ivar cost: Units a request spends, or the function that says so.
     :ivar methods: HTTP methods it was declared for; ``None`` for all.
     :ivar exempt_when: The function whose true answer lets a request pass; ``None`` for none.
+    :ivar at: The stage at which it is asked, ``"arrival"`` or ``"view"``.
+    :ivar charge_when: The function that says whether a response is charged; ``None`` for always.
+    :ivar shadow: Whether a refusal is only reported.
     :ivar left_out: Why it does not apply; ``None`` if it does.
     """
 
@@ -35,13 +39,16 @@ class ExplainedLimit:
     limit: str
     origin: Origin
     shared: str | None
-    quota: int
+    quota: int | None
     period: float | None
     algorithm: str | None
     key: str
     cost: int | str
     methods: tuple[str, ...] | None
     exempt_when: str | None
+    at: Stage
+    charge_when: str | None
+    shadow: bool
     left_out: str | None
 
 
@@ -81,13 +88,16 @@ def explain(
             limit=limit.text,
             origin=found.source.origin,
             shared=declared.name,
-            quota=limit.quota,
+            quota=None if isinstance(limit, Chosen) else limit.quota,
             period=limit.period if isinstance(limit, Rate) else None,
             algorithm=limit.algorithm if isinstance(limit, Rate) else None,
             key=spell(found.key),
             cost=spell(declared.cost) if callable(declared.cost) else declared.cost,
             methods=None if declared.methods is None else tuple(sorted(declared.methods)),
             exempt_when=None if declared.exempt_when is None else spell(declared.exempt_when),
+            at=declared.at,
+            charge_when=None if declared.charge_when is None else spell(declared.charge_when),
+            shadow=declared.shadow,
             left_out=found.left_out,
         )
         limits.append(replace(explained, left_out="exempt") if exempt else explained)

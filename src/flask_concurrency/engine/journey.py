@@ -4,33 +4,45 @@ from __future__ import annotations
 
 from typing import Any
 
+from flask_concurrency.admission.answer import Answer
 from flask_concurrency.admission.gate import Gate
 from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.permit import Ending
+
+NOT_ASKED = Decision(True, ())
+"""What a request is told that meets no limit."""
 
 
 class Journey:
     """What one request was told and what it holds.
 
-    :ivar decision: What it was told: on arrival, and by every limit asked since.
+    :ivar decision: What every gate asked so far has said, as one.
     """
 
     __slots__ = ("_answers", "decision")
 
-    def __init__(self, gate: Gate) -> None:
-        answer = gate.try_acquire()
-        self._answers = [answer]
-        self.decision = answer.decision
+    def __init__(self) -> None:
+        self._answers: list[Answer] = []
+        self.decision = NOT_ASKED
 
     def ask(self, gate: Gate) -> Decision:
-        """Ask another gate on the way, and hold what it grants until the end."""
+        """Ask a gate, and hold what it grants until the end."""
         answer = gate.try_acquire()
-        self._answers.append(answer)
-        self.decision = Decision(
-            self.decision.admitted and answer.decision.admitted,
-            self.decision.verdicts + answer.decision.verdicts,
-        )
+        self.join(answer)
         return answer.decision
+
+    def join(self, answer: Answer) -> None:
+        """Add an answer to the journey, which then ends with it."""
+        first = not self._answers
+        self._answers.append(answer)
+        told = answer.decision
+        self.decision = (
+            told
+            if first
+            else Decision(
+                self.decision.admitted and told.admitted, self.decision.verdicts + told.verdicts
+            )
+        )
 
     @property
     def holds_permit(self) -> bool:

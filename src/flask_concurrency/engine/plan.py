@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from flask_concurrency.admission.gate import Gate
-from flask_concurrency.admission.limiter import NOBODY, Limiter
-from flask_concurrency.engine.declaration import Declaration, Origin
+from flask_concurrency.admission.limiter import NOBODY, ChosenLimiter, Limiter
+from flask_concurrency.engine.declaration import Declaration, Origin, Stage
 from flask_concurrency.stores.store import Store
-from flask_concurrency.vocabulary.limits import InFlight, Limit
+from flask_concurrency.vocabulary.limits import Chosen, InFlight, Limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,14 @@ class Source:
 class Plan:
     """The limits of one endpoint and method, ready to be asked.
 
-    :ivar gate: What to ask on arrival; ``None`` where nothing applies.
+    :ivar arrival: What to ask before every hook; ``None`` where nothing applies.
+    :ivar view: What to ask before the view, after all hooks; ``None`` where nothing applies.
+    :ivar settles: Whether some limit is charged only once the response is known.
     """
 
-    gate: Gate | None
+    arrival: Gate | None
+    view: Gate | None
+    settles: bool
 
 
 def everybody() -> str:
@@ -56,7 +60,7 @@ class Candidate:
     """
 
     source: Source
-    limit: Limit
+    limit: Limit | Chosen
     name: str
     key: Callable[[], object]
     left_out: str | None
@@ -100,19 +104,39 @@ def compile_plan(
     :param method: The request's HTTP method.
     :param key: Who is counted where a declaration does not say.
     """
-    limiters = [
-        Limiter(
-            name=found.name,
-            id="\x1f".join((*_scope(found.source, endpoint), found.name, _algorithm(found.limit))),
-            limit=found.limit,
-            key=found.key,
-            cost=found.source.declaration.cost,
-            exempt_when=found.source.declaration.exempt_when,
+    chosen: dict[Stage, list[Limiter | ChosenLimiter]] = {"arrival": [], "view": []}
+    settles = False
+    for found in candidates(sources, method=method, key=key):
+        if found.left_out is None:
+            declared = found.source.declaration
+            chosen[declared.at].append(_limiter(found, endpoint, key))
+            settles = settles or declared.charge_when is not None
+    arrival, view = (
+        Gate(chosen[stage], store) if chosen[stage] else None for stage in ("arrival", "view")
+    )
+    return Plan(arrival, view, settles)
+
+
+def _limiter(
+    found: Candidate, endpoint: str | None, key: Callable[[], object]
+) -> Limiter | ChosenLimiter:
+    declared = found.source.declaration
+
+    def make(limit: Limit, name: str) -> Limiter:
+        return Limiter(
+            name=name,
+            id="\x1f".join((*_scope(found.source, endpoint), name, _algorithm(limit))),
+            limit=limit,
+            key=declared.key or (everybody if isinstance(limit, InFlight) else key),
+            cost=declared.cost,
+            exempt_when=declared.exempt_when,
+            charge_when=declared.charge_when,
+            shadow=declared.shadow,
         )
-        for found in candidates(sources, method=method, key=key)
-        if found.left_out is None
-    ]
-    return Plan(Gate(limiters, store) if limiters else None)
+
+    if isinstance(found.limit, Chosen):
+        return ChosenLimiter(found.limit, declared.name or found.source.origin, make)
+    return make(found.limit, found.name)
 
 
 def _left_out(sources: Sequence[Source], method: str) -> list[str | None]:
@@ -144,4 +168,7 @@ def _scope(source: Source, endpoint: str | None) -> tuple[str, ...]:
 
 
 def _algorithm(limit: Limit) -> str:
-    return "in-flight" if isinstance(limit, InFlight) else limit.algorithm
+    """What makes two limits of one text count apart."""
+    if isinstance(limit, InFlight):
+        return "in-flight"
+    return f"{limit.algorithm} {limit.burst}"

@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from flask import Flask
 from werkzeug.routing import Rule
 
+from flask_concurrency.admission.answer import Answer
+from flask_concurrency.admission.gate import Gate
+from flask_concurrency.engine.declaration import Declaration
 from flask_concurrency.engine.explanation import Explanation, explain
-from flask_concurrency.engine.plan import Plan, compile_plan
+from flask_concurrency.engine.plan import Plan, Source, compile_plan
 from flask_concurrency.flask_app.cors import CorsPolicy
 from flask_concurrency.flask_app.declared import collect
 from flask_concurrency.flask_app.executors import AppExecutors
@@ -82,6 +85,18 @@ class AppState:
             if rule is not None or method in KNOWN_METHODS:  # clients may invent methods
                 self._routes[endpoint, method] = route
             return route
+
+    def ask_block(self, declaration: Declaration) -> Answer:
+        """Ask the limits of a block, for the app's own store and key."""
+        plan = compile_plan(
+            (Source("block", declaration),),
+            endpoint=None,
+            method="",
+            key=self._key,
+            store=self.store,
+        )
+        gate = (plan.arrival or plan.view) if self.settings.enabled else None
+        return (gate or Gate((), self.store)).try_acquire()
 
     def explain(self, app: Flask, rule: Rule | None, method: str) -> Explanation:
         """Which limits a request would meet, and why; nothing is counted."""

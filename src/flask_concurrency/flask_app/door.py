@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask_concurrency.engine.journey import Journey
 from flask_concurrency.flask_app.rate_limit_fields import rate_limit, rate_limit_policy
-from flask_concurrency.flask_app.responses import retry_after
+from flask_concurrency.flask_app.responses import is_error, retry_after
 from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.permit import Ending
 
@@ -45,7 +45,7 @@ class Door:
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             journey: Journey | None = environ.get(JOURNEY)
             if journey is not None:
-                headers = [*headers, *self._told(journey.decision, headers)]
+                headers = [*headers, *self._told(journey.decision, status, headers)]
             return start_response(status, headers, exc_info)
 
         environ[WATCHED] = True
@@ -62,13 +62,19 @@ class Door:
         return _Body(body, journey)
 
     def _told(
-        self, decision: Decision, headers: list[tuple[str, str]]
+        self, decision: Decision, status: str, headers: list[tuple[str, str]]
     ) -> Iterator[tuple[str, str]]:
-        """The header fields that report a decision."""
-        if self._fields:
-            yield "RateLimit-Policy", rate_limit_policy(decision.verdicts)
-            yield "RateLimit", rate_limit(decision.verdicts)
-        if not decision.admitted and not any(name.lower() == "retry-after" for name, _ in headers):
+        """The header fields that report a decision; shadows are nobody's business but ours."""
+        verdicts = [verdict for verdict in decision.verdicts if not verdict.shadow]
+        if self._fields and verdicts:
+            yield "RateLimit-Policy", rate_limit_policy(verdicts)
+            yield "RateLimit", rate_limit(verdicts)
+        # A view may have caught a refusal and answered all the same; a handler may know better.
+        if (
+            not decision.admitted
+            and is_error(status)
+            and not any(name.lower() == "retry-after" for name, _ in headers)
+        ):
             seconds = retry_after(decision)
             if seconds is not None:
                 yield "Retry-After", str(seconds)

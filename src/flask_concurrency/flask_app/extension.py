@@ -8,12 +8,12 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
-from flask import Flask, current_app, has_app_context, request
+from flask import Flask, Response, current_app, has_app_context, request
 
 from flask_concurrency.admission.limiter import check_cost
-from flask_concurrency.engine.declaration import Declaration
+from flask_concurrency.engine.declaration import Declaration, Stage
 from flask_concurrency.engine.journey import Journey
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.processes.executor import ProcessExecutor
@@ -25,6 +25,7 @@ from flask_concurrency.flask_app.declared import EXEMPT
 from flask_concurrency.flask_app.door import JOURNEY
 from flask_concurrency.flask_app.executors import make_executors
 from flask_concurrency.flask_app.keys import remote_address
+from flask_concurrency.flask_app.limit_mark import LimitMark
 from flask_concurrency.flask_app.rate_limit_fields import check_name
 from flask_concurrency.flask_app.settings import read_settings
 from flask_concurrency.flask_app.unreached import Decorated
@@ -108,13 +109,22 @@ class Concurrency:
         exempt_when: Callable[[], bool] | None = None,
         replace: bool = False,
         name: str | None = None,
-    ) -> Callable[[Target], Target]:
+        at: Stage = "arrival",
+        charge_when: Callable[[Response], bool] | None = None,
+        shadow: bool = False,
+    ) -> LimitMark:
         """Limit a view, a ``View`` class or one of its methods, or every route of a blueprint.
 
-        Adds to the defaults. All limits of a request are asked at once: either all let it in, or
-        none is charged.
+        Adds to the defaults. All limits of a stage are asked at once: either all let the request
+        in, or none is charged. As a block it limits what is done inside, wherever that is:
 
-        :param limits: What to allow, such as ``"5/minute; 8 in flight"``.
+        .. code-block:: python
+
+            with concurrency.limit("3/day", name="sms", key=phone_number):
+                send(message)
+
+        :param limits: What to allow, such as ``"5/minute; 8 in flight"``, or a function that gives
+            it in each request.
         :param key: Gives who is counted. Default: the extension's key for rates, everybody
             together for in-flight limits, since those protect the server.
         :param cost: Units a request spends; a callable is asked in each request. Default: ``1``.
@@ -122,7 +132,12 @@ class Concurrency:
             by itself is never counted.
         :param exempt_when: Requests for which it answers true are not counted.
         :param replace: Whether the wider limits, but for ``app_limits``, stop applying here.
-        :param name: Routes that give the same name share one count.
+        :param name: Routes and blocks that give the same name share one count; a block needs one.
+        :param at: ``"view"`` asks after all ``before_request`` hooks, for keys that need what they
+            found, such as the user. Default: ``"arrival"``, before them all.
+        :param charge_when: Asked with the response; where it answers false the request's units are
+            given back. They are reserved meanwhile, so it cannot be raced. Default: always charge.
+        :param shadow: Count and report, but let in: to see what a limit would do.
         :raises ConfigurationError: Anything of it is malformed; raised here, not in a request.
         """
         if not limits:
@@ -135,8 +150,11 @@ class Concurrency:
             exempt_when=exempt_when and _checked_callable("exempt_when", exempt_when),
             replace=replace,
             name=None if name is None else check_name(name),
+            at=_checked_stage(at),
+            charge_when=charge_when and _checked_callable("charge_when", charge_when),
+            shadow=shadow,
         )
-        return self._marker(declaration)
+        return LimitMark(declaration, self._marker(declaration), self._current_state)
 
     def exempt(self, target: Target) -> Target:
         """Let every request to this view or blueprint in, whatever limits there are."""
@@ -205,7 +223,7 @@ class Concurrency:
 
     @property
     def current(self) -> Decision | None:
-        """What the current request was told on arrival; ``None`` where no limit applies."""
+        """What the current request was told so far; ``None`` where no limit applies."""
         journey: Journey | None = request.environ.get(JOURNEY)
         return None if journey is None else journey.decision
 
@@ -242,9 +260,15 @@ class Concurrency:
 def _checked_callable(option: str, value: Any) -> Any:
     if not callable(value):
         raise ConfigurationError(
-            f"{option}={value!r}: give a function without parameters that is asked in each request."
+            f"{option}={value!r}: give a function that is asked in each request."
         )
     return value
+
+
+def _checked_stage(at: Stage) -> Stage:
+    if at not in get_args(Stage):
+        raise ConfigurationError(f'at={at!r}: give "arrival" or "view".')
+    return at
 
 
 def _checked_methods(methods: Iterable[str]) -> frozenset[str]:

@@ -5,13 +5,21 @@ Knows Flask's hooks and the order of things; decides no limit and spells no head
 
 from __future__ import annotations
 
+import functools
+import inspect
+from typing import Any
+
 from flask import Flask, Response, request
 
+from flask_concurrency.admission.gate import Gate
 from flask_concurrency.engine.journey import Journey
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.door import JOURNEY, WATCHED, Door
 from flask_concurrency.flask_app.responses import refusal
 from flask_concurrency.vocabulary.permit import Ending
+
+ASKS = "__flask_concurrency_asks__"
+"""Set on a view function that asks its own gate."""
 
 
 def install(app: Flask, state: AppState) -> None:
@@ -26,42 +34,87 @@ def install(app: Flask, state: AppState) -> None:
                 return app.make_default_options_response()
             if route.answers_options:
                 return None
-        gate = route.plan.gate
-        if gate is not None and state.settings.enabled:
-            environ = asked.environ
-            journey = environ[JOURNEY] = Journey(gate)
-            if not journey.decision.admitted:
-                raise refusal(journey.decision)
-            if journey.holds_permit and WATCHED not in environ:
-                watch_requests_without_a_door()
+        if state.settings.enabled:
+            if route.plan.view is not None:
+                ask_before_view(app, state, asked.endpoint)
+            if route.plan.arrival is not None:
+                ask(app, route.plan.arrival, asked.environ)
         return None
 
-    def allow_origins(response: Response) -> Response:
+    def depart(response: Response) -> Response:
         asked = request._get_current_object()  # type: ignore[attr-defined]
-        cors = state.route(app, asked.url_rule, asked.method).cors
-        return response if cors is None else cors.apply(response)
-
-    def abandon(error: BaseException | None) -> None:
-        """End a journey that no door watches."""
-        environ = request.environ
-        journey: Journey | None = environ.get(JOURNEY)
-        if journey is not None and WATCHED not in environ:
-            journey.end(Ending.COMPLETED if error is None else Ending.ABANDONED)
-
-    def watch_requests_without_a_door() -> None:
-        """Meet requests made by hand, such as ``test_request_context``, when they end.
-
-        Installed at the first one, because every hook costs every request of every route.
-        """
-        hooks = app.teardown_request_funcs.setdefault(None, [])
-        if abandon not in hooks:
-            hooks.append(abandon)
+        route = state.route(app, asked.url_rule, asked.method)
+        if route.plan.settles and JOURNEY in asked.environ:
+            asked.environ[JOURNEY].settle(response)
+        return response if route.cors is None else route.cors.apply(response)
 
     app.before_request(arrive)
     hooks = app.before_request_funcs[None]
     hooks.insert(0, hooks.pop())
-    app.after_request(allow_origins)
+    app.after_request(depart)
     app.wsgi_app = Door(app.wsgi_app, fields=state.settings.headers)  # type: ignore[method-assign]
+
+
+def ask(app: Flask, gate: Gate, environ: dict[str, Any]) -> None:
+    """Ask a gate on behalf of the current request.
+
+    :raises Refusal: It does not let the request in.
+    """
+    journey: Journey = environ.get(JOURNEY) or environ.setdefault(JOURNEY, Journey())
+    decision = journey.ask(gate)
+    if not decision.admitted:
+        raise refusal(decision)
+    if journey.holds_permit and WATCHED not in environ:
+        _watch_requests_without_a_door(app)
+
+
+def ask_before_view(app: Flask, state: AppState, endpoint: str) -> None:
+    """Make an endpoint's view ask its gate first, after every hook has run.
+
+    Flask has no hook between the last ``before_request`` and the view, so the view function itself
+    is replaced, the first time it is to be called.
+    """
+    view = app.view_functions[endpoint]
+    if hasattr(view, ASKS):
+        return
+
+    def ask_view_gate() -> None:
+        gate = state.route(app, request.url_rule, request.method).plan.view
+        if gate is not None:
+            ask(app, gate, request.environ)
+
+    if inspect.iscoroutinefunction(view):
+
+        @functools.wraps(view)
+        async def asking(*args: Any, **kwargs: Any) -> Any:
+            ask_view_gate()
+            return await view(*args, **kwargs)
+    else:
+
+        @functools.wraps(view)
+        def asking(*args: Any, **kwargs: Any) -> Any:
+            ask_view_gate()
+            return view(*args, **kwargs)
+
+    setattr(asking, ASKS, True)
+    app.view_functions[endpoint] = asking
+
+
+def _watch_requests_without_a_door(app: Flask) -> None:
+    """Meet requests made by hand, such as ``test_request_context``, when they end.
+
+    Installed at the first one, because every hook costs every request of every route.
+    """
+    hooks = app.teardown_request_funcs.setdefault(None, [])
+    if _end_without_a_door not in hooks:
+        hooks.append(_end_without_a_door)
+
+
+def _end_without_a_door(error: BaseException | None) -> None:
+    environ = request.environ
+    journey: Journey | None = environ.get(JOURNEY)
+    if journey is not None and WATCHED not in environ:
+        journey.end(Ending.COMPLETED if error is None else Ending.ABANDONED)
 
 
 def _is_preflight() -> bool:

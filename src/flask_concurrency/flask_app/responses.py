@@ -106,3 +106,8 @@ def retry_after(decision: Decision) -> int | None:
     if not decision.quota_exceeded:
         return BUSY_RETRY_AFTER
     return None if decision.retry_after is None else max(1, ceil(decision.retry_after))
+
+
+def is_error(status: str) -> bool:
+    """Whether a WSGI status line tells the client that it did not get what it asked for."""
+    return status >= "400"

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from flask_concurrency.vocabulary.errors import ConfigurationError
-from flask_concurrency.vocabulary.limits import Limit, LimitLike, read_limits
+from flask_concurrency.vocabulary.limits import Chosen, Limit, LimitLike, read_limits
 
 PREFIX = "CONCURRENCY_"
 
@@ -30,8 +30,8 @@ class Settings:
     """
 
     store: str = "memory://"
-    default_limits: tuple[Limit, ...] = ()
-    app_limits: tuple[Limit, ...] = ()
+    default_limits: tuple[Limit | Chosen, ...] = ()
+    app_limits: tuple[Limit | Chosen, ...] = ()
     enabled: bool = True
     headers: bool = True
     threads: Mapping[str, Any] = field(default_factory=dict)
@@ -68,7 +68,7 @@ def _wrong(name: str, value: object, wanted: str) -> ConfigurationError:
     return ConfigurationError(f"{PREFIX}{name.upper()} = {value!r}: {wanted}.")
 
 
-def _limits(name: str, value: LimitLike) -> tuple[Limit, ...]:
+def _limits(name: str, value: LimitLike) -> tuple[Limit | Chosen, ...]:
     try:
         return read_limits(value) if value else ()
     except ConfigurationError as error:

@@ -5,7 +5,7 @@ Knows how a limit is written down; knows no counting, no clock, no key.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -104,15 +104,32 @@ class InFlight:
 
 Limit = Rate | InFlight
 
-LimitLike = str | Limit | Iterable["LimitLike"]
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Limits that a function chooses in each request, such as those of the customer's plan.
+
+    :ivar choose: Gives limits in any spelling, or ``None`` for none.
+    """
+
+    choose: Callable[[], LimitLike | None]
+
+    @property
+    def text(self) -> str:
+        """The function that chooses, such as ``"chosen by plan_limits"``."""
+        name: str = getattr(self.choose, "__qualname__", type(self.choose).__qualname__)
+        return f"chosen by {name.rpartition('<locals>.')[2]}"
+
+
+LimitLike = str | Limit | Chosen | Callable[[], "LimitLike | None"] | Iterable["LimitLike"]
 """What a limit may be written as wherever one is expected: text, an object, or several."""
 
 
-def read_limits(written: LimitLike) -> tuple[Limit, ...]:
+def read_limits(written: LimitLike) -> tuple[Limit | Chosen, ...]:
     """Turn what a developer wrote into limits, in the order written.
 
     :param written: Text in the grammar, joined by ``;`` or ``,``; a :class:`Rate`, an
-        :class:`InFlight`; or an iterable of these.
+        :class:`InFlight`; a function to ask in each request; or an iterable of these.
     :raises ConfigurationError: Naming the text, the place in it, and an example.
     """
     if isinstance(written, str):
@@ -120,8 +137,10 @@ def read_limits(written: LimitLike) -> tuple[Limit, ...]:
             InFlight(found.quota) if found.period is None else Rate(found.text)
             for found in read_text(written)
         )
-    if isinstance(written, Rate | InFlight):
+    if isinstance(written, Rate | InFlight | Chosen):
         return (written,)
+    if callable(written):
+        return (Chosen(written),)
     if isinstance(written, Iterable):
         return tuple(limit for part in written for limit in read_limits(part))
     raise ConfigurationError(

@@ -1,0 +1,91 @@
+"""What ``limit()`` gives: a decorator for routes, and a block for anything else.
+
+Knows how a block joins its request; decides no limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any, TypeVar
+
+from flask import has_request_context, request
+
+from flask_concurrency.admission.answer import Answer
+from flask_concurrency.engine.declaration import Declaration
+from flask_concurrency.engine.journey import Journey
+from flask_concurrency.flask_app.app_state import AppState
+from flask_concurrency.flask_app.door import JOURNEY
+from flask_concurrency.flask_app.responses import refusal
+from flask_concurrency.vocabulary.errors import ConfigurationError
+from flask_concurrency.vocabulary.permit import Ending
+
+Target = TypeVar("Target", bound=Any)
+
+
+class LimitMark:
+    """A declared limit, ready to be put on a view, a class or a blueprint, or around a block."""
+
+    def __init__(
+        self,
+        declaration: Declaration,
+        mark: Callable[[Any], Any],
+        current_state: Callable[[], AppState],
+    ) -> None:
+        self._declaration = declaration
+        self._mark = mark
+        self._current_state = current_state
+        # A block may be entered by many requests at once, and again inside itself.
+        self._entered: ContextVar[tuple[Answer, ...]] = ContextVar("entered", default=())
+
+    def __call__(self, target: Target) -> Target:
+        """Limit a view function, a ``View`` class, a method of one, or a blueprint."""
+        marked: Target = self._mark(target)
+        return marked
+
+    def __enter__(self) -> LimitMark:
+        """Take what the block costs.
+
+        :raises Refusal: A limit refuses; Flask answers 429 or 503 unless it is caught.
+        :raises ConfigurationError: The limit has no name.
+        """
+        self._check_block()
+        answer = self._current_state().ask_block(self._declaration)
+        if has_request_context():
+            journey: Journey = request.environ.setdefault(JOURNEY, Journey())
+            journey.join(answer)
+        if not answer.decision.admitted:
+            raise refusal(answer.decision)
+        self._entered.set((*self._entered.get(), answer))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Give back what was held; units of a rate stay spent."""
+        *outer, answer = self._entered.get()
+        self._entered.set(tuple(outer))
+        if answer.permit is not None:
+            answer.permit.release(Ending.COMPLETED if error is None else Ending.ABANDONED)
+
+    def _check_block(self) -> None:
+        declared = self._declaration
+        if declared.name is None:
+            raise ConfigurationError(
+                "A block belongs to no route, so it needs a name to be counted by, as in "
+                'limit("3/day", name="sms").'
+            )
+        if declared.methods is not None or declared.replace:
+            raise ConfigurationError(
+                f"The block {declared.name!r} belongs to no route, so methods= and replace= mean "
+                "nothing for it: leave them out."
+            )
+        if declared.key is None and not has_request_context():
+            raise ConfigurationError(
+                f"The block {declared.name!r} runs outside of a request, where there is no client "
+                'to count: say whom to count, as in limit("3/day", name="sms", key=lambda: phone).'
+            )
