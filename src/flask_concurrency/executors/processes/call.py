@@ -35,7 +35,7 @@ def encode_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[s
         payload = pickle.dumps((fn, args, kwargs), pickle.HIGHEST_PROTOCOL)
     except Exception as error:
         raise TaskNotPicklable(_blame(fn, args, kwargs, error)) from error
-    if getattr(_plain(fn), "__module__", None) == "__main__" and find_main() is None:
+    if getattr(fn, "__module__", None) == "__main__" and find_main() is None:
         raise TaskNotPicklable(
             f"{name_of(fn)!r} is defined in __main__, which is no file that a worker could "
             "import. Move it to a module and import it from there."

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from typing import Any, ParamSpec, TypeVar
 
+from flask_concurrency.executors.processes.batch import Batch
 from flask_concurrency.executors.processes.feed import map_in_order
 from flask_concurrency.executors.processes.inline import run_inline
 from flask_concurrency.executors.processes.inside import is_worker
@@ -72,6 +73,11 @@ class ProcessExecutor(Executor):
         return f"<ProcessExecutor {self._options.name!r} {self.snapshot()}>"
 
     @property
+    def name(self) -> str:
+        """What the executor is called."""
+        return self._options.name
+
+    @property
     def max_workers(self) -> int:
         """Worker processes at most."""
         return self._options.max_workers
@@ -90,9 +96,7 @@ class ProcessExecutor(Executor):
         ``__cause__``; ``WorkerDied`` if the worker did not survive the task; ``TaskNotPicklable``
         if the result cannot be sent back; ``WorkerStartFailed`` if no worker comes up.
         """
-        if is_worker():
-            return run_inline(fn, args, kwargs)
-        return self._pool.submit(fn, args, kwargs)
+        return self._submit(fn, args, kwargs)
 
     def map(
         self,
@@ -104,16 +108,22 @@ class ProcessExecutor(Executor):
     ) -> Iterator[T]:
         """Have ``fn`` run for each item in the workers, and return the results in order.
 
-        Tasks are submitted at once as far as ``max_queue`` has room, the rest as results are
-        taken, so any number of items is fine.
+        The items are taken and pickled at once. A ``map`` stands in the queue with at most one
+        task for each worker at a time, so it may be longer than the queue and keeps nobody out of
+        it. The first error ends it: it is raised in place of its result, and what has not
+        started is cancelled.
 
-        :param timeout: Seconds from now; ``TimeoutError`` if a result is not there by then.
+        :param timeout: Seconds, from now, until the last result must be there.
         :param chunksize: Items that one task takes; more than 1 pays for very short calls.
-        :param buffersize: Results that may be on their way at once. Default: as ``max_queue``.
+        :param buffersize: Take items only as results are taken, so many ahead. Default: all.
+        :raises TaskNotPicklable: The function or an item cannot be sent to a worker.
+        :raises QueueFull: The queue has no room for even one task.
+        :raises ExecutorShutdown: The executor was shut down.
+        :raises TimeoutError: While results are taken: ``timeout`` has passed.
         """
+        batch = Batch()
         return map_in_order(
-            self.submit,
-            self._pool.wait_for_room,
+            lambda fn, args: self._submit(fn, args, {}, batch),
             fn,
             iterables,
             timeout=timeout,
@@ -154,6 +164,17 @@ class ProcessExecutor(Executor):
         if self._pool.closing:
             pool.close_soon()
         self._use(pool)
+
+    def _submit(
+        self,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        batch: Batch | None = None,
+    ) -> Future[Any]:
+        if is_worker():
+            return run_inline(fn, args, kwargs)
+        return self._pool.submit(fn, args, kwargs, batch)
 
     def _use(self, pool: Pool) -> None:
         self._pool = pool

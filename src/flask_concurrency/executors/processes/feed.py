@@ -1,24 +1,22 @@
-"""Decide how ``map`` feeds an executor whose queue is bounded. Knows no worker and no process."""
+"""Decide when the calls of a ``map`` are submitted and its results handed out. Knows no worker."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from flask_concurrency.executors.processes.call import ChunkedCall
 from flask_concurrency.vocabulary.clock import monotonic
-from flask_concurrency.vocabulary.errors import ConfigurationError, QueueFull
+from flask_concurrency.vocabulary.errors import ConfigurationError
 
-Submit = Callable[..., Future[Any]]
-WaitForRoom = Callable[[float | None], None]
+Submit = Callable[[Callable[..., Any], tuple[Any, ...]], Future[Any]]
 
 
 def map_in_order(
     submit: Submit,
-    wait_for_room: WaitForRoom,
     fn: Callable[..., Any],
     iterables: tuple[Iterable[Any], ...],
     *,
@@ -26,88 +24,59 @@ def map_in_order(
     chunksize: int,
     buffersize: int | None,
 ) -> Iterator[Any]:
-    """Submit a call for each item now, as far as the queue has room, and the rest as results go.
+    """Submit a call for each item, and return the results in the order of the items.
 
-    :returns: The results in the order of the items.
+    :param submit: Takes a function and its arguments; not to be refused but for the first one.
     """
     for option, value in (("chunksize", chunksize), ("buffersize", buffersize)):
         if value is not None and (not isinstance(value, int) or value < 1):
             raise ConfigurationError(f"{option}={value!r} is no whole number of at least 1.")
-    deadline = None if timeout is None else monotonic() + timeout
+    end_at = None if timeout is None else monotonic() + timeout
     items: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
     if chunksize == 1:
-        feed = _Feed(submit, fn, items, buffersize)
-    else:
-        feed = _Feed(submit, ChunkedCall(fn), _chunks(items, chunksize), buffersize)
-    feed.fill()
-    results = _results(feed, wait_for_room, deadline)
-    return results if chunksize == 1 else (value for chunk in results for value in chunk)
+        return _results(*_begin(submit, fn, items, buffersize), end_at)
+    chunks = _begin(submit, ChunkedCall(fn), _chunks(items, chunksize), buffersize)
+    return chain.from_iterable(_results(*chunks, end_at))
 
 
-class _Feed:
-    def __init__(
-        self,
-        submit: Submit,
-        fn: Callable[..., Any],
-        items: Iterator[tuple[Any, ...]],
-        window: int | None,
-    ) -> None:
-        self._submit = submit
-        self._fn = fn
-        self._items = items
-        self._window = window
-        self._refused: tuple[Any, ...] | None = None
-        self.exhausted = False
-        self.futures: deque[Future[Any]] = deque()
-
-    def fill(self) -> None:
-        """Submit until the items, the room in the queue, or the window is used up."""
-        try:
-            while not self.exhausted:
-                if self._window is not None and len(self.futures) >= self._window:
-                    return
-                item, self._refused = self._refused, None
-                if item is None:
-                    item = next(self._items, None)
-                if item is None:
-                    self.exhausted = True
-                    return
-                try:
-                    self.futures.append(self._submit(self._fn, *item))
-                except QueueFull:
-                    self._refused = item
-                    return
-        except BaseException:
-            self.cancel()
-            raise
-
-    def cancel(self) -> None:
-        for future in self.futures:
-            future.cancel()
-
-
-def _results(feed: _Feed, wait_for_room: WaitForRoom, deadline: float | None) -> Iterator[Any]:
+def _begin(
+    submit: Submit,
+    fn: Callable[..., Any],
+    items: Iterator[tuple[Any, ...]],
+    buffersize: int | None,
+) -> tuple[deque[Future[Any]], Iterator[Future[Any]]]:
+    """Submit what is to be submitted at once; the rest is submitted as it is iterated over."""
+    calls = (submit(fn, item) for item in items)
+    futures: deque[Future[Any]] = deque()
     try:
-        while feed.futures or not feed.exhausted:
-            left = None if deadline is None else deadline - monotonic()
-            if not feed.futures:  # others fill the queue
-                if left is not None and left <= 0:
-                    raise TimeoutError
-                wait_for_room(left)
-            else:
-                # Not kept in a name here: its result would live until the next is asked for.
-                yield _result_or_cancel(feed.futures.popleft(), left)
-            feed.fill()
-    finally:
-        feed.cancel()
+        futures.extend(islice(calls, buffersize))
+    except BaseException:  # an item that cannot be pickled, or cannot be had
+        _cancel(futures)
+        raise
+    return futures, calls
 
 
-def _result_or_cancel(future: Future[Any], timeout: float | None) -> Any:
+def _results(
+    futures: deque[Future[Any]], to_come: Iterator[Future[Any]], end_at: float | None
+) -> Iterator[Any]:
     try:
-        return future.result(timeout)
+        while futures:
+            futures.extend(islice(to_come, 1))
+            yield _take(futures, None if end_at is None else end_at - monotonic())
     finally:
+        _cancel(futures)
+
+
+def _take(futures: deque[Future[Any]], timeout: float | None) -> Any:
+    result = futures[0].result(timeout)
+    futures.popleft()  # whoever takes the result decides how long it lives
+    return result
+
+
+def _cancel(futures: deque[Future[Any]]) -> None:
+    for future in futures:
         future.cancel()
-        del future
+    futures.clear()  # the traceback of an error leads here, and shall not lead to its future
 
 
 def _chunks(

@@ -5,6 +5,7 @@ Knows no worker and no socket; the pool does the reading.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
@@ -28,7 +29,8 @@ class ProcessFuture(Future[T]):
 
     def result(self, timeout: float | None = None) -> T:
         """Return what the task returned, or raise what it raised, waiting for it."""
-        if not self.done():
+        # The task is marked after the future is done, so one that is not marked may be, too.
+        if not self._task.finished:
             self._pool.drive(self._task, timeout)
         try:
             return super().result(timeout=0)
@@ -37,9 +39,15 @@ class ProcessFuture(Future[T]):
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return what the task raised, or ``None``, waiting for it."""
-        if not self.done():
+        if not self._task.finished:
             self._pool.drive(self._task, timeout)
         return super().exception(timeout=0)
+
+    def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
+        """Have ``fn`` called with the future once it is done, on the thread that completes it."""
+        super().add_done_callback(fn)
+        if not self._task.finished:
+            self._pool.hasten(self._task)
 
     def cancel(self) -> bool:
         """Take the task back if no worker has it yet."""

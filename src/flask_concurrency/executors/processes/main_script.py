@@ -46,7 +46,7 @@ def find_main() -> MainScript | None:
     path = getattr(main, "__file__", None)
     if path is None:  # python -c, a notebook, the interactive interpreter
         return None
-    return MainScript(None, os.path.abspath(path))
+    return MainScript(None, path if os.path.isabs(path) else os.path.abspath(path))
 
 
 def loads(payload: bytes | bytearray, script: MainScript | None) -> Any:

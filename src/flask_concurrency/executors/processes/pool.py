@@ -12,6 +12,7 @@ from contextvars import Context
 from typing import Any, Final
 
 from flask_concurrency.executors.processes import wire
+from flask_concurrency.executors.processes.batch import Batch
 from flask_concurrency.executors.processes.call import encode_call
 from flask_concurrency.executors.processes.desk import Desk
 from flask_concurrency.executors.processes.future import ProcessFuture
@@ -19,16 +20,15 @@ from flask_concurrency.executors.processes.options import ProcessOptions
 from flask_concurrency.executors.processes.outcome import decode_error, decode_result
 from flask_concurrency.executors.processes.roster import ProcessSnapshot, Roster
 from flask_concurrency.executors.processes.round import NO_REPLY, Round
-from flask_concurrency.executors.processes.staff import Staff
+from flask_concurrency.executors.processes.staff import Hired, Staff
 from flask_concurrency.executors.processes.task import Task
-from flask_concurrency.executors.processes.watch import make_watch
+from flask_concurrency.executors.processes.watch import REMINDER, make_watch
 from flask_concurrency.executors.processes.wire import wait_readable
 from flask_concurrency.executors.processes.worker_record import WorkerRecord
 from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.errors import (
     ExecutorError,
     ExecutorShutdown,
-    QueueFull,
     WorkerStartFailed,
 )
 
@@ -52,13 +52,17 @@ class Pool:
         self._roster = Roster(options)
         self._abandoned = False
         self._open = False
-        self._room_signals: list[threading.Lock] = []
 
     def submit(
-        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        self,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        batch: Batch | None = None,
     ) -> ProcessFuture[Any]:
-        """Take a task; an idle worker has it when this returns.
+        """Take a task; if a worker is idle, it has the task when this returns.
 
+        :param batch: The ``map`` it is part of.
         :raises TaskNotPicklable: It cannot be sent to another process.
         :raises QueueFull: ``max_queue`` tasks are waiting.
         :raises ExecutorShutdown: No more tasks are taken.
@@ -66,23 +70,21 @@ class Pool:
         payload = encode_call(fn, args, kwargs)
         future: ProcessFuture[Any] = ProcessFuture()
         round = Round()
-        hired = None
+        hired: Hired = []
         with self._lock:
-            self._check_admission()
+            self._check_open()
             if not self._open:
                 self._start_collecting()
-            task = self._roster.admit(fn, payload, future)
+            task = self._roster.admit(fn, payload, future, batch)
             future.attach(self, task)
-            worker = task.worker
-            if worker is not None:
+            for worker in self._roster.match():
                 round.take(worker)
-            else:
+            if self._roster.queue:
                 hired = self._staff.hire(round)
         try:
-            if worker is not None:
+            for worker in tuple(round.held):
                 self._dispatch(round, worker)
-            elif hired:
-                self._staff.launch(round, hired)
+            self._staff.launch(round, hired)
         finally:
             self._end(round)
         return future
@@ -95,19 +97,22 @@ class Pool:
         deadline = None if timeout is None else monotonic() + timeout
         while True:
             self._check_process()
-            round = Round()
             signal: threading.Lock | None = None
-            with self._lock:
-                if task.finished:
-                    return
-                worker = task.worker
-                if worker is None or not self._desk.take_with_company(worker, round):
-                    signal = task.signal()
-            left = None if deadline is None else min(max(0.0, deadline - monotonic()), _LONGEST)
-            if signal is not None:
-                self._sleep(task, signal, left)
-            else:
-                self._read(round, left)
+            round = Round()
+            try:
+                with self._lock:
+                    if task.finished:
+                        return
+                    worker = task.worker
+                    if worker is None or not self._desk.take_with_company(worker, round):
+                        signal = task.signal()
+                left = None if deadline is None else min(max(0.0, deadline - monotonic()), _LONGEST)
+                if signal is not None:
+                    self._sleep(task, signal, left)
+                else:
+                    self._read(round, left)
+            finally:
+                self._end(round)
             if deadline is not None and monotonic() >= deadline:
                 return
 
@@ -116,19 +121,15 @@ class Pool:
         if self._abandoned:
             return
         with self._lock:
-            if self._roster.queue.pop(task.number, None) is not None:
+            if self._roster.withdraw(task):
                 self._roster.counts["cancelled"] += 1
                 self._finish(task)
 
-    def wait_for_room(self, timeout: float | None) -> None:
-        """Wait until one more task may come, or for ``timeout`` seconds."""
-        with self._lock:
-            if self._roster.closing or self._roster.has_room():
-                return
-            signal = threading.Lock()
-            signal.acquire()
-            self._room_signals.append(signal)
-        signal.acquire(timeout=-1 if timeout is None else min(timeout, _LONGEST))
+    def hasten(self, task: Task) -> None:
+        """Have the reply to a task read as soon as it comes, by the collector if need be."""
+        if not self._abandoned:
+            with self._lock:
+                self._desk.hasten(task)
 
     def shutdown(self, wait: bool, cancel_futures: bool) -> None:
         """Take no more tasks, and end the workers once those that were taken are done."""
@@ -136,9 +137,8 @@ class Pool:
             return
         with self._lock:
             self._roster.closing = True
-            queued = list(self._roster.queue.values()) if cancel_futures else []
-            self._wake_all_for_room()
-        for task in queued:
+            waiting = self._roster.waiting() if cancel_futures else []
+        for task in waiting:
             task.future.cancel()
         self._let_close()
         if not wait:
@@ -187,14 +187,10 @@ class Pool:
 
     def _read(self, round: Round, timeout: float | None) -> None:
         """Wait for what the held workers owe, and act on what comes first."""
-        try:
-            channels = [worker.channel for worker in round.held]
-            readable = wait_readable(channels, timeout)
-            for worker in tuple(round.held):
-                if worker.channel in readable:
-                    self._serve(round, worker)
-        finally:
-            self._end(round)
+        readable = wait_readable([worker.channel for worker in round.held], timeout)
+        for worker in tuple(round.held):
+            if worker.channel in readable:
+                self._serve(round, worker)
 
     def _serve(self, round: Round, worker: WorkerRecord) -> None:
         """Read the message that a worker owes, and give the worker what comes next."""
@@ -226,7 +222,6 @@ class Pool:
                     self._roster.unassign(worker)
                 else:
                     self._roster.free(worker)
-                self._wake_all_for_room()
             round.endings.append((task, kind, payload))
             if worn:
                 return self._staff.retire(round, worker)
@@ -312,7 +307,6 @@ class Pool:
         task.finished = True
         self._roster.unfinished.pop(task.number, None)
         task.wake_waiters()
-        self._wake_all_for_room()
         if self._roster.closing:
             self._let_close()
 
@@ -350,11 +344,15 @@ class Pool:
         self._close()
 
     def _attend(self, fd: int) -> None:
+        if fd == REMINDER:
+            with self._lock:
+                self._desk.arm_lingering()
+            return
         if self._staff.attend(fd):
             return
-        round = Round()
+        round = Round(of_collector=True)
         with self._lock:
-            worker = self._desk.take(fd, round)
+            worker = self._desk.take_armed(fd, round)
         if worker is None:  # another thread was faster
             return
         try:
@@ -374,7 +372,7 @@ class Pool:
         with self._lock:
             workers = list(self._roster.workers.values())
             for worker in workers:
-                self._desk.disarm(worker)
+                self._desk.release(worker)
                 self._roster.dismiss(worker)
         for worker in workers:
             worker.channel.close()  # which it takes as the end
@@ -388,14 +386,12 @@ class Pool:
 
     # --- small print ---
 
-    def _check_admission(self) -> None:
+    def _check_open(self) -> None:
         if self._roster.closing:
             raise ExecutorShutdown(
                 f"{self.options.name!r} was shut down and takes no more tasks. Submit before the "
                 "shutdown, or make a new executor."
             )
-        if not self._roster.has_room():
-            raise QueueFull(self.options.name, max_queue=self.options.max_queue or 0)
 
     def _check_process(self) -> None:
         if self._abandoned:
@@ -415,11 +411,6 @@ class Pool:
                 with self._lock:
                     if signal in task.signals:
                         task.signals.remove(signal)
-
-    def _wake_all_for_room(self) -> None:
-        for signal in self._room_signals:
-            signal.release()
-        self._room_signals.clear()
 
 
 def _open_message(task: Task, kind: int, content: Any) -> tuple[Any, BaseException | None]:

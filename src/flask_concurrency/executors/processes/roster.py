@@ -11,11 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from flask_concurrency.executors.processes.batch import Batch
 from flask_concurrency.executors.processes.future import ProcessFuture
 from flask_concurrency.executors.processes.options import ProcessOptions
 from flask_concurrency.executors.processes.task import Task
 from flask_concurrency.executors.processes.wire import Channel
 from flask_concurrency.executors.processes.worker_record import WorkerRecord
+from flask_concurrency.vocabulary.errors import QueueFull
 
 MAX_DELIVERIES = 3
 """A task whose worker died before reading it is given to another one, but not for ever."""
@@ -54,12 +56,13 @@ class Roster:
         self.queue: OrderedDict[int, Task] = OrderedDict()
         self.idle: list[WorkerRecord] = []
         self.busy = 0
+        self._batches: dict[Batch, None] = {}
         self.counts = {"completed": 0, "failed": 0, "cancelled": 0, "killed": 0}
         self._task_numbers = itertools.count(1)
         self._worker_numbers = itertools.count(1)
 
     def has_room(self) -> bool:
-        """Whether one more task may come.
+        """Whether the queue has room for one more task.
 
         A task counts as waiting only beyond one for each worker: those go to workers at once, or
         as soon as these have started.
@@ -67,14 +70,27 @@ class Roster:
         bound = self.options.max_queue
         return bound is None or len(self.queue) + self.busy < self.options.max_workers + bound
 
-    def admit(self, fn: Callable[..., Any], payload: bytes, future: ProcessFuture[Any]) -> Task:
-        """Take a new task: an idle worker gets it, the one that worked last; else it waits."""
-        task = Task(next(self._task_numbers), fn, payload, future)
+    def admit(
+        self,
+        fn: Callable[..., Any],
+        payload: bytes,
+        future: ProcessFuture[Any],
+        batch: Batch | None = None,
+    ) -> Task:
+        """Take a new task; :meth:`match` gives it to a worker.
+
+        :raises QueueFull: There is no room, not even for one task of its batch.
+        """
+        room = self.has_room()
+        if not room and (batch is None or not batch.placed):
+            raise QueueFull(self.options.name, max_queue=self.options.max_queue or 0)
+        task = Task(next(self._task_numbers), fn, payload, future, batch)
         self.unfinished[task.number] = task
-        if self.idle:
-            self._assign(self.idle.pop(), task)
+        if batch is not None and not (room and batch.placed < self.options.max_workers):
+            batch.waiting[task.number] = task
+            self._batches[batch] = None
         else:
-            self.queue[task.number] = task
+            self._place(task)
         return task
 
     def free(self, worker: WorkerRecord) -> bool:
@@ -84,8 +100,7 @@ class Roster:
         """
         self.unassign(worker)
         if self.queue:
-            _, task = self.queue.popitem(last=False)
-            self._assign(worker, task)
+            self._assign(worker, self._next())
             return True
         worker.holder = None
         self.idle.append(worker)
@@ -97,20 +112,32 @@ class Roster:
         if task is not None:
             task.worker = worker.task = None
             self.busy -= 1
+            self._displace(task)
         return task
 
     def give_back(self, task: Task) -> None:
         """Let a task that no worker has read wait again, before all others."""
-        self.queue[task.number] = task
+        self._place(task)
         self.queue.move_to_end(task.number, last=False)
 
+    def withdraw(self, task: Task) -> bool:
+        """Take a task back that waits, and say whether it did."""
+        if self.queue.pop(task.number, None) is not None:
+            self._displace(task)
+            return True
+        return task.batch is not None and task.batch.waiting.pop(task.number, None) is not None
+
+    def waiting(self) -> list[Task]:
+        """Return all tasks that no worker has."""
+        behind = [task for batch in self._batches for task in batch.waiting.values()]
+        return [*self.queue.values(), *behind]
+
     def match(self) -> list[WorkerRecord]:
-        """Give waiting tasks to idle workers, and return those."""
+        """Give waiting tasks to idle workers, those that worked last, and return these."""
         matched = []
         while self.queue and self.idle:
             worker = self.idle.pop()
-            _, task = self.queue.popitem(last=False)
-            self._assign(worker, task)
+            self._assign(worker, self._next())
             matched.append(worker)
         return matched
 
@@ -144,9 +171,32 @@ class Roster:
         return ProcessSnapshot(
             workers=len(self.workers),
             busy=self.busy,
-            queued=len(self.queue),
+            queued=len(self.waiting()),
             **self.counts,
         )
+
+    def _place(self, task: Task) -> None:
+        self.queue[task.number] = task
+        if task.batch is not None:
+            task.batch.placed += 1
+
+    def _displace(self, task: Task) -> None:
+        """Let the next of a task's batch have its place."""
+        batch = task.batch
+        if batch is None:
+            return
+        batch.placed -= 1
+        while batch.waiting and batch.placed < self.options.max_workers:
+            if batch.placed and not self.has_room():
+                return
+            _, following = batch.waiting.popitem(last=False)
+            self._place(following)
+        if not batch.waiting:
+            self._batches.pop(batch, None)
+
+    def _next(self) -> Task:
+        _, task = self.queue.popitem(last=False)
+        return task
 
     def _assign(self, worker: WorkerRecord, task: Task) -> None:
         worker.task = task

@@ -3,16 +3,17 @@
 The rules of taking, which keep a reply from being lost or read twice:
 
 1. A worker that owes a message (it is starting, or has a task) is either *held* by exactly one
-   round or *armed*: watched by the collector thread. There is no third state, so a reply is
-   read even if nobody asks for it. An idle worker owes nothing; the launcher tells of its death.
+   round, or on the desk: *armed*, that is watched by the collector thread, or *lingering*, that
+   is armed within milliseconds. There is no fourth state, so a reply is read even if nobody asks
+   for it. An idle worker owes nothing; the launcher tells of its death.
 2. Only the thread whose round holds a worker touches its channel. It gives the worker up in a
    ``finally``: idle, armed, or dismissed.
 3. No round holds a worker while a future is completed. Completing runs the application's
    callbacks, and those may wait for another task, for ever.
 4. A thread that finds its task's worker held by another round sleeps on a signal of its task.
-   The signal comes when the task is finished *and* when its worker is armed, always under the
-   pool's lock, under which the sleeper had looked; so no wake-up falls in between. Should the
-   sleeper be late, the collector has read the reply: waking is for speed alone.
+   The signal comes when the task is finished *and* when its worker is put on the desk, always
+   under the pool's lock, under which the sleeper had looked; so no wake-up falls in between.
+   Should the sleeper be late, the collector has read the reply: waking is for speed alone.
 5. A thread sleeps on channels only while its own task's worker is among them. So what ends its
    wait is always what it sleeps on.
 """
@@ -34,11 +35,13 @@ class Round:
     :ivar held: Workers it took. One that has become idle since is another round's by now, if its
         ``holder`` says so.
     :ivar endings: Task, kind of its ending, and the payload or the error that goes with it.
+    :ivar of_collector: It is the collector's, which reads on what it has begun.
     """
 
-    __slots__ = ("endings", "held")
+    __slots__ = ("endings", "held", "of_collector")
 
-    def __init__(self) -> None:
+    def __init__(self, *, of_collector: bool = False) -> None:
+        self.of_collector = of_collector
         self.held: list[WorkerRecord] = []
         self.endings: list[tuple[Task, int, Any]] = []
 

@@ -63,7 +63,12 @@ class Staff:
             count = max(count, 1)
         hired: Hired = []
         for _ in range(count):
-            ours, theirs = socket.socketpair()
+            try:
+                ours, theirs = socket.socketpair()
+            except OSError as error:
+                reason = f"{error}. Raise the limit of open files of this process."
+                self._give_up(round, f"No worker of {self._options.name!r} can start: {reason}")
+                break
             worker = roster.hire(Channel(ours))
             round.take(worker)
             hired.append((worker, theirs))
@@ -138,15 +143,9 @@ class Staff:
         """
         with self._lock:
             self._dismiss(worker)
-            hopeless = not self._roster.workers
-            tasks = list(self._roster.queue.values()) if hopeless else []
-            self._roster.queue.clear() if hopeless else None
+            name = self._options.name
+            self._give_up(round, f"Worker {worker.number} of {name!r} did not start: {reason}")
         worker.channel.close()
-        message = f"Worker {worker.number} of {self._options.name!r} did not start: {reason}"
-        if not hopeless:
-            logger.warning("%s", message)
-        for task in tasks:
-            round.endings.append((task, NO_REPLY, WorkerStartFailed(message)))
 
     def attend(self, fd: int) -> bool:
         """Read the launcher's notices if ``fd`` is its descriptor, and say whether it was."""
@@ -199,7 +198,7 @@ class Staff:
         if self._launcher is None:
             make = SpawnLauncher if self._options.start_method == "spawn" else ForkserverLauncher
             self._launcher = make(self._options.preload, self._options.name)
-            self._launcher_fd = self._launcher.channel.fileno()
+            self._launcher_fd = self._launcher.channel.fd
             self._watch.arm(self._launcher_fd)
         return self._launcher
 
@@ -225,6 +224,15 @@ class Staff:
                 with self._launcher_lock:  # in short waits: another thread may read the notice
                     if self._launcher is not None:
                         self._launcher.channel.readable(0.02)
+
+    def _give_up(self, round: Round, message: str) -> None:
+        """Fail the waiting tasks if there is no worker; under the pool's lock."""
+        if self._roster.workers:
+            logger.warning("%s", message)
+            return
+        for task in self._roster.waiting():
+            self._roster.withdraw(task)
+            round.endings.append((task, NO_REPLY, WorkerStartFailed(message)))
 
     def _dismiss(self, worker: WorkerRecord) -> None:
         worker.holder = None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flask_concurrency.executors.processes.call import name_of
 
 if TYPE_CHECKING:
+    from flask_concurrency.executors.processes.batch import Batch
     from flask_concurrency.executors.processes.future import ProcessFuture
     from flask_concurrency.executors.processes.worker_record import WorkerRecord
 
@@ -17,18 +18,22 @@ class Task:
     """One submitted call.
 
     :ivar number: Goes out with the call and must come back with the reply.
+    :ivar batch: The ``map`` it belongs to, if any.
     :ivar worker: The worker it was given to; ``None`` while it waits and after its reply.
     :ivar started: Its future was set running, so it can no longer be cancelled.
     :ivar deliveries: How often it was given to a worker.
     :ivar finished: Its future is done, and nobody will change it any more.
+    :ivar hurried: Somebody wants to be called when it is finished, and will not wait for it.
     :ivar signals: One held lock for each thread that sleeps until something happens to the task.
     """
 
     __slots__ = (
+        "batch",
         "deliveries",
         "finished",
         "fn",
         "future",
+        "hurried",
         "number",
         "payload",
         "signals",
@@ -42,7 +47,9 @@ class Task:
         fn: Callable[..., Any],
         payload: bytes,
         future: ProcessFuture[Any],
+        batch: Batch | None = None,
     ) -> None:
+        self.batch = batch
         self.number = number
         self.fn = fn
         self.payload = payload
@@ -51,6 +58,7 @@ class Task:
         self.started = False
         self.deliveries = 0
         self.finished = False
+        self.hurried = False
         self.signals: list[threading.Lock] = []
 
     @property

@@ -10,7 +10,15 @@ import selectors
 import socket
 import threading
 from contextlib import suppress
-from typing import Protocol
+from typing import Final, Protocol
+
+from flask_concurrency.executors.processes.timer import Timer
+
+REMINDER: Final = -1
+"""Stands among the descriptors that :meth:`Watch.wait` returns for a reminder that is due."""
+
+DELAY: Final = 0.002
+"""Seconds until a reminder is due, at most; where there is no timer, it is due at once."""
 
 
 class Watch(Protocol):
@@ -26,8 +34,11 @@ class Watch(Protocol):
     def disarm(self, fd: int) -> None:
         """Watch it no longer; to be called before it is closed."""
 
+    def remind(self) -> None:
+        """Make :meth:`wait` return :data:`REMINDER` within :data:`DELAY`, once."""
+
     def wait(self) -> list[int]:
-        """Wait until an armed descriptor is readable, or :meth:`wake` is called."""
+        """Wait until an armed descriptor is readable, a reminder is due, or :meth:`wake` comes."""
 
     def wake(self) -> None:
         """Make :meth:`wait` return. Takes no lock, so a finalizer may call it."""
@@ -43,9 +54,7 @@ class _Bell:
         self._ear, self._clapper = socket.socketpair()
         self._ear.setblocking(False)
         self._clapper.setblocking(False)
-
-    def fileno(self) -> int:
-        return self._ear.fileno()
+        self.fd = self._ear.fileno()
 
     def ring(self) -> None:
         with suppress(OSError):  # full, so it rings already; or closed, so nobody waits
@@ -61,12 +70,18 @@ class _Bell:
 
 
 class EpollWatch:
-    """The kernel keeps the set, so a change costs a microsecond and wakes nobody."""
+    """The kernel keeps the set and the time, so a change is cheap and wakes nobody.
+
+    :raises OSError: The kernel lacks one of them.
+    """
 
     def __init__(self) -> None:
+        self._timer = Timer(DELAY)
+        self._reminding = False
         self._epoll = select.epoll()
         self._bell = _Bell()
-        self.arm(self._bell.fileno())
+        self.arm(self._bell.fd)
+        self.arm(self._timer.fd)
 
     def arm(self, fd: int) -> None:
         """Watch a descriptor."""
@@ -76,11 +91,22 @@ class EpollWatch:
         """Watch it no longer; to be called before it is closed."""
         self._epoll.unregister(fd)
 
+    def remind(self) -> None:
+        """Make :meth:`wait` return :data:`REMINDER` within :data:`DELAY`, once."""
+        if not self._reminding:
+            self._reminding = True
+            self._timer.start()
+
     def wait(self) -> list[int]:
-        """Wait until an armed descriptor is readable, or :meth:`wake` is called."""
+        """Wait until an armed descriptor is readable, a reminder is due, or :meth:`wake` comes."""
         found = [fd for fd, _ in self._epoll.poll()]
-        if self._bell.fileno() in found:
+        if self._bell.fd in found:
             self._bell.quiet()
+        if self._timer.fd in found:
+            self._timer.clear()
+            # Before the caller looks at what it is reminded of: whoever comes later starts anew.
+            self._reminding = False
+            found.append(REMINDER)
         return found
 
     def wake(self) -> None:
@@ -91,6 +117,7 @@ class EpollWatch:
         """Free this process's descriptors. In a forked child the set itself is the parent's."""
         self._epoll.close()
         self._bell.close()
+        self._timer.close()
 
 
 class SelectorWatch:
@@ -99,6 +126,7 @@ class SelectorWatch:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._armed: set[int] = set()
+        self._reminding = False
         self._bell = _Bell()
 
     def arm(self, fd: int) -> None:
@@ -112,17 +140,25 @@ class SelectorWatch:
         with self._lock:
             self._armed.discard(fd)
 
+    def remind(self) -> None:
+        """Make :meth:`wait` return :data:`REMINDER`, once."""
+        self._reminding = True
+        self._bell.ring()
+
     def wait(self) -> list[int]:
-        """Wait until an armed descriptor is readable, or :meth:`wake` is called."""
+        """Wait until an armed descriptor is readable, a reminder is due, or :meth:`wake` comes."""
         with selectors.DefaultSelector() as selector:
-            selector.register(self._bell.fileno(), selectors.EVENT_READ)
+            selector.register(self._bell.fd, selectors.EVENT_READ)
             # Under the lock nothing armed can be closed, so every descriptor is still the one.
             with self._lock:
                 for fd in self._armed:
                     selector.register(fd, selectors.EVENT_READ)
             found = [key.fd for key, _ in selector.select()]
-        if self._bell.fileno() in found:
+        if self._bell.fd in found:
             self._bell.quiet()
+        if self._reminding:
+            self._reminding = False
+            found.append(REMINDER)
         return found
 
     def wake(self) -> None:
@@ -136,4 +172,7 @@ class SelectorWatch:
 
 def make_watch() -> Watch:
     """Make the best watch this platform has."""
-    return EpollWatch() if hasattr(select, "epoll") else SelectorWatch()
+    if hasattr(select, "epoll"):
+        with suppress(OSError):
+            return EpollWatch()
+    return SelectorWatch()

@@ -38,17 +38,21 @@ _SMALL = 16384
 
 
 class Channel:
-    """One end of a socket pair. Used by one thread at a time; who that is, others decide."""
+    """One end of a socket pair. Used by one thread at a time; who that is, others decide.
+
+    :ivar fd: Its descriptor, another's perhaps once it is closed.
+    """
 
     def __init__(self, end: socket.socket) -> None:
         # An application that called socket.setdefaulttimeout() means its own sockets.
         end.setblocking(True)
         self._socket = end
         self._rest = b""
+        self.fd = end.fileno()
 
     def fileno(self) -> int:
-        """Return the descriptor, ``-1`` once closed."""
-        return self._socket.fileno()
+        """Return the descriptor, for selectors."""
+        return self.fd
 
     def send(self, kind: int, number: int = 0, payload: bytes = b"") -> None:
         """Write one message, waiting until the other side has taken it up.
@@ -148,13 +152,13 @@ if hasattr(select, "poll"):
         """
         poll = select.poll()
         for channel in channels:
-            poll.register(channel, select.POLLIN)
+            poll.register(channel.fd, select.POLLIN)
         # poll() rounds milliseconds up, so nobody wakes before the time.
         found = poll.poll(None if timeout is None else timeout * 1000)
         if len(channels) == 1:
             return channels if found else ()
         numbers = {number for number, _ in found}
-        return [channel for channel in channels if channel.fileno() in numbers]
+        return [channel for channel in channels if channel.fd in numbers]
 
 else:  # Windows
 
