@@ -11,7 +11,7 @@ from examples.demo.extension import concurrency
 from examples.demo.fetching import fetching
 from examples.demo.origins import Origins
 from examples.demo.pictures import pictures
-from examples.demo.sizes import MAX_UPLOAD
+from examples.demo.sizes import MAX_UPLOAD, POOL_THREADS
 from examples.demo.waiting import waiting
 from flask import Flask
 
@@ -20,6 +20,11 @@ def create_app(origins: Origins) -> Flask:
     """Make the API for a page at ``origins.page``."""
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_UPLOAD
+    app.config["CONCURRENCY_THREADS"] = {"max_workers": POOL_THREADS}
+    # What tiles need is imported once, before the workers are forked.
+    app.config["CONCURRENCY_PROCESSES"] = {
+        "preload": ["examples.demo.fractal", "examples.demo.contact_sheet"]
+    }
     app.config["FETCH_ORIGINS"] = frozenset(origins.page_aliases)
     concurrency.init_app(app)
     concurrency.cors(app, origins=origins.page_aliases)

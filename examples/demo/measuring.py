@@ -12,6 +12,7 @@ from examples.demo.origins import Origins
 from examples.demo.parameters import seconds_to_wait, whole_number
 from examples.demo.sizes import MOST_WAITS
 from flask import Blueprint, current_app
+from werkzeug.exceptions import BadGateway
 
 measuring = Blueprint("measuring", __name__, url_prefix="/measure")
 
@@ -29,9 +30,12 @@ def stock_flask() -> dict[str, Any]:
 def _measure(origin: str) -> dict[str, Any]:
     requests = whole_number("requests", default=200, least=1, most=MOST_WAITS)
     seconds = seconds_to_wait()
-    # Once before: both servers shall have their threads, and ours its loop.
-    before = simultaneously(f"{origin}/wait?seconds=0", requests=requests)
-    answers = simultaneously(f"{origin}/wait?seconds={seconds}", requests=requests)
+    try:
+        # Once before: both servers shall have their threads, and ours its loop.
+        before = simultaneously(f"{origin}/wait?seconds=0", requests=requests)
+        answers = simultaneously(f"{origin}/wait?seconds={seconds}", requests=requests)
+    except OSError as error:
+        raise BadGateway(f"{origin} does not answer: {error}") from None
     return summary(answers, before=before)
 
 
@@ -49,7 +53,7 @@ def summary(answers: list[Answer], *, before: list[Answer]) -> dict[str, Any]:
     used_before = _processor_times([answer for answer in before if answer.status == 200])
     return {
         "seconds": max((answer.answered for answer in good), default=0.0),
-        "waits": sorted([answer.sent, answer.answered] for answer in good),
+        "waits": [[a.sent, a.answered] for a in sorted(good, key=lambda a: a.answered)],
         "loops": len({(a.content["process"], a.content["loop"]) for a in good}),
         "processes": len(used),
         "cpu": sum(seconds - used_before.get(process, 0.0) for process, seconds in used.items()),

@@ -32,28 +32,28 @@ pictures = Blueprint("pictures", __name__, url_prefix="/pictures")
 @pictures.get("/fractal/in-one-process")
 @concurrency.limit("2 in flight")
 def fractal_in_one_process() -> Answer:
-    return picture(map, compute, fractal_tiles())
+    return drawn(map, compute, region_tiles())
 
 
 @pictures.get("/fractal/on-all-processes")
 @concurrency.limit("2 in flight")
 def fractal_on_all_processes() -> Answer:
-    return picture(concurrency.processes.map, compute, fractal_tiles())
+    return drawn(concurrency.processes.map, compute, region_tiles())
 
 
 @pictures.post("/contact-sheet/in-one-process")
 @concurrency.limit("2 in flight")
 def contact_sheet_in_one_process() -> Answer:
-    return picture(map, develop, photo_tiles())
+    return drawn(map, develop, photo_tiles())
 
 
 @pictures.post("/contact-sheet/on-all-processes")
 @concurrency.limit("2 in flight")
 def contact_sheet_on_all_processes() -> Answer:
-    return picture(concurrency.processes.map, develop, photo_tiles())
+    return drawn(concurrency.processes.map, develop, photo_tiles())
 
 
-def picture(run: MapFunction, compute: Callable[[Task], Tile], tasks: list[Task]) -> Answer:
+def drawn(run: MapFunction, compute: Callable[[Task], Tile], tasks: list[Task]) -> Answer:
     """Compute all tiles with ``run`` and report the picture, and how long each tile took.
 
     :returns: ``seconds`` is for the tiles; ``starting`` is what it took before that to have
@@ -72,7 +72,7 @@ def picture(run: MapFunction, compute: Callable[[Task], Tile], tasks: list[Task]
     }
 
 
-def fractal_tiles() -> list[FractalTile]:
+def region_tiles() -> list[FractalTile]:
     """Read the region from the query and cut it.
 
     :raises BadRequest: A number is out of bounds, or all together make too much work.

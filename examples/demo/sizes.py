@@ -6,6 +6,9 @@ WORKERS = 2
 BLOCKING_THREADS = 128
 """Threads of each worker that run views."""
 
+POOL_THREADS = 16
+"""Threads of ``concurrency.threads`` in each worker of the API."""
+
 MOST_WAITS = WORKERS * BLOCKING_THREADS
 """Requests that can wait at once on either server: one thread each."""
 

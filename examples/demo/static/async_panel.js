@@ -7,7 +7,8 @@ import { onRun } from "./panel.js";
 import { drawDense } from "./timeline.js";
 
 export function asyncPanel(panel) {
-  const chart = panel.querySelector(".chart");
+  const time = panel.querySelector(".chart.time");
+  const cpu = panel.querySelector(".chart.cpu");
   const lanes = [...panel.querySelectorAll(".lane")];
 
   onRun(panel, async (values, { signal, say }) => {
@@ -15,7 +16,8 @@ export function asyncPanel(panel) {
     const mark = Number(values.get("seconds"));
     const query = `?${new URLSearchParams({ requests, seconds: mark })}`;
     const options = { method: "POST", signal };
-    clearChart(chart);
+    clearChart(time);
+    clearChart(cpu);
     say(`${requests} requests at once to Flask alone …`);
     const stock = await measured(`/measure/stock-flask${query}`, options);
     show(lanes[0], stock, { until: stock.seconds, mark, kind: "usual" });
@@ -25,7 +27,13 @@ export function asyncPanel(panel) {
     show(lanes[0], stock, { until, mark, kind: "usual" });
     show(lanes[1], ours, { until, mark, kind: "ours" });
     drawChart(
-      chart,
+      cpu,
+      "Processor time of the servers",
+      { label: "Flask alone", seconds: stock.cpu },
+      { label: "Shared loop", seconds: ours.cpu },
+    );
+    drawChart(
+      time,
       `Until the last of ${requests} answers`,
       { label: "Flask alone", seconds: stock.seconds },
       { label: "Shared loop", seconds: ours.seconds },
@@ -47,5 +55,5 @@ function show(lane, result, options) {
 }
 
 function facts(result) {
-  return `${count(result.loops, "event loop")}, ${duration(result.cpu)} of processor time`;
+  return `${count(result.loops, "event loop")} on ${count(result.loops, "thread")}`;
 }

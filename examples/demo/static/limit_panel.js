@@ -13,7 +13,7 @@ const KINDS = { 200: "admitted", 429: "refused", 503: "busy" };
 export function limitPanel(panel, { api }) {
   const form = panel.querySelector("form");
   const squares = panel.querySelector(".squares");
-  const chart = panel.querySelector(".chart");
+  const chart = panel.querySelector(".chart.time");
   const clock = countdown(panel.querySelector(".countdown"));
 
   const drawPending = () => {

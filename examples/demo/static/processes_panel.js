@@ -10,7 +10,7 @@ const ZOOM_STEP = 2.5;
 
 export function processesPanel(panel, { api, maxUpload }) {
   const form = panel.querySelector("form");
-  const chart = panel.querySelector(".chart");
+  const chart = panel.querySelector(".chart.time");
   const picture = panel.querySelector(".picture");
   const timeline = panel.querySelector(".timeline");
   let shown = null; // the region of the fractal on display

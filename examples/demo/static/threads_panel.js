@@ -8,7 +8,7 @@ import { drawTimeline } from "./timeline.js";
 
 export function threadsPanel(panel, { api, page }) {
   const { urls, pages, delay } = panel.querySelector("form").elements;
-  const chart = panel.querySelector(".chart");
+  const chart = panel.querySelector(".chart.time");
   const timeline = panel.querySelector(".timeline");
 
   const fill = () => {

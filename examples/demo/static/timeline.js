@@ -33,14 +33,15 @@ export function drawDense(place, spans, { until, mark, kind }, description) {
     preserveAspectRatio: "none",
     class: "dense-lines",
   });
-  const gap = spans.length > 64 ? 0 : 0.25;
+  // Thin lines overlap a little: lines that merely touch would shimmer.
+  const height = spans.length > 64 ? 1.5 : 0.75;
   spans.forEach(([start, end], row) =>
     drawing.append(
       svg("rect", {
         x: (1000 * start) / until,
         y: row,
         width: Math.max(1, (1000 * (end - start)) / until),
-        height: 1 - gap,
+        height,
         class: kind,
       }),
     ),
