@@ -90,6 +90,19 @@ def test_exempt_leaves_nothing() -> None:
     assert explanation.limits[0].left_out == "exempt"
 
 
+def test_limits_before_the_view_come_last() -> None:
+    """They are asked after every limit of the arrival, wherever they were declared."""
+    explanation = explain(
+        [source("blueprint", "9/day", at="view"), source("route", "5/minute")],
+        method="GET",
+        key=client,
+    )
+    assert [(limit.at, limit.limit) for limit in explanation.limits] == [
+        ("arrival", "5/minute"),
+        ("view", "9/day"),
+    ]
+
+
 def test_numbers_are_for_machines() -> None:
     """Quota and period as numbers; an in-flight limit has neither period nor algorithm."""
     rate = only(source("route", "5/minute"))

@@ -101,6 +101,7 @@ def explain(
             left_out=found.left_out,
         )
         limits.append(replace(explained, left_out="exempt") if exempt else explained)
+    limits.sort(key=lambda limit: limit.at == "view")  # asked after all the others
     return Explanation(exempt, tuple(limits))
 
 
