@@ -1,6 +1,6 @@
 """Ask all limiters of a route at once: all let the request in, or none is charged.
 
-Knows limiters and a store; knows no Flask, no HTTP, no waiting.
+Knows limiters and a store; knows no Flask and no HTTP. Who waits next is the waiting rooms' affair.
 """
 
 from __future__ import annotations
@@ -9,10 +9,22 @@ from collections.abc import Callable, Iterator, Sequence
 
 from flask_concurrency.admission.answer import Answer, Reservation
 from flask_concurrency.admission.limiter import ChosenLimiter, Limiter, countable
+from flask_concurrency.admission.waiting_room import WaitingRooms
+from flask_concurrency.policies.in_flight import InFlightCount
 from flask_concurrency.stores.store import Check, Store
 from flask_concurrency.vocabulary.clock import Clock, monotonic
-from flask_concurrency.vocabulary.decision import Decision, Verdict
-from flask_concurrency.vocabulary.permit import Permit
+from flask_concurrency.vocabulary.decision import Decision, Outcome, Verdict
+from flask_concurrency.vocabulary.limits import InFlight
+from flask_concurrency.vocabulary.permit import Ending, Permit
+
+Row = tuple[Limiter, int, float | None]
+"""A limiter, with its quota and period looked up."""
+
+Question = tuple[Row, Check]
+"""A limiter, with what the store is asked for it."""
+
+CLOSED = InFlightCount(0)
+"""Admits nobody: asked in place of a limit whose waiters come first."""
 
 
 class Gate:
@@ -20,20 +32,23 @@ class Gate:
 
     :param limiters: What applies; their names and ids are unique.
     :param store: Where they count.
-    :param clock: Tells how long ago something was taken.
+    :param rooms: Where requests wait for in-flight limits that let them.
+    :param clock: Tells how long something took.
     """
 
-    __slots__ = ("_clock", "_rows", "_store", "limiters")
+    __slots__ = ("_clock", "_rooms", "_rows", "_store", "limiters")
 
     def __init__(
         self,
         limiters: Sequence[Limiter | ChosenLimiter],
         store: Store,
         *,
+        rooms: WaitingRooms | None = None,
         clock: Clock = monotonic,
     ) -> None:
         self.limiters = tuple(limiters)
         self._store = store
+        self._rooms = WaitingRooms() if rooms is None else rooms
         self._clock = clock
         # What does not change between requests is looked up once.
         fixed = [limiter for limiter in limiters if isinstance(limiter, Limiter)]
@@ -44,9 +59,58 @@ class Gate:
 
         :returns: The decision, with what has to be given back when the request ends.
         """
+        return self._answer(self._questions())
+
+    def acquire(self) -> Answer:
+        """Decide now, or after having waited where the limits in the way let a request wait.
+
+        :returns: The decision, with what has to be given back when the request ends.
+        """
+        questions = self._questions()
+        occupied = [row[0] for row, check in questions if _waits(row[0]) and self._occupied(check)]
+        # Who waits already comes first, so who comes now does not even try.
+        answer = self._answer(questions, closed=occupied)
+        in_the_way = _waited_for(answer, questions)
+        if in_the_way is None:
+            return answer
+        return self._wait(questions, answer, in_the_way)
+
+    def _wait(self, questions: list[Question], answer: Answer, question: Question) -> Answer:
+        (limiter, _, _), check = question
+        limit = limiter.limit
+        assert isinstance(limit, InFlight)
+        give_up_at = self._clock() + limit.max_wait
+        # A place in the queue is counted like a place inside, so the queue is as bounded, as
+        # shared and as safe from dying processes as the limit itself.
+        place = Check(
+            f"{check.limiter_id}\x1fwaiting", InFlightCount(limit.max_queue), check.key, 1
+        )
+        if not self._store.take([place])[0].admitted:
+            return answer
+        try:
+            waiter = self._rooms.enter(_room(check), limit.order)
+            if waiter is None:
+                return answer
+            try:
+                while (left := give_up_at - self._clock()) > 0:
+                    poll = self._store.poll_interval
+                    if poll is not None and self._rooms.is_next(waiter):
+                        left = min(left, poll)  # other processes leave without waking anybody here
+                    waiter.wait(left)
+                    if not self._rooms.is_next(waiter):
+                        continue
+                    answer = self._answer(questions)
+                    if _waited_for(answer, questions) is None:
+                        break
+                return answer
+            finally:
+                self._rooms.leave(waiter)
+        finally:
+            self._store.give_back([place])
+
+    def _questions(self) -> list[Question]:
         keys: dict[Callable[[], object], str] = {}
-        checks: list[Check] = []
-        asked = []
+        questions = []
         for row in self._rows or self._chosen_rows():
             limiter = row[0]
             if limiter.exempt_when is not None and limiter.exempt_when():
@@ -55,27 +119,52 @@ class Gate:
             if key is None:
                 key = keys[limiter.key] = countable(limiter.key())
             cost = limiter.current_cost()
-            checks.append(Check(limiter.id, limiter.policy, key, cost, limiter.shadow))
-            asked.append(row)
+            questions.append((row, Check(limiter.id, limiter.policy, key, cost, limiter.shadow)))
+        return questions
+
+    def _answer(self, questions: list[Question], *, closed: Sequence[Limiter] = ()) -> Answer:
+        checks = (
+            [
+                check._replace(policy=CLOSED) if row[0] in closed else check
+                for row, check in questions
+            ]
+            if closed
+            else [check for _, check in questions]
+        )
         outcomes = self._store.take(checks)
         admitted = True
         verdicts = []
-        for (limiter, quota, period), outcome in zip(asked, outcomes, strict=True):
+        for ((limiter, quota, period), _), outcome in zip(questions, outcomes, strict=True):
             admitted = admitted and (outcome.admitted or limiter.shadow)
             verdicts.append(Verdict(limiter.name, quota, period, *outcome, limiter.shadow))
         decision = Decision(admitted, tuple(verdicts))
+        if not admitted:
+            return Answer(decision, None, [], self._store, self._clock)
+        return self._admitted(decision, questions, outcomes)
+
+    def _admitted(
+        self, decision: Decision, questions: list[Question], outcomes: list[Outcome]
+    ) -> Answer:
         held: list[Check] = []
         reservations: list[Reservation] = []
-        if admitted:
-            for (limiter, _, period), check, outcome in zip(asked, checks, outcomes, strict=True):
-                if not outcome.admitted:  # a shadow's refusal: it took nothing
-                    continue
-                if period is None:
-                    held.append(check)
-                elif limiter.charge_when is not None:
-                    reservations.append(Reservation(limiter.charge_when, check))
-        permit = Permit(lambda _: self._store.give_back(held)) if held else None
+        for ((limiter, _, period), check), outcome in zip(questions, outcomes, strict=True):
+            if not outcome.admitted:  # a shadow's refusal: it took nothing
+                continue
+            if period is None:
+                held.append(check)
+            elif limiter.charge_when is not None:
+                reservations.append(Reservation(limiter.charge_when, check))
+
+        def give_back(ending: Ending) -> None:
+            self._store.give_back(held)
+            for check in held:
+                self._rooms.wake(_room(check))
+
+        permit = Permit(give_back) if held else None
         return Answer(decision, permit, reservations, self._store, self._clock)
+
+    def _occupied(self, check: Check) -> bool:
+        return self._rooms.occupied(_room(check))
 
     def _chosen_rows(self) -> Iterator[Row]:
         names = set()
@@ -86,8 +175,25 @@ class Gate:
                     yield _row(limiter)
 
 
-Row = tuple[Limiter, int, float | None]
-
-
 def _row(limiter: Limiter) -> Row:
     return limiter, limiter.limit.quota, limiter.period
+
+
+def _room(check: Check) -> tuple[str, str]:
+    return check.limiter_id, check.key
+
+
+def _waits(limiter: Limiter) -> bool:
+    return isinstance(limiter.limit, InFlight) and limiter.limit.max_queue > 0
+
+
+def _waited_for(answer: Answer, questions: list[Question]) -> Question | None:
+    """The limit to wait for; ``None`` if the request is admitted or something will not wait."""
+    if answer.decision.admitted:
+        return None
+    refusing = [
+        question
+        for question, verdict in zip(questions, answer.decision.verdicts, strict=True)
+        if not verdict.admitted and not verdict.shadow
+    ]
+    return refusing[0] if all(_waits(row[0]) for row, _ in refusing) else None

@@ -26,8 +26,8 @@ class Journey:
         self.decision = NOT_ASKED
 
     def ask(self, gate: Gate) -> Decision:
-        """Ask a gate, and hold what it grants until the end."""
-        answer = gate.try_acquire()
+        """Ask a gate, waiting where it lets requests wait, and hold what it grants to the end."""
+        answer = gate.acquire()
         self.join(answer)
         return answer.decision
 

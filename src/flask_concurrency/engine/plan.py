@@ -5,12 +5,14 @@ Knows declarations and where they came from; knows no request and no Flask.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from flask_concurrency.admission.gate import Gate
 from flask_concurrency.admission.limiter import NOBODY, ChosenLimiter, Limiter
+from flask_concurrency.admission.waiting_room import WaitingRooms
 from flask_concurrency.engine.declaration import Declaration, Origin, Stage
 from flask_concurrency.stores.store import Store
 from flask_concurrency.vocabulary.limits import Chosen, InFlight, Limit
@@ -85,8 +87,8 @@ def candidates(
             names[name] += 1
             if names[name] > 1:
                 name = f"{name} ({names[name]})"
-            limit_key = declared.key or (everybody if isinstance(limit, InFlight) else key)
-            yield Candidate(source, limit, name, limit_key, reason)
+            counted = _counted(limit, declared.key, key)
+            yield Candidate(source, limit, name, counted, reason)
 
 
 def compile_plan(
@@ -96,6 +98,7 @@ def compile_plan(
     method: str,
     key: Callable[[], object],
     store: Store,
+    rooms: WaitingRooms | None = None,
 ) -> Plan:
     """Choose and name the limiters of one route.
 
@@ -103,6 +106,7 @@ def compile_plan(
     :param endpoint: The route, or ``None`` where the URL matches none.
     :param method: The request's HTTP method.
     :param key: Who is counted where a declaration does not say.
+    :param rooms: Where requests wait.
     """
     chosen: dict[Stage, list[Limiter | ChosenLimiter]] = {"arrival": [], "view": []}
     settles = False
@@ -112,7 +116,8 @@ def compile_plan(
             chosen[declared.at].append(_limiter(found, endpoint, key))
             settles = settles or declared.charge_when is not None
     arrival, view = (
-        Gate(chosen[stage], store) if chosen[stage] else None for stage in ("arrival", "view")
+        Gate(chosen[stage], store, rooms=rooms) if chosen[stage] else None
+        for stage in ("arrival", "view")
     )
     return Plan(arrival, view, settles)
 
@@ -127,7 +132,7 @@ def _limiter(
             name=name,
             id="\x1f".join((*_scope(found.source, endpoint), name, _algorithm(limit))),
             limit=limit,
-            key=declared.key or (everybody if isinstance(limit, InFlight) else key),
+            key=_counted(limit, declared.key, key),
             cost=declared.cost,
             exempt_when=declared.exempt_when,
             charge_when=declared.charge_when,
@@ -137,6 +142,22 @@ def _limiter(
     if isinstance(found.limit, Chosen):
         return ChosenLimiter(found.limit, declared.name or found.source.origin, make)
     return make(found.limit, found.name)
+
+
+def _counted(
+    limit: Limit | Chosen, declared: Callable[[], object] | None, key: Callable[[], object]
+) -> Callable[[], object]:
+    """Who is counted: as declared; else clients by a rate, and everybody by an in-flight limit."""
+    if not isinstance(limit, InFlight):
+        return declared or key
+    whom = declared or everybody
+    if limit.scope is None:
+        return whom
+
+    def in_this_process() -> str:
+        return f"{os.getpid()}\x1f{whom()}"
+
+    return in_this_process
 
 
 def _left_out(sources: Sequence[Source], method: str) -> list[str | None]:

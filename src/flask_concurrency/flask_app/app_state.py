@@ -14,6 +14,7 @@ from werkzeug.routing import Rule
 
 from flask_concurrency.admission.answer import Answer
 from flask_concurrency.admission.gate import Gate
+from flask_concurrency.admission.waiting_room import WaitingRooms
 from flask_concurrency.engine.declaration import Declaration
 from flask_concurrency.engine.explanation import Explanation, explain
 from flask_concurrency.engine.plan import Plan, Source, compile_plan
@@ -62,6 +63,7 @@ class AppState:
         self.settings = settings
         self.store = store
         self.executors = executors
+        self.rooms = WaitingRooms(server_threads=settings.server_threads)
         self.decorated = decorated
         self.cors: CorsPolicy | None = None
         self._owner = owner
@@ -94,9 +96,10 @@ class AppState:
             method="",
             key=self._key,
             store=self.store,
+            rooms=self.rooms,
         )
         gate = (plan.arrival or plan.view) if self.settings.enabled else None
-        return (gate or Gate((), self.store)).try_acquire()
+        return (gate or Gate((), self.store)).acquire()
 
     def explain(self, app: Flask, rule: Rule | None, method: str) -> Explanation:
         """Which limits a request would meet, and why; nothing is counted."""
@@ -112,6 +115,7 @@ class AppState:
                 method=method,
                 key=self._key,
                 store=self.store,
+                rooms=self.rooms,
             ),
             found.cors or self.cors,
             bool(getattr(rule, "provide_automatic_options", False)),

@@ -5,6 +5,7 @@ Knows the keys and their types; opens nothing and starts nothing.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -14,6 +15,9 @@ from flask_concurrency.vocabulary.errors import ConfigurationError
 from flask_concurrency.vocabulary.limits import Chosen, Limit, LimitLike, read_limits
 
 PREFIX = "CONCURRENCY_"
+
+SERVED_WITH = "FLASK_CONCURRENCY_SERVER_THREADS"
+"""Environment variable in which ``flask concurrency serve`` tells its workers their threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,9 @@ class Settings:
     :ivar app_limits: ``APP_LIMITS``, one count for the whole app; default none.
     :ivar enabled: ``ENABLED``, whether limits are applied at all; default true.
     :ivar headers: ``HEADERS``, whether ``RateLimit`` fields are sent; default true.
+    :ivar server_threads: ``SERVER_THREADS``, how many requests the server runs at once in one
+        process; two of them never wait for a permit. Default: what ``flask concurrency serve``
+        was told; elsewhere not known, and all may wait.
     :ivar threads: ``THREADS``, options of the thread executor; default none.
     :ivar processes: ``PROCESSES``, options of the process executor; default none.
     """
@@ -34,6 +41,7 @@ class Settings:
     app_limits: tuple[Limit | Chosen, ...] = ()
     enabled: bool = True
     headers: bool = True
+    server_threads: int | None = None
     threads: Mapping[str, Any] = field(default_factory=dict)
     processes: Mapping[str, Any] = field(default_factory=dict)
 
@@ -46,6 +54,8 @@ def read_settings(config: Mapping[str, Any], **given: object) -> Settings:
     :raises ConfigurationError: Naming the key, its value and the remedy.
     """
     values = {name: value for name, value in given.items() if value is not None}
+    if SERVED_WITH in os.environ:
+        values.setdefault("server_threads", int(os.environ[SERVED_WITH]))
     known = Settings.__dataclass_fields__
     for key, value in config.items():
         if not key.startswith(PREFIX):
@@ -87,6 +97,12 @@ def _truth(name: str, value: object) -> bool:
     return value
 
 
+def _threads(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise _wrong(name, value, "give the number of threads, at least 1")
+    return value
+
+
 def _options(name: str, value: object) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise _wrong(name, value, 'give a dict of options, such as {"max_workers": 8}')
@@ -99,6 +115,7 @@ _READERS: Mapping[str, Any] = {
     "app_limits": _limits,
     "enabled": _truth,
     "headers": _truth,
+    "server_threads": _threads,
     "threads": _options,
     "processes": _options,
 }

@@ -31,6 +31,8 @@ class MemoryStore:
     :ivar forgotten: Keys dropped before their time because the store was full.
     """
 
+    poll_interval: float | None = None
+
     def __init__(self, *, max_keys: int = MAX_KEYS, clock: Clock = monotonic) -> None:
         self._max_keys = max_keys
         self._clock = clock

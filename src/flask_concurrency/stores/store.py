@@ -30,7 +30,13 @@ class Check(NamedTuple):
 
 
 class Store(Protocol):
-    """Counts shared by everybody who opened the same store; time is the store's own clock."""
+    """Counts shared by everybody who opened the same store; time is the store's own clock.
+
+    :ivar poll_interval: Seconds after which a request that waits for a permit should ask again,
+        because other processes give theirs back unheard; ``None`` where there are no others.
+    """
+
+    poll_interval: float | None
 
     def take(self, checks: Sequence[Check]) -> list[Outcome]:
         """Spend the units of all checks, or of none if any but a shadow is refused.

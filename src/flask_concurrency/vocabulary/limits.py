@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import inf
 from typing import Literal, get_args
 
 from flask_concurrency.vocabulary.errors import ConfigurationError
@@ -14,6 +15,9 @@ from flask_concurrency.vocabulary.grammar import EXAMPLE, check_quota, read_text
 
 Algorithm = Literal["sliding-window", "fixed-window", "moving-window", "token-bucket"]
 ALGORITHMS: tuple[str, ...] = get_args(Algorithm)
+
+Order = Literal["fifo", "lifo"]
+Scope = Literal["process"] | None
 
 MAX_LOG = 1_000
 """Entries an exact log may have: every request reads all of them."""
@@ -85,16 +89,47 @@ class InFlight:
     """At most ``quota`` requests at the same time, however long each takes.
 
     Unlike a rate it counts everybody together unless a key is given, because it protects the
-    server and not one client from another.
+    server and not one client from another. With ``max_queue`` and ``max_wait`` those who find it
+    full may wait for a place, in a room that is bounded by number and by time.
 
     :param quota: Requests that may be inside at once, from 0 (closed) to a billion.
-    :raises ConfigurationError: The number is not a whole number of at least 0.
+    :param max_queue: Requests that may wait for a place. Default: ``0``, refuse at once.
+    :param max_wait: Seconds a request waits at most. Default: ``0.0``.
+    :param order: Who is next, ``"fifo"`` (the default) or ``"lifo"``, which under overload serves
+        the newest in time instead of everybody too late.
+    :param scope: ``"process"`` counts each worker process by itself. Default: ``None``, everybody
+        who shares the store.
+    :raises ConfigurationError: A value is impossible, or waiting is only half configured.
     """
 
     quota: int
+    max_queue: int = 0
+    max_wait: float = 0.0
+    order: Order = "fifo"
+    scope: Scope = None
 
     def __post_init__(self) -> None:
-        check_quota(self.quota, written=f"InFlight({self.quota!r})", example="InFlight(8)")
+        written = f"InFlight({self.quota!r})"
+        check_quota(self.quota, written=written, example="InFlight(8)")
+        example = "InFlight(8, max_queue=32, max_wait=2.0)"
+        check_quota(self.max_queue, written=f"max_queue={self.max_queue!r}", example=example)
+        if (
+            isinstance(self.max_wait, bool)
+            or not isinstance(self.max_wait, int | float)
+            or not 0 <= self.max_wait < inf
+        ):
+            raise ConfigurationError(
+                f"max_wait={self.max_wait!r}: give seconds, as in {example}; nobody waits for ever."
+            )
+        if (self.max_queue > 0) != (self.max_wait > 0):
+            raise ConfigurationError(
+                f"{written} with max_queue={self.max_queue!r} and max_wait={self.max_wait!r}: a "
+                f"waiting room is bounded by both; give both, as in {example}, or neither."
+            )
+        if self.order not in get_args(Order):
+            raise ConfigurationError(f'order={self.order!r}: give "fifo" or "lifo".')
+        if self.scope not in (None, "process"):
+            raise ConfigurationError(f'scope={self.scope!r}: give "process" or None.')
 
     @property
     def text(self) -> str:

@@ -1,0 +1,212 @@
+"""The waiting room: bounded by number and time, in order, and no permit is lost."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from flask_concurrency import ConfigurationError, InFlight, Rate
+from flask_concurrency.admission.answer import Answer
+from flask_concurrency.admission.gate import Gate
+from flask_concurrency.admission.limiter import Limiter
+from flask_concurrency.admission.waiting_room import FREE_THREADS, WaitingRooms
+from flask_concurrency.stores.memory import MemoryStore
+from flask_concurrency.vocabulary.limits import Limit
+
+LONG = 30.0
+"""Seconds nobody waits in a test that works."""
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(16) as pool:
+        yield pool
+
+
+class Place:
+    """A gate with one or more limits, and the means to see who waits."""
+
+    def __init__(self, *limits: Limit, server_threads: int | None = None) -> None:
+        self.rooms = WaitingRooms(server_threads=server_threads)
+        self.entered = threading.Semaphore(0)
+        enter = self.rooms.enter
+
+        def counted(*args: object) -> object:
+            waiter = enter(*args)  # type: ignore[arg-type]
+            self.entered.release()
+            return waiter
+
+        self.rooms.enter = counted  # type: ignore[method-assign, assignment]
+        self.gate = Gate(
+            [Limiter(limit.text, limit.text, limit, lambda: "k") for limit in limits],
+            MemoryStore(),
+            rooms=self.rooms,
+        )
+
+    def admitted(self) -> Answer:
+        answer = self.gate.acquire()
+        assert answer.decision.admitted
+        return answer
+
+    def waiting(self, pool: ThreadPoolExecutor) -> Future[Answer]:
+        """One more request that has begun to wait."""
+        future = pool.submit(self.gate.acquire)
+        assert self.entered.acquire(timeout=LONG)
+        return future
+
+
+def leave(answer: Answer) -> None:
+    assert answer.permit is not None
+    answer.permit.release()
+
+
+def test_a_waiter_gets_the_place_that_becomes_free(pool: ThreadPoolExecutor) -> None:
+    """At once, without polling: the release wakes it."""
+    place = Place(InFlight(1, max_queue=1, max_wait=LONG))
+    first = place.admitted()
+    waiter = place.waiting(pool)
+    leave(first)
+    answer = waiter.result(LONG)
+    assert answer.decision.admitted
+    leave(answer)
+    assert len(place.rooms) == 0
+
+
+@pytest.mark.parametrize(("order", "served"), [("fifo", [0, 1, 2]), ("lifo", [2, 1, 0])])
+def test_the_order_is_kept(pool: ThreadPoolExecutor, order: str, served: list[int]) -> None:
+    """First come first served, or the newest first."""
+    place = Place(InFlight(1, max_queue=3, max_wait=LONG, order=order))  # type: ignore[arg-type]
+    inside = place.admitted()
+    turns: list[int] = []
+    answers = [place.waiting(pool) for _ in range(3)]
+    for number, future in enumerate(answers):
+        future.add_done_callback(lambda _, number=number: turns.append(number))  # type: ignore[misc]
+    for turn in range(3):
+        leave(inside)
+        inside = answers[served[turn]].result(LONG)
+    assert turns == served
+
+
+def test_who_comes_now_does_not_overtake(pool: ThreadPoolExecutor) -> None:
+    """A full queue refuses even if a place has just become free: it belongs to who waits."""
+    place = Place(InFlight(1, max_queue=1, max_wait=LONG))
+    first = place.admitted()
+    wake: Callable[..., None] = place.rooms.wake
+    place.rooms.wake = lambda room: None  # type: ignore[method-assign]
+    waiter = place.waiting(pool)
+    leave(first)  # the place is free, and the waiter does not know yet
+    assert not place.gate.acquire().decision.admitted
+    wake(("1 in flight", "k"))
+    assert waiter.result(LONG).decision.admitted
+
+
+def test_the_queue_is_bounded(pool: ThreadPoolExecutor) -> None:
+    """The third in a queue of two is refused at once."""
+    place = Place(InFlight(1, max_queue=2, max_wait=LONG))
+    first = place.admitted()
+    waiters = [place.waiting(pool) for _ in range(2)]
+    refused = place.gate.acquire()
+    assert not refused.decision.admitted
+    assert not refused.decision.quota_exceeded
+    leave(first)
+    leave(waiters[0].result(LONG))
+    leave(waiters[1].result(LONG))
+
+
+def test_waiting_ends_in_time() -> None:
+    """Who waited in vain is refused, and its place in the queue is free again."""
+    place = Place(InFlight(1, max_queue=1, max_wait=0.01))
+    first = place.admitted()
+    for _ in range(2):
+        assert not place.gate.acquire().decision.admitted
+    assert len(place.rooms) == 0
+    leave(first)
+    place.admitted()
+
+
+def test_who_gives_up_hands_the_waking_on(pool: ThreadPoolExecutor) -> None:
+    """The place that was freed for a waiter who left at that instant goes to the next one."""
+    rooms = WaitingRooms()
+    gone, patient = rooms.enter("room", "fifo"), rooms.enter("room", "fifo")
+    assert gone is not None
+    assert patient is not None
+    rooms.wake("room")  # meant for the one that is giving up
+    woken = pool.submit(patient.wait, LONG)
+    rooms.leave(gone)
+    woken.result(LONG)
+    assert rooms.is_next(patient)
+
+
+def test_a_rate_is_not_waited_for(pool: ThreadPoolExecutor) -> None:
+    """Only in-flight limits have a waiting room; a client over its rate is refused at once."""
+    place = Place(Rate("1/minute"), InFlight(1, max_queue=1, max_wait=LONG))
+    place.admitted()
+    refused = place.gate.acquire()
+    assert not refused.decision.admitted
+    assert refused.decision.quota_exceeded
+
+
+def test_waiting_spends_no_rate(pool: ThreadPoolExecutor) -> None:
+    """A request pays when it is let in, once."""
+    place = Place(Rate("3/minute"), InFlight(1, max_queue=2, max_wait=LONG))
+    first = place.admitted()
+    waiter = place.waiting(pool)
+    leave(first)
+    answer = waiter.result(LONG)
+    assert answer.decision.verdicts[0].remaining == 1
+    leave(answer)
+
+
+def test_some_threads_stay_free_to_refuse(pool: ThreadPoolExecutor) -> None:
+    """If all of a server's threads waited, nobody could be told that it is busy."""
+    place = Place(InFlight(1, max_queue=9, max_wait=LONG), server_threads=FREE_THREADS + 1)
+    first = place.admitted()
+    waiter = place.waiting(pool)
+    assert not place.gate.acquire().decision.admitted
+    leave(first)
+    leave(waiter.result(LONG))
+
+
+def test_many_pass_through_a_narrow_gate(pool: ThreadPoolExecutor) -> None:
+    """Sixteen threads and two places: never more than two inside, and everybody gets in."""
+    place = Place(InFlight(2, max_queue=16, max_wait=LONG))
+    inside, most, lock = [0], [0], threading.Lock()
+
+    def visit() -> None:
+        for _ in range(20):
+            answer = place.gate.acquire()
+            assert answer.decision.admitted
+            with lock:
+                inside[0] += 1
+                most[0] = max(most[0], inside[0])
+            with lock:
+                inside[0] -= 1
+            leave(answer)
+
+    for visitor in [pool.submit(visit) for _ in range(16)]:
+        visitor.result(LONG)
+    assert 1 <= most[0] <= 2
+    assert len(place.rooms) == 0
+    leave(place.admitted())
+
+
+WRONG = [
+    ({"max_queue": 8}, "bounded by both"),
+    ({"max_wait": 1.0}, "bounded by both"),
+    ({"max_queue": -1, "max_wait": 1.0}, "max_queue=-1"),
+    ({"max_queue": 8, "max_wait": float("inf")}, "nobody waits for ever"),
+    ({"max_queue": 8, "max_wait": -1}, "max_wait=-1"),
+    ({"max_queue": 8, "max_wait": "2s"}, "max_wait='2s'"),
+    ({"order": "random"}, "order='random'"),
+    ({"scope": "thread"}, "scope='thread'"),
+]
+
+
+@pytest.mark.parametrize(("options", "told"), WRONG)
+def test_a_waiting_room_without_bounds_is_refused(options: dict[str, object], told: str) -> None:
+    """Half a configuration would wait for ever, or never."""
+    with pytest.raises(ConfigurationError, match=told):
+        InFlight(8, **options)  # type: ignore[arg-type]
