@@ -21,6 +21,7 @@ def create_app(origins: Origins) -> Flask:
     """Make the page whose API is at ``origins.api``."""
     app = Flask(__name__)
     app.config["ORIGINS"] = origins
+    app.config["MAX_CONTENT_LENGTH"] = 64 * 1024
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
     problems.install(app)
     app.register_blueprint(sample_pages)

@@ -5,13 +5,11 @@ Knows no route and no limit; refusals of limits spell themselves.
 
 from __future__ import annotations
 
-from flask import Flask, Response, json, request
+from flask import Flask, json
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.sansio.response import Response
 
 from flask_concurrency import Refusal
-
-MAX_DISCARDED = 64 * 1024 * 1024
-"""Bytes of a body that is too large, read and thrown away before it is refused."""
 
 
 def install(app: Flask) -> None:
@@ -21,21 +19,20 @@ def install(app: Flask) -> None:
     def answer(error: HTTPException) -> Response | HTTPException:
         if isinstance(error, Refusal):
             return error
-        if isinstance(error, RequestEntityTooLarge):
-            _discard_body()
         problem = {
             "type": "about:blank",
             "title": error.name,
             "status": error.code,
-            "detail": error.description,
+            "detail": _detail(app, error),
         }
-        return Response(json.dumps(problem), error.code, mimetype="application/problem+json")
+        response = error.get_response()
+        response.data = json.dumps(problem)
+        response.content_type = "application/problem+json"
+        return response
 
 
-def _discard_body() -> None:
-    # A browser that is still sending when the answer comes and the connection closes reports
-    # "connection reset" and never shows the answer.
-    left = min(request.content_length or 0, MAX_DISCARDED)
-    body = request.environ["wsgi.input"]
-    while left > 0 and (chunk := body.read(min(left, 64 * 1024))):
-        left -= len(chunk)
+def _detail(app: Flask, error: HTTPException) -> str | None:
+    if isinstance(error, RequestEntityTooLarge):
+        megabytes = app.config["MAX_CONTENT_LENGTH"] / 1024 / 1024
+        return f"The upload is larger than {megabytes:g} MB: choose a smaller one."
+    return error.description

@@ -31,6 +31,7 @@ export function asyncPanel(panel) {
       "Processor time of the servers",
       { label: "Flask alone", seconds: stock.cpu },
       { label: "Shared loop", seconds: ours.cpu },
+      "less",
     );
     drawChart(
       time,

@@ -9,8 +9,9 @@ import { duration, element } from "./elements.js";
  * @param {string} title What was timed.
  * @param {{label: string, seconds: number}} usual The usual way.
  * @param {{label: string, seconds: number}} ours Ours.
+ * @param {string} gained What the ratio means: ours is so many times …
  */
-export function drawChart(figure, title, usual, ours) {
+export function drawChart(figure, title, usual, ours, gained = "as fast") {
   const longest = Math.max(usual.seconds, ours.seconds);
   const factor = usual.seconds / ours.seconds;
   const gain = factor >= 10 ? factor.toFixed(0) : factor.toFixed(1);
@@ -18,8 +19,8 @@ export function drawChart(figure, title, usual, ours) {
   bars.setAttribute("role", "img");
   bars.ariaLabel =
     `${usual.label}: ${duration(usual.seconds)}. ` +
-    `${ours.label}: ${duration(ours.seconds)}. ${gain} times as fast.`;
-  const badge = element("p", "gain", element("b", "", `${gain}×`), element("span", "", "as fast"));
+    `${ours.label}: ${duration(ours.seconds)}. ${gain} times ${gained}.`;
+  const badge = element("p", "gain", element("b", "", `${gain}×`), element("span", "", gained));
   figure.replaceChildren(element("figcaption", "", title), bars, badge);
   figure.dataset.usual = usual.seconds;
   figure.dataset.ours = ours.seconds;
