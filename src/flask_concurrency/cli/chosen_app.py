@@ -1,0 +1,51 @@
+"""Load the app a command is about, and find what Flask-Concurrency keeps for it, if anything.
+
+Knows Flask's loader and where the extension leaves its state; knows no command.
+"""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+import click
+from flask import Flask
+from flask.cli import ScriptInfo
+
+from flask_concurrency.flask_app.app_state import AppState
+from flask_concurrency.flask_app.extension import EXTENSION
+from flask_concurrency.vocabulary.errors import ConfigurationError
+
+OURS = Path(__file__).parents[1]
+
+
+def load(info: ScriptInfo) -> Flask:
+    """The app that ``flask --app``, ``FLASK_APP`` or Flask's search names.
+
+    :raises click.ClickException: A limit or setting in it is wrong; with file and line.
+    """
+    try:
+        return info.load_app()
+    except ConfigurationError as error:
+        theirs = [
+            frame
+            for frame in traceback.extract_tb(error.__traceback__)
+            if OURS not in Path(frame.filename).parents
+        ]
+        raise click.ClickException(
+            f"{theirs[-1].filename}, line {theirs[-1].lineno}: {error}"
+        ) from None
+
+
+def state_of(app: Flask) -> AppState | None:
+    """The app's state; ``None`` if it never called ``init_app``."""
+    state = app.extensions.get(EXTENSION)  # one namespace for all extensions of the world
+    return state if isinstance(state, AppState) else None
+
+
+def not_served(app: Flask) -> str:
+    """What to tell the author of an app without the extension."""
+    return (
+        f"{app.name!r} has no limits: Flask-Concurrency is installed, but the app does not use it. "
+        "Add 'concurrency = Concurrency(app)', or call concurrency.init_app(app) in its factory."
+    )

@@ -1,0 +1,70 @@
+"""Serve on granian; the one file that needs the extra ``serve``. Knows no app and no limit.
+
+Runs as a program of its own: the ``flask`` command becomes it, so the main process holds nothing
+of the app, and each worker loads the app afresh.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import asdict
+from functools import partial
+from typing import NoReturn
+
+from granian import Granian
+from granian.constants import Interfaces
+from granian.log import LogLevels
+
+from flask_concurrency.cli.served_app import load_app
+from flask_concurrency.cli.server_options import BACKLOG, ServerOptions
+
+
+def become_server(options: ServerOptions) -> NoReturn:
+    """Turn this process into the server's main process."""
+    # -P keeps the current directory out of the import path, where a project's own calendar.py or
+    # http.py would be taken for the standard library's; Flask's loader adds the app's directory.
+    command = [sys.executable, "-P", "-m", __name__, json.dumps(asdict(options))]
+    sys.stdout.flush()
+    if os.name == "nt":  # there exec would give the terminal back at once
+        sys.exit(subprocess.call(command))
+    os.execv(sys.executable, command)
+
+
+def serve(options: ServerOptions) -> None:
+    """Serve until SIGTERM or SIGINT; SIGHUP replaces the workers one by one."""
+    server = Granian(
+        target=options.import_path or "the app Flask finds",
+        address=options.host,
+        port=options.port,
+        interface=Interfaces.WSGI,
+        websockets=False,
+        workers=options.workers,
+        blocking_threads=options.threads,
+        backlog=BACKLOG,
+        respawn_failed_workers=True,
+        workers_kill_timeout=options.graceful_timeout,
+        log_level=LogLevels.warning,
+    )
+    # It advises against more threads than 2 x CPUs + 1, which is right for views that compute.
+    logging.getLogger("_granian").addFilter(
+        lambda record: "Python threads" not in record.getMessage()
+    )
+
+    @server.on_startup
+    def stop_with_the_terminal() -> None:
+        if hasattr(signal, "SIGHUP") and sys.stdin is not None and sys.stdin.isatty():
+            signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
+
+    server.serve(
+        target_loader=partial(load_app, options.import_path, options.graceful_timeout),
+        wrap_loader=False,
+    )
+
+
+if __name__ == "__main__":
+    serve(ServerOptions(**json.loads(sys.argv[1])))

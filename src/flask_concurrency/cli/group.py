@@ -1,0 +1,20 @@
+"""Gather the commands of ``flask concurrency``. Knows none of what they do.
+
+Flask loads this for every app of an environment, also for those that never asked for limits.
+"""
+
+from __future__ import annotations
+
+import click
+
+from flask_concurrency.cli.explain import explain
+from flask_concurrency.cli.serve import serve
+
+
+@click.group()
+def concurrency() -> None:
+    """Serve an app and see what limits it."""
+
+
+concurrency.add_command(serve)
+concurrency.add_command(explain)

@@ -1,0 +1,94 @@
+"""Put limits into words for a terminal. Decides wording and layout, nothing else."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+
+import click
+
+from flask_concurrency.cli.routes import ListedRoute
+from flask_concurrency.engine.explanation import ExplainedLimit, Explanation
+
+DECLARED = {
+    "app": "on the app",
+    "default": "as a default",
+    "blueprint": "on the blueprint",
+    "route": "on the view",
+    "block": "around a block",
+}
+EVERYBODY = "everybody"
+
+
+def in_short(explanation: Explanation) -> str:
+    """A route's limits on one line: ``default:100/day, route:5/minute``."""
+    if explanation.exempt:
+        return "exempt"
+    names = [
+        f"{limit.name} (shadow)" if limit.shadow else limit.name for limit in explanation.applying
+    ]
+    return ", ".join(names) or "no limits"
+
+
+def in_full(route: ListedRoute) -> list[tuple[str, str]]:
+    """A route's limits line by line, numbered as they are asked: name and explanation."""
+    lines = []
+    number = 0
+    for limit in route.explanation.limits:
+        if limit.left_out is None:
+            number += 1
+        mark = f"{number}." if limit.left_out is None else "-"
+        lines.append((f"{mark} {limit.name}", _sentence(limit)))
+    return lines or [("no limits", "every request comes in")]
+
+
+def _sentence(limit: ExplainedLimit) -> str:
+    parts = [f"declared {DECLARED[limit.origin]}"]
+    if limit.left_out is not None:
+        parts.append(f"does not apply: {limit.left_out}")
+    parts.append(_counted(limit))
+    if limit.algorithm not in (None, "sliding-window"):
+        parts.append(str(limit.algorithm))
+    if limit.cost != 1:
+        parts.append(f"a request costs {limit.cost}")
+    if limit.methods is not None and limit.left_out is None:
+        parts.append(f"only {', '.join(limit.methods)}")
+    if limit.exempt_when is not None:
+        parts.append(f"unless {limit.exempt_when}")
+    if limit.at == "view":
+        parts.append("asked after all hooks")
+    if limit.charge_when is not None:
+        parts.append(f"charged if {limit.charge_when}")
+    if limit.shadow:
+        parts.append("shadow: only reported")
+    return "; ".join(parts)
+
+
+def _counted(limit: ExplainedLimit) -> str:
+    whose = "everybody together" if limit.key == EVERYBODY else f"by {limit.key}"
+    if limit.shared is not None:
+        return f"counted for all that are named {limit.shared!r}, {whose}"
+    return f"counted for {'the whole app' if limit.origin == 'app' else 'this route'}, {whose}"
+
+
+def layout(sections: Iterable[tuple[str, Sequence[tuple[str, str]]]]) -> str:
+    """Titled lists in two columns, as wide as the terminal.
+
+    :param sections: A title and its rows; a row too long for its column goes on below.
+    """
+    width = _width()
+    formatter = click.HelpFormatter(width=width)
+    for title, rows in sections:
+        with formatter.section(title):
+            formatter.write_dl(rows, col_max=max(width // 2, 12))
+    return formatter.getvalue().strip("\n")
+
+
+def paragraph(text: str, *, indent: int = 0) -> str:
+    """Text broken into lines as wide as the terminal."""
+    margin = " " * indent
+    return click.wrap_text(text, _width(), initial_indent=margin, subsequent_indent=margin)
+
+
+def _width() -> int:
+    return min(shutil.get_terminal_size().columns, 100)

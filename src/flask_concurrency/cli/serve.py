@@ -1,0 +1,154 @@
+"""``flask concurrency serve``: check everything first, say what is served, then serve it.
+
+Knows the command's options and what to print; the serving is another file's.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+
+import click
+from flask import Flask
+from flask.cli import ScriptInfo, pass_script_info
+
+from flask_concurrency.cli.chosen_app import load, not_served, state_of
+from flask_concurrency.cli.import_target import gunicorn_target, import_path
+from flask_concurrency.cli.listening import Address, free_address
+from flask_concurrency.cli.routes import list_routes
+from flask_concurrency.cli.sentences import in_short, layout, paragraph
+from flask_concurrency.cli.server_options import (
+    GRACEFUL_TIMEOUT,
+    THREADS,
+    ServerOptions,
+    available_cpus,
+)
+from flask_concurrency.flask_app.app_state import AppState
+from flask_concurrency.vocabulary.limits import Chosen, Limit
+
+SHOWN_ROUTES = 12
+"""Routes listed at start-up; ``flask concurrency explain`` lists all."""
+
+
+@click.command()
+@click.option("--host", "-h", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option(
+    "--port",
+    "-p",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    help="Port to listen on; 0 takes any free one.",
+)
+@click.option(
+    "--workers",
+    "-w",
+    type=click.IntRange(1, 256),
+    default=available_cpus,
+    show_default="CPUs this process may use",
+    help="Processes.",
+)
+@click.option(
+    "--threads",
+    "-t",
+    type=click.IntRange(1, 1024),
+    default=THREADS,
+    show_default=True,
+    help="Threads of each process that run views.",
+)
+@click.option(
+    "--graceful-timeout",
+    type=click.IntRange(1, 1800),
+    default=GRACEFUL_TIMEOUT,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long requests in flight may take when the server stops; then they are cut off.",
+)
+@pass_script_info
+def serve(
+    info: ScriptInfo, host: str, port: int, workers: int, threads: int, graceful_timeout: int
+) -> None:
+    """Serve the app on granian, until SIGTERM or Ctrl-C.
+
+    Failed workers are replaced, requests in flight are finished before the server stops, and
+    SIGHUP replaces the workers with ones that load the app anew.
+    """
+    try:
+        from flask_concurrency.cli.granian_server import become_server
+    except ImportError:
+        raise click.ClickException(
+            'Serving needs granian, which is not installed: pip install "Flask-Concurrency[serve]"'
+        ) from None
+    app = load(info)  # an app that fails to load fails here, not in worker after worker
+    target = import_path(info)
+    address = free_address(host, port)
+    options = ServerOptions(address.host, address.port, workers, threads, graceful_timeout, target)
+    click.echo(_announcement(app, address, options))
+    become_server(options)
+
+
+def _announcement(app: Flask, address: Address, options: ServerOptions) -> str:
+    state = state_of(app)
+    how = (
+        f"{_number(options.workers, 'process')} of {_number(options.threads, 'thread')}. "
+        f"Ctrl-C stops; requests in flight then get {options.graceful_timeout} s to finish."
+    )
+    return "\n\n".join(
+        [
+            f"Serving {app.name!r} on http://{address}\n{paragraph(how)}",
+            paragraph(not_served(app)) if state is None else _limits(app, state, options.workers),
+            f"The same on gunicorn:\n  {_gunicorn(app, address, options)}",
+        ]
+    )
+
+
+def _limits(app: Flask, state: AppState, workers: int) -> str:
+    if not state.settings.enabled:
+        return "CONCURRENCY_ENABLED is False: nothing is limited."
+    routes = [route for route in list_routes(app, state) if route.path is not None]
+    limited = [route for route in routes if route.explanation.applying]
+    told = [route for route in routes if route.explanation.limits or route.explanation.exempt]
+    rows = [
+        ("app", _written(state.settings.app_limits, "together for all routes")),
+        ("default", _written(state.settings.default_limits, "for each route by itself")),
+        *((route.title, in_short(route.explanation)) for route in told[:SHOWN_ROUTES]),
+    ]
+    if len(told) > SHOWN_ROUTES:
+        rows.append((f"and {len(told) - SHOWN_ROUTES} more", "flask concurrency explain"))
+    return "\n".join(
+        [
+            layout([(f"Limits ({len(limited)} of {len(routes)} routes)", rows)]),
+            paragraph(_counts(state.settings.store, workers), indent=2),
+            *(paragraph(f"Warning: {found}") for found in state.decorated.unreached()),
+        ]
+    )
+
+
+def _written(limits: tuple[Limit | Chosen, ...], reach: str) -> str:
+    return f"{'; '.join(limit.text for limit in limits)} ({reach})" if limits else "none"
+
+
+def _counts(store: str, workers: int) -> str:
+    if store == "memory://" and workers > 1:
+        return (
+            f"Counts live in {store}: each of the {workers} processes counts by itself, so clients "
+            f"may get up to {workers} times as much. For exact counts: --workers 1."
+        )
+    return f"Counts live in {store}."
+
+
+def _gunicorn(app: Flask, address: Address, options: ServerOptions) -> str:
+    target, directory = gunicorn_target(app, options.import_path)
+    chdir = [] if os.path.samefile(directory, os.getcwd()) else ["--chdir", directory]
+    return shlex.join(
+        [
+            *("gunicorn", "--bind", str(address), "--worker-class", "gthread"),
+            *("--workers", str(options.workers), "--threads", str(options.threads)),
+            *("--graceful-timeout", str(options.graceful_timeout), *chdir, target),
+        ]
+    )
+
+
+def _number(count: int, of: str) -> str:
+    plural = f"{of}es" if of.endswith("s") else f"{of}s"
+    return f"{count} {of if count == 1 else plural}"

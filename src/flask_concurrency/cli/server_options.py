@@ -1,0 +1,44 @@
+"""Say how an app is served: where, by how many, how it stops. Knows no server."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+THREADS = 8
+"""Threads of a worker. Views mostly wait, so one thread would let one slow request hold up all
+others; and a request has to reach a thread to be refused. More of them mainly cost memory and, for
+views that compute, the interpreter's switching."""
+
+GRACEFUL_TIMEOUT = 30
+"""Seconds; the same as gunicorn's."""
+
+BACKLOG = 2048
+"""Connections that may wait; the same as gunicorn's. The kernel may allow fewer."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """What one server is started with.
+
+    :ivar host: A numeric address.
+    :ivar port: A port that is free.
+    :ivar workers: Processes.
+    :ivar threads: Threads of each that run views.
+    :ivar graceful_timeout: Seconds that requests in flight get when the server stops.
+    :ivar import_path: What Flask's loader is given; ``None`` leaves it to its search.
+    """
+
+    host: str
+    port: int
+    workers: int
+    threads: int
+    graceful_timeout: int
+    import_path: str | None
+
+
+def available_cpus() -> int:
+    """CPUs this process may run on, which in a container are fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
