@@ -1,0 +1,102 @@
+"""The reference pages name what the code has, no more and no less."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import MISSING, fields
+from typing import Any
+
+import pytest
+
+import flask_concurrency
+from flask_concurrency import ConcurrencyError
+from flask_concurrency.executors.processes.executor import ProcessExecutor
+from flask_concurrency.executors.threads import ThreadExecutor
+from flask_concurrency.flask_app.settings import Settings
+from flask_concurrency.vocabulary.limits import ALGORITHMS
+
+ROW = re.compile(r"^\| `(?P<first>[^|]+)` \|(?P<rest>.*)\|$", re.MULTILINE)
+OURS = {"carry", "clock"}
+"""Options of an executor that are not for the configuration."""
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    """The cells of every table row that begins with code, by that code."""
+    return {
+        row["first"]: [cell.strip().strip("`") for cell in row["rest"].split("|")]
+        for row in ROW.finditer(text)
+    }
+
+
+def test_every_configuration_key_is_on_its_page_with_its_default(pages: dict[str, Any]) -> None:
+    """A new key, a lost key or a changed default is noticed here."""
+    documented = {
+        key: cells[1]
+        for key, cells in rows(pages["docs/reference/configuration.md"].text).items()
+        if key.startswith("CONCURRENCY_")
+    }
+
+    assert documented == {
+        f"CONCURRENCY_{setting.name.upper()}": _default(setting) for setting in fields(Settings)
+    }
+
+
+def _default(setting: Any) -> str:
+    if setting.default is not MISSING:
+        return repr(setting.default).replace("'", '"')
+    return repr(setting.default_factory())
+
+
+@pytest.mark.parametrize(
+    ("heading", "executor"),
+    [("CONCURRENCY_THREADS", ThreadExecutor), ("CONCURRENCY_PROCESSES", ProcessExecutor)],
+)
+def test_every_option_of_an_executor_is_on_the_page(
+    pages: dict[str, Any], heading: str, executor: type
+) -> None:
+    """Its section has a row for each option, and for nothing else."""
+    text = pages["docs/reference/configuration.md"].text.partition(f"## `{heading}`")[2]
+    section = text.partition("\n## ")[0]
+
+    documented = {option for row in rows(section) for option in re.findall(r"\w+", row)}
+
+    assert documented == set(inspect.signature(executor).parameters) - OURS
+
+
+def test_every_option_of_limit_is_on_its_page(pages: dict[str, Any]) -> None:
+    """Its section has a row for each keyword, and for nothing else."""
+    text = pages["docs/reference/limits.md"].text.partition("## `concurrency.limit(")[2]
+    section = text.partition("\n## ")[0]
+    parameters = inspect.signature(flask_concurrency.Concurrency.limit).parameters.values()
+
+    assert set(rows(section)) == {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def test_every_algorithm_is_on_its_page(pages: dict[str, Any]) -> None:
+    """The table of ``Rate`` has a row for each."""
+    documented = rows(pages["docs/reference/limits.md"].text)
+
+    assert set(ALGORITHMS) <= {name.strip('"') for name in documented}
+
+
+def test_every_option_of_cors_is_on_its_page(pages: dict[str, Any]) -> None:
+    """The how-to has a row for each keyword, and for nothing else."""
+    parameters = inspect.signature(flask_concurrency.Concurrency.cors).parameters.values()
+
+    assert set(rows(pages["docs/how-to/cors.md"].text)) == {
+        p.name for p in parameters if p.kind is p.KEYWORD_ONLY
+    }
+
+
+def test_every_error_is_on_its_page(pages: dict[str, Any]) -> None:
+    """The tree names each public exception."""
+    public = [getattr(flask_concurrency, name) for name in flask_concurrency.__all__]
+    errors = [
+        found.__name__
+        for found in public
+        if isinstance(found, type) and issubclass(found, ConcurrencyError | Exception)
+    ]
+    tree = pages["docs/reference/errors.md"].blocks("text")[0]
+
+    assert [name for name in errors if not re.search(rf"\b{name}\b", tree)] == []
