@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import pytest
 from flask import Flask, Response
+from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.test import TestResponse
 
 from flask_concurrency import Concurrency, InFlight
 
@@ -42,3 +49,98 @@ def test_a_request_made_by_hand_gives_its_place_back() -> None:
         with app.test_request_context("/"):
             assert app.preprocess_request() is None
     assert app.test_client().get("/").status_code == 200
+
+
+class Counting:
+    """A WSGI app that counts who gets past the door."""
+
+    def __init__(self, app: Flask) -> None:
+        self.app = app
+        self.met = 0
+        self.dispatch = app.full_dispatch_request
+        app.full_dispatch_request = self  # type: ignore[method-assign]
+
+    def __call__(self, *args: object) -> Response:
+        self.met += 1
+        return self.dispatch(*args)
+
+
+def refused_app(**limit: Any) -> tuple[Flask, Concurrency, Counting]:
+    app = Flask(__name__)
+    concurrency = Concurrency(app)
+    app.get("/")(concurrency.limit("1/hour", **limit)(lambda: "in"))
+    return app, concurrency, Counting(app)
+
+
+def answers(app: Flask, times: int, **options: Any) -> list[TestResponse]:
+    return [app.test_client().get("/", **options) for _ in range(times)]
+
+
+def test_a_refusal_is_repeated_before_flask() -> None:
+    """Whoever goes on asking costs next to nothing, and hears the same."""
+    app, _, counting = refused_app()
+    _, asked, *repeated = answers(app, 9)
+    assert counting.met == 2
+    for response in repeated:
+        assert response.status_code == 429
+        assert response.json == {**asked.json, "detail": response.json["detail"]}  # type: ignore[dict-item, index]
+        assert response.headers["RateLimit-Policy"] == asked.headers["RateLimit-Policy"]
+        assert int(response.headers["Retry-After"]) <= int(asked.headers["Retry-After"])
+    assert app.test_client().get("/", headers={"Accept": "text/html"}).mimetype == "text/html"
+    others = answers(app, 2, environ_base={"REMOTE_ADDR": "192.0.2.9"})
+    assert [response.status_code for response in others] == [200, 429]
+
+
+LISTENERS: list[Callable[[Flask], object]] = [
+    lambda app: app.after_request(lambda response: response),
+    lambda app: app.teardown_request(lambda error: None),
+    lambda app: app.teardown_appcontext(lambda error: None),
+    lambda app: app.errorhandler(429)(lambda error: ("mine", 429)),
+    lambda app: app.errorhandler(HTTPException)(lambda error: ("mine", 429)),
+    lambda app: app.errorhandler(Exception)(lambda error: ("mine", 429)),
+]
+
+
+@pytest.mark.parametrize("listen", LISTENERS)
+def test_what_the_app_would_see_it_sees(listen: Callable[[Flask], object]) -> None:
+    """An app with a hook or handler of its own meets every refusal."""
+    app, _, counting = refused_app()
+    listen(app)
+    answers(app, 5)
+    assert counting.met == 5
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {"key": lambda: "k"},
+    {"cost": lambda: 1},
+    {"exempt_when": lambda: False},
+    {"charge_when": lambda response: True},
+    {"name": "shared"},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_what_may_change_its_mind_is_asked(options: dict[str, Any]) -> None:
+    """A refusal that depends on more than client and time is not repeated unasked."""
+    app, _, counting = refused_app(**options)
+    answers(app, 5)
+    assert counting.met == 5
+
+
+def test_pages_of_other_origins_are_answered_by_the_app() -> None:
+    """The door does not know which origins may read what."""
+    app, _, counting = refused_app()
+    answers(app, 5, headers={"Origin": "https://shop.example"})
+    assert counting.met == 5
+
+
+def test_middleware_that_knows_the_client_better_is_asked() -> None:
+    """Behind a proxy all clients have one address until ``ProxyFix`` has looked."""
+    app = Flask(__name__)
+    app.wsgi_app = ProxyFix(app.wsgi_app)  # type: ignore[method-assign]
+    concurrency = Concurrency(app)
+    app.get("/")(concurrency.limit("1/hour")(lambda: "in"))
+    for client in ("192.0.2.1", "192.0.2.2"):
+        forwarded = {"X-Forwarded-For": client}
+        told = [response.status_code for response in answers(app, 3, headers=forwarded)]
+        assert told == [200, 429, 429]

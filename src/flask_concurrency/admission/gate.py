@@ -54,6 +54,15 @@ class Gate:
         fixed = [limiter for limiter in limiters if isinstance(limiter, Limiter)]
         self._rows = [_row(limiter) for limiter in fixed] if len(fixed) == len(limiters) else None
 
+    def repeats(self, decision: Decision, key: Callable[[], object]) -> bool:
+        """Whether a refusal will be repeated to everybody of the same ``key`` until its time."""
+        refusing = {verdict.name for verdict in decision.refusing}
+        return self._rows is not None and all(
+            limiter.repeats and limiter.key is key
+            for limiter, _, _ in self._rows
+            if limiter.name in refusing
+        )
+
     def try_acquire(self) -> Answer:
         """Decide now, in one trip to the store.
 

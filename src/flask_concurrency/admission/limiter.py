@@ -36,6 +36,7 @@ class Limiter:
     :param exempt_when: Requests for which it answers true are not asked.
     :param charge_when: Asked with the response; units not to be charged are given back.
     :param shadow: Whether a refusal is only reported.
+    :param shared: Whether other routes spend from the same count.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Limiter:
     exempt_when: Callable[[], bool] | None = None
     charge_when: ChargeWhen | None = None
     shadow: bool = False
+    shared: bool = False
     policy: Policy = field(init=False)
 
     def __post_init__(self) -> None:
@@ -55,6 +57,18 @@ class Limiter:
     def period(self) -> float | None:
         """Seconds of a rate's period; ``None`` for an in-flight limit."""
         return self.limit.period if isinstance(self.limit, Rate) else None
+
+    @property
+    def repeats(self) -> bool:
+        """Whether nothing but time lets in again whom it refused: no option, no other route."""
+        return not (
+            self.period is None
+            or self.shared
+            or self.shadow
+            or callable(self.cost)
+            or self.exempt_when is not None
+            or self.charge_when is not None
+        )
 
     def current_cost(self) -> int:
         """Units this request spends.

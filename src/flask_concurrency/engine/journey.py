@@ -16,14 +16,15 @@ NOT_ASKED = Decision(True, ())
 class Journey:
     """What one request was told and what it holds.
 
+    :param decision: What it was told without asking, if it was.
     :ivar decision: What every gate asked so far has said, as one.
     """
 
     __slots__ = ("_answers", "decision")
 
-    def __init__(self) -> None:
+    def __init__(self, decision: Decision = NOT_ASKED) -> None:
         self._answers: list[Answer] = []
-        self.decision = NOT_ASKED
+        self.decision = decision
 
     def ask(self, gate: Gate) -> Decision:
         """Ask a gate, waiting where it lets requests wait, and hold what it grants to the end."""

@@ -137,6 +137,7 @@ def _limiter(
             exempt_when=declared.exempt_when,
             charge_when=declared.charge_when,
             shadow=declared.shadow,
+            shared=declared.name is not None,
         )
 
     if isinstance(found.limit, Chosen):

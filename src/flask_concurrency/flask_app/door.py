@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from flask_concurrency.engine.journey import Journey
 from flask_concurrency.flask_app.rate_limit_fields import rate_limit, rate_limit_policy
-from flask_concurrency.flask_app.responses import is_error, retry_after
+from flask_concurrency.flask_app.repeat import Repeat
+from flask_concurrency.flask_app.responses import Refusal, is_error, refusal, retry_after, too_old
 from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.permit import Ending
 
@@ -35,11 +36,22 @@ class Door:
 
     :param wsgi_app: What was there before, usually Flask's own ``wsgi_app``.
     :param fields: Whether admitted requests are told what is left.
+    :param repeat: Knows whom to refuse again without asking.
+    :param max_age: Seconds a request may have waited before it came; ``None`` for any.
     """
 
-    def __init__(self, wsgi_app: WSGIApplication, *, fields: bool) -> None:
+    def __init__(
+        self,
+        wsgi_app: WSGIApplication,
+        *,
+        fields: bool,
+        repeat: Repeat,
+        max_age: float | None = None,
+    ) -> None:
         self._wsgi_app = wsgi_app
         self._fields = fields
+        self._max_age = max_age
+        self._repeat = repeat
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
@@ -48,6 +60,10 @@ class Door:
                 headers = [*headers, *self._told(journey.decision, status, headers)]
             return start_response(status, headers, exc_info)
 
+        refused = self._refused_here(environ)
+        if refused is not None:
+            environ[JOURNEY] = Journey(refused.decision)
+            return refused(environ, start)
         environ[WATCHED] = True
         try:
             body = self._wsgi_app(environ, start)
@@ -60,6 +76,16 @@ class Door:
         if journey is None or not journey.holds_permit:
             return body
         return _Body(body, journey)
+
+    def _refused_here(self, environ: WSGIEnvironment) -> Refusal | None:
+        """Refuse what Flask need not see; never a page of another origin, which needs CORS."""
+        if "HTTP_ORIGIN" in environ:
+            return None
+        old = too_old(environ, self._max_age)
+        if old is not None:
+            return old
+        again = self._repeat.recall(environ)
+        return None if again is None else refusal(again)
 
     def _told(
         self, decision: Decision, status: str, headers: list[tuple[str, str]]

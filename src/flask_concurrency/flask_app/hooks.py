@@ -15,7 +15,8 @@ from flask_concurrency.admission.gate import Gate
 from flask_concurrency.engine.journey import Journey
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.door import JOURNEY, WATCHED, Door
-from flask_concurrency.flask_app.responses import refusal
+from flask_concurrency.flask_app.repeat import Repeat
+from flask_concurrency.flask_app.responses import QuotaExceeded, refusal, too_old
 from flask_concurrency.vocabulary.permit import Ending
 
 ASKS = "__flask_concurrency_asks__"
@@ -24,6 +25,8 @@ ASKS = "__flask_concurrency_asks__"
 
 def install(app: Flask, state: AppState) -> None:
     """Put the hooks into ``app``: the door around it, arrival before any other hook."""
+
+    max_age = state.settings.max_request_age if state.settings.enabled else None
 
     def arrive() -> Response | None:
         asked = request._get_current_object()  # type: ignore[attr-defined]
@@ -35,10 +38,19 @@ def install(app: Flask, state: AppState) -> None:
             if route.answers_options:
                 return None
         if state.settings.enabled:
+            if max_age is not None and (old := too_old(asked.environ, max_age)):
+                asked.environ[JOURNEY] = Journey(old.decision)
+                raise old
             if route.plan.view is not None:
                 ask_before_view(app, state, asked.endpoint)
-            if route.plan.arrival is not None:
-                ask(app, route.plan.arrival, asked.environ)
+            gate = route.plan.arrival
+            if gate is not None:
+                try:
+                    ask(app, gate, asked.environ)
+                except QuotaExceeded as refused:
+                    if route.cors is None:
+                        repeat.remember(asked.environ, gate, refused.decision)
+                    raise
         return None
 
     def depart(response: Response) -> Response:
@@ -52,7 +64,9 @@ def install(app: Flask, state: AppState) -> None:
     hooks = app.before_request_funcs[None]
     hooks.insert(0, hooks.pop())
     app.after_request(depart)
-    app.wsgi_app = Door(app.wsgi_app, fields=state.settings.headers)  # type: ignore[method-assign]
+    repeat = Repeat(app, hooks=1)
+    door = Door(app.wsgi_app, fields=state.settings.headers, repeat=repeat, max_age=max_age)
+    app.wsgi_app = door  # type: ignore[method-assign]
 
 
 def ask(app: Flask, gate: Gate, environ: dict[str, Any]) -> None:

@@ -5,12 +5,18 @@ Quota exceeded is the client's doing: 429. A busy server is ours: 503.
 
 from __future__ import annotations
 
+import json
 from html import escape
 from math import ceil
+from typing import Any
 
-from flask import json, request
+from flask import request
+from werkzeug.datastructures import MIMEAccept
 from werkzeug.exceptions import HTTPException, ServiceUnavailable, TooManyRequests
+from werkzeug.http import parse_accept_header
 
+from flask_concurrency.flask_app.request_age import request_age
+from flask_concurrency.vocabulary.clock import wall
 from flask_concurrency.vocabulary.decision import Decision
 
 PROBLEM_TYPES = "https://iana.org/assignments/http-problem-types#"
@@ -46,13 +52,14 @@ class Refusal(HTTPException):
         super().__init__(description=detail)
         self.decision = decision
 
-    def get_body(self, environ: object = None, scope: object = None) -> str:
+    def get_body(self, environ: Any = None, scope: object = None) -> str:
         """Problem details (RFC 9457), or a small page for a client that prefers HTML."""
-        return self._page() if _prefers_html() else self._problem()
+        return self._page() if _prefers_html(environ) else self._problem()
 
-    def get_headers(self, environ: object = None, scope: object = None) -> list[tuple[str, str]]:
+    def get_headers(self, environ: Any = None, scope: object = None) -> list[tuple[str, str]]:
         """The body's type, and that it must not be stored (RFC 6585)."""
-        mimetype = "text/html; charset=utf-8" if _prefers_html() else "application/problem+json"
+        html = _prefers_html(environ)
+        mimetype = "text/html; charset=utf-8" if html else "application/problem+json"
         return [("Content-Type", mimetype), ("Cache-Control", "no-store"), ("Vary", "Accept")]
 
     def _problem(self) -> str:
@@ -86,9 +93,13 @@ class ServerBusy(Refusal, ServiceUnavailable):
     problem = "temporary-reduced-capacity"
 
 
-def _prefers_html() -> bool:
+def _prefers_html(environ: dict[str, Any] | None) -> bool:
+    """Whether a client likes a page better than problem details; no preference is none."""
+    accept = (environ or request.environ).get("HTTP_ACCEPT", "")
+    if "html" not in accept:
+        return False
     offered = ["application/problem+json", "application/json", "text/html"]
-    return request.accept_mimetypes.best_match(offered) == "text/html"
+    return parse_accept_header(accept, MIMEAccept).best_match(offered) == "text/html"
 
 
 def refusal(decision: Decision) -> Refusal:
@@ -99,6 +110,19 @@ def refusal(decision: Decision) -> Refusal:
         return ServerBusy(decision, f"All places are taken: {names}. Try again shortly.")
     again = "" if seconds is None else f" Try again in {seconds} s."
     return QuotaExceeded(decision, f"Limit reached: {names}.{again}")
+
+
+def too_old(environ: dict[str, Any], max_age: float | None) -> ServerBusy | None:
+    """The refusal of a request that waited too long before it came; ``None`` to let it go on."""
+    if max_age is None or "HTTP_X_REQUEST_START" not in environ:
+        return None
+    age = request_age(environ["HTTP_X_REQUEST_START"], wall())
+    if age is None or age <= max_age:
+        return None
+    return ServerBusy(
+        Decision(False, ()),
+        f"The request waited {age:.1f} s before it got here; {max_age:g} s are allowed.",
+    )
 
 
 def retry_after(decision: Decision) -> int | None:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from math import inf
 from typing import Any
 
 from flask_concurrency.vocabulary.errors import ConfigurationError
@@ -29,6 +30,9 @@ class Settings:
     :ivar app_limits: ``APP_LIMITS``, one count for the whole app; default none.
     :ivar enabled: ``ENABLED``, whether limits are applied at all; default true.
     :ivar headers: ``HEADERS``, whether ``RateLimit`` fields are sent; default true.
+    :ivar max_request_age: ``MAX_REQUEST_AGE``, seconds a request may have waited since the instant
+        its proxy wrote in ``X-Request-Start``; older ones are refused, since their clients have
+        given up. Set it only behind a proxy that sets the header. Default: any age.
     :ivar server_threads: ``SERVER_THREADS``, how many requests the server runs at once in one
         process; two of them never wait for a permit. Default: what ``flask concurrency serve``
         was told; elsewhere not known, and all may wait.
@@ -41,6 +45,7 @@ class Settings:
     app_limits: tuple[Limit | Chosen, ...] = ()
     enabled: bool = True
     headers: bool = True
+    max_request_age: float | None = None
     server_threads: int | None = None
     threads: Mapping[str, Any] = field(default_factory=dict)
     processes: Mapping[str, Any] = field(default_factory=dict)
@@ -97,6 +102,12 @@ def _truth(name: str, value: object) -> bool:
     return value
 
 
+def _seconds(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf:
+        raise _wrong(name, value, "give seconds, more than 0")
+    return float(value)
+
+
 def _threads(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise _wrong(name, value, "give the number of threads, at least 1")
@@ -115,6 +126,7 @@ _READERS: Mapping[str, Any] = {
     "app_limits": _limits,
     "enabled": _truth,
     "headers": _truth,
+    "max_request_age": _seconds,
     "server_threads": _threads,
     "threads": _options,
     "processes": _options,

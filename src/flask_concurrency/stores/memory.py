@@ -67,7 +67,7 @@ class MemoryStore:
             return outcomes
 
     def give_back(self, checks: Sequence[Check], *, after: float = 0.0) -> None:
-        """Return what these checks took: permits of in-flight limits, or units not to be charged."""
+        """Return what these checks took: permits of in-flight limits, or units not charged."""
         now = self._clock()
         with self._lock:
             for limiter_id, policy, key, cost, _ in checks:

@@ -9,3 +9,6 @@ Clock = Callable[[], float]
 """Gives an instant in seconds; only differences mean anything, and it never goes back."""
 
 monotonic: Clock = time.monotonic
+
+wall: Clock = time.time
+"""Seconds since 1970, which other machines count, too; it may be set, and then goes back."""

@@ -1,0 +1,80 @@
+"""Remember for a moment who was refused, so that asking again costs next to nothing.
+
+A rate that refuses goes on refusing until a known instant. Knows no HTTP and no store.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Hashable
+from typing import NamedTuple
+
+from flask_concurrency.vocabulary.clock import Clock, monotonic
+from flask_concurrency.vocabulary.decision import Decision, Verdict
+
+MAX_REMEMBERED = 4_096
+"""Refused clients remembered at most; the one refused longest ago is forgotten first."""
+
+LONGEST = 1.0
+"""Seconds a refusal is repeated unasked, so that a limit that was reset opens again soon."""
+
+
+class Refused(NamedTuple):
+    """A refusal, and while it holds.
+
+    :ivar decision: What was decided.
+    :ivar decided_at: When.
+    :ivar until: The instant from which the store is to be asked again.
+    """
+
+    decision: Decision
+    decided_at: float
+    until: float
+
+
+class RefusalMemo:
+    """Refusals of one process that still hold.
+
+    :param clock: Seconds that never go back.
+    """
+
+    def __init__(self, *, clock: Clock = monotonic) -> None:
+        self._clock = clock
+        self._refused: dict[Hashable, Refused] = {}
+        self._lock = threading.Lock()
+
+    def remember(self, who: Hashable, decision: Decision) -> None:
+        """Repeat ``decision`` to ``who``, for a second at most and never longer than it holds."""
+        waits = [verdict.retry_after for verdict in decision.refusing]
+        holds = min(LONGEST, max((wait for wait in waits if wait is not None), default=LONGEST))
+        now = self._clock()
+        with self._lock:
+            self._refused.pop(who, None)
+            self._refused[who] = Refused(decision, now, now + holds)
+            if len(self._refused) > MAX_REMEMBERED:
+                del self._refused[next(iter(self._refused))]
+
+    def recall(self, who: Hashable) -> Decision | None:
+        """The refusal that ``who`` would get again, with its waits counted down; or ``None``."""
+        refused = self._refused.get(who)
+        if refused is None:
+            return None
+        now = self._clock()
+        if now >= refused.until:
+            with self._lock:
+                if self._refused.get(who) is refused:
+                    del self._refused[who]
+            return None
+        passed = now - refused.decided_at
+        return Decision(False, tuple(_later(v, passed) for v in refused.decision.verdicts))
+
+    def __len__(self) -> int:
+        """Refusals remembered, those that no longer hold included."""
+        return len(self._refused)
+
+
+def _later(verdict: Verdict, passed: float) -> Verdict:
+    return verdict._replace(
+        retry_after=None if verdict.retry_after is None else max(0.0, verdict.retry_after - passed),
+        reset_after=None if verdict.reset_after is None else max(0.0, verdict.reset_after - passed),
+    )

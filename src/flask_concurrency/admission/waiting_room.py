@@ -1,0 +1,102 @@
+"""Decide who waits, in which order, and who is woken. Knows no store, no limiter, no Flask.
+
+Nobody is handed a permit here: a waiter is woken to ask for one itself. So none can be lost
+between a release and a waiter that gives up at the same instant; what must not be lost is the
+waking, and whoever leaves hands it on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Hashable
+
+from flask_concurrency.vocabulary.limits import Order
+
+FREE_THREADS = 2
+"""Threads of a server that stay free to refuse, and to answer health checks, while others wait."""
+
+
+class Waiter:
+    """One request in a room.
+
+    :ivar room: Which room it waits in.
+    """
+
+    __slots__ = ("_woken", "order", "room")
+
+    def __init__(self, room: Hashable, order: Order) -> None:
+        self.room = room
+        self.order = order
+        self._woken = threading.Event()
+
+    def wait(self, seconds: float) -> None:
+        """Wait to be woken, ``seconds`` at most."""
+        self._woken.wait(seconds)
+        # Whoever wakes it after this line wakes its next wait; what it then asks is newer anyway.
+        self._woken.clear()
+
+    def wake(self) -> None:
+        """Let it ask again."""
+        self._woken.set()
+
+
+class WaitingRooms:
+    """All waiting rooms of one process; a room exists while somebody waits in it.
+
+    :param server_threads: Threads the server answers requests with; two of them never wait.
+        ``None`` if it is not known: then any may.
+    """
+
+    def __init__(self, *, server_threads: int | None = None) -> None:
+        self._most = None if server_threads is None else max(0, server_threads - FREE_THREADS)
+        self._rooms: dict[Hashable, deque[Waiter]] = {}
+        self._waiting = 0
+        self._lock = threading.Lock()
+
+    def enter(self, room: Hashable, order: Order) -> Waiter | None:
+        """Take a seat; ``None`` if the server has no thread left that may wait."""
+        with self._lock:
+            if self._most is not None and self._waiting >= self._most:
+                return None
+            waiter = Waiter(room, order)
+            self._waiting += 1
+            self._rooms.setdefault(room, deque()).append(waiter)
+            return waiter
+
+    def leave(self, waiter: Waiter) -> None:
+        """Give the seat up, let in or not, and wake whoever is next now."""
+        with self._lock:
+            waiters = self._rooms[waiter.room]
+            waiters.remove(waiter)
+            self._waiting -= 1
+            if waiters:
+                _next(waiters).wake()
+            else:
+                del self._rooms[waiter.room]
+
+    def wake(self, room: Hashable) -> None:
+        """Somebody left what the room waits for: let the next one ask."""
+        if room not in self._rooms:  # the usual case, without the lock
+            return
+        with self._lock:
+            if waiters := self._rooms.get(room):
+                _next(waiters).wake()
+
+    def is_next(self, waiter: Waiter) -> bool:
+        """Whether it is this waiter's turn to ask."""
+        with self._lock:
+            return _next(self._rooms[waiter.room]) is waiter
+
+    def occupied(self, room: Hashable) -> bool:
+        """Whether somebody waits there, so that who comes now must not overtake."""
+        return room in self._rooms
+
+    def __len__(self) -> int:
+        """Requests waiting in this process."""
+        return self._waiting
+
+
+def _next(waiters: deque[Waiter]) -> Waiter:
+    newest = waiters[-1]
+    return newest if newest.order == "lifo" else waiters[0]

@@ -1,0 +1,80 @@
+"""Repeat a refusal at the door, before Flask: only where nobody could tell the difference.
+
+Knows which parts of an app would have seen the request; decides no limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING
+
+from flask import Flask, request_finished, request_started
+
+from flask_concurrency.admission.gate import Gate
+from flask_concurrency.admission.refusal_memo import RefusalMemo
+from flask_concurrency.flask_app.keys import remote_address
+from flask_concurrency.flask_app.responses import QuotaExceeded
+from flask_concurrency.vocabulary.decision import Decision
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+MAX_PATH = 256
+"""Characters of a path that are worth remembering."""
+
+
+class Repeat:
+    """What the door of one app may answer by itself.
+
+    :param app: The app behind the door.
+    :param hooks: How many ``after_request`` hooks are ours.
+    """
+
+    def __init__(self, app: Flask, *, hooks: int) -> None:
+        self._app = app
+        self._hooks = hooks
+        self._memo = RefusalMemo()
+        # Middleware between the door and Flask may change who the client is.
+        self._door_is_next = getattr(app.wsgi_app, "__func__", None) is Flask.wsgi_app
+
+    def remember(self, environ: WSGIEnvironment, gate: Gate, decision: Decision) -> None:
+        """Repeat a refusal to this client and path, if nothing of the app would notice."""
+        if (
+            self._door_is_next
+            and len(environ["PATH_INFO"]) <= MAX_PATH
+            and gate.repeats(decision, remote_address)
+            and not self._somebody_listens()
+        ):
+            self._memo.remember(_who(environ), decision)
+
+    def recall(self, environ: WSGIEnvironment) -> Decision | None:
+        """The refusal this request would get; ``None`` to ask."""
+        return self._memo.recall(_who(environ)) if self._memo else None
+
+    def _somebody_listens(self) -> bool:
+        """Whether a hook, a handler or a signal of the app would have met the refused request."""
+        app = self._app
+        handlers = app.error_handler_spec.values()
+        return bool(
+            sum(map(len, app.after_request_funcs.values())) > self._hooks
+            or any(app.teardown_request_funcs.values())
+            or app.teardown_appcontext_funcs
+            or request_started.receivers
+            or request_finished.receivers
+            or any(
+                issubclass(QuotaExceeded, kind)
+                for by_code in handlers
+                for by_kind in by_code.values()
+                for kind in by_kind
+            )
+        )
+
+
+def _who(environ: WSGIEnvironment) -> Hashable:
+    return (
+        environ.get("REMOTE_ADDR"),
+        environ["REQUEST_METHOD"],
+        environ.get("HTTP_HOST"),
+        environ.get("SCRIPT_NAME"),
+        environ["PATH_INFO"],
+    )
