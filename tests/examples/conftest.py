@@ -14,9 +14,12 @@ TUTORIAL = Path(__file__).parents[2] / "examples" / "tutorial"
 
 
 @pytest.fixture
-def load_chapter(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Flask]]:
+def load_chapter(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Callable[[str], Flask]]:
     """``load_chapter("chapter1_limits")`` gives the app, as ``flask --app`` finds it."""
     monkeypatch.syspath_prepend(str(TUTORIAL))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # counts kept on disk begin at nothing
     loaded: list[str] = []
 
     def load(name: str) -> Flask:

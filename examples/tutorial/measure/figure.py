@@ -74,4 +74,5 @@ def times_as_long(what: str, theirs: Flask, ours: Flask, *, rounds: int = ROUNDS
             run_wsgi_app(app, environ)
             taken.append(perf_counter() - started_at)
     ratio = median(seconds[theirs]) / median(seconds[ours])
-    return Figure(what, f"{ratio:.1f} times as long", "1", timed=True)
+    shown = f"{ratio:.1f}" if ratio < 10 else f"{ratio:.0f}"
+    return Figure(what, f"{shown} times as long", "1", timed=True)
