@@ -7,18 +7,24 @@ import re
 from dataclasses import MISSING, fields
 from typing import Any
 
+import click
 import pytest
 
 import flask_concurrency
 from flask_concurrency import ConcurrencyError
+from flask_concurrency.cli.group import concurrency as group
+from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.processes.executor import ProcessExecutor
 from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.flask_app.settings import Settings
 from flask_concurrency.vocabulary.limits import ALGORITHMS
 
+FLAG = re.compile(r"(?<!\w)--?[a-z-]+")
 ROW = re.compile(r"^\| `(?P<first>[^|]+)` \|(?P<rest>.*)\|$", re.MULTILINE)
 OURS = {"carry", "clock"}
 """Options of an executor that are not for the configuration."""
+INTERNAL = {"begin_anew"}
+"""Methods that only a fork calls."""
 
 
 def rows(text: str) -> dict[str, list[str]]:
@@ -87,6 +93,45 @@ def test_every_option_of_cors_is_on_its_page(pages: dict[str, Any]) -> None:
     assert set(rows(pages["docs/how-to/cors.md"].text)) == {
         p.name for p in parameters if p.kind is p.KEYWORD_ONLY
     }
+
+
+@pytest.mark.parametrize("command", ["explain", "serve"])
+def test_every_option_of_a_command_is_on_its_page(pages: dict[str, Any], command: str) -> None:
+    """Its section has a row for each option, and for nothing else."""
+    text = pages["docs/reference/command-line.md"].text
+    section = text.partition(f"## `flask concurrency {command}")[2].partition("\n## ")[0]
+    options = [
+        flag
+        for parameter in group.commands[command].params
+        if isinstance(parameter, click.Option)
+        for flag in parameter.opts
+    ]
+
+    documented = {flag for row in ROW.finditer(section) for flag in FLAG.findall(row["first"])}
+
+    assert documented == set(options)
+
+
+@pytest.mark.parametrize(
+    ("heading", "executors"),
+    [("`threads` and", [ThreadExecutor, ProcessExecutor]), ("`loop`", [LoopThread])],
+)
+def test_every_method_of_an_executor_is_on_its_page(
+    pages: dict[str, Any], heading: str, executors: list[type]
+) -> None:
+    """Its section has a row for each public method."""
+    text = pages["docs/reference/executors.md"].text
+    section = text.partition(f"## {heading}")[2].partition("\n## ")[0]
+    methods = {
+        name
+        for executor in executors
+        for name, _ in inspect.getmembers(executor, inspect.isfunction)
+        if not name.startswith("_")
+    }
+
+    documented = {re.split(r"[( ]", row.removeprefix("await "))[0] for row in rows(section)}
+
+    assert documented == methods - INTERNAL
 
 
 def test_every_error_is_on_its_page(pages: dict[str, Any]) -> None:
