@@ -11,7 +11,7 @@ from time import perf_counter
 from flask import Flask
 from werkzeug.test import TestResponse, create_environ, run_wsgi_app
 
-ROUNDS = 25
+ROUNDS = 200
 
 
 @dataclass(frozen=True)
