@@ -1,4 +1,4 @@
-"""Load the tutorial's apps as ``flask --app`` does, each test a fresh one."""
+"""Load the examples' apps as ``flask --app`` does, each test a fresh one."""
 
 from __future__ import annotations
 
@@ -10,22 +10,29 @@ import pytest
 from flask import Flask
 from flask.cli import ScriptInfo
 
-TUTORIAL = Path(__file__).parents[2] / "examples" / "tutorial"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture
-def load_chapter(
+def load_example(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[Callable[[str], Flask]]:
-    """``load_chapter("chapter1_limits")`` gives the app, as ``flask --app`` finds it."""
-    monkeypatch.syspath_prepend(str(TUTORIAL))
+    """``load_example("reports/app")`` gives the app, as ``flask --app`` finds it."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # counts kept on disk begin at nothing
     loaded: list[str] = []
 
     def load(name: str) -> Flask:
-        loaded.append(name)
-        return ScriptInfo(app_import_path=str(TUTORIAL / name)).load_app()
+        path = EXAMPLES / name
+        monkeypatch.syspath_prepend(str(path.parent))
+        loaded.append(path.name)
+        return ScriptInfo(app_import_path=str(path)).load_app()
 
     yield load
     for name in loaded:
         sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def load_chapter(load_example: Callable[[str], Flask]) -> Callable[[str], Flask]:
+    """``load_chapter("chapter1_limits")`` gives a chapter of the tutorial."""
+    return lambda name: load_example(f"tutorial/{name}")

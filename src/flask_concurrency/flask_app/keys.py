@@ -13,9 +13,6 @@ from flask import request
 
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
-Key = Callable[[], object]
-"""Gives who is counted, as text or anything with a ``str()``; nothing means "nobody known"."""
-
 IPV6_PREFIX = 64
 """Bits of an IPv6 address that name one subscriber's network; the rest they choose freely."""
 
@@ -30,7 +27,7 @@ def remote_address() -> str:
     return _network(request.remote_addr or "")
 
 
-def header(name: str) -> Key:
+def header(name: str) -> Callable[[], str]:
     """Count by a request header, such as ``header("X-API-Key")``.
 
     Requests without it share one count. Whoever can invent values is not limited by them:
