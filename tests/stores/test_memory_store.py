@@ -13,6 +13,7 @@ from flask_concurrency.stores.memory import MemoryStore
 from flask_concurrency.stores.opening import open_store
 from flask_concurrency.stores.store import Check
 from flask_concurrency.testing.manual_clock import ManualClock
+from flask_concurrency.vocabulary.decision import Outcome
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
 FIVE_A_MINUTE = SlidingWindow(5, 60.0)
@@ -86,6 +87,22 @@ def test_threads_count_exactly() -> None:
     for thread in threads:
         thread.join()
     assert sum(admitted) == 500
+
+
+def test_a_request_may_end_while_another_is_counted() -> None:
+    """The garbage collector ends abandoned requests in the middle of any line, even this one."""
+    inside = Check("busy", InFlightCount(2), "k", 1)
+
+    class Collecting(InFlightCount):
+        def take(self, state: int | None, now: float, cost: int) -> tuple[int, Outcome]:
+            taken = super().take(state, now, cost)
+            store.give_back([inside])
+            return taken
+
+    store = MemoryStore()
+    store.take([inside])
+    assert store.take([inside._replace(policy=Collecting(2))])[0].admitted
+    assert store.take([inside])[0].remaining == 0
 
 
 def test_it_starts_no_thread() -> None:

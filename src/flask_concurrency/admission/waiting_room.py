@@ -52,7 +52,9 @@ class WaitingRooms:
         self._most = None if server_threads is None else max(0, server_threads - FREE_THREADS)
         self._rooms: dict[Hashable, deque[Waiter]] = {}
         self._waiting = 0
-        self._lock = threading.Lock()
+        # Re-entrant, because the garbage collector may end an abandoned request, and so wake a
+        # room, in the middle of any line that holds the lock.
+        self._lock = threading.RLock()
 
     def enter(self, room: Hashable, order: Order) -> Waiter | None:
         """Take a seat; ``None`` if the server has no thread left that may wait."""

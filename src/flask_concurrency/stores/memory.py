@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,46 +42,72 @@ class MemoryStore:
         # to the order of expiry, and looking at the front finds what may be forgotten.
         self._tables: dict[str, dict[str, Any]] = {}
         self._keys = 0
+        # What is given back while somebody counts. It may be the same thread: the garbage
+        # collector can end an abandoned request in the middle of counting another one.
+        self._late: deque[tuple[Sequence[Check], float]] = deque()
         self.forgotten = 0
 
     def take(self, checks: Sequence[Check]) -> list[Outcome]:
-        """Spend the units of all checks, or of none if any is refused."""
-        now = self._clock()
+        """Spend the units of all checks, or of none if any but a shadow is refused."""
         with self._lock:
-            states: list[Any] = []
-            outcomes: list[Outcome] = []
-            admitted = True
-            for limiter_id, policy, key, cost, shadow in checks:
-                table = self._tables.get(limiter_id)
-                state, outcome = policy.take(table.get(key) if table else None, now, cost)
-                states.append(state)
-                outcomes.append(outcome)
-                admitted = admitted and (outcome.admitted or shadow)
-            if not admitted:
-                return [
-                    outcome if not outcome.admitted else self._unspent(check, now)
-                    for check, outcome in zip(checks, outcomes, strict=True)
-                ]
-            for check, state, outcome in zip(checks, states, outcomes, strict=True):
-                if outcome.admitted:
-                    self._write(check, state, now)
-            return outcomes
+            if self._late:
+                self._return_late()
+            outcomes = self._take(checks, self._clock())
+        if self._late:
+            self._try_to_return()
+        return outcomes
 
     def give_back(self, checks: Sequence[Check], *, after: float = 0.0) -> None:
         """Return what these checks took: permits of in-flight limits, or units not charged."""
+        self._late.append((checks, after))
+        self._try_to_return()
+
+    def _try_to_return(self) -> None:
+        # Whoever holds the lock looks here again after letting go of it.
+        while self._late and self._lock.acquire(blocking=False):
+            try:
+                self._return_late()
+            finally:
+                self._lock.release()
+
+    def _return_late(self) -> None:
         now = self._clock()
-        with self._lock:
-            for limiter_id, policy, key, cost, _ in checks:
-                table = self._tables.get(limiter_id, {})
-                state = table.get(key)
-                if state is None:  # forgotten since
-                    continue
-                state = policy.give_back(state, now, cost, after)
-                if policy.forgettable(state, now):
-                    del table[key]
-                    self._keys -= 1
-                else:
-                    table[key] = state
+        while self._late:
+            checks, after = self._late.popleft()
+            for check in checks:
+                self._return(check, now, after)
+
+    def _return(self, check: Check, now: float, after: float) -> None:
+        table = self._tables.get(check.limiter_id, {})
+        state = table.get(check.key)
+        if state is None:  # forgotten since
+            return
+        state = check.policy.give_back(state, now, check.cost, after)
+        if check.policy.forgettable(state, now):
+            del table[check.key]
+            self._keys -= 1
+        else:
+            table[check.key] = state
+
+    def _take(self, checks: Sequence[Check], now: float) -> list[Outcome]:
+        states: list[Any] = []
+        outcomes: list[Outcome] = []
+        admitted = True
+        for limiter_id, policy, key, cost, shadow in checks:
+            table = self._tables.get(limiter_id)
+            state, outcome = policy.take(table.get(key) if table else None, now, cost)
+            states.append(state)
+            outcomes.append(outcome)
+            admitted = admitted and (outcome.admitted or shadow)
+        if not admitted:
+            return [
+                outcome if not outcome.admitted else self._unspent(check, now)
+                for check, outcome in zip(checks, outcomes, strict=True)
+            ]
+        for check, state, outcome in zip(checks, states, outcomes, strict=True):
+            if outcome.admitted:
+                self._write(check, state, now)
+        return outcomes
 
     def close(self) -> None:
         """Forget everything."""
