@@ -15,6 +15,8 @@ from examples.demo.sizes import MAX_UPLOAD, POOL_THREADS
 from examples.demo.waiting import waiting
 from flask import Flask
 
+from flask_concurrency import Refusal
+
 
 def create_app(origins: Origins) -> Flask:
     """Make the API for a page at ``origins.page``."""
@@ -29,6 +31,7 @@ def create_app(origins: Origins) -> Flask:
     concurrency.init_app(app)
     concurrency.cors(app, origins=origins.page_aliases)
     problems.install(app)
+    app.register_error_handler(Refusal, lambda refusal: refusal)  # it spells itself
     for chapter in (burst, fetching, pictures, waiting):
         app.register_blueprint(chapter)
     return app

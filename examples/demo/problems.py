@@ -1,6 +1,6 @@
 """Decide how an app of the demo says no: always as problem details (RFC 9457), never as a page.
 
-Knows no route and no limit; refusals of limits spell themselves.
+Knows no route, no limit and no extension: it serves stock Flask as well.
 """
 
 from __future__ import annotations
@@ -9,16 +9,12 @@ from flask import Flask, json
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.sansio.response import Response
 
-from flask_concurrency import Refusal
-
 
 def install(app: Flask) -> None:
     """Let ``app`` answer every HTTP error with ``application/problem+json``."""
 
     @app.errorhandler(HTTPException)
-    def answer(error: HTTPException) -> Response | HTTPException:
-        if isinstance(error, Refusal):
-            return error
+    def answer(error: HTTPException) -> Response:
         problem = {
             "type": "about:blank",
             "title": error.name,

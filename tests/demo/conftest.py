@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+
+if TYPE_CHECKING:
+    from examples.demo.origins import Origins
+    from examples.demo.visitor import Visitor
 
 ROOT = Path(__file__).parents[2]
 if str(ROOT) not in sys.path:
@@ -45,3 +52,59 @@ def page() -> FlaskClient:
     app = create_app(Origins())
     app.testing = True
     return app.test_client()
+
+
+@pytest.fixture(scope="module")
+def origins() -> Origins:
+    """Three neighbouring ports that nobody uses."""
+    from examples.demo.origins import Origins
+
+    for port in range(8650, 9650, 3):
+        with ExitStack() as probes:
+            try:
+                for number in range(port, port + 3):
+                    probes.enter_context(socket.socket()).bind(("127.0.0.1", number))
+            except OSError:
+                continue
+            return Origins(port)
+    pytest.fail("No three neighbouring ports from 8650 to 9650 are free.")
+
+
+@pytest.fixture(scope="module")
+def demo(origins: Origins) -> Iterator[Origins]:
+    """The demo's servers, running, with counts that begin anew in each test file."""
+    from examples.demo.__main__ import servers
+    from examples.demo.origins import PORT_VARIABLE
+    from examples.demo.servers import running
+
+    with running(servers(origins), environment={PORT_VARIABLE: str(origins.port)}):
+        yield origins
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Visitor]:
+    """A Chromium; a missing one fails the test, since nothing else shows that the page works."""
+    from examples.demo.visitor import BrowserMissing, chromium
+
+    with ExitStack() as stack:
+        try:
+            yield stack.enter_context(chromium())
+        except BrowserMissing as missing:
+            pytest.fail(str(missing))
+
+
+@pytest.fixture
+def visitor(demo: Origins, browser: Visitor) -> Iterator[Visitor]:
+    """The page, freshly loaded in a desktop's window; at the end its console must be clean."""
+    browser.resize(1280, 900)
+    browser.prefer("light")
+    browser.open(demo.page)
+    browser.logged("browser")
+    yield browser
+    complaints = [
+        entry["message"]
+        for entry in browser.logged("browser")
+        # Chromium reports every refusal there, which is what the page is about.
+        if entry["source"] != "network" or "responded with a status of" not in entry["message"]
+    ]
+    assert complaints == []
