@@ -6,6 +6,7 @@
     ├─ ConfigurationError     written wrong; raised where it is written     (also ValueError)
     ├─ DeadlineExceeded       the deadline passed before the work was done  (also TimeoutError)
     ├─ StoreError             counts cannot be read or written
+    │  └─ StoreUnavailable    nor will any others be, until the store is back
     └─ ExecutorError          the work could not be run                     (also RuntimeError)
        ├─ ExecutorShutdown    the executor takes no more work
        ├─ QueueFull           the executor's queue holds ``max_queue`` tasks
@@ -32,6 +33,10 @@ class DeadlineExceeded(ConcurrencyError, TimeoutError):
 
 class StoreError(ConcurrencyError):
     """The counts of a store cannot be read or written."""
+
+
+class StoreUnavailable(StoreError):
+    """A store does not answer or takes no writes; asking again at once would be in vain."""
 
 
 class ExecutorError(ConcurrencyError, RuntimeError):

@@ -1,0 +1,190 @@
+"""Decide from when until when a store counts as out, and find out by itself when it is back.
+
+A circuit breaker: the first failure opens it, so that no other request waits for a store that does
+not answer; it closes when a probe gets through. Probes run on a thread that is there only while
+the circuit is open, so no request ever pays for one. Knows no checks and no policy.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flask_concurrency.vocabulary.clock import Clock, monotonic
+from flask_concurrency.vocabulary.errors import StoreError
+
+logger = logging.getLogger("flask_concurrency.store")
+
+FIRST_PROBE = 0.1
+"""Seconds from the failure to the first probe; a server that restarts is often back by then."""
+SLOWEST_PROBE = 2.0
+"""Seconds between probes at most; each wait is twice the one before."""
+TOLD_AGAIN = 60.0
+"""Seconds in which errors that are no outage are counted but not logged again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How a store has been doing, seen from one process.
+
+    :ivar out_for: Seconds since it went out; ``None`` while it is there.
+    :ivar outages: Times it went out.
+    :ivar errors: Calls it failed, those of no outage included.
+    :ivar stood_in: Stages that were decided without it.
+    :ivar last_error: What the last failed call said; empty for none.
+    """
+
+    out_for: float | None
+    outages: int
+    errors: int
+    stood_in: int
+    last_error: str
+
+
+class Outage:
+    """A circuit: closed while the store is there, open while it is out.
+
+    :param probe: Raises ``StoreError`` while the store is out.
+    :param recovered: Called once the store is back.
+    :param meanwhile: What happens to requests while it is out, to be logged.
+    :param clock: Tells when things happened.
+    :param pause: Waits some seconds, or less if its event is set, and says whether it is.
+    :param start: Runs the probes somewhere else than in a request.
+    """
+
+    def __init__(
+        self,
+        probe: Callable[[], None],
+        *,
+        recovered: Callable[[], None],
+        meanwhile: str,
+        clock: Clock = monotonic,
+        pause: Callable[[threading.Event, float], bool] = threading.Event.wait,
+        start: Callable[[threading.Thread], None] = threading.Thread.start,
+    ) -> None:
+        self._probe = probe
+        self._recovered = recovered
+        self._meanwhile = meanwhile
+        self._clock = clock
+        self._pause = pause
+        self._start = start
+        # Reentrant: the garbage collector may end an abandoned request wherever it likes.
+        self._lock = threading.RLock()
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._out_at: float | None = None
+        self._last: tuple[float, float] | None = None
+        self._told_at: float | None = None
+        self._outages = 0
+        self._errors = 0
+        self._last_error = ""
+        self.stood_in = 0
+        _OUTAGES.add(self)
+
+    @property
+    def open(self) -> bool:
+        """Whether the store counts as out, so that it is not asked."""
+        return self._out_at is not None
+
+    def begin(self, error: StoreError) -> None:
+        """Open the circuit, log why, and begin to probe; only counted if it is open already."""
+        with self._lock:
+            self._count(error)
+            if self._out_at is not None:
+                return
+            self._out_at = self._clock()
+            self._outages += 1
+            logger.warning("%s %s", error, self._meanwhile)
+            self._keep_probing()
+
+    def note(self, error: StoreError) -> None:
+        """Count an error that says nothing about the next call; logged once a minute at most."""
+        with self._lock:
+            self._count(error)
+            now = self._clock()
+            if self._told_at is None or now - self._told_at >= TOLD_AGAIN:
+                self._told_at = now
+                logger.warning("%s %s", error, self._meanwhile)
+
+    def covers(self, instant: float) -> bool:
+        """Whether the store was out at an instant, as far as the latest outage tells."""
+        with self._lock:
+            if self._out_at is not None and instant >= self._out_at:
+                return True
+            return self._last is not None and self._last[0] <= instant < self._last[1]
+
+    def ensure_probing(self) -> None:
+        """Begin to probe anew where the thread is gone: a fork takes no threads along."""
+        if self._thread is None:
+            with self._lock:
+                if self._thread is None and self._out_at is not None:
+                    self._keep_probing()
+
+    def health(self) -> Health:
+        """How the store has been doing."""
+        with self._lock:
+            return Health(
+                out_for=None if self._out_at is None else self._clock() - self._out_at,
+                outages=self._outages,
+                errors=self._errors,
+                stood_in=self.stood_in,
+                last_error=self._last_error,
+            )
+
+    def close(self) -> None:
+        """Probe no more."""
+        self._closing.set()
+
+    def _count(self, error: StoreError) -> None:
+        self._errors += 1
+        self._last_error = str(error)
+
+    def _keep_probing(self) -> None:
+        self._thread = threading.Thread(
+            target=self._probe_until_back, name="flask-concurrency-probe", daemon=True
+        )
+        self._start(self._thread)
+
+    def _probe_until_back(self) -> None:
+        wait = FIRST_PROBE
+        while not self._pause(self._closing, wait):
+            try:
+                self._probe()
+            except StoreError:
+                wait = min(2 * wait, SLOWEST_PROBE)
+            else:
+                self._end()
+                return
+
+    def _end(self) -> None:
+        with self._lock:
+            assert self._out_at is not None
+            now = self._clock()
+            self._last = (self._out_at, now)
+            self._out_at = self._thread = None
+            logger.warning(
+                "The store is back after %.1f s; %d requests were decided without it so far.",
+                now - self._last[0],
+                self.stood_in,
+            )
+        self._recovered()
+
+    def _after_fork_in_child(self) -> None:
+        self._lock = threading.RLock()
+        self._closing = threading.Event()
+        self._thread = None
+
+
+_OUTAGES: weakref.WeakSet[Outage] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for outage in list(_OUTAGES):
+        outage._after_fork_in_child()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

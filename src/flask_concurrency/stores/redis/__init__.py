@@ -1,0 +1,1 @@
+"""Counts on a Redis or Valkey server, shared by every process that can reach it."""

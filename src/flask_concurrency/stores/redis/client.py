@@ -1,0 +1,91 @@
+"""Run scripts on the server: one command each, within a time, with errors in our words.
+
+Knows no key and no policy.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
+
+from flask_concurrency.stores.redis.connections import Client, check_options, connect, deadline
+from flask_concurrency.stores.redis.scripts import Script
+from flask_concurrency.stores.redis.url import Address
+from flask_concurrency.vocabulary.errors import StoreError, StoreUnavailable
+
+FOREIGN = "WRONGTYPE"
+"""In what the server says of a key that holds something else than the command is for."""
+
+PROBED_FOR = 1_000
+"""Milliseconds the key lives by which it is seen whether the server takes writes."""
+
+
+class ScriptClient:
+    """Runs scripts on one server or cluster.
+
+    :param address: Where it is.
+    :param timeout: Seconds a call takes at most.
+    :raises ConfigurationError: An option of the URL is wrong.
+    """
+
+    def __init__(self, address: Address, *, timeout: float) -> None:
+        self._address = address
+        self._timeout = timeout
+        check_options(address)
+        self._client: Client | None = None
+        self._connecting = threading.Lock()
+
+    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str]) -> list[int]:
+        """Run a script; one command, unless the server has not seen the script or lost it.
+
+        :raises StoreUnavailable: No answer in time, or one that every call would get.
+        :raises StoreError: A key holds something that is not ours.
+        """
+        with self._talking() as execute:
+            try:
+                reply: list[int] = execute("EVALSHA", script.sha, len(keys), *keys, *arguments)
+            except NoScriptError:
+                reply = execute("EVAL", script.text, len(keys), *keys, *arguments)
+            return reply
+
+    def probe(self, key: str) -> None:
+        """See whether the server answers and takes writes.
+
+        :raises StoreUnavailable: It does not.
+        """
+        with self._talking() as execute:
+            execute("SET", key, "1", "PX", PROBED_FOR)
+
+    def close(self) -> None:
+        """Close all connections that nobody uses; another call opens them again."""
+        if self._client is not None:
+            with suppress(RedisError, OSError):
+                self._client.close()
+
+    @contextmanager
+    def _talking(self) -> Iterator[Callable[..., Any]]:
+        try:
+            with deadline(self._timeout):
+                yield (self._client or self._connected()).execute_command
+        except (RedisError, RedisClusterException, OSError) as error:
+            raise self._translated(error) from error
+
+    def _connected(self) -> Client:
+        """The client, made by the first call: a cluster's asks for the nodes at once."""
+        with self._connecting:
+            if self._client is None:
+                self._client = connect(self._address)
+            return self._client
+
+    def _translated(self, error: Exception) -> StoreError:
+        words = (str(error) or type(error).__name__).rstrip(".")
+        if isinstance(error, ResponseError) and FOREIGN in words:
+            return StoreError(
+                f"{self._address.text!r} holds something under a key of ours: {words}. Remove "
+                "the key, or choose another namespace."
+            )
+        return StoreUnavailable(f"{self._address.text!r} is of no use: {words}.")

@@ -1,0 +1,187 @@
+"""Connect to Redis so that nothing lasts longer than its deadline. Knows no script and no key.
+
+The client library's timeouts are for each read by itself, and a new connection makes several: it
+resolves and connects, says who it is, chooses a database. Here all of a call's reads share one
+deadline. Only the resolution of a host's name is beyond it: no system call has a timeout for that.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from redis import Redis, RedisCluster
+from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode
+from redis.connection import (
+    Connection,
+    ConnectionPool,
+    SSLConnection,
+    UnixDomainSocketConnection,
+    parse_url,
+)
+from redis.retry import Retry
+from redis.sentinel import (
+    Sentinel,
+    SentinelConnectionPool,
+    SentinelManagedConnection,
+    SentinelManagedSSLConnection,
+)
+
+from flask_concurrency.stores.redis.url import Address
+from flask_concurrency.vocabulary.clock import monotonic
+from flask_concurrency.vocabulary.errors import ConfigurationError
+
+CLIENT_NAME = "flask-concurrency"
+"""What ``CLIENT LIST`` shows on the server."""
+
+LEAST = 0.001
+"""Seconds a read is given when the deadline has passed: ``0`` would mean not to wait at all."""
+
+_deadline = threading.local()
+
+
+@contextmanager
+def deadline(timeout: float) -> Iterator[None]:
+    """Let everything that this thread reads and writes inside end within ``timeout`` seconds."""
+    before = getattr(_deadline, "at", None)
+    _deadline.at = monotonic() + timeout
+    try:
+        yield
+    finally:
+        _deadline.at = before
+
+
+def _left() -> float | None:
+    at: float | None = getattr(_deadline, "at", None)
+    return None if at is None else max(LEAST, at - monotonic())
+
+
+if TYPE_CHECKING:
+    _Base = Connection
+else:
+    _Base = object
+
+
+class _Timed(_Base):
+    """Makes a connection's timeouts what is left of the deadline."""
+
+    @property
+    def socket_timeout(self) -> float | None:
+        return _left()
+
+    @socket_timeout.setter
+    def socket_timeout(self, seconds: float | None) -> None:
+        pass  # what the URL says is not used
+
+    socket_connect_timeout = socket_timeout
+
+    def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        self._hurry()
+        super().send_packed_command(command, check_health)  # type: ignore[no-untyped-call]
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        self._hurry()
+        return super().read_response(*args, **options)
+
+    def _hurry(self) -> None:
+        if self._sock is not None:
+            self._sock.settimeout(_left())
+
+
+class _Tcp(_Timed, Connection):
+    pass
+
+
+class _Tls(_Timed, SSLConnection):
+    pass
+
+
+class _Unix(_Timed, UnixDomainSocketConnection):
+    pass
+
+
+class _MasterTcp(_Timed, SentinelManagedConnection):
+    pass
+
+
+class _MasterTls(_Timed, SentinelManagedSSLConnection):
+    pass
+
+
+Client = Redis | RedisCluster
+
+
+def check_options(address: Address) -> None:
+    """See whether connections can be made with these options; none is opened.
+
+    :raises ConfigurationError: An option of the URL is wrong or unknown.
+    """
+    try:
+        options = _options(address.url)
+        for name in ("sentinel_username", "sentinel_password"):
+            options.pop(name, None)
+        ConnectionPool(connection_class=_plain(address), **options).make_connection()
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"{address.text!r}: an option of the URL is wrong: {error}."
+        ) from None
+
+
+def connect(address: Address) -> Client:
+    """Make a client; all but a cluster's opens its first connection when it is needed."""
+    options = _options(address.url)
+    if address.kind == "sentinel":
+        return _sentinel(address, options)
+    if address.kind == "cluster":
+        return _cluster(address, options)
+    return _client(_plain(address), options)
+
+
+def _plain(address: Address) -> type:
+    return _Tls if address.tls else _Tcp if address.nodes else _Unix
+
+
+def _options(url: str) -> dict[str, Any]:
+    options: dict[str, Any] = {"client_name": CLIENT_NAME, "protocol": 2}
+    options |= parse_url(url)
+    options.pop("connection_class", None)
+    # A second attempt would take a second timeout; stale connections are replaced all the same.
+    return options | {"retry": Retry(NoBackoff(), 0)}
+
+
+def _client(connection: type, options: dict[str, Any]) -> Redis:
+    return Redis.from_pool(ConnectionPool(connection_class=connection, **options))
+
+
+def _sentinel(address: Address, options: dict[str, Any]) -> Redis:
+    asking = {name: options.pop(f"sentinel_{name}", None) for name in ("username", "password")} | {
+        "client_name": CLIENT_NAME,
+        "protocol": 2,
+        "retry": options["retry"],
+    }
+    sentinel = Sentinel([])
+    sentinel.sentinels = [
+        _client(_plain(address), asking | {"host": host, "port": port})
+        for host, port in address.nodes
+    ]
+    connection = _MasterTls if address.tls else _MasterTcp
+    options = {name: value for name, value in options.items() if name not in ("host", "port")}
+    pool = SentinelConnectionPool(address.service, sentinel, connection_class=connection, **options)
+    return Redis.from_pool(pool)
+
+
+def _cluster(address: Address, options: dict[str, Any]) -> RedisCluster:
+    # Of a TLS URL the library would take its own connection class.
+    url = address.url.replace("rediss://", "redis://", 1)
+    nodes = [ClusterNode(host, port) for host, port in address.nodes]
+    return RedisCluster(
+        url=url,
+        startup_nodes=nodes,
+        connection_class=_plain(address),
+        client_name=CLIENT_NAME,
+        protocol=2,
+        retry=options["retry"],
+    )

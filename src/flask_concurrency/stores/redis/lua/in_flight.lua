@@ -1,0 +1,22 @@
+-- How many are inside right now: policies/in_flight.py.
+-- A tally whose instants are those at which leases end, so what a dead process held comes back
+-- one lease after it last said that it lives.
+policies.i = {
+  read = function(key, rule, now)
+    return prune(key, now)
+  end,
+
+  take = function(rule, inside, now, cost)
+    local admitted = inside + cost <= rule.quota
+    if admitted then
+      return inside, true, rule.quota - inside - cost, 0, nil
+    end
+    return inside, false, rule.quota - inside, nil, nil
+  end,
+
+  write = function(key, rule, inside, now, permit, lease)
+    if rule.cost > 0 then
+      add(key, now + lease, permit, lease)
+    end
+  end,
+}

@@ -1,0 +1,48 @@
+-- Spend the units of all checks, or of none if any but a shadow is refused.
+--
+-- KEYS     one for each check
+-- ARGV     instant or '', id of this take, lease in microseconds, then a rule for each check
+-- Returns  admitted, remaining, retry_after, reset_after of each check, one after the other, in
+--          microseconds, -1 for nobody knows
+--
+-- All keys are read before the first is written. What fails in between (a foreign value, a server
+-- that is full or takes no writes) fails before anything was spent: Redis refuses the first write
+-- of a script or none. Entries that are due anyway may have been removed by then.
+
+local now, id, lease = instant(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+local rules, before, after, reply = {}, {}, {}, {}
+local admitted = true
+
+local function report(index, fits, remaining, retry_after, reset_after)
+  local at = 4 * index
+  reply[at - 3] = fits and 1 or 0
+  reply[at - 2] = remaining
+  reply[at - 1] = retry_after and math.ceil(retry_after) or -1
+  reply[at] = reset_after and math.ceil(reset_after) or -1
+end
+
+for index, key in ipairs(KEYS) do
+  local rule = read_rule(ARGV[index + 3])
+  local policy = policies[rule.kind]
+  local fits, remaining, retry_after, reset_after
+  rules[index] = rule
+  before[index] = policy.read(key, rule, now)
+  after[index], fits, remaining, retry_after, reset_after =
+    policy.take(rule, before[index], now, rule.cost)
+  report(index, fits, remaining, retry_after, reset_after)
+  admitted = admitted and (fits or rule.shadow)
+end
+
+for index, key in ipairs(KEYS) do
+  local rule = rules[index]
+  if reply[4 * index - 3] == 1 then
+    local policy = policies[rule.kind]
+    if admitted then
+      policy.write(key, rule, after[index], now, rule.cost .. ':' .. id .. ':' .. index, lease)
+    else -- another check refused: tell what is left without spending
+      report(index, select(2, policy.take(rule, before[index], now, 0)))
+    end
+  end
+end
+
+return reply

@@ -1,0 +1,178 @@
+"""Keep counts on a Redis or Valkey server: one script, one round trip a stage, the server's clock.
+
+Knows checks, keys and scripts; knows no connection, and no policy's arithmetic.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Sequence
+
+from flask_concurrency.policies.in_flight import InFlightCount
+from flask_concurrency.stores.redis.client import ScriptClient
+from flask_concurrency.stores.redis.key_names import KeyNames
+from flask_concurrency.stores.redis.leases import Held, Leases
+from flask_concurrency.stores.redis.rules import LETTERS, MICROSECONDS, rule_of
+from flask_concurrency.stores.redis.scripts import GIVE_BACK, RENEW, TAKE
+from flask_concurrency.stores.redis.url import read_url
+from flask_concurrency.stores.store import Check
+from flask_concurrency.vocabulary.clock import Clock
+from flask_concurrency.vocabulary.decision import Outcome
+
+TIMEOUT = 0.2
+LEASE = 15.0
+BEATS_PER_LEASE = 3
+"""A renewal may be lost, and the next one late, before a lease ends."""
+RENEWED_AT_ONCE = 500
+"""Permits in one command: the server does nothing else meanwhile, about half a millisecond."""
+IN_FLIGHT = LETTERS[InFlightCount]
+
+
+class RedisStore:
+    """Counts shared by everybody who names the same server and namespace.
+
+    :param url: Where the server is; see :mod:`flask_concurrency.stores.redis.url`.
+    :param namespace: Whose counts these are, such as a deployment's name; any text.
+    :param timeout: Seconds a call takes at most.
+    :param lease: Seconds after which permits of a process that died come back.
+    :param clock: Seconds that never go back, for tests that move time by hand. Default: the
+        server's own clock, the same for everybody.
+    :raises ConfigurationError: The URL, or an option of it, is wrong.
+    """
+
+    poll_interval: float | None = 0.05
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        namespace: str = "app",
+        timeout: float = TIMEOUT,
+        lease: float = LEASE,
+        clock: Clock | None = None,
+    ) -> None:
+        self._address = read_url(url)
+        self._names = KeyNames(namespace)
+        self._timeout = timeout
+        self._lease = lease
+        self._lease_text = str(round(lease * MICROSECONDS))
+        self._clock = clock
+        self._start()
+        _STORES.add(self)
+
+    def take(self, checks: Sequence[Check]) -> list[Outcome]:
+        """Spend the units of all checks, or of none if any but a shadow is refused; one command."""
+        if not checks:
+            return []
+        id_ = self._leases.new_id()
+        keys = []
+        arguments = [self._now(), id_, self._lease_text]
+        for check in checks:
+            letter, text = rule_of(check.policy, check.cost, check.shadow)
+            keys.append(self._names.of(check, letter))
+            arguments.append(text)
+        outcomes = _outcomes(self._scripts.run(TAKE, keys, arguments))
+        admitted = True
+        permits = []
+        for index, (check, outcome) in enumerate(zip(checks, outcomes, strict=True)):
+            admitted = admitted and (outcome.admitted or check.shadow)
+            if outcome.admitted and check.cost and isinstance(check.policy, InFlightCount):
+                permits.append((keys[index], check.cost, f"{check.cost}:{id_}:{index + 1}"))
+        if admitted:
+            for permit in permits:
+                self._leases.hold(*permit)
+        return outcomes
+
+    def give_back(self, checks: Sequence[Check], *, after: float = 0.0) -> None:
+        """Return what these checks took; one command.
+
+        Permits are let go of in any case: what the server does not hear, the lease's end tells it.
+        """
+        keys = []
+        arguments = [self._now(), str(round(after * MICROSECONDS))]
+        for check in checks:
+            letter, text = rule_of(check.policy, check.cost, check.shadow)
+            key = self._names.of(check, letter)
+            permit = self._leases.let_go(key, check.cost) if letter == IN_FLIGHT else ""
+            if permit is None:  # taken before a fork, or of cost 0
+                continue
+            keys.append(key)
+            arguments += [text, permit]
+        if keys:
+            self._scripts.run(GIVE_BACK, keys, arguments)
+
+    def renew(self) -> None:
+        """Prolong the leases of everything held here; a thread calls it in time.
+
+        :raises StoreError: The server did not hear it.
+        """
+        self._renew(self._leases.held())
+
+    def probe(self) -> None:
+        """See whether the server answers and takes writes.
+
+        :raises StoreUnavailable: It does not.
+        """
+        self._scripts.probe(self._names.probe)
+
+    def close(self) -> None:
+        """Close connections that nobody uses, and renew no lease any more."""
+        self._leases.close()
+        self._scripts.close()
+
+    def __str__(self) -> str:
+        """Where the counts are, without credentials."""
+        return self._address.text
+
+    def _start(self) -> None:
+        self._scripts = ScriptClient(self._address, timeout=self._timeout)
+        self._leases = Leases(self._renew, interval=self._lease / BEATS_PER_LEASE)
+
+    def _now(self) -> str:
+        return "" if self._clock is None else str(round(self._clock() * MICROSECONDS))
+
+    def _renew(self, held: list[Held]) -> None:
+        for start in range(0, len(held), RENEWED_AT_ONCE):
+            self._renew_some(held[start : start + RENEWED_AT_ONCE])
+
+    def _renew_some(self, some: list[Held]) -> None:
+        arguments = [self._now(), self._lease_text, *(permit for _, permit in some)]
+        self._scripts.run(RENEW, [key for key, _ in some], arguments)
+        # What was given back meanwhile may have been entered again, so it is removed again.
+        still = set(self._leases.held())
+        gone = [held for held in some if held not in still]
+        if gone:
+            arguments = [self._now(), "0"]
+            for _, permit in gone:
+                arguments += [RETURNED, permit]
+            self._scripts.run(GIVE_BACK, [key for key, _ in gone], arguments)
+
+
+def _outcomes(reply: list[int]) -> list[Outcome]:
+    numbers = iter(reply)
+    return [
+        Outcome(
+            admitted == 1,
+            remaining,
+            None if retry_after < 0 else retry_after / MICROSECONDS,
+            None if reset_after < 0 else reset_after / MICROSECONDS,
+        )
+        for admitted, remaining, retry_after, reset_after in zip(
+            numbers, numbers, numbers, numbers, strict=True
+        )
+    ]
+
+
+RETURNED = rule_of(InFlightCount(0), 1, False).text
+"""The rule of a permit whose limit is not known: its entry knows the cost."""
+
+_STORES: weakref.WeakSet[RedisStore] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for store in list(_STORES):
+        store._start()  # connections, permits and the thread are the parent's
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

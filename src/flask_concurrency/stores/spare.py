@@ -1,0 +1,43 @@
+"""Answer without counting, in place of a store that is out. Knows neither the store nor why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flask_concurrency.stores.store import Check
+from flask_concurrency.vocabulary.decision import Outcome
+
+RETRY_AFTER = 1.0
+"""Seconds a refused client is told to wait for a store nobody knows when will be back."""
+
+
+class AdmittingStore:
+    """Lets everybody in who could be let in at all."""
+
+    poll_interval: float | None = None
+
+    def take(self, checks: Sequence[Check]) -> list[Outcome]:
+        """Admit whatever a store that remembers nobody would; spend nothing."""
+        return [check.policy.take(None, 0.0, check.cost)[1] for check in checks]
+
+    def give_back(self, checks: Sequence[Check], *, after: float = 0.0) -> None:
+        """Nothing was taken."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class RefusingStore:
+    """Lets nobody in."""
+
+    poll_interval: float | None = None
+
+    def take(self, checks: Sequence[Check]) -> list[Outcome]:
+        """Refuse every check, for a second."""
+        return [Outcome(False, 0, RETRY_AFTER, None) for _ in checks]
+
+    def give_back(self, checks: Sequence[Check], *, after: float = 0.0) -> None:
+        """Nothing was taken."""
+
+    def close(self) -> None:
+        """Nothing is open."""
