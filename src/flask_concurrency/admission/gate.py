@@ -17,8 +17,8 @@ from flask_concurrency.vocabulary.decision import Decision, Outcome, Verdict
 from flask_concurrency.vocabulary.limits import InFlight
 from flask_concurrency.vocabulary.permit import Ending, Permit
 
-Row = tuple[Limiter, int, float | None]
-"""A limiter, with its quota and period looked up."""
+Row = tuple[Limiter, tuple[str, int, float | None]]
+"""A limiter, with its name, quota and period looked up: what every verdict of it begins with."""
 
 Question = tuple[Row, Check]
 """A limiter, with what the store is asked for it."""
@@ -36,7 +36,7 @@ class Gate:
     :param clock: Tells how long something took.
     """
 
-    __slots__ = ("_clock", "_rooms", "_rows", "_store", "limiters")
+    __slots__ = ("_clock", "_lets_wait", "_rooms", "_rows", "_store", "_takes_back", "limiters")
 
     def __init__(
         self,
@@ -50,16 +50,19 @@ class Gate:
         self._store = store
         self._rooms = WaitingRooms() if rooms is None else rooms
         self._clock = clock
-        # What does not change between requests is looked up once.
+        # This is the hot path of every request: what does not change between requests is looked
+        # up once, and records are made by _make, which takes half of a constructor's time.
         fixed = [limiter for limiter in limiters if isinstance(limiter, Limiter)]
         self._rows = [_row(limiter) for limiter in fixed] if len(fixed) == len(limiters) else None
+        self._lets_wait = self._rows is None or any(map(_waits, fixed))
+        self._takes_back = self._rows is None or any(map(_is_given_back, fixed))
 
     def repeats(self, decision: Decision, key: Callable[[], object]) -> bool:
         """Whether a refusal will be repeated to everybody of the same ``key`` until its time."""
         refusing = {verdict.name for verdict in decision.refusing}
         return self._rows is not None and all(
             limiter.repeats and limiter.key is key
-            for limiter, _, _ in self._rows
+            for limiter, _ in self._rows
             if limiter.name in refusing
         )
 
@@ -76,6 +79,8 @@ class Gate:
         :returns: The decision, with what has to be given back when the request ends.
         """
         questions = self._questions()
+        if not self._lets_wait:
+            return self._answer(questions)
         occupied = [row[0] for row, check in questions if _waits(row[0]) and self._occupied(check)]
         # Who waits already comes first, so who comes now does not even try.
         answer = self._answer(questions, closed=occupied)
@@ -85,7 +90,7 @@ class Gate:
         return self._wait(questions, answer, in_the_way)
 
     def _wait(self, questions: list[Question], answer: Answer, question: Question) -> Answer:
-        (limiter, _, _), check = question
+        (limiter, _), check = question
         limit = limiter.limit
         assert isinstance(limit, InFlight)
         give_up_at = self._clock() + limit.max_wait
@@ -127,8 +132,9 @@ class Gate:
             key = keys.get(limiter.key)
             if key is None:
                 key = keys[limiter.key] = countable(limiter.key())
-            cost = limiter.current_cost()
-            questions.append((row, Check(limiter.id, limiter.policy, key, cost, limiter.shadow)))
+            cost = limiter.cost if type(limiter.cost) is int else limiter.current_cost()
+            check = Check._make((limiter.id, limiter.policy, key, cost, limiter.shadow))
+            questions.append((row, check))
         return questions
 
     def _answer(self, questions: list[Question], *, closed: Sequence[Limiter] = ()) -> Answer:
@@ -143,11 +149,12 @@ class Gate:
         outcomes = self._store.take(checks)
         admitted = True
         verdicts = []
-        for ((limiter, quota, period), _), outcome in zip(questions, outcomes, strict=True):
-            admitted = admitted and (outcome.admitted or limiter.shadow)
-            verdicts.append(Verdict(limiter.name, quota, period, *outcome, limiter.shadow))
+        for ((limiter, label), _), outcome in zip(questions, outcomes, strict=True):
+            if not (outcome.admitted or limiter.shadow):
+                admitted = False
+            verdicts.append(Verdict._make((*label, *outcome, limiter.shadow)))
         decision = Decision(admitted, tuple(verdicts))
-        if not admitted:
+        if not (admitted and self._takes_back):
             return Answer(decision, None, [], self._store, self._clock)
         return self._admitted(decision, questions, outcomes)
 
@@ -156,7 +163,7 @@ class Gate:
     ) -> Answer:
         held: list[Check] = []
         reservations: list[Reservation] = []
-        for ((limiter, _, period), check), outcome in zip(questions, outcomes, strict=True):
+        for ((limiter, (_, _, period)), check), outcome in zip(questions, outcomes, strict=True):
             if not outcome.admitted:  # a shadow's refusal: it took nothing
                 continue
             if period is None:
@@ -185,7 +192,7 @@ class Gate:
 
 
 def _row(limiter: Limiter) -> Row:
-    return limiter, limiter.limit.quota, limiter.period
+    return limiter, (limiter.name, limiter.limit.quota, limiter.period)
 
 
 def _room(check: Check) -> tuple[str, str]:
@@ -194,6 +201,10 @@ def _room(check: Check) -> tuple[str, str]:
 
 def _waits(limiter: Limiter) -> bool:
     return isinstance(limiter.limit, InFlight) and limiter.limit.max_queue > 0
+
+
+def _is_given_back(limiter: Limiter) -> bool:
+    return isinstance(limiter.limit, InFlight) or limiter.charge_when is not None
 
 
 def _waited_for(answer: Answer, questions: list[Question]) -> Question | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,7 +40,7 @@ class MemoryStore:
         self._lock = threading.Lock()
         # One table a limiter: its entries live equally long, so the order of last use is close
         # to the order of expiry, and looking at the front finds what may be forgotten.
-        self._tables: dict[str, dict[str, Any]] = {}
+        self._tables: defaultdict[str, dict[str, Any]] = defaultdict(dict)
         self._keys = 0
         # What is given back while somebody counts. It may be the same thread: the garbage
         # collector can end an abandoned request in the middle of counting another one.
@@ -90,23 +90,28 @@ class MemoryStore:
             table[check.key] = state
 
     def _take(self, checks: Sequence[Check], now: float) -> list[Outcome]:
-        states: list[Any] = []
+        spent = []
         outcomes: list[Outcome] = []
         admitted = True
-        for limiter_id, policy, key, cost, shadow in checks:
-            table = self._tables.get(limiter_id)
-            state, outcome = policy.take(table.get(key) if table else None, now, cost)
-            states.append(state)
+        for check in checks:
+            limiter_id, policy, key, cost, shadow = check
+            table = self._tables[limiter_id]
+            state, outcome = policy.take(table.get(key), now, cost)
             outcomes.append(outcome)
-            admitted = admitted and (outcome.admitted or shadow)
+            if outcome.admitted:
+                spent.append((table, key, state, check))
+            elif not shadow:
+                admitted = False
         if not admitted:
             return [
                 outcome if not outcome.admitted else self._unspent(check, now)
                 for check, outcome in zip(checks, outcomes, strict=True)
             ]
-        for check, state, outcome in zip(checks, states, outcomes, strict=True):
-            if outcome.admitted:
-                self._write(check, state, now)
+        for table, key, state, check in spent:
+            if table.pop(key, None) is None:  # and put back last: it was used just now
+                self._keys += 1
+                self._make_room(table, check, now)
+            table[key] = state
         return outcomes
 
     def close(self) -> None:
@@ -121,16 +126,8 @@ class MemoryStore:
 
     def _unspent(self, check: Check, now: float) -> Outcome:
         """What a policy that would have admitted reports when another one refused."""
-        table = self._tables.get(check.limiter_id)
-        state = table.get(check.key) if table else None
+        state = self._tables[check.limiter_id].get(check.key)
         return check.policy.take(state, now, 0)[1]
-
-    def _write(self, check: Check, state: Any, now: float) -> None:
-        table = self._tables.setdefault(check.limiter_id, {})
-        if table.pop(check.key, None) is None:
-            self._keys += 1
-            self._make_room(table, check, now)
-        table[check.key] = state
 
     def _make_room(self, table: dict[str, Any], check: Check, now: float) -> None:
         forgettable = check.policy.forgettable
