@@ -1,0 +1,221 @@
+"""Keep the counts of all processes of this host in one mapped file. No server, no thread.
+
+Knows when the file is opened, and when it must be opened anew; knows nothing of what is in it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from flask_concurrency.stores.host.layout import Geometry
+from flask_concurrency.stores.host.ledger import Ledger
+from flask_concurrency.stores.host.locks import FileGone
+from flask_concurrency.stores.host.private_directory import default_directory
+from flask_concurrency.stores.host.private_file import file_name, open_file
+from flask_concurrency.stores.host.snapshot import Snapshot, snapshot_of
+from flask_concurrency.stores.store import Check
+from flask_concurrency.vocabulary.clock import Clock, monotonic
+from flask_concurrency.vocabulary.decision import Outcome
+from flask_concurrency.vocabulary.errors import (
+    ConfigurationError,
+    StoreError,
+    StoreUnavailable,
+)
+
+logger = logging.getLogger("flask_concurrency.store")
+
+MAX_KEYS: Final = 65_536
+MAX_PROCESSES: Final = 128
+MOST: Final = 2**24
+"""What ``max_keys`` may be at most: 2 GB of memory."""
+
+ATTEMPTS: Final = 3
+"""How often a request opens the file anew before it gives up."""
+
+
+class HostStore:
+    """Exact counts for all processes of this host that name the same namespace.
+
+    The file is opened by the first request of each process, never before a fork.
+
+    :param namespace: Whose counts these are, such as a deployment's name; any text.
+    :param directory: Where the file lives; it must be private to this user. By default in memory:
+        ``$XDG_RUNTIME_DIR/flask-concurrency``, else ``/dev/shm/flask-concurrency-<uid>``.
+    :param max_keys: Keys whose rates are remembered, over all limiters; about 9 MB for the
+        default of 65,536. When full, the key that would expire first is forgotten.
+    :param max_processes: Processes that may have the file open at the same time.
+    :param timeout: Seconds to wait at most for another process.
+    :param clock: Seconds that never go back, the same for all processes of the host.
+    :raises ConfigurationError: A number makes no sense.
+    """
+
+    poll_interval: float | None = 0.02
+
+    def __init__(
+        self,
+        namespace: str,
+        *,
+        directory: Path | None = None,
+        max_keys: int = MAX_KEYS,
+        max_processes: int = MAX_PROCESSES,
+        timeout: float = 1.0,
+        clock: Clock = monotonic,
+    ) -> None:
+        _check("max_keys", max_keys, MOST)
+        _check("max_processes", max_processes, 4_096)
+        self._namespace = namespace
+        self._directory = directory
+        self._geometry = Geometry.holding(max_keys, max_processes)
+        self._timeout = timeout
+        self._clock = clock
+        self._ledger: Ledger | None = None
+        # Threads that are counting now, and what to do as soon as they are done: the garbage
+        # collector may end an abandoned request in the middle of counting another one.
+        self._counting: set[int] = set()
+        self._late: deque[Callable[[], None]] = deque()
+        _STORES.add(self)
+
+    def take(self, checks: Sequence[Check]) -> list[Outcome]:
+        """Spend the units of all checks, or of none if any but a shadow is refused."""
+        if not checks:
+            return []
+        thread = threading.get_ident()
+        if thread in self._counting:
+            raise StoreError("A limit was asked for by a signal handler or a finalizer.")
+        self._counting.add(thread)
+        try:
+            ledger = self._ledger or self._open()
+            try:
+                return ledger.take(checks)
+            except FileGone:
+                return self._take_anew(checks, ledger)
+        except OSError as error:
+            raise StoreUnavailable(f"The host store cannot be locked: {error}.") from error
+        finally:
+            self._counting.discard(thread)
+            if self._late:
+                self._do_late()
+
+    def give_back(self, checks: Sequence[Check], *, after: float = 0.0) -> None:
+        """Return what these checks took. Permits wait for no other process."""
+        thread = threading.get_ident()
+        if thread in self._counting:
+            self._late.append(lambda: self.give_back(checks, after=after))
+            return
+        ledger = self._ledger
+        if ledger is None:  # closed or forked since: what was held came back then
+            return
+        self._counting.add(thread)
+        try:
+            ledger.give_back(checks, after)
+        except FileGone:
+            self._forget(ledger)
+        except OSError as error:
+            raise StoreUnavailable(f"The host store cannot be locked: {error}.") from error
+        finally:
+            self._counting.discard(thread)
+            if self._late:
+                self._do_late()
+
+    def close(self) -> None:
+        """Let go of the file; it is opened again when it is needed."""
+        if self._ledger is not None:
+            self._forget(self._ledger)
+
+    def probe(self) -> None:
+        """Find out whether counting would work now.
+
+        :raises StoreError: The file cannot be opened or locked.
+        """
+        with suppress(FileGone):  # the next request opens it anew
+            (self._ledger or self._open()).file.locks.locked([0], len, "")
+
+    def snapshot(self) -> Snapshot:
+        """What the file holds at this moment, for people to look at.
+
+        :raises StoreError: The file cannot be opened.
+        """
+        return snapshot_of(self._ledger or self._open(), self._clock())
+
+    def _take_anew(self, checks: Sequence[Check], gone: Ledger) -> list[Outcome]:
+        """Take from a new file, because the one that was open is not there any more."""
+        for _ in range(ATTEMPTS):
+            self._forget(gone)
+            gone = self._open()
+            with suppress(FileGone):
+                return gone.take(checks)
+        raise StoreUnavailable(
+            f"The file of {self._namespace!r} is removed or cut off again and again. Find out "
+            "who does that, or give it a directory of its own."
+        )
+
+    def _do_late(self) -> None:
+        with suppress(IndexError):  # another thread was faster
+            while self._late:
+                try:
+                    self._late.popleft()()
+                except StoreError as error:
+                    logger.warning("What an abandoned request took was not given back: %s", error)
+
+    def _open(self) -> Ledger:
+        with _OPENING:
+            if self._ledger is None:
+                directory = self._directory or default_directory()
+                path = directory / file_name(self._namespace)
+                try:
+                    file = open_file(path, self._geometry, timeout=self._timeout)
+                except OSError as error:
+                    raise StoreUnavailable(f"{str(path)!r} cannot be opened: {error}.") from error
+                self._ledger = Ledger(file, self._clock, self._late.append)
+                self._closing = weakref.finalize(self, self._ledger.close, wait=False)
+                self._closing.atexit = False  # the kernel closes; late threads may still count
+            return self._ledger
+
+    def _forget(self, ledger: Ledger) -> None:
+        with _OPENING:
+            if self._ledger is ledger:
+                self._ledger = None
+                self._closing.detach()
+        ledger.close(wait=True)
+
+    def _leave_to_parent(self) -> None:
+        """Let go, in a forked child, of a file whose locks prove that the parent lives."""
+        ledger, self._ledger = self._ledger, None
+        self._counting.clear()
+        self._late.clear()
+        if ledger is not None:
+            self._closing.detach()
+            ledger.close(wait=False)
+
+
+def _check(name: str, value: int, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= most:
+        raise ConfigurationError(
+            f"{name} = {value!r}: give a whole number from 1 to {most:,}, or leave it out."
+        )
+
+
+_STORES: weakref.WeakSet[HostStore] = weakref.WeakSet()
+_OPENING = threading.RLock()
+"""Held while a file is opened or let go: no fork may see one that is half open."""
+
+
+def _after_fork_in_child() -> None:
+    for store in list(_STORES):
+        store._leave_to_parent()
+    _OPENING.release()
+
+
+os.register_at_fork(
+    before=_OPENING.acquire,
+    after_in_parent=_OPENING.release,
+    after_in_child=_after_fork_in_child,
+)

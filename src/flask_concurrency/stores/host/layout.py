@@ -1,0 +1,148 @@
+"""Decide where each byte of the mapped file is. Knows no lock, no policy and no path.
+
+.. code-block:: text
+
+    header         one page, written once (header.py), and one word that changes:
+      lines_used   lines that were ever in use at the same time
+    lines          one a process: its pid, for people who look
+    evictions      one counter a shard: keys forgotten before their time
+    rates          by shard, by bucket: 16 digests, then their 16 cells
+    in flight      by shard: all digests, then a row for each, with one word a line
+    block maps     by shard: one byte a block, 1 where it is taken
+    blocks         by shard: room for what does not fit a cell
+
+Every change becomes visible by one store of one aligned word: whoever dies before it changed
+nothing, whoever dies after it changed everything. No journal and no repair is needed.
+``struct`` writes such a word in one piece in native mode only, so these formats begin with ``@``.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+PAGE: Final = 4096
+
+WORD: Final = struct.Struct("@I")
+COUNTER: Final = struct.Struct("@Q")
+LINE: Final = struct.Struct("@I4x")
+"""A process: its pid."""
+
+DIGEST: Final = 16
+"""Bytes of a key's digest."""
+NO_DIGEST: Final = bytes(DIGEST)
+"""What stands where no key does."""
+
+WAYS: Final = 16
+"""Cells of a bucket: a key may stand in any of them."""
+
+RECORD_SIZE: Final = 24
+CELL: Final = struct.Struct(f"@II{RECORD_SIZE}s{RECORD_SIZE}s")
+"""Which of two records counts (0 for neither), whether it names blocks, and the two."""
+KIND_AT: Final = WORD.size
+RECORD_AT: Final = (0, 2 * WORD.size, 2 * WORD.size + RECORD_SIZE)
+"""Where in a cell the record is that a selector of 1 or 2 names."""
+EXPIRY: Final = struct.Struct("@d")
+EXPIRY_AT: Final = RECORD_SIZE - EXPIRY.size
+"""Where in any record the instant is at which the key may be forgotten."""
+
+DIGESTS: Final = WAYS * DIGEST
+"""Bytes of a bucket's digests, which its cells follow."""
+BUCKET: Final = DIGESTS + WAYS * CELL.size
+
+BLOCK: Final = 64
+
+LINES_USED_AT: Final = 1024
+LINES_AT: Final = PAGE
+
+SHARDS: Final = 64
+KEYS_PER_ROW: Final = 16
+"""Keys whose rates are remembered, for one that can have somebody inside."""
+KEYS_PER_BLOCK: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """How large each part of a file is.
+
+    :ivar shards: Parts that are locked by themselves.
+    :ivar buckets: Buckets of a shard.
+    :ivar rows: Keys of a shard that can have somebody inside at the same time.
+    :ivar blocks: Blocks of a shard.
+    :ivar lines: Processes that can have the file open at the same time.
+    """
+
+    shards: int
+    buckets: int
+    rows: int
+    blocks: int
+    lines: int
+
+    @classmethod
+    def holding(cls, max_keys: int, max_processes: int) -> Geometry:
+        """The geometry for so many keys, rounded up to whole buckets."""
+        shards = min(SHARDS, -(-max_keys // WAYS))
+        buckets = -(-max_keys // (shards * WAYS))
+        rows = max(WAYS, buckets * WAYS // KEYS_PER_ROW)
+        return cls(shards, buckets, rows, buckets * WAYS // KEYS_PER_BLOCK, max_processes)
+
+    @property
+    def capacity(self) -> int:
+        """Keys whose rates are remembered at most."""
+        return self.shards * self.buckets * WAYS
+
+    @property
+    def in_flight_capacity(self) -> int:
+        """Keys that can have somebody inside at the same time."""
+        return self.shards * self.rows
+
+    @property
+    def row_size(self) -> int:
+        """Bytes of one row: one word a line."""
+        return self.lines * WORD.size
+
+    @property
+    def in_flight_shard(self) -> int:
+        """Bytes of a shard's digests and rows."""
+        return self.rows * (DIGEST + self.row_size)
+
+    @property
+    def evictions_at(self) -> int:
+        """Where the first shard's counter is."""
+        return LINES_AT + self.lines * LINE.size
+
+    @property
+    def rates_at(self) -> int:
+        """Where the first shard's first bucket is."""
+        return self.evictions_at + self.shards * COUNTER.size
+
+    @property
+    def in_flight_at(self) -> int:
+        """Where the first shard's first digest of a key with somebody inside is."""
+        return self.rates_at + self.shards * self.buckets * BUCKET
+
+    @property
+    def maps_at(self) -> int:
+        """Where the first shard's map of blocks is."""
+        return self.in_flight_at + self.shards * self.in_flight_shard
+
+    @property
+    def blocks_at(self) -> int:
+        """Where the first shard's first block is."""
+        return self.maps_at + self.shards * self.blocks
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole file, full pages."""
+        return -(-(self.blocks_at + self.shards * self.blocks * BLOCK) // PAGE) * PAGE
+
+
+def index_of(memory: mmap.mmap, digest: bytes, start: int, end: int) -> int:
+    """Which of the digests between ``start`` and ``end`` is ``digest``; -1 for none."""
+    at = memory.find(digest, start, end)
+    # The bytes may also occur across two digests, as zeros easily do.
+    while at >= 0 and (at - start) % DIGEST:
+        at = memory.find(digest, at + 1, end)
+    return (at - start) // DIGEST if at >= 0 else -1

@@ -1,0 +1,109 @@
+"""Say what a mapped file needs of its locks, and how long to wait for one.
+
+The contract, not an implementation. Knows bytes to lock, not what is in them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Final, Protocol, TypeVar
+
+from flask_concurrency.vocabulary.clock import monotonic
+from flask_concurrency.vocabulary.errors import StoreUnavailable
+
+Work = TypeVar("Work")
+Result = TypeVar("Result")
+
+SHORTEST_PAUSE: Final = 20e-6
+LONGEST_PAUSE: Final = 1e-3
+
+
+class FileGone(Exception):
+    """The file was closed, cut off, or is not under its name any more: open it anew."""
+
+
+class Locks(Protocol):
+    """The locks of one open file. The kernel drops them when the process dies.
+
+    :cvar kind: A number for the file's header: all its users must lock it the same way.
+    """
+
+    kind: ClassVar[int]
+
+    def locked(
+        self, shards: Sequence[int], work: Callable[[Work], Result], argument: Work
+    ) -> Result:
+        """Do ``work(argument)`` with everybody else kept out of the shards.
+
+        :param shards: In ascending order, so that two who want the same ones cannot deadlock.
+        :raises FileGone: The locks were closed.
+        :raises StoreUnavailable: Another process kept a lock for longer than the timeout.
+        """
+        ...
+
+    def threads_locked(self, shard: int, work: Callable[[Work], Result], argument: Work) -> Result:
+        """Do ``work(argument)`` with only the threads of this process kept out of a shard.
+
+        :raises FileGone: The locks were closed.
+        """
+        ...
+
+    def claim_line(self, lines: int) -> int | None:
+        """Take the lowest line nobody has, for life; ``None`` if all are taken."""
+        ...
+
+    def alive(self, line: int) -> bool:
+        """Whether the process that took a line lives. Not to be asked of one's own line."""
+        ...
+
+    def anybody_alive(self, lines: int) -> bool:
+        """Whether any line is taken. Not to be asked once one has a line."""
+        ...
+
+    def file_size(self) -> int:
+        """Bytes the file has now."""
+        ...
+
+    def close(self, *, wait: bool) -> None:
+        """Let go of everything; a second call changes nothing.
+
+        :param wait: Until no thread is inside any more. A fork's child has none to wait for.
+        """
+        ...
+
+
+class Patience:
+    """How long to wait for a lock that another process holds.
+
+    Not by a call that waits in the kernel: such a call knows no timeout, and a process that was
+    stopped (by a debugger, in a frozen container) would stall all others.
+
+    :param what: What is waited for, to name it in the error.
+    :param timeout: Seconds. Whoever comes within so many seconds after somebody gave up tries
+        only once, so that a queue of threads waits no longer than the first of them.
+    """
+
+    def __init__(self, what: str, *, timeout: float) -> None:
+        self._what = what
+        self._timeout = timeout
+        self._give_up_until = 0.0
+
+    def wait_for(self, attempt: Callable[[], bool]) -> None:
+        """Try again until it works.
+
+        :raises StoreUnavailable: It did not work in time.
+        """
+        now = monotonic()
+        until = now if now < self._give_up_until else now + self._timeout
+        pause = SHORTEST_PAUSE
+        while not attempt():
+            now = monotonic()
+            if now >= until:
+                self._give_up_until = now + self._timeout
+                raise StoreUnavailable(
+                    f"Another process holds {self._what} for too long. It is probably stopped; "
+                    "let it go on, or kill it."
+                )
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)

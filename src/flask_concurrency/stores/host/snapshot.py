@@ -1,0 +1,74 @@
+"""Tell people what is in a file. Knows where things are; changes nothing and locks nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from flask_concurrency.stores.host.layout import (
+    BUCKET,
+    CELL,
+    DIGESTS,
+    EXPIRY,
+    EXPIRY_AT,
+    LINE,
+    LINES_AT,
+    LINES_USED_AT,
+    WORD,
+)
+from flask_concurrency.stores.host.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a host store holds at one moment; others go on counting while it is taken.
+
+    :ivar path: The file.
+    :ivar size: Bytes of it.
+    :ivar keys: Keys whose rates are remembered and count.
+    :ivar capacity: Keys whose rates can be remembered.
+    :ivar evictions: Keys forgotten before their time because their bucket was full.
+    :ivar processes: Ids of the processes that have the file open, this one included.
+    :ivar in_flight: Units that living processes hold, over all keys.
+    """
+
+    path: Path
+    size: int
+    keys: int
+    capacity: int
+    evictions: int
+    processes: tuple[int, ...]
+    in_flight: int
+
+
+def snapshot_of(ledger: Ledger, now: float) -> Snapshot:
+    """Look at everything once; it takes some milliseconds."""
+    memory = ledger.file.memory
+    geometry = ledger.file.header.geometry
+    (used,) = WORD.unpack_from(memory, LINES_USED_AT)
+    alive = [
+        line for line in range(used) if line == ledger.file.line or ledger.file.locks.alive(line)
+    ]
+    return Snapshot(
+        path=ledger.file.path,
+        size=geometry.size,
+        keys=sum(_keys(ledger, start, now) for start in _buckets(ledger)),
+        capacity=geometry.capacity,
+        evictions=ledger.evictions.total(),
+        processes=tuple(LINE.unpack_from(memory, LINES_AT + n * LINE.size)[0] for n in alive),
+        in_flight=sum(map(ledger.in_flight.units_of, alive)),
+    )
+
+
+def _buckets(ledger: Ledger) -> range:
+    geometry = ledger.file.header.geometry
+    return range(geometry.rates_at, geometry.in_flight_at, BUCKET)
+
+
+def _keys(ledger: Ledger, start: int, now: float) -> int:
+    cells = ledger.file.memory[start + DIGESTS : start + BUCKET]
+    keys = 0
+    for selector, _, *records in CELL.iter_unpack(cells):
+        if selector and EXPIRY.unpack_from(records[selector - 1], EXPIRY_AT)[0] > now:
+            keys += 1
+    return keys

@@ -1,0 +1,93 @@
+"""Say what every store must answer, instant by instant. Knows policies and numbers, no store.
+
+Written out by hand from the definitions of the policies, so that arithmetic in Python, in a mapped
+file and on a server is held against the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from flask_concurrency.policies.fixed_window import FixedWindow
+from flask_concurrency.policies.in_flight import InFlightCount
+from flask_concurrency.policies.moving_window import MovingWindow
+from flask_concurrency.policies.policy import Policy
+from flask_concurrency.policies.sliding_window import SlidingWindow
+from flask_concurrency.policies.token_bucket import TokenBucket
+
+Step = tuple[tuple[float, int], tuple[bool, int, float | None]]
+"""``(now, cost) -> (admitted, left, retry_after)``, in seconds since the first step."""
+
+
+class Scenario(NamedTuple):
+    """What one key is answered, step by step.
+
+    :ivar policy: What decides.
+    :ivar steps: Requests and answers, in order.
+    """
+
+    policy: Policy
+    steps: list[Step]
+
+
+SLIDING_10_PER_MINUTE: list[Step] = [
+    ((0, 4), (True, 6, 0.0)),
+    ((30, 6), (True, 0, 0.0)),
+    ((59, 1), (False, 0, 7.0)),
+    ((60, 1), (False, 0, 6.0)),  # the window before still overlaps wholly
+    ((66, 1), (True, 0, 0.0)),  # a tenth of it has faded: one unit is back
+    ((66, 1), (False, 0, 6.0)),  # a refusal spends nothing
+    ((66, 11), (False, 0, None)),  # no wait makes room for more than the quota
+    ((90, 4), (True, 0, 0.0)),  # 5 of the window before, 5 of this one
+    ((240, 10), (True, 0, 0.0)),  # two windows later nothing is remembered
+]
+FIXED_10_PER_MINUTE: list[Step] = [
+    ((0, 4), (True, 6, 0.0)),
+    ((30, 6), (True, 0, 0.0)),
+    ((59, 1), (False, 0, 1.0)),
+    ((60, 10), (True, 0, 0.0)),  # a new window begins with the request that opens it
+    ((90, 1), (False, 0, 30.0)),
+    ((90, 11), (False, 0, None)),
+    ((500, 1), (True, 9, 0.0)),
+    ((559, 9), (True, 0, 0.0)),
+]
+MOVING_10_PER_MINUTE: list[Step] = [
+    ((0, 4), (True, 6, 0.0)),
+    ((30, 6), (True, 0, 0.0)),
+    ((50, 1), (False, 0, 10.0)),
+    ((60, 5), (False, 4, 30.0)),  # the four of the beginning have left, five is one too many
+    ((60, 4), (True, 0, 0.0)),
+    ((90, 6), (True, 0, 0.0)),
+    ((100, 1), (False, 0, 20.0)),
+    ((100, 11), (False, 0, None)),
+    ((240, 10), (True, 0, 0.0)),
+]
+BUCKET_OF_10_PER_MINUTE: list[Step] = [
+    ((0, 10), (True, 0, 0.0)),
+    ((0, 1), (False, 0, 6.0)),
+    ((6, 1), (True, 0, 0.0)),  # six seconds brought one back
+    ((30, 5), (False, 4, 6.0)),
+    ((30, 4), (True, 0, 0.0)),
+    ((30, 11), (False, 0, None)),
+    ((90, 10), (True, 0, 0.0)),
+]
+THREE_IN_FLIGHT: list[Step] = [
+    ((0, 1), (True, 2, 0.0)),
+    ((0, 3), (False, 2, None)),  # nobody knows when somebody leaves
+    ((0, 2), (True, 0, 0.0)),
+    ((9_999, 1), (False, 0, None)),  # time alone lets nobody out
+]
+CLOSED: list[Step] = [
+    ((0, 1), (False, 0, None)),
+    ((0, 0), (True, 0, 0.0)),
+]
+
+SCENARIOS: Mapping[str, Scenario] = {
+    "sliding window": Scenario(SlidingWindow(10, 60.0), SLIDING_10_PER_MINUTE),
+    "fixed window": Scenario(FixedWindow(10, 60.0), FIXED_10_PER_MINUTE),
+    "moving window": Scenario(MovingWindow(10, 60.0), MOVING_10_PER_MINUTE),
+    "token bucket": Scenario(TokenBucket(10, 60.0, 10), BUCKET_OF_10_PER_MINUTE),
+    "in flight": Scenario(InFlightCount(3), THREE_IN_FLIGHT),
+    "closed in flight": Scenario(InFlightCount(0), CLOSED),
+}
