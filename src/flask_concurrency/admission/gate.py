@@ -199,6 +199,11 @@ def _room(check: Check) -> tuple[str, str]:
     return check.limiter_id, check.key
 
 
+def waiting_place(check: Check, max_queue: int) -> Check:
+    """What is asked of the store for a place in the queue of an in-flight limit."""
+    return Check(f"{check.limiter_id}\x1fwaiting", InFlightCount(max_queue), check.key, 1)
+
+
 def _waits(limiter: Limiter) -> bool:
     return isinstance(limiter.limit, InFlight) and limiter.limit.max_queue > 0
 

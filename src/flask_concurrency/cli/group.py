@@ -9,6 +9,7 @@ import click
 
 from flask_concurrency.cli.explain import explain
 from flask_concurrency.cli.serve import serve
+from flask_concurrency.cli.status import reset, status
 
 
 @click.group()
@@ -18,3 +19,5 @@ def concurrency() -> None:
 
 concurrency.add_command(serve)
 concurrency.add_command(explain)
+concurrency.add_command(status)
+concurrency.add_command(reset)

@@ -14,6 +14,7 @@ from werkzeug.routing import Rule
 
 from flask_concurrency.admission.answer import Answer
 from flask_concurrency.admission.gate import Gate
+from flask_concurrency.admission.limiter import Limiter
 from flask_concurrency.admission.waiting_room import WaitingRooms
 from flask_concurrency.engine.declaration import Declaration
 from flask_concurrency.engine.explanation import Explanation, explain
@@ -100,6 +101,19 @@ class AppState:
         )
         gate = (plan.arrival or plan.view) if self.settings.enabled else None
         return (gate or Gate((), self.store)).acquire()
+
+    def limiters(self, app: Flask) -> list[Limiter]:
+        """Every limiter of every route, each once; those chosen in a request are not known."""
+        found: dict[str, Limiter] = {}
+        rules: list[Rule | None] = [None, *app.url_map.iter_rules()]
+        for rule in rules:
+            for method in sorted((rule.methods if rule is not None else None) or {"GET"}):
+                plan = self._compile(app, rule, method).plan
+                for gate in (plan.arrival, plan.view):
+                    for limiter in gate.limiters if gate is not None else ():
+                        if isinstance(limiter, Limiter):
+                            found.setdefault(limiter.id, limiter)
+        return list(found.values())
 
     def explain(self, app: Flask, rule: Rule | None, method: str) -> Explanation:
         """Which limits a request would meet, and why; nothing is counted."""

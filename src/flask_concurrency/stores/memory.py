@@ -114,6 +114,17 @@ class MemoryStore:
             table[key] = state
         return outcomes
 
+    def forget(self, checks: Sequence[Check]) -> int:
+        """Start the counts of these checks' rates anew; permits stay held."""
+        forgotten = 0
+        with self._lock:
+            for check in checks:
+                table = self._tables.get(check.limiter_id, {})
+                if not isinstance(check.policy, InFlightCount) and table.pop(check.key, None):
+                    self._keys -= 1
+                    forgotten += 1
+        return forgotten
+
     def close(self) -> None:
         """Forget everything."""
         with self._lock:

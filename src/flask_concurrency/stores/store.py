@@ -57,6 +57,14 @@ class Store(Protocol):
         """
         ...
 
+    def forget(self, checks: Sequence[Check]) -> int:
+        """Start the counts of these checks' rates anew; permits stay held.
+
+        :returns: How many of them had a count.
+        :raises StoreError: The counts cannot be written.
+        """
+        ...
+
     def close(self) -> None:
         """Let go of files and connections; the counts stay where they are."""
         ...

@@ -1,0 +1,108 @@
+"""``flask concurrency status`` and ``reset``: look into a running server's counts, or clear some.
+
+Knows the commands' options and outputs; the counts are the engine's, read from the shared store.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+
+import click
+from flask import Flask
+from flask.cli import ScriptInfo, pass_script_info
+
+from flask_concurrency.cli.chosen_app import load, not_served, state_of
+from flask_concurrency.cli.sentences import layout
+from flask_concurrency.engine.snapshot import LimiterSnapshot, look
+from flask_concurrency.engine.snapshot import reset as reset_counts
+from flask_concurrency.flask_app.app_state import AppState
+from flask_concurrency.vocabulary.errors import StoreError
+
+EVERY = 1.0
+"""Seconds between two looks of ``--watch``."""
+
+
+@click.command()
+@click.option(
+    "--key", metavar="KEY", help="Also show what this client has used, such as 192.0.2.7."
+)
+@click.option("--watch", is_flag=True, help="Look again every second, until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@pass_script_info
+def status(info: ScriptInfo, key: str | None, watch: bool, as_json: bool) -> None:
+    """Show what the running server counts: who is inside, who waits, what is used.
+
+    Stores keep digests of clients' keys, not the keys: to see one client, name it with --key.
+    """
+    app, state = _shared(load(info))
+    while True:
+        found = _look(app, state, key)
+        if watch and not as_json:
+            click.clear()
+        click.echo(json.dumps([asdict(f) for f in found]) if as_json else _table(found, key))
+        if not watch:
+            return
+        time.sleep(EVERY)
+
+
+@click.command()
+@click.argument("key")
+@pass_script_info
+def reset(info: ScriptInfo, key: str) -> None:
+    """Start the rates of KEY anew, in every limit of the app; who is inside stays inside.
+
+    KEY is what the limit counts by, such as 192.0.2.7; "" for what is counted for everybody.
+    """
+    app, state = _shared(load(info))
+    try:
+        number = reset_counts(state.limiters(app), state.store, key=key)
+    except StoreError as error:
+        raise click.ClickException(str(error)) from None
+    if not number:
+        raise click.ClickException(f"No limit of {app.name!r} has counted the key {key!r} lately.")
+    click.echo(f"{number} limit{'s' if number != 1 else ''} of {key!r} start anew.")
+
+
+def _shared(app: Flask) -> tuple[Flask, AppState]:
+    state = state_of(app)
+    if state is None:
+        raise click.ClickException(not_served(app))
+    if state.settings.store == "memory://":
+        raise click.ClickException(
+            f"{app.name!r} counts in memory://, inside each worker process, where no command can "
+            'look. Use the default store, or CONCURRENCY_STORE = "host://" or "redis://…".'
+        )
+    return app, state
+
+
+def _look(app: Flask, state: AppState, key: str | None) -> list[LimiterSnapshot]:
+    try:
+        return look(state.limiters(app), state.store, key=key)
+    except StoreError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _table(found: list[LimiterSnapshot], key: str | None) -> str:
+    inside = [f for f in found if f.period is None]
+    rates = [f for f in found if f.period is not None]
+    sections = [("In flight", [(f.name, _inside(f)) for f in inside])] if inside else []
+    if rates:
+        whose = f"Used by {key}" if key is not None else "Used by everybody together"
+        sections.append((whose, [(f.name, _used(f)) for f in rates]))
+    if not sections:
+        return "No limit counts everybody together; name a client with --key KEY."
+    return layout(sections)
+
+
+def _inside(found: LimiterSnapshot) -> str:
+    text = f"{found.used} of {found.quota} inside"
+    return f"{text}, {found.waiting} of {found.max_queue} waiting" if found.max_queue else text
+
+
+def _used(found: LimiterSnapshot) -> str:
+    text = f"{found.used} of {found.quota}"
+    return (
+        f"{text}, more in {found.reset_after:.0f} s" if found.used and found.reset_after else text
+    )
