@@ -91,7 +91,12 @@ class Concurrency:
         state = AppState(
             self,
             settings=settings,
-            store=open_store(settings.store),
+            store=open_store(
+                settings.store,
+                namespace=app.import_name,
+                timeout=settings.store_timeout,
+                on_failure=settings.on_store_failure,
+            ),
             executors=make_executors(app, settings),
             decorated=self._decorated,
             key=self._key,

@@ -12,6 +12,8 @@ from difflib import get_close_matches
 from math import inf
 from typing import Any
 
+from flask_concurrency.stores.fallback import ON_FAILURE, OnFailure
+from flask_concurrency.stores.opening import TIMEOUT
 from flask_concurrency.vocabulary.errors import ConfigurationError
 from flask_concurrency.vocabulary.limits import Chosen, Limit, LimitLike, read_limits
 
@@ -26,6 +28,11 @@ class Settings:
     """The configuration of one app.
 
     :ivar store: ``STORE``, where counts live; default ``"memory://"``.
+    :ivar store_timeout: ``STORE_TIMEOUT``, seconds a call to a store on another machine takes at
+        most; default ``0.2``.
+    :ivar on_store_failure: ``ON_STORE_FAILURE``, what happens to requests while that store is out:
+        ``"local"`` (the default) counts in each process by itself, ``"admit"`` lets them in,
+        ``"refuse"`` does not.
     :ivar default_limits: ``DEFAULT_LIMITS``, for each route by itself; default none.
     :ivar app_limits: ``APP_LIMITS``, one count for the whole app; default none.
     :ivar enabled: ``ENABLED``, whether limits are applied at all; default true.
@@ -41,6 +48,8 @@ class Settings:
     """
 
     store: str = "memory://"
+    store_timeout: float = TIMEOUT
+    on_store_failure: OnFailure = "local"
     default_limits: tuple[Limit | Chosen, ...] = ()
     app_limits: tuple[Limit | Chosen, ...] = ()
     enabled: bool = True
@@ -114,6 +123,12 @@ def _threads(name: str, value: object) -> int:
     return value
 
 
+def _on_failure(name: str, value: object) -> object:
+    if value not in ON_FAILURE:
+        raise _wrong(name, value, f"choose one of {', '.join(map(repr, ON_FAILURE))}")
+    return value
+
+
 def _options(name: str, value: object) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise _wrong(name, value, 'give a dict of options, such as {"max_workers": 8}')
@@ -122,6 +137,8 @@ def _options(name: str, value: object) -> Mapping[str, Any]:
 
 _READERS: Mapping[str, Any] = {
     "store": _text,
+    "store_timeout": _seconds,
+    "on_store_failure": _on_failure,
     "default_limits": _limits,
     "app_limits": _limits,
     "enabled": _truth,

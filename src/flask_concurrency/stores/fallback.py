@@ -100,6 +100,14 @@ class FallbackStore:
                     return
             self._pay(owed, after)
 
+    def forget(self, checks: Sequence[Check]) -> int:
+        """Start counts anew, in both stores.
+
+        :raises StoreError: The store cannot be written; whoever asks for this must know.
+        """
+        self._spare.forget(checks)
+        return self.store.forget(checks)
+
     def snapshot(self) -> Health:
         """How the store has been doing, seen from this process."""
         return self._outage.health()

@@ -2,17 +2,61 @@
 
 from __future__ import annotations
 
+from flask_concurrency.stores.fallback import FallbackStore, OnFailure
 from flask_concurrency.stores.memory import MemoryStore
+from flask_concurrency.stores.redis.url import EXAMPLES, names_redis
 from flask_concurrency.stores.store import Store
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
+TIMEOUT = 0.2
+"""Seconds a call to a store on another machine takes at most."""
 
-def open_store(uri: str) -> Store:
+
+def open_store(
+    uri: str,
+    *,
+    namespace: str = "app",
+    timeout: float = TIMEOUT,
+    on_failure: OnFailure = "local",
+) -> Store:
     """Open a store.
 
-    :param uri: ``"memory://"``, the counts of one process.
-    :raises ConfigurationError: No store has that URI.
+    :param uri: ``"memory://"``, the counts of one process; ``"redis://…"`` and its kind, those of
+        everybody who names the same server; ``"limits+…"``, a storage of the ``limits`` library.
+    :param namespace: Whose counts these are, where apps share a store.
+    :param timeout: Seconds a call to another machine takes at most.
+    :param on_failure: What happens to requests while another machine does not answer.
+    :raises ConfigurationError: No store has that URI, or what it needs is not installed.
     """
     if uri == "memory://":
         return MemoryStore()
-    raise ConfigurationError(f'No store has the URI {uri!r}. Use "memory://".')
+    if names_redis(uri):
+        return _redis(uri, namespace, timeout, on_failure)
+    if uri.startswith("limits+"):
+        return _limits(uri, namespace, timeout, on_failure)
+    raise ConfigurationError(f'No store has the URI {uri!r}. Use "memory://", {EXAMPLES}.')
+
+
+def _redis(uri: str, namespace: str, timeout: float, on_failure: OnFailure) -> Store:
+    try:
+        from flask_concurrency.stores.redis.redis_store import RedisStore
+    except ModuleNotFoundError as error:
+        raise _missing("redis", error) from None
+    store = RedisStore(uri, namespace=namespace, timeout=timeout)
+    return FallbackStore(store, store.probe, on_failure=on_failure)
+
+
+def _limits(uri: str, namespace: str, timeout: float, on_failure: OnFailure) -> Store:
+    try:
+        from flask_concurrency.stores.limits_adapter import LimitsStore
+    except ModuleNotFoundError as error:
+        raise _missing("limits", error) from None
+    store = LimitsStore(uri, namespace=namespace, timeout=timeout)
+    return FallbackStore(store, store.probe, on_failure=on_failure)
+
+
+def _missing(extra: str, error: ModuleNotFoundError) -> ConfigurationError:
+    return ConfigurationError(
+        f"The store needs {error.name!r}, which is not installed. "
+        f'Run: pip install "Flask-Concurrency[{extra}]"'
+    )

@@ -23,6 +23,10 @@ class AdmittingStore:
     def give_back(self, checks: Sequence[Check], *, after: float = 0.0) -> None:
         """Nothing was taken."""
 
+    def forget(self, checks: Sequence[Check]) -> int:
+        """Nothing was counted."""
+        return 0
+
     def close(self) -> None:
         """Nothing is open."""
 
@@ -38,6 +42,10 @@ class RefusingStore:
 
     def give_back(self, checks: Sequence[Check], *, after: float = 0.0) -> None:
         """Nothing was taken."""
+
+    def forget(self, checks: Sequence[Check]) -> int:
+        """Nothing was counted."""
+        return 0
 
     def close(self) -> None:
         """Nothing is open."""

@@ -60,6 +60,15 @@ class ScriptClient:
         with self._talking() as execute:
             execute("SET", key, "1", "PX", PROBED_FOR)
 
+    def delete(self, keys: Sequence[str]) -> int:
+        """Delete keys; returns how many there were.
+
+        :raises StoreUnavailable: The server does not answer or takes no writes.
+        """
+        with self._talking() as execute:
+            deleted: int = execute("DEL", *keys)
+            return deleted
+
     def close(self) -> None:
         """Close all connections that nobody uses; another call opens them again."""
         if self._client is not None:

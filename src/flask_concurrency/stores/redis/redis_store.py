@@ -10,8 +10,8 @@ import weakref
 from collections.abc import Sequence
 
 from flask_concurrency.policies.in_flight import InFlightCount
+from flask_concurrency.stores.key_names import KeyNames
 from flask_concurrency.stores.redis.client import ScriptClient
-from flask_concurrency.stores.redis.key_names import KeyNames
 from flask_concurrency.stores.redis.leases import Held, Leases
 from flask_concurrency.stores.redis.rules import LETTERS, MICROSECONDS, rule_of
 from flask_concurrency.stores.redis.scripts import GIVE_BACK, RENEW, TAKE
@@ -101,6 +101,12 @@ class RedisStore:
             arguments += [text, permit]
         if keys:
             self._scripts.run(GIVE_BACK, keys, arguments)
+
+    def forget(self, checks: Sequence[Check]) -> int:
+        """Start the counts of these checks' rates anew; permits stay held. One command."""
+        rules = [(check, rule_of(check.policy, check.cost, False).letter) for check in checks]
+        keys = [self._names.of(check, letter) for check, letter in rules if letter != IN_FLIGHT]
+        return self._scripts.delete(keys) if keys else 0
 
     def renew(self) -> None:
         """Prolong the leases of everything held here; a thread calls it in time.

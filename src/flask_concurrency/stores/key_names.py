@@ -1,6 +1,6 @@
-"""Name the keys on the server: bounded, safe for any bytes, all in one slot of a cluster.
+"""Name the keys on a server: bounded, safe for any bytes, all in one slot of a Redis cluster.
 
-Knows no connection.
+Knows no server and no connection.
 
 .. code-block:: text
 

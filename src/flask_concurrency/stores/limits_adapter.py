@@ -1,0 +1,229 @@
+"""Keep counts in a storage of the ``limits`` library, such as memcached or MongoDB.
+
+Promises less than our own stores, because such a storage can do less: one trip a limit and more,
+one after the other; see ``docs/how-to/other-stores.md``. Knows no HTTP and no Flask.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from limits import RateLimitItem, RateLimitItemPerSecond
+from limits.errors import ConfigurationError as LimitsConfigurationError
+from limits.errors import StorageError
+from limits.storage import Storage, storage_from_string
+from limits.strategies import (
+    FixedWindowRateLimiter,
+    MovingWindowRateLimiter,
+    RateLimiter,
+    SlidingWindowCounterRateLimiter,
+)
+
+from flask_concurrency.policies.fixed_window import FixedWindow
+from flask_concurrency.policies.moving_window import MovingWindow
+from flask_concurrency.policies.policy import Policy
+from flask_concurrency.policies.sliding_window import SlidingWindow
+from flask_concurrency.stores.key_names import KeyNames
+from flask_concurrency.stores.store import Check
+from flask_concurrency.vocabulary.clock import wall
+from flask_concurrency.vocabulary.decision import Outcome
+from flask_concurrency.vocabulary.errors import ConfigurationError, StoreUnavailable
+
+logger = logging.getLogger("flask_concurrency.store")
+
+PREFIX = "limits+"
+
+Strategy = type[FixedWindowRateLimiter | MovingWindowRateLimiter | SlidingWindowCounterRateLimiter]
+STRATEGIES: dict[type, tuple[str, Strategy]] = {
+    SlidingWindow: ("s", SlidingWindowCounterRateLimiter),
+    FixedWindow: ("f", FixedWindowRateLimiter),
+    MovingWindow: ("m", MovingWindowRateLimiter),
+}
+
+
+class _Asked(NamedTuple):
+    """One check in the library's words, and what its storage said before anything was spent."""
+
+    check: Check
+    limiter: RateLimiter
+    item: RateLimitItem
+    name: str
+    remaining: int
+    reset_after: float
+
+
+class LimitsStore:
+    """Counts in a storage of the ``limits`` library.
+
+    :param uri: The storage's URI with ``limits+`` in front, as in
+        ``"limits+memcached://localhost:11211"``.
+    :param namespace: Whose counts these are; any text.
+    :param timeout: Seconds a trip takes at most, where the storage's client can be told.
+    :raises ConfigurationError: The library has no such storage, or its client is not installed.
+    """
+
+    poll_interval: float | None = None
+
+    def __init__(self, uri: str, *, namespace: str = "app", timeout: float = 0.2) -> None:
+        target = uri.removeprefix(PREFIX)
+        scheme = target.partition(":")[0]
+        try:
+            storage = storage_from_string(target, wrap_exceptions=True, **_options(scheme, timeout))
+        except (LimitsConfigurationError, TypeError, ValueError) as error:
+            raise ConfigurationError(f"{uri!r} names no storage: {error}.") from None
+        if not isinstance(storage, Storage):
+            raise ConfigurationError(f'{uri!r} is an asynchronous storage: leave out "async+".')
+        self._text = f"{PREFIX}{scheme}://{target.partition('://')[2].rpartition('@')[2]}"
+        self._storage = storage
+        self._names = KeyNames(namespace)
+        self._limiters: dict[type, RateLimiter] = {}
+        self._told_kept = False
+
+    def take(self, checks: Sequence[Check]) -> list[Outcome]:
+        """Look at all checks, then spend them one after the other.
+
+        Where another process comes between, a check may be refused after those before it were
+        spent: fixed windows get their units back, where the storage can, others do not. Never
+        are more units admitted than allowed.
+
+        :raises ConfigurationError: A check's policy cannot be counted here.
+        """
+        with self._talking():
+            asked = [self._ask(check) for check in checks]
+            fits = [each.check.cost <= each.remaining for each in asked]
+            admitted = all(
+                fit or each.check.shadow for fit, each in zip(fits, asked, strict=True)
+            ) and self._spend(asked, fits)
+        return [
+            _outcome(each, fit, spent=fit and admitted)
+            for each, fit in zip(asked, fits, strict=True)
+        ]
+
+    def give_back(self, checks: Sequence[Check], *, after: float = 0.0) -> None:
+        """Return the units of fixed windows; others stay charged, which is logged once."""
+        with self._talking():
+            for check in checks:
+                self._return(check, self._item(check.policy), self._name(check))
+
+    def forget(self, checks: Sequence[Check]) -> int:
+        """Start the counts of these checks anew."""
+        with self._talking():
+            asked = [self._ask(check) for check in checks]
+            for each in asked:
+                each.limiter.clear(each.item, each.name)
+            return sum(each.remaining < each.check.policy.quota for each in asked)
+
+    def probe(self) -> None:
+        """See whether the storage answers.
+
+        :raises StoreUnavailable: It does not.
+        """
+        with self._talking():
+            if not self._storage.check():
+                raise StoreUnavailable(f"{self._text!r} does not answer.")
+
+    def close(self) -> None:
+        """The library's storages close their connections with the process."""
+
+    def __str__(self) -> str:
+        """Where the counts are, without credentials."""
+        return self._text
+
+    def _ask(self, check: Check) -> _Asked:
+        name = self._name(check)
+        limiter, item = self._limiter(check.policy), self._item(check.policy)
+        reset_at, remaining = limiter.get_window_stats(item, name)
+        reset_after = max(0.0, reset_at - wall()) if remaining < check.policy.quota else 0.0
+        return _Asked(check, limiter, item, name, remaining, reset_after)
+
+    def _spend(self, asked: list[_Asked], fits: list[bool]) -> bool:
+        """Spend what fits; ``False``, with ``fits`` corrected, if somebody came between."""
+        spent: list[_Asked] = []
+        for index, each in enumerate(asked):
+            if not fits[index] or not each.check.cost:
+                continue
+            spent.append(each)
+            if each.limiter.hit(each.item, each.name, cost=each.check.cost):
+                continue
+            fits[index] = False
+            if not each.check.shadow:
+                for early in spent:
+                    self._return(early.check, early.item, early.name)
+                return False
+        return True
+
+    def _return(self, check: Check, item: RateLimitItem, name: str) -> None:
+        if not isinstance(check.policy, FixedWindow):
+            self._tell_kept(f"units of {check.limiter_id!r}")
+            return
+        key = item.key_for(name)
+        if self._storage.get(key) < check.cost:  # a new window has begun
+            return
+        try:
+            self._storage.incr(key, item.get_expiry(), amount=-check.cost)
+        except StorageError as error:  # memcached only counts up
+            self._tell_kept(str(error.storage_error))
+
+    def _tell_kept(self, what: str) -> None:
+        if not self._told_kept:
+            self._told_kept = True
+            logger.warning("%s cannot give units back, they stay charged: %s.", self._text, what)
+
+    def _item(self, policy: Policy) -> RateLimitItem:
+        return RateLimitItemPerSecond(policy.quota, round(policy.period))  # type: ignore[attr-defined]
+
+    def _name(self, check: Check) -> str:
+        found = STRATEGIES.get(type(check.policy))
+        if found is None:
+            raise ConfigurationError(
+                f"{self._text!r} cannot count {check.policy!r}: the limits library has sliding, "
+                "fixed and moving windows. Use a memory, host or Redis store for other limits."
+            )
+        return self._names.of(check, found[0])
+
+    def _limiter(self, policy: Policy) -> RateLimiter:
+        limiter = self._limiters.get(type(policy))
+        if limiter is None:
+            try:
+                limiter = STRATEGIES[type(policy)][1](self._storage)
+            except NotImplementedError as error:
+                raise ConfigurationError(f"{self._text!r} cannot count so: {error}.") from None
+            self._limiters[type(policy)] = limiter
+        return limiter
+
+    @contextmanager
+    def _talking(self) -> Iterator[None]:
+        try:
+            yield
+        except StorageError as error:
+            words = str(error.storage_error)
+        except OSError as error:
+            words = str(error)
+        else:
+            return
+        raise StoreUnavailable(f"{self._text!r} is of no use: {words.rstrip('.')}.")
+
+
+def _outcome(asked: _Asked, admitted: bool, *, spent: bool) -> Outcome:
+    cost, policy = asked.check.cost, asked.check.policy
+    remaining, reset_after = asked.remaining, asked.reset_after
+    if spent and cost:
+        remaining -= cost
+        reset_after = reset_after or policy.period  # type: ignore[attr-defined]
+    if admitted:
+        return Outcome(True, remaining, 0.0, reset_after)
+    retry_after = reset_after if 0 < cost <= policy.quota else None
+    return Outcome(False, remaining, retry_after, reset_after)
+
+
+def _options(scheme: str, timeout: float) -> dict[str, float]:
+    """How each storage's client is told not to wait for ever."""
+    if scheme == "memcached":
+        return {"timeout": timeout, "connect_timeout": timeout}
+    if scheme.startswith("mongodb"):
+        names = ("serverSelectionTimeoutMS", "connectTimeoutMS", "socketTimeoutMS")
+        return {name: max(1, round(timeout * 1_000)) for name in names}
+    return {}
