@@ -13,11 +13,12 @@ from collections.abc import Sequence
 
 from examples.demo.checking import check
 from examples.demo.origins import DEFAULT_PORT, LAST_PORT, PORT_VARIABLE, Origins
-from examples.demo.servers import DemoError, Server, running
+from examples.demo.servers import DemoError, DemoStopped, Server, running
 from examples.demo.sizes import BLOCKING_THREADS, WORKERS
 
 SERVERS_NEEDED = 3
-STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOPPING_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+"""Ctrl-C, ``kill``, and a terminal that is closed; Windows lacks the last one."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,10 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     origins = Origins(options.port)
     stopped = threading.Event()
-    for number in STOPPING_SIGNALS:
-        signal.signal(number, lambda _number, _frame: stopped.set())
+    for name in STOPPING_SIGNALS:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda _number, _frame: stopped.set())
     try:
-        with running(servers(origins), environment={PORT_VARIABLE: str(origins.port)}) as started:
+        with running(servers(origins), {PORT_VARIABLE: str(origins.port)}, stopped) as started:
             if options.check:
                 check(origins)
                 print("Every part of the demo answers as it should.")
@@ -41,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             while not stopped.wait(1.0):
                 started.check()
             print("\nStopping.", flush=True)
+    except DemoStopped:
+        print("\nStopped.", flush=True)
     except DemoError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from threading import Event
 from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,6 +27,10 @@ POLL = 0.05
 
 class DemoError(Exception):
     """The demo cannot run; the message says why and what to do."""
+
+
+class DemoStopped(Exception):
+    """The demo was told to stop before all its servers were up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +67,17 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(servers: Sequence[Server], environment: dict[str, str]) -> Iterator[RunningServers]:
+def running(
+    servers: Sequence[Server], environment: dict[str, str], stopped: Event | None = None
+) -> Iterator[RunningServers]:
     """Run ``servers`` until the block ends, however it ends.
 
     :param environment: Variables for the servers beside those of this process.
+    :param stopped: Set by whoever wants the servers to stop while they still start.
     :raises DemoError: A port is taken, or a server does not come up.
+    :raises DemoStopped: ``stopped`` was set before all of them were up.
     """
+    stopped = Event() if stopped is None else stopped
     for server in servers:
         _check_port(server)
     started = RunningServers([])
@@ -75,7 +85,7 @@ def running(servers: Sequence[Server], environment: dict[str, str]) -> Iterator[
         for server in servers:
             started.start(server, os.environ | environment)
         for server in servers:
-            started.wait_for(server)
+            started.wait_for(server, stopped)
         yield started
     finally:
         started.stop()
@@ -98,17 +108,19 @@ class RunningServers:
         )
         self._processes.append((server, process))
 
-    def wait_for(self, server: Server) -> None:
+    def wait_for(self, server: Server, stopped: Event) -> None:
         """Wait until it answers.
 
         :raises DemoError: It ends or stays silent.
+        :raises DemoStopped: ``stopped`` was set meanwhile.
         """
         give_up_at = time.monotonic() + START_TIMEOUT
         while not _answers(server):
             self.check()
             if time.monotonic() > give_up_at:
                 raise DemoError(f"{server.app} did not answer within {START_TIMEOUT:g} s.")
-            time.sleep(POLL)
+            if stopped.wait(POLL):
+                raise DemoStopped
 
     def check(self) -> None:
         """See whether all are still there.

@@ -60,9 +60,9 @@ def processes_of(origins: Origins) -> set[int]:
 
 
 @slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_everything(origins: Origins, number: signal.Signals) -> None:
-    """Ctrl-C or SIGTERM: exit code 0, and no server, worker or pool process is left."""
+    """Ctrl-C, SIGTERM or a closed terminal: exit code 0, and no process is left."""
     with launched("--port", str(origins.port)) as process:
         tiles = "/pictures/fractal/on-all-processes?width=48&height=32&iterations=9"
         urlopen(origins.api + tiles, timeout=30).close()
@@ -72,6 +72,23 @@ def test_a_signal_stops_everything(origins: Origins, number: signal.Signals) -> 
 
         assert process.wait(20) == 0
         assert processes_of(origins) == set()
+
+
+@slow
+def test_a_signal_stops_what_is_only_starting(origins: Origins) -> None:
+    """It is not waited for until all servers are up."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "examples.demo", "--port", str(origins.port)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+    )
+    while not processes_of(origins):
+        assert process.poll() is None
+
+    process.terminate()
+
+    assert process.wait(20) == 0
+    assert processes_of(origins) == set()
 
 
 @slow

@@ -22,6 +22,10 @@ export async function sendBurst(url, { requests, atOnce, signal, onAnswer = () =
     }
   }
 
-  await Promise.all(Array.from({ length: Math.min(atOnce, requests) }, sender));
+  try {
+    await Promise.all(Array.from({ length: Math.min(atOnce, requests) }, sender));
+  } finally {
+    next = requests; // after a failure the other senders stop, too
+  }
   return (performance.now() - startedAt) / 1000;
 }
