@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -38,3 +39,21 @@ def pages() -> dict[str, Page]:
     files = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
     names = sorted(str(path.relative_to(ROOT)) for path in files)
     return {name: Page(name, (ROOT / name).read_text()) for name in names}
+
+
+@pytest.fixture
+def run_block(
+    pages: dict[str, Page], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., dict[str, Any]]:
+    """``run_block("docs/how-to/errors.md", 1)`` runs a page's second runnable block.
+
+    It gives the names that the block made. Counts kept on disk begin at nothing.
+    """
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+
+    def run(page: str, number: int = 0) -> dict[str, Any]:
+        names: dict[str, Any] = {"__name__": "shown"}
+        exec(compile(pages[page].blocks("python runnable")[number], page, "exec"), names)
+        return names
+
+    return run
