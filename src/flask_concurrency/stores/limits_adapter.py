@@ -28,7 +28,7 @@ from flask_concurrency.policies.policy import Policy
 from flask_concurrency.policies.sliding_window import SlidingWindow
 from flask_concurrency.stores.key_names import KeyNames
 from flask_concurrency.stores.store import Check
-from flask_concurrency.vocabulary.clock import wall
+from flask_concurrency.vocabulary.clock import Clock, wall
 from flask_concurrency.vocabulary.decision import Outcome
 from flask_concurrency.vocabulary.errors import ConfigurationError, StoreUnavailable
 
@@ -62,12 +62,15 @@ class LimitsStore:
         ``"limits+memcached://localhost:11211"``.
     :param namespace: Whose counts these are; any text.
     :param timeout: Seconds a trip takes at most, where the storage's client can be told.
+    :param clock: The clock the library counts by.
     :raises ConfigurationError: The library has no such storage, or its client is not installed.
     """
 
     poll_interval: float | None = None
 
-    def __init__(self, uri: str, *, namespace: str = "app", timeout: float = 0.2) -> None:
+    def __init__(
+        self, uri: str, *, namespace: str = "app", timeout: float = 0.2, clock: Clock = wall
+    ) -> None:
         target = uri.removeprefix(PREFIX)
         scheme = target.partition(":")[0]
         try:
@@ -78,6 +81,7 @@ class LimitsStore:
             raise ConfigurationError(f'{uri!r} is an asynchronous storage: leave out "async+".')
         self._text = f"{PREFIX}{scheme}://{target.partition('://')[2].rpartition('@')[2]}"
         self._storage = storage
+        self._clock = clock
         self._names = KeyNames(namespace)
         self._limiters: dict[type, RateLimiter] = {}
         self._told_kept = False
@@ -136,7 +140,7 @@ class LimitsStore:
         name = self._name(check)
         limiter, item = self._limiter(check.policy), self._item(check.policy)
         reset_at, remaining = limiter.get_window_stats(item, name)
-        reset_after = max(0.0, reset_at - wall()) if remaining < check.policy.quota else 0.0
+        reset_after = max(0.0, reset_at - self._clock()) if remaining < check.policy.quota else 0.0
         return _Asked(check, limiter, item, name, remaining, reset_after)
 
     def _spend(self, asked: list[_Asked], fits: list[bool]) -> bool:
