@@ -1,6 +1,6 @@
 """Run the demo in the foreground until Ctrl-C: ``python -m examples.demo``.
 
-Decides which servers there are and what is printed; how they start and stop stands elsewhere.
+Decides what is printed and what stops it; which servers there are stands elsewhere.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import threading
 from collections.abc import Sequence
 
 from examples.demo.checking import check
-from examples.demo.origins import DEFAULT_PORT, LAST_PORT, PORT_VARIABLE, Origins
-from examples.demo.servers import DemoError, DemoStopped, Server, running
+from examples.demo.launching import launched
+from examples.demo.origins import DEFAULT_PORT, LAST_PORT, Origins
+from examples.demo.servers import DemoError, DemoStopped
 from examples.demo.sizes import BLOCKING_THREADS, WORKERS
 
 SERVERS_NEEDED = 3
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda _number, _frame: stopped.set())
     try:
-        with running(servers(origins), {PORT_VARIABLE: str(origins.port)}, stopped) as started:
+        with launched(origins, stopped) as started:
             if options.check:
                 check(origins)
                 print("Every part of the demo answers as it should.")
@@ -49,17 +50,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def servers(origins: Origins) -> list[Server]:
-    """The three servers: API and stock Flask with the same settings, and the page's own."""
-    return [
-        Server("examples.demo.api:app", origins.api, WORKERS, BLOCKING_THREADS, "/wait?seconds=0"),
-        Server(
-            "examples.demo.stock:app", origins.stock, WORKERS, BLOCKING_THREADS, "/wait?seconds=0"
-        ),
-        Server("examples.demo.page:app", origins.page, 1, 64, "/"),
-    ]
 
 
 def _introduce(origins: Origins) -> None:

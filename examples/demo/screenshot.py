@@ -9,9 +9,9 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from examples.demo.__main__ import servers
-from examples.demo.origins import PORT_VARIABLE, Origins
-from examples.demo.servers import ROOT, running
+from examples.demo.launching import launched
+from examples.demo.origins import Origins
+from examples.demo.servers import ROOT
 from examples.demo.visitor import PANELS, Visitor, chromium
 from PIL import Image
 
@@ -30,10 +30,7 @@ def main() -> None:
     origins = Origins(parser.parse_args().port)
     IMAGES.mkdir(parents=True, exist_ok=True)
     for name, dark in (("demo.png", False), ("demo-dark.png", True)):
-        with (
-            running(servers(origins), environment={PORT_VARIABLE: str(origins.port)}),
-            chromium(width=WIDTH, dark=dark) as visitor,
-        ):
+        with launched(origins), chromium(width=WIDTH, dark=dark) as visitor:
             visitor.open(origins.page)
             press_everything(visitor)
             visitor.photograph(IMAGES / name)

@@ -73,11 +73,9 @@ def origins() -> Origins:
 @pytest.fixture(scope="module")
 def demo(origins: Origins) -> Iterator[Origins]:
     """The demo's servers, running, with counts that begin anew in each test file."""
-    from examples.demo.__main__ import servers
-    from examples.demo.origins import PORT_VARIABLE
-    from examples.demo.servers import running
+    from examples.demo.launching import launched
 
-    with running(servers(origins), environment={PORT_VARIABLE: str(origins.port)}):
+    with launched(origins):
         yield origins
 
 

@@ -1,0 +1,32 @@
+"""Decide which servers the demo consists of, and run them. Prints nothing, knows no signal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event
+
+from examples.demo.origins import PORT_VARIABLE, Origins
+from examples.demo.servers import RunningServers, Server, running
+from examples.demo.sizes import BLOCKING_THREADS, PAGE_THREADS, WORKERS
+
+
+@contextmanager
+def launched(origins: Origins, stopped: Event | None = None) -> Iterator[RunningServers]:
+    """Run the demo until the block ends; its counts begin at nothing.
+
+    Raises what :func:`examples.demo.servers.running` does.
+
+    :param stopped: Set by whoever wants the demo to stop while it still starts.
+    """
+    with running(servers(origins), {PORT_VARIABLE: str(origins.port)}, stopped) as started:
+        yield started
+
+
+def servers(origins: Origins) -> list[Server]:
+    """The three servers: API and stock Flask with the same settings, and the page's own."""
+    api, stock = (
+        Server(f"examples.demo.{app}:app", origin, WORKERS, BLOCKING_THREADS, "/wait?seconds=0")
+        for app, origin in (("api", origins.api), ("stock", origins.stock))
+    )
+    return [api, stock, Server("examples.demo.page:app", origins.page, 1, PAGE_THREADS, "/")]
