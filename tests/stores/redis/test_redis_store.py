@@ -1,0 +1,288 @@
+"""What only the Redis store promises: one command a take, leases, nothing left behind."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from flask_concurrency.policies.fixed_window import FixedWindow
+from flask_concurrency.policies.in_flight import InFlightCount
+from flask_concurrency.policies.moving_window import MovingWindow
+from flask_concurrency.policies.sliding_window import SlidingWindow
+from flask_concurrency.policies.token_bucket import TokenBucket
+from flask_concurrency.stores.redis.redis_store import RedisStore
+from flask_concurrency.stores.store import Check
+from flask_concurrency.testing.manual_clock import ManualClock
+from flask_concurrency.vocabulary.errors import ConfigurationError, StoreError, StoreUnavailable
+
+RATES = (
+    Check("sliding", SlidingWindow(5, 60.0), "k", 1),
+    Check("fixed", FixedWindow(5, 60.0), "k", 1),
+    Check("moving", MovingWindow(5, 60.0), "k", 1),
+    Check("bucket", TokenBucket(5, 60.0, 5), "k", 1),
+)
+INSIDE = Check("inside", InFlightCount(3), "k", 1)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def store(redis_server: Any, namespace: str, clock: ManualClock) -> Any:
+    store = RedisStore(redis_server.url, namespace=namespace, clock=clock)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def server_time(redis_server: Any, namespace: str) -> Any:
+    """A store that takes the time from the server, as it does in production."""
+    store = RedisStore(redis_server.url, namespace=namespace)
+    yield store
+    store.close()
+
+
+def commands(client: Any) -> dict[str, int]:
+    """How often each command was called by clients; scripts' own calls do not count."""
+    inner = {"get", "set", "time", "zadd", "zrem", "zscore", "zincrby", "zrange", "del", "exists"}
+    inner |= {"zrangebyscore", "zremrangebyscore", "pttl", "pexpire"}
+    inner |= {"info", "config|resetstat"}  # what the test itself asks
+    found = {
+        name.removeprefix("cmdstat_"): row for name, row in client.info("commandstats").items()
+    }
+    return {name: row["calls"] for name, row in found.items() if name not in inner}
+
+
+def test_a_take_of_any_limits_is_one_command(redis_server: Any, server_time: RedisStore) -> None:
+    """Four limits or five, admitted or refused: the server counts one EVALSHA each."""
+    server_time.take([*RATES, INSIDE])
+    client = redis_server.client()
+    client.config_resetstat()
+    for _ in range(9):
+        server_time.take([*RATES, INSIDE])
+    assert commands(client) == {"evalsha": 9}
+
+
+def test_giving_back_is_one_command(redis_server: Any, store: RedisStore) -> None:
+    """However many permits and units return."""
+    store.take([*RATES, INSIDE])
+    store.give_back([*RATES, INSIDE])
+    store.take([*RATES, INSIDE])
+    client = redis_server.client()
+    client.config_resetstat()
+    store.give_back([*RATES, INSIDE])
+    assert commands(client) == {"evalsha": 1}
+
+
+def test_every_key_expires(redis_server: Any, namespace: str, server_time: RedisStore) -> None:
+    """Limits that were changed, and clients that never come again, leave nothing behind."""
+    server_time.take([*RATES, INSIDE])
+    client = redis_server.client()
+    keys = list(client.scan_iter(f"*{namespace}*"))
+    assert len(keys) == 5
+    for key in keys:
+        assert 0 < client.pttl(key) <= 2 * 60_000 + 1_000, key
+
+
+def test_what_is_returned_whole_leaves_no_key(
+    redis_server: Any, namespace: str, store: RedisStore
+) -> None:
+    """A permit's key is there while somebody is inside; an exact log while something is in it."""
+    checks = [INSIDE, RATES[2], INSIDE._replace(cost=2)]
+    store.take(checks)
+    store.give_back(checks)
+    assert list(redis_server.client().scan_iter(f"*{namespace}*")) == []
+
+
+def test_a_forgotten_script_is_sent_again(redis_server: Any, store: RedisStore) -> None:
+    """After SCRIPT FLUSH, a restart or a failover a take succeeds as if nothing had been."""
+    store.take(RATES)
+    redis_server.client().script_flush()
+    assert [outcome.remaining for outcome in store.take(RATES)] == [3, 3, 3, 3]
+
+
+def test_permits_of_a_dead_process_come_back_after_one_lease(
+    redis_server: Any, namespace: str, clock: ManualClock, store: RedisStore
+) -> None:
+    """Nobody renews them, so the server lets go of them by itself."""
+    dead = RedisStore(redis_server.url, namespace=namespace, lease=15.0, clock=clock)
+    for _ in range(3):
+        dead.take([INSIDE])
+    clock.advance(14.9)
+    assert not store.take([INSIDE])[0].admitted
+    clock.advance(0.1)
+    assert store.take([INSIDE])[0].remaining == 2
+    dead.close()
+
+
+def test_a_renewed_permit_stays(clock: ManualClock, store: RedisStore) -> None:
+    """However long a request takes, its permit counts while its process lives."""
+    store.take([INSIDE])
+    for _ in range(10):
+        clock.advance(10.0)
+        store.renew()
+    assert store.take([INSIDE])[0].remaining == 1
+
+
+def test_a_permit_the_server_lost_is_entered_again(
+    redis_server: Any, namespace: str, clock: ManualClock, store: RedisStore
+) -> None:
+    """A server that started empty learns from the next renewal who is inside."""
+    store.take([INSIDE._replace(cost=2)])
+    client = redis_server.client()
+    client.delete(*client.scan_iter(f"*{namespace}*"))
+    store.renew()
+    assert store.take([INSIDE._replace(cost=0)])[0].remaining == 1
+
+
+def test_a_permit_returned_while_it_is_renewed_is_not_entered_again(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The renewal looks again after itself, so no permit is stuck for a lease."""
+    store.take([INSIDE])
+    held = store._leases.held()
+    store.give_back([INSIDE])
+    store._renew(held)
+    assert store.take([INSIDE])[0].remaining == 2
+
+
+def test_a_permit_that_lapsed_can_be_given_back(clock: ManualClock, store: RedisStore) -> None:
+    """Its place may be taken by then; nothing is counted twice."""
+    store.take([INSIDE])
+    clock.advance(20.0)
+    for _ in range(3):
+        store.take([INSIDE])
+    store.give_back([INSIDE])
+    assert not [store.take([INSIDE])[0] for _ in range(2)][1].admitted
+
+
+def test_two_units_are_one_lease(clock: ManualClock, store: RedisStore) -> None:
+    """A cost is counted while its lease lasts, and leaves as a whole."""
+    assert store.take([INSIDE._replace(cost=2)])[0].remaining == 1
+    clock.advance(10.0)
+    assert store.take([INSIDE])[0].remaining == 0
+    clock.advance(5.0)
+    assert store.take([INSIDE._replace(cost=0)])[0].remaining == 2
+
+
+def test_the_server_s_clock_counts(redis_server: Any, namespace: str) -> None:
+    """Whoever asks, and whatever his own clock says: a window has one beginning."""
+    one, two = (RedisStore(redis_server.url, namespace=namespace) for _ in range(2))
+    first = one.take([RATES[1]])[0]
+    second = two.take([RATES[1]])[0]
+    assert (first.remaining, second.remaining) == (4, 3)
+    assert first.reset_after == 60.0
+    assert second.reset_after is not None
+    assert 55.0 < second.reset_after < 60.0
+
+
+def test_forgetting_spares_permits(store: RedisStore) -> None:
+    """Counts of rates start anew; who is inside stays inside."""
+    store.take([*RATES, INSIDE])
+    assert store.forget([*RATES, INSIDE]) == 4
+    assert [outcome.remaining for outcome in store.take([*RATES, INSIDE])] == [4, 4, 4, 4, 1]
+    assert store.forget([INSIDE]) == 0
+
+
+@pytest.mark.parametrize("check", [*RATES, INSIDE], ids=lambda check: check.limiter_id)
+@pytest.mark.parametrize("kind", ["hash", "list", "set", "string", "zset"])
+def test_a_foreign_value_is_reported_and_not_touched(
+    kind: str, check: Check, redis_server: Any, namespace: str, store: RedisStore
+) -> None:
+    """Another type, or another content, under a key of ours: an error that names the key."""
+    client = redis_server.client()
+    store.take([check])
+    (key,) = client.scan_iter(f"*{namespace}*")
+    client.delete(key)
+    write = {
+        "hash": lambda: client.hset(key, "field", "value"),
+        "list": lambda: client.rpush(key, "value"),
+        "set": lambda: client.sadd(key, "value"),
+        "string": lambda: client.set(key, "not three numbers"),
+        "zset": lambda: client.zadd(key, {"value": 1.0}),
+    }
+    write[kind]()
+    before = client.dump(key)
+    with pytest.raises(StoreError, match="Remove the key") as raised:
+        store.take([*RATES, check])
+    assert not isinstance(raised.value, StoreUnavailable)
+    assert client.dump(key) == before
+
+
+def test_a_foreign_value_spends_nothing_of_the_others(
+    redis_server: Any, namespace: str, store: RedisStore
+) -> None:
+    """All keys are read before the first is written."""
+    client = redis_server.client()
+    store.take([INSIDE])
+    (key,) = client.scan_iter(f"*{namespace}*")
+    client.delete(key)
+    client.set(key, "foreign")
+    with pytest.raises(StoreError):
+        store.take([*RATES, INSIDE])
+    client.delete(key)
+    assert [outcome.remaining for outcome in store.take(RATES)] == [4, 4, 4, 4]
+
+
+def test_nothing_is_lost_to_rounding(store: RedisStore, clock: ManualClock) -> None:
+    """The largest quota and period that can be written count by one, and the wait is exact."""
+    policy = FixedWindow(10**9, 1_000 * 365 * 86_400.0)
+    check = Check("large", policy, "k", 10**9 - 1)
+    assert store.take([check])[0].remaining == 1
+    assert store.take([check._replace(cost=1)])[0].remaining == 0
+    clock.advance(0.000_001)
+    assert store.take([check._replace(cost=1)])[0].retry_after == policy.period - 0.000_001
+
+
+def test_a_policy_without_a_script_is_refused(store: RedisStore) -> None:
+    """A policy of somebody else's making cannot run on the server."""
+
+    class Strange(FixedWindow):
+        pass
+
+    with pytest.raises(ConfigurationError, match="no script"):
+        store.take([Check("strange", Strange(1, 1.0), "k", 1)])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_forked_child_has_connections_and_permits_of_its_own(
+    store: RedisStore, clock: ManualClock
+) -> None:
+    """It neither talks on its parent's connection nor returns its parent's permits."""
+    store.take([INSIDE])
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        answer = b"?"
+        try:
+            store.give_back([INSIDE])
+            outcomes = [store.take([INSIDE])[0] for _ in range(5)]
+            answer = bytes(outcome.remaining for outcome in outcomes)
+            store.give_back([INSIDE])
+        finally:
+            os.write(write, answer)
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(read, 10) == bytes([1, 0, 0, 0, 0])
+    os.close(read)
+    os.close(write)
+    assert store.take([INSIDE])[0].remaining == 0
+    assert len(store._leases.held()) == 2
+
+
+def test_clients_are_named(redis_server: Any, store: RedisStore) -> None:
+    """Whoever administers the server sees who is connected."""
+    store.take(RATES)
+    assert "flask-concurrency" in {row["name"] for row in redis_server.client().client_list()}
+
+
+def test_a_closed_store_opens_again(store: RedisStore) -> None:
+    """Closing lets go of connections; the counts are on the server."""
+    store.take(RATES)
+    store.close()
+    assert [outcome.remaining for outcome in store.take(RATES)] == [3, 3, 3, 3]
