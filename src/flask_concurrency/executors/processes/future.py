@@ -20,18 +20,23 @@ class ProcessFuture(Future[T]):
     """A ``Future`` in everything, except that waiting for it does the work of a reader thread."""
 
     _pool: Pool
-    _task: Task
+    _task: Task | None
 
     def attach(self, pool: Pool, task: Task) -> None:
         """Tell the future whose it is, before anyone else sees it."""
         self._pool = pool
         self._task = task
+        # The first of the callbacks: waiting threads must not wait for the application's.
+        super().add_done_callback(pool.finish)
+
+    def detach(self) -> Task | None:
+        """Forget the task, which holds the future: the result shall not live in a cycle."""
+        task, self._task = self._task, None
+        return task
 
     def result(self, timeout: float | None = None) -> T:
         """Return what the task returned, or raise what it raised, waiting for it."""
-        # The task is marked after the future is done, so one that is not marked may be, too.
-        if not self._task.finished:
-            self._pool.drive(self._task, timeout)
+        self._wait(timeout)
         try:
             return super().result(timeout=0)
         finally:
@@ -39,19 +44,18 @@ class ProcessFuture(Future[T]):
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return what the task raised, or ``None``, waiting for it."""
-        if not self._task.finished:
-            self._pool.drive(self._task, timeout)
+        self._wait(timeout)
         return super().exception(timeout=0)
 
     def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
         """Have ``fn`` called with the future once it is done, on the thread that completes it."""
         super().add_done_callback(fn)
-        if not self._task.finished:
-            self._pool.hasten(self._task)
+        task = self._task
+        if task is not None:
+            self._pool.hasten(task)
 
-    def cancel(self) -> bool:
-        """Take the task back if no worker has it yet."""
-        cancelled = super().cancel()
-        if cancelled:
-            self._pool.withdraw(self._task)
-        return cancelled
+    def _wait(self, timeout: float | None) -> None:
+        task = self._task
+        # Done, it may still have its task: in a callback, which must not wait for its own end.
+        if task is not None and not self.done():
+            self._pool.drive(task, timeout)

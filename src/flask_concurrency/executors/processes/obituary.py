@@ -35,10 +35,7 @@ def _explain(worker: WorkerRecord) -> tuple[str, str]:
     if worker.lost_because is not None:
         return f"no more is known of it, because {worker.lost_because}", ""
     if code is None:
-        return (
-            "it closed its connection but lived on",
-            "A task must not close descriptors that it did not open.",
-        )
+        return "how is not known", "Its forkserver may hang."
     if code >= 0:
         return (
             f"it ended with exit code {code}",

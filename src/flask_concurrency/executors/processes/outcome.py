@@ -45,11 +45,11 @@ def encode_error(error: BaseException) -> tuple[int, bytes]:
     """
     # The first entry is the line of the worker's loop that made the call.
     entry = error.__traceback__.tb_next if error.__traceback__ is not None else None
+    text = "".join(traceback.format_exception(type(error), error, entry))
     try:
-        text = "".join(traceback.format_exception(type(error), error, entry))
         message = str(error)
-    except Exception:  # a __str__ or __repr__ that raises
-        text = message = "(its text cannot be made)"
+    except Exception:  # whatever a class of the application does in __str__
+        message = "(its text cannot be made)"
     pickled = None
     if isinstance(error, Exception) and cannot_pickle(error) is None:
         pickled = pickle.dumps(error, pickle.HIGHEST_PROTOCOL)

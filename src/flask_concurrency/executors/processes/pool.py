@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from contextvars import Context
 from typing import Any, Final
 
@@ -116,14 +117,20 @@ class Pool:
             if deadline is not None and monotonic() >= deadline:
                 return
 
-    def withdraw(self, task: Task) -> None:
-        """Forget a task whose future was cancelled. One on its way to a worker is met there."""
-        if self._abandoned:
+    def finish(self, future: Future[Any]) -> None:
+        """Forget a task, as the first thing that happens once its future is done."""
+        task = future.detach() if isinstance(future, ProcessFuture) else None
+        if task is None or self._abandoned:
             return
         with self._lock:
-            if self._roster.withdraw(task):
-                self._roster.counts["cancelled"] += 1
-                self._finish(task)
+            if future.cancelled():
+                self._roster.withdraw(task)  # unless it is on its way to a worker
+            self._roster.counts[task.count] += 1
+            task.finished = True
+            del self._roster.unfinished[task.number]
+            task.wake_waiters()
+        if self._roster.closing:
+            self._let_close()
 
     def hasten(self, task: Task) -> None:
         """Have the reply to a task read as soon as it comes, by the collector if need be."""
@@ -246,8 +253,6 @@ class Pool:
                     raise
                 return
             with self._lock:
-                self._roster.counts["cancelled"] += 1
-                self._finish(task)
                 self._roster.free(worker)
 
     def _end(self, round: Round) -> None:
@@ -280,35 +285,21 @@ class Pool:
     def _complete(self, task: Task, kind: int, content: Any) -> None:
         """Complete a future, by a worker's message or an error made here."""
         future = task.future
-        counts = self._roster.counts
-        count = "cancelled"
+        if not task.started and not future.set_running_or_notify_cancel():
+            return
         try:
-            if not task.started and not future.set_running_or_notify_cancel():
-                return
-            count = "failed"
-            try:
-                value, error = _open_message(task, kind, content)
-            except BaseException:  # an exception of a signal handler
-                broken = ExecutorError(f"The reading of {task.name!r}'s result was interrupted.")
-                future.set_exception(broken)
-                raise
-            if error is not None:
-                future.set_exception(error)
-            else:
-                count = "completed"
-                future.set_result(value)
-        finally:
-            with self._lock:
-                counts[count] += 1
-                self._finish(task)
-
-    def _finish(self, task: Task) -> None:
-        """Forget a task whose future is done; under the lock."""
-        task.finished = True
-        self._roster.unfinished.pop(task.number, None)
-        task.wake_waiters()
-        if self._roster.closing:
-            self._let_close()
+            value, error = _open_message(task, kind, content)
+        except BaseException:  # an exception of a signal handler
+            task.count = "failed"
+            broken = ExecutorError(f"The reading of {task.name!r}'s result was interrupted.")
+            future.set_exception(broken)
+            raise
+        if error is not None:
+            task.count = "failed"
+            future.set_exception(error)
+        else:
+            task.count = "completed"
+            future.set_result(value)
 
     # --- the collector: reads what no waiting thread reads ---
 

@@ -213,9 +213,7 @@ class Staff:
         """Wait until it is known how a worker ended, and make sure that it has."""
         for kill_first in (False, True):
             if kill_first:
-                with self._launcher_lock:
-                    if self._launcher is not None:
-                        self._launcher.kill(worker.number)
+                self.kill(worker, "it had closed its connection, which is not a task's to close")
             deadline = monotonic() + EXIT_CODE_WAIT
             while monotonic() < deadline:
                 self.read_notices()

@@ -22,13 +22,15 @@ class Task:
     :ivar worker: The worker it was given to; ``None`` while it waits and after its reply.
     :ivar started: Its future was set running, so it can no longer be cancelled.
     :ivar deliveries: How often it was given to a worker.
-    :ivar finished: Its future is done, and nobody will change it any more.
+    :ivar count: What it is counted as once it is finished.
+    :ivar finished: Its future is done.
     :ivar hurried: Somebody wants to be called when it is finished, and will not wait for it.
     :ivar signals: One held lock for each thread that sleeps until something happens to the task.
     """
 
     __slots__ = (
         "batch",
+        "count",
         "deliveries",
         "finished",
         "fn",
@@ -56,6 +58,7 @@ class Task:
         self.future = future
         self.worker: WorkerRecord | None = None
         self.started = False
+        self.count = "cancelled"
         self.deliveries = 0
         self.finished = False
         self.hurried = False

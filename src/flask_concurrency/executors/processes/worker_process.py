@@ -15,13 +15,13 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from flask_concurrency.executors.processes.call import decode_call
-from flask_concurrency.executors.processes.launch.process_state import restore_stop_signals
+from flask_concurrency.executors.processes.launch.process_state import (
+    give_forked_children_stop_signals,
+)
 from flask_concurrency.executors.processes.main_script import MainScript
 from flask_concurrency.executors.processes.outcome import encode_error, encode_result
 from flask_concurrency.executors.processes.setup import Setup
 from flask_concurrency.executors.processes.wire import READY, START_FAILED, Channel
-
-_IN_OWN_GROUP = hasattr(os, "fork")
 
 
 def main(channel: Channel, prepare: Callable[[], None] | None = None) -> NoReturn:
@@ -33,8 +33,10 @@ def main(channel: Channel, prepare: Callable[[], None] | None = None) -> NoRetur
     :param prepare: What is to be done before the set-up that the owner sends.
     """
     process = os.getpid()
-    if _IN_OWN_GROUP:
-        os.register_at_fork(after_in_child=lambda: _leave(channel))
+    give_forked_children_stop_signals()
+    if hasattr(os, "register_at_fork"):
+        # A process that a task leaves behind must not keep the channel open.
+        os.register_at_fork(after_in_child=channel.drop)
     code = 1
     try:
         script = _set_up(channel, prepare)
@@ -93,12 +95,6 @@ def _run(payload: bytes | bytearray, script: MainScript | None) -> tuple[int, by
     except BaseException as error:
         return encode_error(error)
     return encode_result(value, fn)
-
-
-def _leave(channel: Channel) -> None:
-    """Make a process that a task forks an ordinary one, which holds nothing of the worker's."""
-    channel.drop()
-    restore_stop_signals()
 
 
 def _flush() -> None:

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing.spawn import get_executable
 from typing import Any
 
@@ -55,15 +56,26 @@ def start_interpreter(
             stdin=subprocess.PIPE,
             **apart,
         )
-        assert process.stdin is not None
+    except OSError as error:
+        raise _not_started(executable, error) from error
+    assert process.stdin is not None
+    try:
         process.stdin.write(line.encode())
         process.stdin.flush()
-    except OSError as error:
-        raise WorkerStartFailed(
-            f"No worker process can be started with {os.fsdecode(executable)!r}: {error}. "
-            "Is it a Python interpreter, and may this process start another one?"
-        ) from error
+    except OSError as error:  # it has ended without reading
+        process.kill()
+        process.wait()
+        with suppress(OSError):
+            process.stdin.close()
+        raise _not_started(executable, error) from error
     return process
+
+
+def _not_started(executable: str | bytes, error: OSError) -> WorkerStartFailed:
+    return WorkerStartFailed(
+        f"No worker process can be started with {os.fsdecode(executable)!r}: {error}. "
+        "Is it a Python interpreter, and may this process start another one?"
+    )
 
 
 def search_path() -> list[str]:

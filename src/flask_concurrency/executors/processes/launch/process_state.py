@@ -24,10 +24,29 @@ def let_stop_signals_pass() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def restore_stop_signals() -> None:
-    """Give Ctrl-C and SIGTERM their usual meaning back, in a process that a task forks."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+def give_forked_children_stop_signals() -> None:
+    """Let Ctrl-C and SIGTERM have their usual meaning in the processes that a task forks.
+
+    The signals are held back around the fork: one that is sent to the child at once must not
+    meet the handler that lets it pass.
+    """
+    if not hasattr(os, "register_at_fork"):
+        return
+    stop_signals = (signal.SIGINT, signal.SIGTERM)
+    masks: list[set[int]] = []
+
+    def hold_back() -> None:
+        masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals))
+
+    def let_through() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.pop())
+
+    def restore() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        let_through()
+
+    os.register_at_fork(before=hold_back, after_in_parent=let_through, after_in_child=restore)
 
 
 def detach_stdin() -> int:

@@ -37,34 +37,34 @@ class SpawnLauncher:
         self.channel = Channel(ours)
         self._news = Channel(theirs)
         self._lock = threading.Lock()
-        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._running: dict[int, tuple[subprocess.Popen[bytes], threading.Thread]] = {}
 
     def launch(self, worker: int, end: socket.socket) -> None:
         """Start an interpreter and give it its end of the socket pair."""
         config: dict[str, Any] = {"preload": list(self._preload), "main": find_main()}
+        label = f"worker of {self._label}"
         if os.name == "posix":
             config["end"] = end.fileno()
-            process = start_interpreter(
-                _MAIN, config, label=f"worker of {self._label}", fds=[end.fileno()]
-            )
+            process = start_interpreter(_MAIN, config, label=label, fds=[end.fileno()])
         else:
-            process = start_interpreter(_MAIN, config, label=f"worker of {self._label}")
-            self._share(process, end)
-        with self._lock:
-            self._processes[worker] = process
-        threading.Thread(
+            process = start_interpreter(_MAIN, config, label=label)
+            _share(process, end)
+        waiter = threading.Thread(
             target=self._wait_for,
             args=(worker, process),
             name=f"{self._label}-worker-{worker}",
             daemon=True,
-        ).start()
+        )
+        with self._lock:
+            self._running[worker] = process, waiter
+        waiter.start()
 
     def kill(self, worker: int) -> None:
         """End a worker. ``Popen`` knows whether it was waited for, so this hits no stranger."""
         with self._lock:
-            process = self._processes.get(worker)
-        if process is not None:
-            process.kill()
+            running = self._running.get(worker)
+        if running is not None:
+            running[0].kill()
 
     def notices(self) -> list[Notice]:
         """Read what has happened, once ``channel`` is readable."""
@@ -80,13 +80,12 @@ class SpawnLauncher:
         """Let the workers end, then kill those left."""
         deadline = monotonic() + grace
         with self._lock:
-            processes = list(self._processes.values())
-        for process in processes:
-            try:
-                process.wait(max(0.0, deadline - monotonic()))
-            except subprocess.TimeoutExpired:
+            running = list(self._running.values())
+        for process, waiter in running:
+            waiter.join(max(0.0, deadline - monotonic()))
+            if waiter.is_alive():
                 process.kill()
-                process.wait()
+                waiter.join()
         self.channel.close()
         self._news.close()
 
@@ -94,27 +93,29 @@ class SpawnLauncher:
         """Drop this process's copies, in a forked child."""
         self.channel.drop()
         self._news.drop()
-        for process in self._processes.values():
+        for process, _ in self._running.values():
             process.returncode = 0  # not this process's to wait for, nor to warn of
             if process.stdin is not None:
                 process.stdin.close()
 
-    def _share(self, process: subprocess.Popen[bytes], end: socket.socket) -> None:
-        """Hand a socket over where descriptors are not inherited (Windows)."""
-        assert process.stdin is not None
-        try:
-            shared: bytes = getattr(end, "share")(process.pid)  # noqa: B009 # absent elsewhere
-            process.stdin.write(shared.hex().encode() + b"\n")
-            process.stdin.flush()
-        except OSError as error:
-            process.kill()
-            raise WorkerStartFailed(f"A worker process ended while it started: {error}.") from error
-
     def _wait_for(self, worker: int, process: subprocess.Popen[bytes]) -> None:
         exitcode = process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
         with self._lock:
-            del self._processes[worker]
-            if process.stdin is not None:
-                process.stdin.close()
             with suppress(OSError):  # the executor was shut down
                 self._news.send(EXITED, worker, str(exitcode).encode())
+            del self._running[worker]
+
+
+def _share(process: subprocess.Popen[bytes], end: socket.socket) -> None:
+    """Hand a socket over where descriptors are not inherited (Windows)."""
+    assert process.stdin is not None
+    try:
+        shared: bytes = getattr(end, "share")(process.pid)  # noqa: B009 # absent elsewhere
+        process.stdin.write(shared.hex().encode() + b"\n")
+        process.stdin.flush()
+    except OSError as error:
+        process.kill()
+        process.wait()
+        raise WorkerStartFailed(f"A worker process ended while it started: {error}.") from error

@@ -1,0 +1,89 @@
+"""Pools of worker processes for the tests, and gates that hold their tasks."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from flask_concurrency.executors.processes import ProcessExecutor
+
+# Workers import the tasks by name, and take the search path over from here.
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+watching = import_module("process_watching")
+
+
+@pytest.fixture(scope="session")
+def pool() -> Iterator[ProcessExecutor]:
+    """Two warm workers for all tests that leave a pool as they found it."""
+    with ProcessExecutor(2, name="shared") as executor:
+        yield executor
+    assert executor.snapshot().workers == executor.snapshot().queued == 0
+
+
+@pytest.fixture
+def pool_of() -> Iterator[Callable[..., ProcessExecutor]]:
+    """Make pools that must end, and leave neither process nor descriptor behind."""
+    children, descriptors = watching.child_processes(), len(os.listdir("/proc/self/fd"))
+    made: list[ProcessExecutor] = []
+
+    def make(max_workers: int | None = 2, **options: object) -> ProcessExecutor:
+        executor = ProcessExecutor(max_workers, **options)  # type: ignore[arg-type]
+        made.append(executor)
+        return executor
+
+    yield make
+    for executor in made:
+        executor.shutdown(cancel_futures=True)
+        assert executor.snapshot().workers == 0
+    assert watching.child_processes() <= children
+    assert len(os.listdir("/proc/self/fd")) <= descriptors
+
+
+class Gate:
+    """Holds one task: ``executor.submit(pass_gate, *gate.paths)``."""
+
+    def __init__(self, directory: Path, number: int) -> None:
+        self.paths = (str(directory / f"entered{number}"), str(directory / f"released{number}"))
+        for path in self.paths:
+            os.mkfifo(path)
+        # Opened for both ways, so that neither side waits for the other to open.
+        self._entered, self._released = (os.open(path, os.O_RDWR) for path in self.paths)
+
+    def wait_entered(self) -> None:
+        """Wait until the task runs."""
+        assert os.read(self._entered, 1) == b"\0"
+
+    def open(self) -> None:
+        """Let the task end."""
+        os.write(self._released, b"\0")
+
+    def close(self) -> None:
+        os.close(self._entered)
+        os.close(self._released)
+
+
+@pytest.fixture
+def make_gate(tmp_path: Path) -> Iterator[Callable[[], Gate]]:
+    """Make gates; those that the test left closed are opened at its end."""
+    gates: list[Gate] = []
+
+    def make() -> Gate:
+        gates.append(Gate(tmp_path, len(gates)))
+        return gates[-1]
+
+    yield make
+    for gate in gates:
+        gate.open()
+        gate.close()
+
+
+@pytest.fixture
+def gate(make_gate: Callable[[], Gate]) -> Gate:
+    return make_gate()

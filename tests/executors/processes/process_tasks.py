@@ -1,0 +1,270 @@
+"""Tasks that the tests send to worker processes: workers import this module by its name."""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any, NoReturn
+
+from flask_concurrency.executors.processes import ProcessExecutor
+
+inner = ProcessExecutor(1, name="inner")
+setting = contextvars.ContextVar("setting", default="unset")
+greeting = "none"
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def add(first: int, second: int = 0, *, third: int = 0) -> int:
+    return first + second + third
+
+
+def worker_pid(_: object = None) -> int:
+    return os.getpid()
+
+
+def pass_gate(entered: str, released: str, value: Any = None) -> Any:
+    """Tell that the task runs, then run until the test says otherwise; see the gate fixture."""
+    with open(entered, "wb", buffering=0) as news:
+        news.write(b"\0")
+    with open(released, "rb") as news:
+        news.read(1)
+    return value
+
+
+def fail(message: str) -> NoReturn:
+    raise LookupError(message)
+
+
+def die_with(exitcode: int) -> NoReturn:
+    os._exit(exitcode)
+
+
+def kill_self(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+def die_if_seven(number: int) -> int:
+    if number == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def leave(code: int) -> NoReturn:
+    sys.exit(code)
+
+
+def interrupt() -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def print_a_lot(text: str) -> int:
+    for descriptor in (1, 2):
+        os.write(descriptor, text.encode())
+    print(text, end="")
+    return len(text)
+
+
+def read_stdin() -> str:
+    return sys.stdin.read()
+
+
+def open_file() -> Any:
+    return open(os.devnull)  # what cannot be pickled is the point
+
+
+class NeedsTwo(Exception):
+    """Pickles well and cannot be rebuilt: pickle calls it with the message alone."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} and {second}")
+
+
+def raise_needs_two() -> NoReturn:
+    raise NeedsTwo("salt", "pepper")
+
+
+class HoldsLock(Exception):
+    def __init__(self) -> None:
+        super().__init__("with a lock")
+        self.lock = threading.Lock()
+
+
+def raise_unpicklable() -> NoReturn:
+    raise HoldsLock
+
+
+class Unspeakable(HoldsLock):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def raise_unspeakable() -> NoReturn:
+    raise Unspeakable
+
+
+class ExplodesAtHome:
+    """Can be rebuilt in the process that made it, and nowhere else."""
+
+    def __init__(self, home: int) -> None:
+        self.home = home
+
+    def __reduce__(self) -> tuple[Callable[[int], ExplodesAtHome], tuple[int]]:
+        return rebuild, (self.home,)
+
+
+def rebuild(home: int) -> ExplodesAtHome:
+    if os.getpid() != home:
+        raise ValueError("not at home")
+    return ExplodesAtHome(home)
+
+
+def make_exploding() -> ExplodesAtHome:
+    return ExplodesAtHome(os.getpid())
+
+
+def echo(value: Any) -> Any:
+    return value
+
+
+def change_setting(value: str) -> str:
+    before = setting.get()
+    setting.set(value)
+    return before
+
+
+def use_own_pool(numbers: Iterable[int]) -> tuple[list[int], bool]:
+    """Use a pool within a pool, and tell whether it was done in this very process."""
+    with inner as executor:
+        doubled = list(executor.map(double, numbers))
+        return doubled, executor.submit(os.getpid).result() == os.getpid()
+
+
+def nested_failure() -> str:
+    try:
+        inner_of(ProcessExecutor(1)).submit(fail, "inside").result()
+    except LookupError as error:
+        return str(error)
+    return "nothing was raised"
+
+
+def inner_of(executor: Executor) -> Executor:
+    return executor
+
+
+def fork_and_return() -> int:
+    """Fork, and let the child return from the task as well."""
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+    return child
+
+
+def fork_and_stay(released: str) -> int:
+    """Leave a process behind that lives until the test ends it, then die."""
+    if os.fork() == 0:
+        with open(released, "rb") as news:
+            news.read(1)
+        os._exit(0)
+    os._exit(5)
+
+
+def close_everything() -> None:
+    os.closerange(3, 64)
+    time.sleep(3600)
+
+
+def set_greeting(words: str) -> None:
+    global greeting
+    greeting = words
+
+
+def get_greeting() -> str:
+    return greeting
+
+
+def fail_to_start(words: str) -> NoReturn:
+    raise RuntimeError(words)
+
+
+def surroundings() -> dict[str, Any]:
+    """Tell what a worker has taken over from its owner, and what not."""
+    return {
+        "path": sys.path,
+        "argv": sys.argv,
+        "cwd": os.getcwd(),
+        "sigint": callable(signal.getsignal(signal.SIGINT)),
+        "blocked": signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+        "threads": threading.active_count(),
+        "listening": count_listening(),
+    }
+
+
+def count_listening() -> int:
+    """Count the listening sockets this process holds."""
+    return sum(_listens(int(entry.name)) for entry in Path("/proc/self/fd").iterdir())
+
+
+def _listens(fd: int) -> bool:
+    try:
+        if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+            return False
+    except OSError:  # the descriptor with which the directory was read
+        return False
+    with socket.socket(fileno=os.dup(fd)) as candidate:
+        return bool(candidate.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+
+
+def subprocess_signals() -> str:
+    """Tell which stop signals a program that a task starts would ignore."""
+    probe = (
+        "import signal; print([s.name for s in (signal.SIGINT, signal.SIGTERM)"
+        " if signal.getsignal(s) == signal.SIG_IGN])"
+    )
+    return subprocess.check_output([sys.executable, "-S", "-c", probe], text=True).strip()
+
+
+def terminate_own_child() -> int:
+    """Fork a child that waits, end it with SIGTERM, and return how it ended."""
+    child = os.fork()
+    if not child:
+        time.sleep(3600)
+    os.kill(child, signal.SIGTERM)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def append_to(path: str, text: str) -> None:
+    """Append in one system call."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(descriptor, text.encode())
+    os.close(descriptor)
+
+
+def is_imported(module: str) -> bool:
+    return module in sys.modules
+
+
+def note_pid_and_hang(path: str) -> None:
+    """Write the worker's process id to a file, at one go, and never return."""
+    Path(path + ".new").write_text(str(os.getpid()))
+    os.rename(path + ".new", path)
+    while True:
+        time.sleep(3600)
+
+
+def wait_for_file(path: str) -> None:
+    while not os.path.exists(path):
+        time.sleep(0.01)

@@ -1,0 +1,53 @@
+"""Look at processes from outside, by way of ``/proc``."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+
+def child_processes(parent: int | None = None) -> set[int]:
+    """Return the process ids of a process's children; of this one's by default."""
+    try:
+        return {
+            int(child)
+            for thread in Path(f"/proc/{parent or os.getpid()}/task").iterdir()
+            for child in (thread / "children").read_text().split()
+        }
+    except (FileNotFoundError, ProcessLookupError):
+        return set()
+
+
+def descendants(parent: int) -> set[int]:
+    """Return the process ids of a process's children, their children, and so on."""
+    children = child_processes(parent)
+    return children.union(*(descendants(child) for child in children))
+
+
+def children_running(label: str) -> list[int]:
+    """Return this process's children whose command line ends with ``label``."""
+    return [child for child in child_processes() if _command(child)[-1:] == [label]]
+
+
+def wait_until_gone(pids: set[int], within: float) -> set[int]:
+    """Wait until none of some processes runs, and return those that still do in the end."""
+    give_up_at = time.monotonic() + within
+    while (left := {pid for pid in pids if _runs(pid)}) and time.monotonic() < give_up_at:
+        time.sleep(0.01)  # nobody tells of the end of a process that is not one's child
+    return left
+
+
+def _command(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def _runs(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"  # a zombie waits only for its parent to ask

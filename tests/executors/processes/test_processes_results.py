@@ -1,0 +1,286 @@
+"""What comes back from worker processes: results and errors, whoever waits."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import pickle
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import ALL_COMPLETED, Executor, Future, as_completed, wait
+from importlib import import_module
+from typing import Any
+
+import pytest
+
+from flask_concurrency.executors.processes import ProcessExecutor, RemoteTraceback
+from flask_concurrency.vocabulary.errors import ExecutorError, TaskNotPicklable
+
+tasks = import_module("process_tasks")
+
+
+def test_it_is_an_executor(pool: ProcessExecutor) -> None:
+    """So it goes wherever the standard library or another one takes an executor."""
+    assert isinstance(pool, Executor)
+    assert isinstance(pool.submit(abs, -1), Future)
+
+
+def test_a_call_returns_what_the_function_returns(pool: ProcessExecutor) -> None:
+    """Positional and keyword arguments go along, and it runs in another process."""
+    assert pool.submit(tasks.add, 1, 2, third=3).result(10) == 6
+    assert pool.submit(tasks.worker_pid).result(10) != tasks.worker_pid()
+
+
+@pytest.mark.parametrize("chunksize", [1, 3, 50])
+def test_map_gives_results_in_the_order_of_its_items(pool: ProcessExecutor, chunksize: int) -> None:
+    """However the items are grouped, and however the workers finish."""
+    assert list(pool.map(tasks.double, range(20), chunksize=chunksize)) == list(range(0, 40, 2))
+
+
+def test_map_takes_items_of_several_iterables(pool: ProcessExecutor) -> None:
+    """As ``map`` does: the shortest ends it."""
+    assert list(pool.map(tasks.add, [1, 2, 3], itertools.count(10))) == [11, 13, 15]
+    assert list(pool.map(tasks.add, [])) == []
+
+
+def test_an_error_is_raised_with_the_traceback_in_the_worker(pool: ProcessExecutor) -> None:
+    """The type and message are the task's own; the text of its traceback is the cause."""
+    with pytest.raises(LookupError, match="nothing under 'key'") as caught:
+        pool.submit(tasks.fail, "nothing under 'key'").result(10)
+    assert isinstance(caught.value.__cause__, RemoteTraceback)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "process_tasks.py" in shown
+    assert "raise LookupError(message)" in shown
+
+
+def test_an_error_ends_a_map_at_its_place(pool: ProcessExecutor) -> None:
+    """What came before it is there, and what comes after it is not asked for."""
+    results = pool.map(int, ["1", "2", "x", "4"])
+    assert next(results) == 1
+    assert next(results) == 2
+    with pytest.raises(ValueError, match="'x'"):
+        next(results)
+    assert list(results) == []
+
+
+@pytest.mark.parametrize(
+    ("task", "arguments", "told"),
+    [
+        (tasks.raise_needs_two, (), "process_tasks.NeedsTwo: salt and pepper"),
+        (tasks.raise_unpicklable, (), "process_tasks.HoldsLock: with a lock"),
+        (tasks.raise_unspeakable, (), r"process_tasks.Unspeakable: \(its text cannot be made\)"),
+        (tasks.leave, (3,), "raised SystemExit: 3.*cannot end the worker"),
+        (tasks.interrupt, (), "raised KeyboardInterrupt.*cannot end the worker"),
+    ],
+)
+def test_an_error_that_cannot_cross_arrives_as_text(
+    pool: ProcessExecutor, task: Callable[..., Any], arguments: tuple[Any, ...], told: str
+) -> None:
+    """Neither an odd exception nor an exit in a task harms the worker or the caller."""
+    workers = pool.snapshot().workers
+    with pytest.raises(ExecutorError, match=told) as caught:
+        pool.submit(task, *arguments).result(10)
+    assert isinstance(caught.value.__cause__, RemoteTraceback)
+    assert pool.snapshot().workers == workers
+
+
+def test_an_unpicklable_result_is_told(pool: ProcessExecutor) -> None:
+    """The error names the function, the type and the remedy, and the worker lives on."""
+    with pytest.raises(TaskNotPicklable, match=r"open_file.*TextIOWrapper.*Return plain data"):
+        pool.submit(tasks.open_file).result(10)
+    assert pool.submit(abs, -1).result(10) == 1
+
+
+def test_a_result_that_cannot_be_rebuilt_here_is_told(pool: ProcessExecutor) -> None:
+    """It fails its own future, whichever thread has read it."""
+    with pytest.raises(TaskNotPicklable, match=r"make_exploding.*not at home"):
+        pool.submit(tasks.make_exploding).result(10)
+
+
+@pytest.mark.parametrize("size", [0, 1, 16_384, 65_536, 3_000_000])
+def test_large_arguments_and_results_arrive_whole(pool: ProcessExecutor, size: int) -> None:
+    """Whatever fits in one read, and whatever does not."""
+    value = bytes(size)
+    assert pool.submit(tasks.echo, value).result(10) == value
+    assert len(pickle.dumps(value)) >= size
+
+
+def test_what_a_task_prints_does_not_reach_the_pipe(pool: ProcessExecutor) -> None:
+    """Not even bytes written to the descriptors of the standard streams."""
+    assert pool.submit(tasks.print_a_lot, "x" * 500).result(10) == 500
+    assert pool.submit(tasks.read_stdin).result(10) == ""
+    assert pool.submit(abs, -1).result(10) == 1
+
+
+def test_a_context_variable_ends_with_its_task(pool: ProcessExecutor) -> None:
+    """The next task in the same worker does not see it."""
+    found = list(pool.map(tasks.change_setting, ["a", "b", "c", "d", "e"]))
+    assert found == ["unset"] * 5
+
+
+def test_callbacks_run_though_nobody_waits(pool: ProcessExecutor) -> None:
+    """Also those of tasks that had to queue."""
+    done = threading.Semaphore(0)
+    for _ in range(6):
+        pool.submit(abs, -1).add_done_callback(lambda future: done.release())
+    for _ in range(6):
+        assert done.acquire(timeout=10)
+
+
+def test_a_callback_may_wait_for_another_task(pool: ProcessExecutor) -> None:
+    """The thread that runs a callback holds no worker meanwhile."""
+    found: list[int] = []
+    finished = threading.Event()
+
+    def follow(future: Future[int]) -> None:
+        found.append(future.result() + pool.submit(abs, -2).result(10))
+        found.append(others[-1].result(10))
+        finished.set()
+
+    others = [pool.submit(abs, -number) for number in range(5)]
+    pool.submit(abs, -1).add_done_callback(follow)
+    assert finished.wait(10)
+    assert found == [3, 4]
+
+
+def test_a_callback_that_raises_harms_nobody(pool: ProcessExecutor) -> None:
+    """Not even one that would end the thread it runs on."""
+
+    def leave(future: Future[int]) -> None:
+        raise SystemExit
+
+    pool.submit(abs, -1).add_done_callback(leave)
+    assert list(pool.map(abs, range(-5, 0))) == [5, 4, 3, 2, 1]
+    done = threading.Event()
+    pool.submit(abs, -1).add_done_callback(lambda future: done.set())
+    assert done.wait(10)
+
+
+def test_a_task_that_nobody_looks_at_frees_its_worker(pool: ProcessExecutor) -> None:
+    """Fire and forget: the tasks behind it run, and are counted."""
+    before = pool.snapshot().completed
+    for _ in range(7):
+        pool.submit(abs, -1)
+    wait([pool.submit(abs, -1) for _ in range(3)], timeout=10)
+    assert pool.snapshot().completed >= before + 8
+
+
+def test_as_completed_and_wait_work(pool: ProcessExecutor) -> None:
+    """They look at the futures in their own way, and call no ``result``."""
+    futures = {pool.submit(tasks.double, number): number for number in range(8)}
+    assert {futures[future]: future.result() for future in as_completed(futures, 10)} == {
+        number: 2 * number for number in range(8)
+    }
+    ended, pending = wait([pool.submit(abs, -1) for _ in range(5)], 10, ALL_COMPLETED)
+    assert len(ended) == 5
+    assert not pending
+
+
+def test_run_is_awaited_on_any_loop(pool: ProcessExecutor) -> None:
+    """Many at once, and their errors are raised where they are awaited."""
+
+    async def fan_out() -> list[int]:
+        return await asyncio.gather(*(pool.run(tasks.double, number) for number in range(10)))
+
+    async def failing() -> None:
+        await pool.run(tasks.fail, "awaited")
+
+    assert asyncio.run(fan_out()) == list(range(0, 20, 2))
+    with pytest.raises(LookupError, match="awaited"):
+        asyncio.run(failing())
+
+
+def test_it_serves_as_the_executor_of_a_loop(pool: ProcessExecutor) -> None:
+    """``run_in_executor`` takes it as it is."""
+
+    async def on_pool() -> int:
+        return await asyncio.get_running_loop().run_in_executor(pool, tasks.double, 21)
+
+    assert asyncio.run(on_pool()) == 42
+
+
+def test_many_threads_submit_and_wait_at_once(pool: ProcessExecutor) -> None:
+    """50 threads with 20 tasks each: every result reaches the thread that asked for it."""
+    wrong: list[Any] = []
+
+    def ask(first: int) -> None:
+        for number in range(first, first + 20):
+            result = pool.submit(tasks.double, number).result(30)
+            if result != 2 * number:
+                wrong.append((number, result))
+
+    threads = [threading.Thread(target=ask, args=(1000 * number,)) for number in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(50)
+    assert not any(thread.is_alive() for thread in threads)
+    assert not wrong
+
+
+def test_several_threads_wait_for_one_task(pool: ProcessExecutor, gate: Any) -> None:
+    """One of them reads the reply, and all get it."""
+    future = pool.submit(tasks.pass_gate, *gate.paths, "shared")
+    gate.wait_entered()
+    found: list[str] = []
+    threads = [threading.Thread(target=lambda: found.append(future.result(10))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    gate.open()
+    for thread in threads:
+        thread.join(10)
+    assert found == ["shared"] * 4
+
+
+def test_a_wait_ends_at_its_timeout(pool: ProcessExecutor, gate: Any) -> None:
+    """The task goes on, its result can be had later, and other tasks were not held up."""
+    future = pool.submit(tasks.pass_gate, *gate.paths, "late")
+    gate.wait_entered()
+    with pytest.raises(TimeoutError):
+        future.result(timeout=0.01)
+    with pytest.raises(TimeoutError):
+        future.exception(timeout=0)
+    with pytest.raises(TimeoutError):
+        next(pool.map(tasks.pass_gate, *([path] for path in gate.paths), timeout=0.0))
+    gate.open()
+    assert future.result(10) == "late"
+    gate.wait_entered()
+    gate.open()
+
+
+def test_a_waiting_thread_is_not_kept_by_a_slower_neighbour(
+    pool: ProcessExecutor, make_gate: Callable[[], Any]
+) -> None:
+    """Whoever reads for several tasks returns as soon as its own is done."""
+    slow, quick = make_gate(), make_gate()
+    neighbour = pool.submit(tasks.pass_gate, *slow.paths, "slow")
+    mine = pool.submit(tasks.pass_gate, *quick.paths, "quick")
+    slow.wait_entered()
+    quick.wait_entered()
+    quick.open()
+    assert mine.result(10) == "quick"
+    assert not neighbour.done()
+    slow.open()
+    assert neighbour.result(10) == "slow"
+
+
+def test_exception_returns_what_result_would_raise(pool: ProcessExecutor) -> None:
+    """And nothing where nothing was raised."""
+    assert pool.submit(abs, -1).exception(10) is None
+    assert isinstance(pool.submit(tasks.fail, "x").exception(10), LookupError)
+
+
+def test_map_with_a_buffer_takes_items_as_results_are_taken(pool: ProcessExecutor) -> None:
+    """So its source may be endless."""
+    taken: list[int] = []
+
+    def numbers() -> Iterator[int]:
+        for number in itertools.count():
+            taken.append(number)
+            yield number
+
+    results = pool.map(tasks.double, numbers(), buffersize=3)
+    assert len(taken) == 3
+    assert list(itertools.islice(results, 4)) == [0, 2, 4, 6]
+    assert len(taken) == 7
