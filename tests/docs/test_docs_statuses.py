@@ -1,0 +1,57 @@
+"""What the page on 429 and 503 says is what the app answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from flask import Flask
+from werkzeug.test import TestResponse
+
+PAGE = "docs/explanation/429-or-503.md"
+BOTH, BETWEEN = range(2)
+Run = Callable[..., dict[str, Any]]
+
+
+def begun(app: Flask, api_key: str = "ada") -> TestResponse:
+    """A request whose answer is not read yet, so that it is still in flight."""
+    return app.test_client().get("/report", headers={"X-API-Key": api_key}, buffered=False)
+
+
+def test_where_both_refuse_the_rate_gives_the_status(pages: dict[str, Any], run_block: Run) -> None:
+    """And the body names both, word for word."""
+    app = run_block(PAGE, BOTH)["app"]
+    begun(app).close()
+    inside = begun(app)
+
+    refused = begun(app)
+
+    assert inside.status_code == 200
+    assert refused.status_code == 429
+    shown = json.loads(pages[PAGE].blocks("json")[0])
+    assert json.loads(refused.data) == shown
+
+
+def test_where_only_the_place_is_taken_it_is_503(run_block: Run) -> None:
+    """The server is busy, and nothing of the hour is spent."""
+    app = run_block(PAGE, BOTH)["app"]
+    inside = begun(app)
+
+    refused = begun(app)
+
+    assert inside.status_code == 200
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+    assert '"route:2/hour";r=1;' in refused.headers["RateLimit"]
+
+
+def test_a_clients_own_limit_may_be_429(run_block: Run) -> None:
+    """Their third request; but 503 for somebody else, once all places are taken."""
+    app = run_block(PAGE, BETWEEN)["app"]
+    ada = [begun(app) for _ in range(3)]
+    others = [begun(app, f"customer {number}") for number in range(7)]
+
+    assert [answer.status_code for answer in ada] == [200, 200, 429]
+    assert json.loads(ada[2].data) == {"busy": ["your requests:2 in flight"]}
+    assert [answer.status_code for answer in others] == [200] * 6 + [503]
+    assert json.loads(others[6].data) == {"busy": ["all requests:8 in flight"]}
