@@ -72,14 +72,15 @@ class LimitsStore:
         self, uri: str, *, namespace: str = "app", timeout: float = 0.2, clock: Clock = wall
     ) -> None:
         target = uri.removeprefix(PREFIX)
-        scheme = target.partition(":")[0]
+        scheme, _, place = target.partition("://")
+        self._text = f"{PREFIX}{scheme}://{place.rpartition('@')[2]}"
         try:
             storage = storage_from_string(target, wrap_exceptions=True, **_options(scheme, timeout))
         except (LimitsConfigurationError, TypeError, ValueError) as error:
-            raise ConfigurationError(f"{uri!r} names no storage: {error}.") from None
+            words = str(error).replace(target, f"{scheme}://")  # it may hold a password
+            raise ConfigurationError(f"{self._text!r} names no storage: {words}.") from None
         if not isinstance(storage, Storage):
-            raise ConfigurationError(f'{uri!r} is an asynchronous storage: leave out "async+".')
-        self._text = f"{PREFIX}{scheme}://{target.partition('://')[2].rpartition('@')[2]}"
+            raise ConfigurationError(f'{self._text!r} is asynchronous: leave out "async+".')
         self._storage = storage
         self._clock = clock
         self._names = KeyNames(namespace)
@@ -140,7 +141,9 @@ class LimitsStore:
         name = self._name(check)
         limiter, item = self._limiter(check.policy), self._item(check.policy)
         reset_at, remaining = limiter.get_window_stats(item, name)
-        reset_after = max(0.0, reset_at - self._clock()) if remaining < check.policy.quota else 0.0
+        reset_after = 0.0
+        if remaining < check.policy.quota:  # of a window that has just begun it may know no end
+            reset_after = max(0.0, reset_at - self._clock()) or item.get_expiry()
         return _Asked(check, limiter, item, name, remaining, reset_after)
 
     def _spend(self, asked: list[_Asked], fits: list[bool]) -> bool:

@@ -1,0 +1,54 @@
+"""Which store a URI opens, and what is said where it opens none."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from flask_concurrency.stores.fallback import FallbackStore
+from flask_concurrency.stores.limits_adapter import LimitsStore
+from flask_concurrency.stores.opening import open_store
+from flask_concurrency.stores.redis.redis_store import RedisStore
+from flask_concurrency.vocabulary.errors import ConfigurationError
+
+
+@pytest.mark.parametrize("uri", ["redis://localhost", "valkeys://localhost", "unix:///x.sock"])
+def test_redis_stands_behind_a_fallback(uri: str) -> None:
+    """Its outages must not be the app's; nothing is connected yet."""
+    store = open_store(uri)
+    assert isinstance(store, FallbackStore)
+    assert isinstance(store.store, RedisStore)
+
+
+def test_so_do_the_storages_of_the_limits_library() -> None:
+    """They may be on another machine, too."""
+    store = open_store("limits+memory://")
+    assert isinstance(store, FallbackStore)
+    assert isinstance(store.store, LimitsStore)
+
+
+@pytest.mark.parametrize(
+    ("uri", "package", "module", "extra"),
+    [
+        ("redis://localhost", "redis", "stores.redis.redis_store", "redis"),
+        ("limits+memory://", "limits", "stores.limits_adapter", "limits"),
+    ],
+)
+def test_a_missing_extra_names_the_command_that_installs_it(
+    uri: str, package: str, module: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the app starts, not in the first request."""
+    for name in list(sys.modules):
+        if name.startswith((f"{package}.", "flask_concurrency.stores.redis.")):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, f"flask_concurrency.{module}", raising=False)
+    with pytest.raises(ConfigurationError, match=rf'pip install "Flask-Concurrency\[{extra}\]"'):
+        open_store(uri)
+
+
+def test_an_unknown_uri_shows_some_that_are_known() -> None:
+    """With an example of each kind."""
+    with pytest.raises(ConfigurationError, match=r"redis\+sentinel://"):
+        open_store("postgres://localhost")
