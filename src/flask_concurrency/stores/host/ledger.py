@@ -105,6 +105,20 @@ class Ledger:
             shards = sorted({address.shard for address, *_ in rates})
             locks.locked(shards, self._refund, (rates, after))
 
+    def forget(self, checks: Sequence[Check]) -> int:
+        """Start the counts of rates anew; permits stay held.
+
+        :returns: How many of the keys were remembered.
+        :raises FileGone: The file cannot be used any more.
+        :raises StoreUnavailable: A lock was not to be had in time.
+        """
+        addresses = [
+            self._addresses.find(check.limiter_id, check.policy, check.key) for check in checks
+        ]
+        rates = [address for address in addresses if address.codec is not None]
+        shards = sorted({address.shard for address in rates})
+        return self.file.locks.locked(shards, self._remove, rates)
+
     def close(self, *, wait: bool) -> None:
         """Let go of the file; what this process holds comes back as if it had died.
 
@@ -204,12 +218,22 @@ class Ledger:
         self._look(now)
         for address, policy, cost, _ in request:
             place, state = self._rates.read(address)
-            if not place:  # forgotten since
+            if not place or policy.forgettable(state, now):
                 continue
             state = policy.give_back(state, now, cost, after)
             if address.codec is not None and address.codec.in_blocks:
                 state = self._rates.store_log(address.shard, state, now, [])
             self._rates.write(place, address, policy, state)
+
+    def _remove(self, addresses: list[Address]) -> int:
+        self._look(self._clock())
+        removed = 0
+        for address in addresses:
+            cell, _ = self._rates.read(address)
+            if cell:
+                self._rates.remove(cell, address)
+                removed += 1
+        return removed
 
     def _look(self, now: float) -> None:
         """Make sure that the file is whole, and from time to time that it is still the one.

@@ -84,40 +84,38 @@ def open_file(path: Path, wanted: Geometry, *, timeout: float) -> OpenFile:
         opened = _open_existing(path, directory, wanted, timeout)
         if opened is None:
             _build(path, directory, wanted)
-            opened = _open_existing(path, directory, wanted, timeout)
+            opened = _open_existing(path, directory, None, timeout)
         if opened is None:
-            raise StoreUnavailable(
-                f"{str(path)!r} was built and is damaged at once. Is the disk sound?"
-            )
+            raise StoreUnavailable(f"{str(path)!r} was removed or damaged while it was built.")
         return opened
 
 
-def _open_existing(path: Path, directory: int, wanted: Geometry, timeout: float) -> OpenFile | None:
-    """Open the file if it is there and may be trusted; ``None`` if it must be built."""
+def _open_existing(
+    path: Path, directory: int, wanted: Geometry | None, timeout: float
+) -> OpenFile | None:
+    """Open the file if it is there and may be trusted; ``None`` if it must be built.
+
+    :param wanted: How large it should be; ``None`` for one that was built just now.
+    """
     descriptor = _open(path, directory)
     if descriptor is None:
         return None
     locks: Locks | None = None
+    opened: OpenFile | None = None
     try:
         header = read_header(os.pread(descriptor, HEADER_SIZE, 0), os.fstat(descriptor).st_size)
         locks = _locks(descriptor, path, header.geometry, timeout)
-        if not _usable(path, header, wanted, locks):
-            locks.close(wait=False)
-            return None
-        opened = _map(path, directory, header, locks)
-    except BaseException as error:
-        if locks is not None:
-            locks.close(wait=False)
-        else:
-            os.close(descriptor)
-        if isinstance(error, ForeignFile):
-            raise ForeignFile(
-                f"{str(path)!r} is not a file of counts: {error}. Move it away."
-            ) from None
-        if isinstance(error, DamagedFile):
-            logger.warning("%s is built anew and counts start again: %s.", path, error)
-            return None
-        raise
+        if wanted is None or _usable(path, header, wanted, locks):
+            opened = _map(path, directory, header, locks)
+    except ForeignFile as error:
+        raise ForeignFile(
+            f"{str(path)!r} is not a file of counts: {error}. Move it away."
+        ) from None
+    except DamagedFile as error:
+        logger.warning("%s is built anew and counts start again: %s.", path, error)
+    finally:
+        if opened is None:
+            os.close(descriptor) if locks is None else locks.close(wait=False)
     return opened
 
 

@@ -122,6 +122,14 @@ class Rates:
         _write_word(memory, cell, 1)
         # If the process dies here, the key is remembered.
 
+    def remove(self, cell: int, address: Address) -> None:
+        """Forget what a cell remembers."""
+        (selector,) = _read_word(self._memory, cell)
+        _write_word(self._memory, cell, 0)
+        # If the process dies here, the key is forgotten; its blocks are found unused later.
+        if address.codec is not None and address.codec.in_blocks and selector:
+            self._free(address.shard, cell, selector)
+
     def _room(self, address: Address, now: float) -> int:
         """Which cell of the bucket to use: a free one, else the one that expires first."""
         start = address.start

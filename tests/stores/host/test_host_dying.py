@@ -1,0 +1,207 @@
+"""Whoever dies at any line of the host store leaves counts that are right.
+
+A process that is killed runs no further line, and the kernel lets go of its locks. Here an
+exception ends the work at one line after the other, and the file is let go of at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from flask_concurrency.policies.fixed_window import FixedWindow
+from flask_concurrency.policies.in_flight import InFlightCount
+from flask_concurrency.policies.moving_window import MovingWindow
+from flask_concurrency.policies.policy import Policy
+from flask_concurrency.policies.sliding_window import SlidingWindow
+from flask_concurrency.policies.token_bucket import TokenBucket
+from flask_concurrency.stores.host import host_store
+from flask_concurrency.stores.host.host_store import HostStore
+from flask_concurrency.stores.store import Check
+from flask_concurrency.testing.manual_clock import ManualClock
+
+HOST = str(Path(host_store.__file__).parent)
+QUOTA = 4
+RATES: list[Policy] = [
+    SlidingWindow(QUOTA, 60.0),
+    FixedWindow(QUOTA, 60.0),
+    MovingWindow(QUOTA, 60.0),
+    TokenBucket(QUOTA, 60.0, QUOTA),
+]
+INSIDE = Check("f", InFlightCount(QUOTA), "k", 1)
+
+Work = Callable[[HostStore], object]
+
+
+class DiedError(BaseException):
+    """The process was killed here."""
+
+
+def die() -> None:
+    raise DiedError
+
+
+def reaches(line: int, work: Callable[[], object], then: Callable[[], None] = die) -> bool:
+    """Run ``work`` until it comes to the n-th line of the host store's code.
+
+    :returns: Whether it came so far.
+    """
+    lines = 0
+    before = sys.gettrace()
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal lines
+        if not frame.f_code.co_filename.startswith(HOST):
+            return None
+        if event == "line":
+            lines += 1
+            if lines == line:
+                sys.settrace(None)
+                then()
+        return trace
+
+    sys.settrace(trace)
+    try:
+        work()
+    except DiedError:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def open_store(directory: Path, namespace: object) -> HostStore:
+    return HostStore(
+        str(namespace),
+        directory=directory / "counts",
+        max_keys=16,
+        max_processes=3,
+        clock=ManualClock(),
+    )
+
+
+def deaths(directory: Path, before: Work, work: Work) -> Iterator[tuple[HostStore, bool]]:
+    """Kill a process at each line of ``work`` in turn.
+
+    :param before: What the process did before.
+    :returns: Each time another process of the same counts, and whether the work was ended; in the
+        end it is not.
+    """
+    line = 0
+    ended = True
+    while ended:
+        line += 1
+        survivor = open_store(directory, line)
+        ended = _dies(open_store(directory, line), before, work, line)
+        assert survivor.snapshot().processes == (os.getpid(),), "the dead process still lives"
+        yield survivor, ended
+        survivor.close()
+    assert line > 20, "too few lines were run to mean anything"
+
+
+def _dies(victim: HostStore, before: Work, work: Work, line: int) -> bool:
+    before(victim)
+    return reaches(line, lambda: work(victim))  # and then nobody knows of it any more
+
+
+def admitted(store: HostStore, check: Check, times: int = 2 * QUOTA) -> int:
+    return sum(store.take([check])[0].admitted for _ in range(times))
+
+
+@pytest.mark.parametrize("policy", RATES, ids=lambda policy: type(policy).__name__)
+@pytest.mark.parametrize("already", [0, 2])
+def test_a_rate_is_neither_exceeded_nor_lost(policy: Policy, already: int, tmp_path: Path) -> None:
+    """The one request of the dead process counted or not; no other count changed."""
+    check, other = (Check("r", policy, key, 1) for key in ("k", "other"))
+
+    def before(victim: HostStore) -> None:
+        admitted(victim, check, already)
+        admitted(victim, other, 1)
+
+    left = QUOTA - already
+    for survivor, ended in deaths(tmp_path, before, lambda victim: victim.take([check])):
+        assert left - 1 <= admitted(survivor, check) <= (left if ended else left - 1)
+        assert admitted(survivor, other) == QUOTA - 1
+
+
+@pytest.mark.parametrize("policy", RATES, ids=lambda policy: type(policy).__name__)
+def test_a_refund_happens_or_not(policy: Policy, tmp_path: Path) -> None:
+    """Whoever dies giving units back gave back all of them or none."""
+    check = Check("r", policy, "k", 2)
+    one = check._replace(cost=1)
+
+    def before(victim: HostStore) -> None:
+        admitted(victim, one, 1)
+        admitted(victim, check, 1)
+
+    for survivor, ended in deaths(tmp_path, before, lambda victim: victim.give_back([check])):
+        assert admitted(survivor, one) in ((1, 3) if ended else (3,))
+
+
+def test_permits_of_the_dead_come_back_at_once(tmp_path: Path) -> None:
+    """Wherever the process died, taking or giving back, the next one finds all permits."""
+
+    def work(victim: HostStore) -> None:
+        victim.take([INSIDE])
+        victim.give_back([INSIDE])
+        victim.take([INSIDE])
+
+    for survivor, _ in deaths(tmp_path, lambda victim: victim.take([INSIDE]), work):
+        assert admitted(survivor, INSIDE) == QUOTA
+
+
+@pytest.mark.slow
+def test_several_limits_are_each_spent_at_most_once(tmp_path: Path) -> None:
+    """A request that died while it was counted costs no limit more than itself."""
+    checks = [Check(str(number), policy, "k", 1) for number, policy in enumerate(RATES[1:3])]
+
+    def work(victim: HostStore) -> None:
+        victim.take([*checks, INSIDE])
+
+    for survivor, _ in deaths(tmp_path, lambda victim: victim.probe(), work):
+        for check in checks:
+            assert QUOTA - 1 <= admitted(survivor, check) <= QUOTA
+        assert admitted(survivor, INSIDE) == QUOTA
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", RATES, ids=lambda policy: type(policy).__name__)
+def test_a_full_file_forgets_whole_keys_only(policy: Policy, tmp_path: Path) -> None:
+    """Whoever dies making room leaves each key as it was, or forgotten."""
+    keys = [Check("r", policy, str(number), 3) for number in range(17)]
+
+    def before(victim: HostStore) -> None:
+        for check in keys[1:]:
+            victim.take([check])
+
+    for survivor, _ in deaths(tmp_path, before, lambda victim: victim.take(keys[:1])):
+        left = [survivor.take([check._replace(cost=9)])[0].remaining for check in keys]
+        assert set(left) <= {QUOTA - 3, QUOTA}
+        assert left.count(QUOTA) <= 2 or isinstance(policy, MovingWindow)
+        assert survivor.take(keys[:1])[0].admitted == (left[0] == QUOTA)
+
+
+@pytest.mark.slow
+def test_whoever_dies_opening_the_file_blocks_nobody(tmp_path: Path) -> None:
+    """At any line from no file to the first count, the next process opens a sound file."""
+    check = Check("r", SlidingWindow(QUOTA, 60.0), "k", 1)
+    line = 0
+    ended = True
+    while ended:
+        line += 1
+        child = os.fork()
+        if not child:
+            store = open_store(tmp_path, line)
+            reaches(line, lambda store=store: store.take([check]), lambda: os._exit(1))  # type: ignore[misc]
+            os._exit(0)
+        ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+        survivor = open_store(tmp_path, line)
+        assert QUOTA - 1 <= admitted(survivor, check) <= QUOTA
+        survivor.close()
+    assert line > 100, "too few lines were run to mean anything"

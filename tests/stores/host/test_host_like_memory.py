@@ -1,0 +1,126 @@
+"""Whatever happens, the host store answers like the memory store."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from flask_concurrency.policies.fixed_window import FixedWindow
+from flask_concurrency.policies.in_flight import InFlightCount
+from flask_concurrency.policies.moving_window import MovingWindow
+from flask_concurrency.policies.policy import Policy
+from flask_concurrency.policies.sliding_window import SlidingWindow
+from flask_concurrency.policies.token_bucket import TokenBucket
+from flask_concurrency.stores.host.host_store import HostStore
+from flask_concurrency.stores.memory import MemoryStore
+from flask_concurrency.stores.store import Check
+from flask_concurrency.testing.manual_clock import ManualClock
+
+PERIOD = 10.0
+POLICIES: tuple[Policy, ...] = (
+    SlidingWindow(7, PERIOD),
+    FixedWindow(7, PERIOD),
+    MovingWindow(7, PERIOD),
+    TokenBucket(7, PERIOD, 9),
+    InFlightCount(7),
+)
+PROCESSES = 3
+
+
+def checks() -> st.SearchStrategy[list[Check]]:
+    one = st.builds(
+        lambda number, key, cost, shadow: Check(
+            f"limiter {number}", POLICIES[number], key, cost, shadow
+        ),
+        st.integers(0, len(POLICIES) - 1),
+        st.sampled_from(["", "a", "b", "\ud800"]),
+        st.integers(0, 9),
+        st.booleans(),
+    )
+    return st.lists(one, max_size=5, unique_by=lambda check: (check.limiter_id, check.key))
+
+
+class SeveralProcesses(RuleBasedStateMachine):
+    """Some host stores of one namespace, one for each process, beside one memory store."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scratch = tempfile.TemporaryDirectory()
+        self.clock = ManualClock()
+        self.memory = MemoryStore(clock=self.clock)
+        self.taken: list[tuple[int, float, Check]] = []
+
+    @initialize()
+    def start(self) -> None:
+        self.processes = [self.process() for _ in range(PROCESSES)]
+
+    def process(self) -> HostStore:
+        return HostStore(
+            "shared",
+            directory=Path(self.scratch.name) / "counts",
+            max_keys=256,
+            max_processes=PROCESSES + 1,
+            clock=self.clock,
+        )
+
+    @rule(process=st.integers(0, PROCESSES - 1), asked=checks())
+    def take(self, process: int, asked: list[Check]) -> None:
+        outcomes = self.processes[process].take(asked)
+        assert outcomes == self.memory.take(asked)
+        if all(o.admitted or c.shadow for c, o in zip(asked, outcomes, strict=True)):
+            self.taken += [
+                (process, self.clock.now, check)
+                for check, outcome in zip(asked, outcomes, strict=True)
+                if outcome.admitted
+            ]
+
+    @rule(data=st.data())
+    def give_back(self, data: st.DataObject) -> None:
+        if not self.taken:
+            return
+        index = data.draw(st.integers(0, len(self.taken) - 1))
+        process, then, check = self.taken.pop(index)
+        after = self.clock.now - then
+        if after >= PERIOD and not isinstance(check.policy, InFlightCount):
+            return  # the memory store may have forgotten the key by now, or not
+        for store in (self.processes[process], self.memory):
+            store.give_back([check], after=after)
+
+    @rule(seconds=st.floats(0.0, 30.0))
+    def wait(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    @rule(process=st.integers(0, PROCESSES - 1))
+    def die(self, process: int) -> None:
+        """The kernel closes what the process had open, and a new process takes its place."""
+        self.processes[process].close()
+        self.processes[process] = self.process()
+        held = [
+            check
+            for owner, _, check in self.taken
+            if owner == process and isinstance(check.policy, InFlightCount)
+        ]
+        self.taken = [entry for entry in self.taken if entry[0] != process]
+        self.memory.give_back(held)
+        for check in held:  # what is left is told exactly once somebody would be refused
+            self.processes[process].take([check._replace(cost=1_000)])
+
+    def teardown(self) -> None:
+        for store in self.processes:
+            store.close()
+        self.scratch.cleanup()
+
+
+SeveralProcesses.TestCase.settings = settings(
+    max_examples=25,
+    stateful_step_count=40,
+    deadline=None,
+    phases=[Phase.generate, Phase.shrink],
+    suppress_health_check=[HealthCheck.too_slow],
+)
+test_several_processes_count_like_one = pytest.mark.slow(SeveralProcesses.TestCase)

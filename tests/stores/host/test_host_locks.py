@@ -1,0 +1,214 @@
+"""Who keeps whom out, for how long, and what becomes of locks when somebody fails or dies."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from flask_concurrency.policies.fixed_window import FixedWindow
+from flask_concurrency.policies.in_flight import InFlightCount
+from flask_concurrency.stores.host import locks, private_file
+from flask_concurrency.stores.host.host_store import HostStore
+from flask_concurrency.stores.host.locks import LONGEST_PAUSE, SHORTEST_PAUSE, Patience
+from flask_concurrency.stores.store import Check
+from flask_concurrency.testing.manual_clock import ManualClock
+from flask_concurrency.vocabulary.errors import StoreError, StoreUnavailable
+
+CHECK = Check("r", FixedWindow(5, 60.0), "k", 1)
+INSIDE = Check("f", InFlightCount(2), "k", 1)
+
+OpenStore = Callable[..., HostStore]
+
+
+@pytest.fixture(autouse=True, params=["byte locks", "whole file"])
+def _kind_of_lock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "whole file":
+        monkeypatch.setattr(private_file, "known_for", lambda descriptor: False)
+
+
+class Interruption(ManualClock):
+    """A clock that lets something happen while its store is counting."""
+
+    def __init__(self, happen: Callable[[], object]) -> None:
+        super().__init__()
+        self.happen: Callable[[], object] | None = happen
+
+    def __call__(self) -> float:
+        happen, self.happen = self.happen, None
+        if happen is not None:
+            happen()
+        return self.now
+
+
+def interrupt(store: HostStore, happen: Callable[[], object]) -> None:
+    """Let something happen the next time the store counts."""
+    clock = store._clock
+    assert isinstance(clock, Interruption)
+    clock.happen = happen
+
+
+def nothing() -> None: ...
+
+
+def test_one_process_keeps_the_others_out(open_store: OpenStore) -> None:
+    """Whoever comes meanwhile is told what is in the way, and what to do, in good time."""
+    one, two = open_store(clock=Interruption(nothing)), open_store(timeout=0.0)
+    two.probe()
+    one.probe()
+
+    def meanwhile() -> None:
+        with pytest.raises(StoreUnavailable, match="probably stopped"):
+            two.take([CHECK])
+
+    interrupt(one, meanwhile)
+    assert one.take([CHECK])[0].remaining == 4
+    assert two.take([CHECK])[0].remaining == 3
+
+
+def test_permits_return_though_another_process_holds_the_lock(open_store: OpenStore) -> None:
+    """To leave, nobody has to wait for anybody."""
+    one, two = open_store(clock=Interruption(nothing)), open_store(timeout=0.0)
+    two.take([INSIDE])
+    one.probe()
+    interrupt(one, lambda: two.give_back([INSIDE]))
+    assert one.take([INSIDE])[0].remaining == 1
+
+
+def test_a_failure_in_the_middle_unlocks_everything(open_store: OpenStore) -> None:
+    """Threads and processes can count on; the failed request counts nothing."""
+
+    def fail() -> None:
+        raise KeyboardInterrupt
+
+    one, two = open_store(clock=Interruption(nothing)), open_store(timeout=0.0)
+    one.probe()
+    interrupt(one, fail)
+    with pytest.raises(KeyboardInterrupt):
+        one.take([CHECK, INSIDE, CHECK._replace(key="other")])
+    assert two.take([CHECK])[0].remaining == 4
+    assert one.take([CHECK])[0].remaining == 3
+
+
+def test_a_request_that_ends_while_another_is_counted_gives_back(open_store: OpenStore) -> None:
+    """The garbage collector may end an abandoned request anywhere, in the very same thread."""
+    store = open_store(clock=Interruption(nothing))
+    store.take([INSIDE, CHECK])
+    interrupt(store, lambda: store.give_back([INSIDE, CHECK]))
+    assert store.take([INSIDE])[0].remaining == 0
+    assert [outcome.remaining for outcome in store.take([INSIDE, CHECK])] == [0, 4]
+
+
+def test_asking_while_being_asked_is_an_error_not_a_deadlock(open_store: OpenStore) -> None:
+    """A finalizer that asks for a limit in the middle of counting is told so."""
+    store = open_store(clock=Interruption(nothing))
+    store.probe()
+
+    def ask() -> None:
+        with pytest.raises(StoreError, match="finalizer"):
+            store.take([CHECK])
+
+    interrupt(store, ask)
+    assert store.take([CHECK])[0].remaining == 4
+
+
+def test_opposite_orders_do_not_deadlock(open_store: OpenStore) -> None:
+    """Whatever order limits are written in, locks are taken in one."""
+    keys = [CHECK._replace(key=str(number), policy=FixedWindow(10**6, 60.0)) for number in range(9)]
+    stores = [open_store(timeout=30.0), open_store(timeout=30.0)]
+    for store in stores:
+        store.probe()
+
+    def ask(store: HostStore, checks: list[Check]) -> None:
+        for _ in range(50):
+            store.take(checks)
+
+    threads = [
+        threading.Thread(target=ask, args=(store, checks))
+        for store in stores
+        for checks in (keys, keys[::-1])
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert stores[0].take([keys[0]])[0].remaining == 10**6 - 201
+
+
+def test_a_closed_store_opens_again(open_store: OpenStore) -> None:
+    """What it held came back, as if its process had ended; closing twice is nothing."""
+    store = open_store()
+    store.take([CHECK, INSIDE])
+    store.close()
+    store.close()
+    store.give_back([INSIDE])
+    assert [outcome.remaining for outcome in store.take([CHECK, INSIDE])] == [3, 1]
+
+
+def test_closing_waits_for_who_is_counting(open_store: OpenStore) -> None:
+    """No thread ever touches a file that was let go of."""
+    store = open_store(clock=Interruption(nothing))
+    store.probe()
+    closing = threading.Thread(target=store.close)
+    interrupt(store, closing.start)
+    assert store.take([CHECK])[0].remaining == 4
+    closing.join()
+    assert store.take([CHECK])[0].remaining == 3
+
+
+def test_a_store_that_nobody_uses_any_more_lets_go(open_store: OpenStore) -> None:
+    """Without being closed, too: its permits come back, and no descriptor leaks."""
+    store = open_store()
+    store.probe()
+    before = len(os.listdir("/proc/self/fd"))
+
+    def use_and_forget() -> None:
+        forgotten = HostStore("app", directory=store._directory, max_keys=256, max_processes=8)
+        forgotten.take([INSIDE])
+        assert len(store.snapshot().processes) == 2
+
+    use_and_forget()
+    assert len(store.snapshot().processes) == 1
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert [store.take([INSIDE])[0].admitted for _ in range(3)] == [True, True, False]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
+    """Time that moves by what is slept."""
+    clock = ManualClock()
+    monkeypatch.setattr(locks, "monotonic", clock)
+    monkeypatch.setattr(time, "sleep", clock.advance)
+    return clock
+
+
+def test_patience_tries_again_until_it_works(clock: ManualClock) -> None:
+    """Soon at first, then less and less often."""
+    started_at = clock.now
+    attempts = iter([False] * 20 + [True])
+    Patience("the lock", timeout=1.0).wait_for(lambda: next(attempts))
+    assert 20 * SHORTEST_PAUSE < clock.now - started_at < 20 * LONGEST_PAUSE
+
+
+def test_patience_ends_with_the_timeout(clock: ManualClock) -> None:
+    """The message names what was waited for."""
+    started_at = clock.now
+    with pytest.raises(StoreUnavailable, match="holds the lock for too long"):
+        Patience("the lock", timeout=1.0).wait_for(lambda: False)
+    assert 1.0 <= clock.now - started_at <= 1.0 + LONGEST_PAUSE
+
+
+def test_who_queued_behind_a_failure_waits_no_longer(clock: ManualClock) -> None:
+    """A hundred threads behind a stopped process are told after one timeout, not a hundred."""
+    patience = Patience("the lock", timeout=1.0)
+    started_at = clock.now
+    for _ in range(100):
+        with pytest.raises(StoreUnavailable):
+            patience.wait_for(lambda: False)
+    assert clock.now - started_at <= 1.0 + LONGEST_PAUSE
+    clock.advance(1.0)
+    attempts = iter([False, True])
+    patience.wait_for(lambda: next(attempts))
