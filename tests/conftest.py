@@ -35,6 +35,15 @@ def command(server: str, app: str, *, directory: Path, port: int, workers: int) 
     }[server]
 
 
+@pytest.fixture(autouse=True)
+def runtime_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Let no test see what another one counted in the store of this host."""
+    directory = tmp_path_factory.mktemp("runtime")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(directory))
+        yield directory
+
+
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
     """Serve an app for the length of a test.

@@ -57,7 +57,7 @@ def _as_json(app: Flask, state: AppState, routes: list[ListedRoute]) -> dict[str
     return {
         "app": app.name,
         "enabled": state.settings.enabled,
-        "store": state.settings.store,
+        "store": state.store_uri,
         "routes": [
             {
                 "path": route.path,

@@ -118,7 +118,7 @@ def _limits(app: Flask, state: AppState, workers: int) -> str:
     return "\n".join(
         [
             layout([(f"Limits ({len(limited)} of {len(routes)} routes)", rows)]),
-            paragraph(_counts(state.settings.store, workers), indent=2),
+            paragraph(_counts(state.store_uri, workers), indent=2),
             *(paragraph(f"Warning: {found}") for found in state.decorated.unreached()),
         ]
     )

@@ -69,7 +69,7 @@ def _shared(app: Flask) -> tuple[Flask, AppState]:
     state = state_of(app)
     if state is None:
         raise click.ClickException(not_served(app))
-    if state.settings.store == "memory://":
+    if state.store_uri == "memory://":
         raise click.ClickException(
             f"{app.name!r} counts in memory://, inside each worker process, where no command can "
             'look. Use the default store, or CONCURRENCY_STORE = "host://" or "redis://…".'

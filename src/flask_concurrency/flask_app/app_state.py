@@ -19,6 +19,7 @@ from flask_concurrency.admission.waiting_room import WaitingRooms
 from flask_concurrency.engine.declaration import Declaration
 from flask_concurrency.engine.explanation import Explanation, explain
 from flask_concurrency.engine.plan import Plan, Source, compile_plan
+from flask_concurrency.flask_app.app_store import AppStore
 from flask_concurrency.flask_app.cors import CorsPolicy
 from flask_concurrency.flask_app.declared import collect
 from flask_concurrency.flask_app.executors import AppExecutors
@@ -56,13 +57,13 @@ class AppState:
         owner: object,
         *,
         settings: Settings,
-        store: Store,
+        store: AppStore,
         executors: AppExecutors,
         decorated: Decorated,
         key: Callable[[], object],
     ) -> None:
         self.settings = settings
-        self.store = store
+        self._store = store
         self.executors = executors
         self.rooms = WaitingRooms(server_threads=settings.server_threads)
         self.decorated = decorated
@@ -71,6 +72,16 @@ class AppState:
         self._key = key
         self._routes: dict[tuple[str | None, str], Route] = {}
         self._lock = threading.Lock()
+
+    @property
+    def store(self) -> Store:
+        """Where this app counts; not to be asked for before its first request."""
+        return self._store.get()
+
+    @property
+    def store_uri(self) -> str:
+        """The store's URI, for people."""
+        return self._store.uri
 
     def route(self, app: Flask, rule: Rule | None, method: str) -> Route:
         """The route of a request, compiled the first time it is asked for.

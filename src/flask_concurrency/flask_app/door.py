@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from flask_concurrency.engine.journey import Journey
-from flask_concurrency.flask_app.rate_limit_fields import rate_limit, rate_limit_policy
+from flask_concurrency.flask_app.rate_limit_fields import rate_limit_fields
 from flask_concurrency.flask_app.repeat import Repeat
 from flask_concurrency.flask_app.responses import Refusal, is_error, refusal, retry_after, too_old
 from flask_concurrency.vocabulary.decision import Decision
@@ -57,11 +57,15 @@ class Door:
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             journey: Journey | None = environ.get(JOURNEY)
             if journey is not None:
-                headers = [*headers, *self._told(journey.decision, status, headers)]
+                if self._fields:
+                    headers = [*headers, *rate_limit_fields(journey.decision.verdicts)]
+                if not journey.decision.admitted and is_error(status):
+                    headers = [*headers, *_when_to_return(journey.decision, headers)]
             return start_response(status, headers, exc_info)
 
-        refused = self._refused_here(environ)
-        if refused is not None:
+        if (self._repeat.remembers or self._max_age is not None) and (
+            refused := self._refused_here(environ)
+        ):
             environ[JOURNEY] = Journey(refused.decision)
             return refused(environ, start)
         environ[WATCHED] = True
@@ -87,23 +91,15 @@ class Door:
         again = self._repeat.recall(environ)
         return None if again is None else refusal(again)
 
-    def _told(
-        self, decision: Decision, status: str, headers: list[tuple[str, str]]
-    ) -> Iterator[tuple[str, str]]:
-        """The header fields that report a decision; shadows are nobody's business but ours."""
-        verdicts = [verdict for verdict in decision.verdicts if not verdict.shadow]
-        if self._fields and verdicts:
-            yield "RateLimit-Policy", rate_limit_policy(verdicts)
-            yield "RateLimit", rate_limit(verdicts)
-        # A view may have caught a refusal and answered all the same; a handler may know better.
-        if (
-            not decision.admitted
-            and is_error(status)
-            and not any(name.lower() == "retry-after" for name, _ in headers)
-        ):
-            seconds = retry_after(decision)
-            if seconds is not None:
-                yield "Retry-After", str(seconds)
+
+def _when_to_return(
+    decision: Decision, headers: list[tuple[str, str]]
+) -> Iterator[tuple[str, str]]:
+    """Retry-After, unless a handler of the app knew better."""
+    if not any(name.lower() == "retry-after" for name, _ in headers):
+        seconds = retry_after(decision)
+        if seconds is not None:
+            yield "Retry-After", str(seconds)
 
 
 class _Body:

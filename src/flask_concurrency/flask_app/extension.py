@@ -20,6 +20,7 @@ from flask_concurrency.executors.processes.executor import ProcessExecutor
 from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.flask_app import hooks, markers
 from flask_concurrency.flask_app.app_state import KNOWN_METHODS, AppState
+from flask_concurrency.flask_app.app_store import AppStore
 from flask_concurrency.flask_app.cors import METHODS, Origins, cors_policy
 from flask_concurrency.flask_app.declared import EXEMPT
 from flask_concurrency.flask_app.door import JOURNEY
@@ -29,7 +30,6 @@ from flask_concurrency.flask_app.limit_mark import LimitMark
 from flask_concurrency.flask_app.rate_limit_fields import check_name
 from flask_concurrency.flask_app.settings import read_settings
 from flask_concurrency.flask_app.unreached import Decorated
-from flask_concurrency.stores.opening import open_store
 from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.errors import ConfigurationError
 from flask_concurrency.vocabulary.limits import LimitLike, read_limits
@@ -53,7 +53,8 @@ class Concurrency:
     :param app_limits: Limits counted once for the whole app, 404 and 405 included. Default: none.
     :param key: Gives who is counted by a rate that names no key of its own. Default:
         :func:`~flask_concurrency.keys.remote_address`.
-    :param store: Where counts live, as a URI. Default: ``"memory://"``.
+    :param store: Where counts live, as a URI. Default: ``"host://"``, shared by all processes of
+        this host; ``"memory://"`` with ``app.testing``.
     :raises ConfigurationError: An option, or a ``CONCURRENCY_`` key of the app, is wrong.
     """
 
@@ -91,12 +92,7 @@ class Concurrency:
         state = AppState(
             self,
             settings=settings,
-            store=open_store(
-                settings.store,
-                namespace=app.import_name,
-                timeout=settings.store_timeout,
-                on_failure=settings.on_store_failure,
-            ),
+            store=AppStore(app, settings),
             executors=make_executors(app, settings),
             decorated=self._decorated,
             key=self._key,

@@ -78,7 +78,7 @@ def ask(app: Flask, gate: Gate, environ: dict[str, Any]) -> None:
     decision = journey.ask(gate)
     if not decision.admitted:
         raise refusal(decision)
-    if journey.holds_permit and WATCHED not in environ:
+    if WATCHED not in environ and journey.holds_permit:
         _watch_requests_without_a_door(app)
 
 

@@ -17,24 +17,24 @@ MAX_NAME = 64
 _PRINTABLE_ASCII = re.compile(r"[ -~]+")
 
 
-def rate_limit_policy(verdicts: Iterable[Verdict]) -> str:
-    """What applies: ``"route:5/minute";q=5;w=60``, one item a policy."""
-    return ", ".join([_policy(v.name, v.quota, v.period) for v in verdicts])
+def rate_limit_fields(verdicts: Iterable[Verdict]) -> list[tuple[str, str]]:
+    """What applies and what is left, one item a policy; nothing where only shadows apply.
 
-
-def rate_limit(verdicts: Iterable[Verdict]) -> str:
-    """What is left: ``"route:5/minute";r=4;t=12``, one item a policy.
-
-    ``t`` is whole seconds until more is left; an in-flight limit has none.
+    ``RateLimit-Policy: "route:5/minute";q=5;w=60`` and ``RateLimit: "route:5/minute";r=4;t=12``,
+    where ``t`` is whole seconds until more is left; an in-flight limit has none.
     """
-    return ", ".join(
-        [
-            f"{_name(v.name)};r={v.remaining}"
-            if v.reset_after is None
-            else f"{_name(v.name)};r={v.remaining};t={ceil(v.reset_after)}"
-            for v in verdicts
-        ]
-    )
+    policies = []
+    limits = []
+    for name, quota, period, _, remaining, _, reset_after, shadow in verdicts:
+        if shadow:  # nobody's business but ours
+            continue
+        policy, quoted = _spelled(name, quota, period)
+        policies.append(policy)
+        until = "" if reset_after is None else f";t={ceil(reset_after)}"
+        limits.append(f"{quoted};r={remaining}{until}")
+    if not limits:
+        return []
+    return [("RateLimit-Policy", ", ".join(policies)), ("RateLimit", ", ".join(limits))]
 
 
 def check_name(name: str) -> str:
@@ -51,13 +51,8 @@ def check_name(name: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _policy(name: str, quota: int, period: float | None) -> str:
-    if period is None:
-        return f'{_name(name)};q={quota};qu="concurrent-requests"'
-    return f"{_name(name)};q={quota};w={ceil(period)}"
-
-
-@lru_cache(maxsize=4096)
-def _name(name: str) -> str:
+def _spelled(name: str, quota: int, period: float | None) -> tuple[str, str]:
+    """A policy's item, and its name in quotes."""
     escaped = name.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+    window = 'qu="concurrent-requests"' if period is None else f"w={ceil(period)}"
+    return f'"{escaped}";q={quota};{window}', f'"{escaped}"'

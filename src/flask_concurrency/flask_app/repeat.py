@@ -37,6 +37,11 @@ class Repeat:
         # Middleware between the door and Flask may change who the client is.
         self._door_is_next = getattr(app.wsgi_app, "__func__", None) is Flask.wsgi_app
 
+    @property
+    def remembers(self) -> bool:
+        """Whether anybody was refused lately."""
+        return bool(self._memo)
+
     def remember(self, environ: WSGIEnvironment, gate: Gate, decision: Decision) -> None:
         """Repeat a refusal to this client and path, if nothing of the app would notice."""
         if (
@@ -49,7 +54,7 @@ class Repeat:
 
     def recall(self, environ: WSGIEnvironment) -> Decision | None:
         """The refusal this request would get; ``None`` to ask."""
-        return self._memo.recall(_who(environ)) if self._memo else None
+        return self._memo.recall(_who(environ))
 
     def _somebody_listens(self) -> bool:
         """Whether a hook, a handler or a signal of the app would have met the refused request."""

@@ -27,7 +27,10 @@ SERVED_WITH = "FLASK_CONCURRENCY_SERVER_THREADS"
 class Settings:
     """The configuration of one app.
 
-    :ivar store: ``STORE``, where counts live; default ``"memory://"``.
+    :ivar store: ``STORE``, where counts live; default ``"host://"``, shared by all processes of
+        this host, but ``"memory://"`` with ``app.testing`` and where the platform lacks it.
+    :ivar namespace: ``NAMESPACE``, whose counts these are where apps share a store; default the
+        app's name, and on one host the directory it lives in.
     :ivar store_timeout: ``STORE_TIMEOUT``, seconds a call to a store on another machine takes at
         most; default ``0.2``.
     :ivar on_store_failure: ``ON_STORE_FAILURE``, what happens to requests while that store is out:
@@ -47,7 +50,8 @@ class Settings:
     :ivar processes: ``PROCESSES``, options of the process executor; default none.
     """
 
-    store: str = "memory://"
+    store: str | None = None
+    namespace: str | None = None
     store_timeout: float = TIMEOUT
     on_store_failure: OnFailure = "local"
     default_limits: tuple[Limit | Chosen, ...] = ()
@@ -101,7 +105,7 @@ def _limits(name: str, value: LimitLike) -> tuple[Limit | Chosen, ...]:
 
 def _text(name: str, value: object) -> str:
     if not isinstance(value, str):
-        raise _wrong(name, value, 'give text, such as "memory://"')
+        raise _wrong(name, value, "give text")
     return value
 
 
@@ -137,6 +141,7 @@ def _options(name: str, value: object) -> Mapping[str, Any]:
 
 _READERS: Mapping[str, Any] = {
     "store": _text,
+    "namespace": _text,
     "store_timeout": _seconds,
     "on_store_failure": _on_failure,
     "default_limits": _limits,

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from flask_concurrency.stores.fallback import FallbackStore, OnFailure
 from flask_concurrency.stores.memory import MemoryStore
 from flask_concurrency.stores.redis.url import EXAMPLES, names_redis
 from flask_concurrency.stores.store import Store
 from flask_concurrency.vocabulary.errors import ConfigurationError
+
+HOST_WORKS = find_spec("fcntl") is not None
+"""Whether this platform has the file locks of the host store."""
 
 TIMEOUT = 0.2
 """Seconds a call to a store on another machine takes at most."""
@@ -21,8 +26,9 @@ def open_store(
 ) -> Store:
     """Open a store.
 
-    :param uri: ``"memory://"``, the counts of one process; ``"redis://…"`` and its kind, those of
-        everybody who names the same server; ``"limits+…"``, a storage of the ``limits`` library.
+    :param uri: ``"memory://"``, the counts of one process; ``"host://"``, those of all processes of
+        this host and user; ``"redis://…"`` and its kind, those of everybody who names the same
+        server; ``"limits+…"``, a storage of the ``limits`` library.
     :param namespace: Whose counts these are, where apps share a store.
     :param timeout: Seconds a call to another machine takes at most.
     :param on_failure: What happens to requests while another machine does not answer.
@@ -30,11 +36,39 @@ def open_store(
     """
     if uri == "memory://":
         return MemoryStore()
+    if uri.startswith("host:"):
+        return _host(uri, namespace, on_failure)
     if names_redis(uri):
         return _redis(uri, namespace, timeout, on_failure)
     if uri.startswith("limits+"):
         return _limits(uri, namespace, timeout, on_failure)
-    raise ConfigurationError(f'No store has the URI {uri!r}. Use "memory://", {EXAMPLES}.')
+    raise ConfigurationError(
+        f'No store has the URI {uri!r}. Use "host://", "memory://", {EXAMPLES}.'
+    )
+
+
+def default_uri() -> str:
+    """The store of an app that names none: shared by the host, where the platform can."""
+    return "host://" if HOST_WORKS else "memory://"
+
+
+def _host(uri: str, namespace: str, on_failure: OnFailure) -> Store:
+    if not HOST_WORKS:
+        raise ConfigurationError(
+            f"The store {uri!r} needs file locks that this platform does not have. Use "
+            '"memory://", which counts in each process by itself, or a Redis server.'
+        )
+    from flask_concurrency.stores.host.host_store import MAX_KEYS, MAX_PROCESSES, HostStore
+    from flask_concurrency.stores.host.url import read_url
+
+    directory, sizes = read_url(uri)
+    store = HostStore(
+        namespace,
+        directory=directory,
+        max_keys=sizes.get("max_keys", MAX_KEYS),
+        max_processes=sizes.get("max_processes", MAX_PROCESSES),
+    )
+    return FallbackStore(store, store.probe, on_failure=on_failure)
 
 
 def _redis(uri: str, namespace: str, timeout: float, on_failure: OnFailure) -> Store:

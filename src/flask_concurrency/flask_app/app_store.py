@@ -1,0 +1,56 @@
+"""Choose the store of an app, and open it no sooner than its first request.
+
+Knows the app's settings and where it lives; knows nothing of what is counted.
+"""
+
+from __future__ import annotations
+
+import weakref
+
+from flask import Flask
+
+from flask_concurrency.flask_app.settings import Settings
+from flask_concurrency.stores.opening import default_uri, open_store
+from flask_concurrency.stores.store import Store
+
+
+class AppStore:
+    """The one store of an app, chosen when it is first asked for.
+
+    An app says that it is being tested after ``init_app`` as often as before; and what is opened
+    before a server forks its workers would be shared by accident.
+
+    :raises ConfigurationError: The settings name a store that there is not.
+    """
+
+    def __init__(self, app: Flask, settings: Settings) -> None:
+        self._app = weakref.ref(app)
+        self._settings = settings
+        self._opened: Store | None = None if settings.store is None else self._open(settings.store)
+
+    @property
+    def uri(self) -> str:
+        """The store's URI: as configured; else for tests this process's memory, else the host's."""
+        if self._settings.store is not None:
+            return self._settings.store
+        app = self._app()
+        return "memory://" if app is None or app.testing else default_uri()
+
+    def get(self) -> Store:
+        """The store."""
+        if self._opened is None:
+            self._opened = self._open(self.uri)
+        return self._opened
+
+    def _open(self, uri: str) -> Store:
+        app, settings = self._app(), self._settings
+        assert app is not None
+        # Two deployments of one app must not share counts by accident: on one host they live in
+        # different directories. Different hosts may well keep the same app in different places.
+        where = f"{app.name}|{app.root_path}" if uri.startswith("host:") else app.name
+        return open_store(
+            uri,
+            namespace=settings.namespace or where,
+            timeout=settings.store_timeout,
+            on_failure=settings.on_store_failure,
+        )
