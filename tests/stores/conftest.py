@@ -28,17 +28,19 @@ class RedisServer:
     :param options: Further options of the command line.
     :ivar url: Where it listens: a Unix socket.
     :ivar port: Where it listens, too, if a port was asked for.
+    :ivar program: What was started.
     """
 
     def __init__(self, *options: str, port: int = 0) -> None:
-        command = next(filter(None, map(shutil.which, NAMES)), None)
-        if command is None:
+        program = next(filter(None, map(shutil.which, NAMES)), None)
+        if program is None:
             pytest.fail("These tests need redis-server: run scripts/install --redis.")
         self._home = Path(tempfile.mkdtemp(prefix="fc-"))  # a socket's path must be short
         self._socket = self._home / "redis.sock"
         self.port = port
         self.url = f"unix://{self._socket}"
-        self._command = [command, "--port", str(port), "--unixsocket", str(self._socket)]
+        self.program = program
+        self._command = [program, "--port", str(port), "--unixsocket", str(self._socket)]
         self._command += ["--save", "", "--appendonly", "no", "--dir", str(self._home)]
         self._command += ["--bind", "127.0.0.1", *options]
         self.start()

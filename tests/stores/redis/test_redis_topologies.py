@@ -100,7 +100,7 @@ def test_sentinels_lead_to_the_new_master(start_redis: Any, free_port: Any, tmp_
     )
     port = free_port()
     sentinel = subprocess.Popen(
-        ["redis-server", str(configuration), "--sentinel", "--port", str(port)],
+        [master.program, str(configuration), "--sentinel", "--port", str(port)],
         stdout=subprocess.DEVNULL,
     )
     try:
