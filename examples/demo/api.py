@@ -28,6 +28,7 @@ def create_app(origins: Origins) -> Flask:
         "preload": ["examples.demo.fractal", "examples.demo.contact_sheet"]
     }
     app.config["FETCH_ORIGINS"] = frozenset(origins.page_aliases)
+    app.config.from_prefixed_env("DEMO")
     concurrency.init_app(app)
     concurrency.cors(app, origins=origins.page_aliases)
     problems.install(app)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 from threading import Event
 
-from examples.demo.origins import PORT_VARIABLE, Origins
+from examples.demo.origins import PORT_VARIABLE, STORE_VARIABLE, Origins
 from examples.demo.servers import RunningServers, Server, running
 from examples.demo.sizes import BLOCKING_THREADS, PAGE_THREADS, WORKERS
 
@@ -19,8 +20,14 @@ def launched(origins: Origins, stopped: Event | None = None) -> Iterator[Running
 
     :param stopped: Set by whoever wants the demo to stop while it still starts.
     """
-    with running(servers(origins), {PORT_VARIABLE: str(origins.port)}, stopped) as started:
-        yield started
+    with TemporaryDirectory(prefix="demo-counts-") as counts:
+        told = {
+            PORT_VARIABLE: str(origins.port),
+            # By itself the extension would go on counting where an earlier demo left off.
+            STORE_VARIABLE: f"host://{counts}",
+        }
+        with running(servers(origins), told, stopped) as started:
+            yield started
 
 
 def servers(origins: Origins) -> list[Server]:

@@ -1,4 +1,4 @@
-"""Decide where each server of the demo listens. Knows no Flask and starts nothing."""
+"""Decide where each server of the demo listens and is told so. Knows no Flask, starts nothing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 HOST = "127.0.0.1"
 DEFAULT_PORT = 8600
 PORT_VARIABLE = "DEMO_PORT"
+STORE_VARIABLE = "DEMO_CONCURRENCY_STORE"
+"""What ``app.config.from_prefixed_env("DEMO")`` reads as ``CONCURRENCY_STORE``."""
 LAST_PORT = 65535
 
 
