@@ -8,15 +8,14 @@ from pathlib import Path
 
 
 def child_processes(parent: int | None = None) -> set[int]:
-    """Return the process ids of a process's children; of this one's by default."""
-    try:
-        return {
-            int(child)
-            for thread in Path(f"/proc/{parent or os.getpid()}/task").iterdir()
-            for child in (thread / "children").read_text().split()
-        }
-    except (FileNotFoundError, ProcessLookupError):
-        return set()
+    """Return the process ids of a process's children; of this one's by default.
+
+    All processes are asked for their parent: the list of children that the kernel keeps for each
+    thread may be incomplete while processes or threads end.
+    """
+    wanted = str(parent or os.getpid())
+    everyone = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return {pid for pid in everyone if _status(pid)[1:2] == [wanted]}
 
 
 def descendants(parent: int) -> set[int]:
@@ -46,8 +45,13 @@ def _command(pid: int) -> list[str]:
 
 
 def _runs(pid: int) -> bool:
+    status = _status(pid)
+    return bool(status) and status[0] not in "ZX"  # a zombie waits only for its parent to ask
+
+
+def _status(pid: int) -> list[str]:
+    """Return state, parent, and more; nothing if there is no such process."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state not in "ZX"  # a zombie waits only for its parent to ask
+        return []

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from flask_concurrency.executors.processes import ProcessExecutor
-from flask_concurrency.vocabulary.errors import ExecutorError
 
 tasks = import_module("process_tasks")
 watching = import_module("process_watching")
@@ -139,14 +138,6 @@ print(future.result(30))
     assert result == "None"
 
 
-def test_a_future_of_another_process_names_the_remedy(pool: ProcessExecutor) -> None:
-    """The same, without a fork: a pool given up says so."""
-    other = ProcessExecutor(1, name="other")
-    assert other.snapshot().workers == 0
-    assert issubclass(ExecutorError, RuntimeError)
-    assert pool.submit(abs, -1).result(10) == 1
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("start_method", ["forkserver", "spawn"])
 def test_an_exit_finishes_what_was_submitted_and_leaves_nothing(
@@ -244,7 +235,7 @@ print(future.result(30), pool.submit(abs, -3).result(30))
 def test_a_shutdown_waits_for_what_was_submitted(pool_of: PoolOf, make_gate: MakeGate) -> None:
     """Without waiting, the tasks are done all the same; cancelled ones never start."""
     executor, gate = pool_of(1), make_gate()
-    running = executor.submit(tasks.pass_gate, *gate.paths, "done")
+    running = executor.submit(tasks.pass_gate, *gate.paths, value="done")
     queued = executor.submit(abs, -4)
     gate.wait_entered()
     executor.shutdown(wait=False)
@@ -256,7 +247,7 @@ def test_a_shutdown_waits_for_what_was_submitted(pool_of: PoolOf, make_gate: Mak
     assert executor.snapshot().workers == 0
 
     executor, gate = pool_of(1), make_gate()
-    running = executor.submit(tasks.pass_gate, *gate.paths, "done")
+    running = executor.submit(tasks.pass_gate, *gate.paths, value="done")
     queued = executor.submit(abs, -4)
     gate.wait_entered()
     executor.shutdown(wait=False, cancel_futures=True)

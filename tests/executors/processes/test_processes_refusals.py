@@ -32,7 +32,7 @@ def _enclosing() -> Callable[[], int]:
     [
         (lambda: 1, (), r"<lambda>'.*with def at the top level"),
         (_enclosing(), (), r"enclosed'.*top level.*as arguments"),
-        (functools.partial(_enclosing(), 1), (), r"enclosed'.*top level"),
+        (functools.partial(_enclosing()), (), r"enclosed'.*top level"),
         (threading.Lock().acquire, (), r"acquire'.*imports it by its name"),
         (abs, (threading.Lock(),), r"Argument 1 of 'builtins.abs' \(lock\).*Pass plain data"),
         (max, (1, 2, open), None),

@@ -181,7 +181,7 @@ def test_run_is_awaited_on_any_loop(pool: ProcessExecutor) -> None:
     """Many at once, and their errors are raised where they are awaited."""
 
     async def fan_out() -> list[int]:
-        return await asyncio.gather(*(pool.run(tasks.double, number) for number in range(10)))
+        return list(await asyncio.gather(*(pool.run(tasks.double, n) for n in range(10))))
 
     async def failing() -> None:
         await pool.run(tasks.fail, "awaited")
@@ -221,7 +221,7 @@ def test_many_threads_submit_and_wait_at_once(pool: ProcessExecutor) -> None:
 
 def test_several_threads_wait_for_one_task(pool: ProcessExecutor, gate: Any) -> None:
     """One of them reads the reply, and all get it."""
-    future = pool.submit(tasks.pass_gate, *gate.paths, "shared")
+    future = pool.submit(tasks.pass_gate, *gate.paths, value="shared")
     gate.wait_entered()
     found: list[str] = []
     threads = [threading.Thread(target=lambda: found.append(future.result(10))) for _ in range(4)]
@@ -235,7 +235,7 @@ def test_several_threads_wait_for_one_task(pool: ProcessExecutor, gate: Any) -> 
 
 def test_a_wait_ends_at_its_timeout(pool: ProcessExecutor, gate: Any) -> None:
     """The task goes on, its result can be had later, and other tasks were not held up."""
-    future = pool.submit(tasks.pass_gate, *gate.paths, "late")
+    future = pool.submit(tasks.pass_gate, *gate.paths, value="late")
     gate.wait_entered()
     with pytest.raises(TimeoutError):
         future.result(timeout=0.01)
@@ -254,8 +254,8 @@ def test_a_waiting_thread_is_not_kept_by_a_slower_neighbour(
 ) -> None:
     """Whoever reads for several tasks returns as soon as its own is done."""
     slow, quick = make_gate(), make_gate()
-    neighbour = pool.submit(tasks.pass_gate, *slow.paths, "slow")
-    mine = pool.submit(tasks.pass_gate, *quick.paths, "quick")
+    neighbour = pool.submit(tasks.pass_gate, *slow.paths, value="slow")
+    mine = pool.submit(tasks.pass_gate, *quick.paths, value="quick")
     slow.wait_entered()
     quick.wait_entered()
     quick.open()
