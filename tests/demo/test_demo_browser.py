@@ -125,8 +125,10 @@ def test_pages_are_fetched_both_ways(visitor: Visitor) -> None:
     assert len(rows) == 6
     assert len(threads.all(".timeline .span")) == 12
     one_by_one, on_threads = threads.times()
-    assert one_by_one > 6 * 0.15 > on_threads > 0.15
-    assert threads.find(".gain b").text == f"{one_by_one / on_threads:.1f}×"
+    assert one_by_one >= 6 * 0.15
+    assert one_by_one > on_threads >= 0.15
+    shown = threads.find(".gain b").text.removesuffix("×")
+    assert float(shown) == pytest.approx(one_by_one / on_threads, rel=0.06)
     assert threads.status.startswith("6 pages fetched")
 
 
