@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_concurrency import Concurrency, InFlight
-from flask_concurrency.flask_app.rate_limit_fields import check_name, rate_limit, rate_limit_policy
+from flask_concurrency.flask_app.rate_limit_fields import check_name, rate_limit_fields
 from flask_concurrency.flask_app.responses import retry_after
 from flask_concurrency.vocabulary.decision import Decision, Verdict
 
@@ -116,6 +116,7 @@ verdicts = st.lists(
         remaining=st.integers(0, 10**9),
         retry_after=seconds,
         reset_after=seconds,
+        shadow=st.booleans(),
     ),
     min_size=1,
     max_size=5,
@@ -124,9 +125,12 @@ verdicts = st.lists(
 
 @given(verdicts)
 def test_a_strict_parser_reads_the_fields(told: list[Verdict]) -> None:
-    """Any name and any number make a valid RFC 9651 list, with what was meant in it."""
-    policy = parsed(rate_limit_policy(told))
-    limit = parsed(rate_limit(told))
+    """Any name and any number make a valid RFC 9651 list, with what was meant and no shadow."""
+    fields = dict(rate_limit_fields(told))
+    told = [verdict for verdict in told if not verdict.shadow]
+    assert bool(fields) == bool(told)
+    policy = parsed(fields["RateLimit-Policy"]) if told else []
+    limit = parsed(fields["RateLimit"]) if told else []
     for verdict, (name, parameters) in zip(told, policy, strict=True):
         assert (name, parameters["q"]) == (verdict.name, verdict.quota)
         if verdict.period is None:

@@ -21,36 +21,28 @@ class Reservation(NamedTuple):
     check: Check
 
 
-class Answer:
-    """What one request was told, and what it took.
+class Tab:
+    """What one request has taken and may not have to pay for.
 
     Units that depend on the response are reserved first and settled later, so that requests at the
     same time cannot all find them free.
 
-    :ivar decision: Whether it was let in, and why.
-    :ivar permit: To be released at the end; ``None`` where no in-flight limit applies.
+    :param reservations: What was taken, and who says whether it is charged.
+    :param store: Where it was taken.
+    :param clock: Tells how long ago that was.
     """
 
-    __slots__ = ("_clock", "_reservations", "_store", "_taken_at", "decision", "permit")
+    __slots__ = ("_clock", "_reservations", "_store", "_taken_at")
 
-    def __init__(
-        self,
-        decision: Decision,
-        permit: Permit | None,
-        reservations: list[Reservation],
-        store: Store,
-        clock: Clock,
-    ) -> None:
-        self.decision = decision
-        self.permit = permit
+    def __init__(self, reservations: list[Reservation], store: Store, clock: Clock) -> None:
         self._reservations = reservations
         self._store = store
         self._clock = clock
-        self._taken_at = clock() if reservations else 0.0
+        self._taken_at = clock()
 
     @property
-    def unsettled(self) -> bool:
-        """Whether the response decides if something is charged."""
+    def open(self) -> bool:
+        """Whether the response still decides if something is charged."""
         return bool(self._reservations)
 
     def settle(self, response: Any) -> None:
@@ -59,3 +51,30 @@ class Answer:
         free = [check for charge_when, check in reservations if not charge_when(response)]
         if free:
             self._store.give_back(free, after=self._clock() - self._taken_at)
+
+
+class Answer:
+    """What one request was told, and what it took.
+
+    :ivar decision: Whether it was let in, and why.
+    :ivar permit: To be released at the end; ``None`` where no in-flight limit applies.
+    """
+
+    __slots__ = ("_tab", "decision", "permit")
+
+    def __init__(
+        self, decision: Decision, permit: Permit | None = None, tab: Tab | None = None
+    ) -> None:
+        self.decision = decision
+        self.permit = permit
+        self._tab = tab
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether the response decides if something is charged."""
+        return self._tab is not None and self._tab.open
+
+    def settle(self, response: Any) -> None:
+        """Give back what this response is not charged for; a second call changes nothing."""
+        if self._tab is not None:
+            self._tab.settle(response)

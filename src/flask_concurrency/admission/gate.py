@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from flask_concurrency.admission.answer import Answer, Reservation
+from flask_concurrency.admission.answer import Answer, Reservation, Tab
 from flask_concurrency.admission.limiter import ChosenLimiter, Limiter, countable
 from flask_concurrency.admission.waiting_room import WaitingRooms
 from flask_concurrency.policies.in_flight import InFlightCount
@@ -19,9 +19,6 @@ from flask_concurrency.vocabulary.permit import Ending, Permit
 
 Row = tuple[Limiter, tuple[str, int, float | None]]
 """A limiter, with its name, quota and period looked up: what every verdict of it begins with."""
-
-Question = tuple[Row, Check]
-"""A limiter, with what the store is asked for it."""
 
 CLOSED = InFlightCount(0)
 """Admits nobody: asked in place of a limit whose waiters come first."""
@@ -36,7 +33,16 @@ class Gate:
     :param clock: Tells how long something took.
     """
 
-    __slots__ = ("_clock", "_lets_wait", "_rooms", "_rows", "_store", "_takes_back", "limiters")
+    __slots__ = (
+        "_clock",
+        "_exempts",
+        "_lets_wait",
+        "_rooms",
+        "_rows",
+        "_store",
+        "_takes_back",
+        "limiters",
+    )
 
     def __init__(
         self,
@@ -50,10 +56,11 @@ class Gate:
         self._store = store
         self._rooms = WaitingRooms() if rooms is None else rooms
         self._clock = clock
-        # This is the hot path of every request: what does not change between requests is looked
-        # up once, and records are made by _make, which takes half of a constructor's time.
+        # This is the hot path of every request: what does not change between requests is found
+        # out once, and records are made by _make, which takes half of a constructor's time.
         fixed = [limiter for limiter in limiters if isinstance(limiter, Limiter)]
         self._rows = [_row(limiter) for limiter in fixed] if len(fixed) == len(limiters) else None
+        self._exempts = self._rows is None or any(each.exempt_when for each in fixed)
         self._lets_wait = self._rows is None or any(map(_waits, fixed))
         self._takes_back = self._rows is None or any(map(_is_given_back, fixed))
 
@@ -71,28 +78,37 @@ class Gate:
 
         :returns: The decision, with what has to be given back when the request ends.
         """
-        return self._answer(self._questions())
+        return self._answer(*self._questions())
 
     def acquire(self) -> Answer:
         """Decide now, or after having waited where the limits in the way let a request wait.
 
         :returns: The decision, with what has to be given back when the request ends.
         """
-        questions = self._questions()
+        rows, checks = self._questions()
         if not self._lets_wait:
-            return self._answer(questions)
-        occupied = [row[0] for row, check in questions if _waits(row[0]) and self._occupied(check)]
-        # Who waits already comes first, so who comes now does not even try.
-        answer = self._answer(questions, closed=occupied)
-        in_the_way = _waited_for(answer, questions)
-        if in_the_way is None:
-            return answer
-        return self._wait(questions, answer, in_the_way)
+            return self._answer(rows, checks)
+        answer = self._answer(rows, self._behind_the_queues(rows, checks))
+        in_the_way = _waited_for(answer, rows, checks)
+        return self._wait(rows, checks, answer, *in_the_way[0]) if in_the_way else answer
 
-    def _wait(self, questions: list[Question], answer: Answer, question: Question) -> Answer:
-        (limiter, _), check = question
-        limit = limiter.limit
-        assert isinstance(limit, InFlight)
+    def _behind_the_queues(self, rows: Sequence[Row], checks: list[Check]) -> list[Check]:
+        """What to ask for who comes now: whoever waits already comes first."""
+        return [
+            check._replace(policy=CLOSED)
+            if _waits(limiter) and self._rooms.occupied(_room(check))
+            else check
+            for (limiter, _), check in zip(rows, checks, strict=True)
+        ]
+
+    def _wait(
+        self,
+        rows: Sequence[Row],
+        checks: list[Check],
+        answer: Answer,
+        limit: InFlight,
+        check: Check,
+    ) -> Answer:
         give_up_at = self._clock() + limit.max_wait
         # A place in the queue is counted like a place inside, so the queue is as bounded, as
         # shared and as safe from dying processes as the limit itself.
@@ -113,8 +129,8 @@ class Gate:
                     waiter.wait(left)
                     if not self._rooms.is_next(waiter):
                         continue
-                    answer = self._answer(questions)
-                    if _waited_for(answer, questions) is None:
+                    answer = self._answer(rows, checks)
+                    if not _waited_for(answer, rows, checks):
                         break
                 return answer
             finally:
@@ -122,51 +138,48 @@ class Gate:
         finally:
             self._store.give_back([place])
 
-    def _questions(self) -> list[Question]:
+    def _questions(self) -> tuple[Sequence[Row], list[Check]]:
+        """The limiters to ask, and what the store is asked for each."""
+        rows = list(self._chosen_rows()) if self._rows is None else self._rows
+        if self._exempts:
+            rows = [row for row in rows if row[0].exempt_when is None or not row[0].exempt_when()]
         keys: dict[Callable[[], object], str] = {}
-        questions = []
-        for row in self._rows or self._chosen_rows():
-            limiter = row[0]
-            if limiter.exempt_when is not None and limiter.exempt_when():
-                continue
+        checks = []
+        for limiter, _ in rows:
             key = keys.get(limiter.key)
             if key is None:
                 key = keys[limiter.key] = countable(limiter.key())
             cost = limiter.cost if type(limiter.cost) is int else limiter.current_cost()
-            check = Check._make((limiter.id, limiter.policy, key, cost, limiter.shadow))
-            questions.append((row, check))
-        return questions
+            checks.append(Check._make((limiter.id, limiter.policy, key, cost, limiter.shadow)))
+        return rows, checks
 
-    def _answer(self, questions: list[Question], *, closed: Sequence[Limiter] = ()) -> Answer:
-        checks = (
-            [
-                check._replace(policy=CLOSED) if row[0] in closed else check
-                for row, check in questions
-            ]
-            if closed
-            else [check for _, check in questions]
-        )
+    def _answer(self, rows: Sequence[Row], checks: list[Check]) -> Answer:
         outcomes = self._store.take(checks)
         admitted = True
         verdicts = []
-        for ((limiter, label), _), outcome in zip(questions, outcomes, strict=True):
-            if not (outcome.admitted or limiter.shadow):
+        for (limiter, label), outcome in zip(rows, outcomes, strict=True):
+            shadow = limiter.shadow
+            if not (outcome.admitted or shadow):
                 admitted = False
-            verdicts.append(Verdict._make((*label, *outcome, limiter.shadow)))
+            verdicts.append(Verdict._make((*label, *outcome, shadow)))
         decision = Decision(admitted, tuple(verdicts))
         if not (admitted and self._takes_back):
-            return Answer(decision, None, [], self._store, self._clock)
-        return self._admitted(decision, questions, outcomes)
+            return Answer(decision)
+        return self._admitted(decision, rows, checks, outcomes)
 
     def _admitted(
-        self, decision: Decision, questions: list[Question], outcomes: list[Outcome]
+        self,
+        decision: Decision,
+        rows: Sequence[Row],
+        checks: list[Check],
+        outcomes: list[Outcome],
     ) -> Answer:
         held: list[Check] = []
         reservations: list[Reservation] = []
-        for ((limiter, (_, _, period)), check), outcome in zip(questions, outcomes, strict=True):
+        for (limiter, _), check, outcome in zip(rows, checks, outcomes, strict=True):
             if not outcome.admitted:  # a shadow's refusal: it took nothing
                 continue
-            if period is None:
+            if isinstance(limiter.limit, InFlight):
                 held.append(check)
             elif limiter.charge_when is not None:
                 reservations.append(Reservation(limiter.charge_when, check))
@@ -177,10 +190,8 @@ class Gate:
                 self._rooms.wake(_room(check))
 
         permit = Permit(give_back) if held else None
-        return Answer(decision, permit, reservations, self._store, self._clock)
-
-    def _occupied(self, check: Check) -> bool:
-        return self._rooms.occupied(_room(check))
+        tab = Tab(reservations, self._store, self._clock) if reservations else None
+        return Answer(decision, permit, tab)
 
     def _chosen_rows(self) -> Iterator[Row]:
         names = set()
@@ -212,13 +223,15 @@ def _is_given_back(limiter: Limiter) -> bool:
     return isinstance(limiter.limit, InFlight) or limiter.charge_when is not None
 
 
-def _waited_for(answer: Answer, questions: list[Question]) -> Question | None:
-    """The limit to wait for; ``None`` if the request is admitted or something will not wait."""
-    if answer.decision.admitted:
-        return None
-    refusing = [
-        question
-        for question, verdict in zip(questions, answer.decision.verdicts, strict=True)
-        if not verdict.admitted and not verdict.shadow
-    ]
-    return refusing[0] if all(_waits(row[0]) for row, _ in refusing) else None
+def _waited_for(
+    answer: Answer, rows: Sequence[Row], checks: list[Check]
+) -> list[tuple[InFlight, Check]]:
+    """The limits in the way; none if the request is admitted or something will not wait."""
+    found = []
+    for (limiter, _), check, verdict in zip(rows, checks, answer.decision.verdicts, strict=True):
+        if not verdict.admitted and not verdict.shadow:
+            limit = limiter.limit
+            if not (isinstance(limit, InFlight) and limit.max_queue > 0):
+                return []
+            found.append((limit, check))
+    return found

@@ -36,11 +36,13 @@ class RefusalMemo:
     """Refusals of one process that still hold.
 
     :param clock: Seconds that never go back.
+    :ivar refused: Who was refused, those that may try again included; read it only to see
+        whether there is anybody.
     """
 
     def __init__(self, *, clock: Clock = monotonic) -> None:
         self._clock = clock
-        self._refused: dict[Hashable, Refused] = {}
+        self.refused: dict[Hashable, Refused] = {}
         self._lock = threading.Lock()
 
     def remember(self, who: Hashable, decision: Decision) -> None:
@@ -49,28 +51,28 @@ class RefusalMemo:
         holds = min(LONGEST, max((wait for wait in waits if wait is not None), default=LONGEST))
         now = self._clock()
         with self._lock:
-            self._refused.pop(who, None)
-            self._refused[who] = Refused(decision, now, now + holds)
-            if len(self._refused) > MAX_REMEMBERED:
-                del self._refused[next(iter(self._refused))]
+            self.refused.pop(who, None)
+            self.refused[who] = Refused(decision, now, now + holds)
+            if len(self.refused) > MAX_REMEMBERED:
+                del self.refused[next(iter(self.refused))]
 
     def recall(self, who: Hashable) -> Decision | None:
         """The refusal that ``who`` would get again, with its waits counted down; or ``None``."""
-        refused = self._refused.get(who)
+        refused = self.refused.get(who)
         if refused is None:
             return None
         now = self._clock()
         if now >= refused.until:
             with self._lock:
-                if self._refused.get(who) is refused:
-                    del self._refused[who]
+                if self.refused.get(who) is refused:
+                    del self.refused[who]
             return None
         passed = now - refused.decided_at
         return Decision(False, tuple(_later(v, passed) for v in refused.decision.verdicts))
 
     def __len__(self) -> int:
         """Refusals remembered, those that no longer hold included."""
-        return len(self._refused)
+        return len(self.refused)
 
 
 def _later(verdict: Verdict, passed: float) -> Verdict:

@@ -23,7 +23,7 @@ class Journey:
     __slots__ = ("_answers", "decision")
 
     def __init__(self, decision: Decision = NOT_ASKED) -> None:
-        self._answers: list[Answer] = []
+        self._answers: tuple[Answer, ...] = ()
         self.decision = decision
 
     def ask(self, gate: Gate) -> Decision:
@@ -34,16 +34,12 @@ class Journey:
 
     def join(self, answer: Answer) -> None:
         """Add an answer to the journey, which then ends with it."""
-        first = not self._answers
-        self._answers.append(answer)
         told = answer.decision
-        self.decision = (
-            told
-            if first
-            else Decision(
-                self.decision.admitted and told.admitted, self.decision.verdicts + told.verdicts
-            )
-        )
+        if self._answers:
+            admitted = self.decision.admitted and told.admitted
+            told = Decision(admitted, self.decision.verdicts + told.verdicts)
+        self._answers += (answer,)
+        self.decision = told
 
     @property
     def holds_permit(self) -> bool:

@@ -52,6 +52,7 @@ class Door:
         self._fields = fields
         self._max_age = max_age
         self._repeat = repeat
+        self._refused = repeat.refused  # asked first, since it is empty for most of the time
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
@@ -59,11 +60,12 @@ class Door:
             if journey is not None:
                 if self._fields:
                     headers = [*headers, *rate_limit_fields(journey.decision.verdicts)]
+                # A view may have caught a refusal and answered all the same.
                 if not journey.decision.admitted and is_error(status):
                     headers = [*headers, *_when_to_return(journey.decision, headers)]
             return start_response(status, headers, exc_info)
 
-        if (self._repeat.remembers or self._max_age is not None) and (
+        if (self._refused or self._max_age is not None) and (
             refused := self._refused_here(environ)
         ):
             environ[JOURNEY] = Journey(refused.decision)
@@ -92,14 +94,12 @@ class Door:
         return None if again is None else refusal(again)
 
 
-def _when_to_return(
-    decision: Decision, headers: list[tuple[str, str]]
-) -> Iterator[tuple[str, str]]:
-    """Retry-After, unless a handler of the app knew better."""
-    if not any(name.lower() == "retry-after" for name, _ in headers):
-        seconds = retry_after(decision)
-        if seconds is not None:
-            yield "Retry-After", str(seconds)
+def _when_to_return(decision: Decision, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """``Retry-After``, unless a handler of the app knew better or nobody knows."""
+    seconds = retry_after(decision)
+    if seconds is None or any(name.lower() == "retry-after" for name, _ in headers):
+        return []
+    return [("Retry-After", str(seconds))]
 
 
 class _Body:

@@ -74,7 +74,9 @@ def ask(app: Flask, gate: Gate, environ: dict[str, Any]) -> None:
 
     :raises Refusal: It does not let the request in.
     """
-    journey: Journey = environ.get(JOURNEY) or environ.setdefault(JOURNEY, Journey())
+    journey: Journey | None = environ.get(JOURNEY)
+    if journey is None:
+        journey = environ[JOURNEY] = Journey()
     decision = journey.ask(gate)
     if not decision.admitted:
         raise refusal(decision)

@@ -28,19 +28,16 @@ class Repeat:
 
     :param app: The app behind the door.
     :param hooks: How many ``after_request`` hooks are ours.
+    :ivar refused: Empty while there is nobody to be recalled.
     """
 
     def __init__(self, app: Flask, *, hooks: int) -> None:
         self._app = app
         self._hooks = hooks
         self._memo = RefusalMemo()
+        self.refused = self._memo.refused
         # Middleware between the door and Flask may change who the client is.
         self._door_is_next = getattr(app.wsgi_app, "__func__", None) is Flask.wsgi_app
-
-    @property
-    def remembers(self) -> bool:
-        """Whether anybody was refused lately."""
-        return bool(self._memo)
 
     def remember(self, environ: WSGIEnvironment, gate: Gate, decision: Decision) -> None:
         """Repeat a refusal to this client and path, if nothing of the app would notice."""

@@ -41,22 +41,25 @@ class SlidingWindow:
         :param state: What the last call returned; ``None`` for a key never seen.
         :param now: The instant, in seconds of any clock that does not go back.
         """
-        started_at, current, previous = windows = self._roll(state, now)
-        used: float = current
-        if previous:
-            used += previous * (1.0 - (now - started_at) / self.period)
-        admitted = used + cost <= self.quota
-        if admitted:
-            used += cost
-            # _make takes half of the constructor's time, and this runs for every limit.
-            windows = Windows._make((started_at, current + cost, previous))
-        remaining = int(self.quota - used)
-        return windows, Outcome(
-            admitted,
-            remaining,
-            0.0 if admitted else self._retry_after(windows, now, self.quota - cost),
-            self._until(windows, now, self.quota - remaining - 1) if used else 0.0,
-        )
+        # This runs for every limit of every request: it calls as little as it can, and makes its
+        # records by _make, which takes half of a constructor's time.
+        period, quota = self.period, self.quota
+        if state is None or not 0.0 <= now - state.started_at < period:
+            state = self._roll(state, now)
+        started_at, current, previous = state
+        used = current + previous * (1.0 - (now - started_at) / period)
+        if used + cost > quota:
+            return state, self._refusal(state, now, cost, int(quota - used))
+        used += cost
+        current += cost
+        remaining = int(quota - used)
+        reset_after = 0.0
+        if used:
+            reset_after = (
+                started_at + _faded(current, previous, quota - remaining - 1) * period - now
+            )
+        state = Windows._make((started_at, current, previous))
+        return state, Outcome._make((True, remaining, 0.0, reset_after))
 
     def give_back(self, state: Windows, now: float, cost: int, after: float) -> Windows:
         """Return ``cost`` units to the window they were spent in, ``after`` seconds ago."""
@@ -82,23 +85,31 @@ class SlidingWindow:
             return Windows(state.started_at + self.period, 0, state.current)
         return Windows(now, 0, 0)
 
-    def _until(self, windows: Windows, now: float, ceiling: int) -> float | None:
-        """Seconds until the estimate has fallen to ``ceiling`` if nobody else comes."""
-        started_at, current, previous = windows
-        if ceiling < 0:
-            return None
-        if current <= ceiling:  # the previous window fades enough within this one
-            faded = 1.0 - (ceiling - current) / previous if previous else 0.0
-        else:  # this window must itself become the previous one and fade
-            faded = 2.0 - ceiling / current
-        return max(0.0, started_at + faded * self.period - now)
+    def _refusal(self, windows: Windows, now: float, cost: int, remaining: int) -> Outcome:
+        def until(ceiling: int) -> float:
+            """Seconds until the estimate has fallen to ``ceiling`` if nobody else comes."""
+            faded = _faded(windows.current, windows.previous, ceiling)
+            return max(0.0, windows.started_at + faded * self.period - now)
 
-    def _retry_after(self, windows: Windows, now: float, ceiling: int) -> float | None:
-        wait = self._until(windows, now, ceiling)
-        if wait is None:
-            return None
-        return exact_wait(wait, now, lambda at: self._estimate(windows, at) <= ceiling)
+        ceiling = self.quota - cost
+        retry_after = None
+        if ceiling >= 0:
+            retry_after = exact_wait(
+                until(ceiling), now, lambda at: self._estimate(windows, at) <= ceiling
+            )
+        used = windows.current or windows.previous
+        return Outcome(
+            False, remaining, retry_after, until(self.quota - remaining - 1) if used else 0.0
+        )
 
     def _estimate(self, windows: Windows, now: float) -> float:
         started_at, current, previous = self._roll(windows, now)
         return current + previous * (1.0 - (now - started_at) / self.period)
+
+
+def _faded(current: int, previous: int, ceiling: int) -> float:
+    """Periods after a window's start at which its estimate has fallen to ``ceiling``."""
+    if current > ceiling:  # this window must itself become the previous one and fade
+        return 2.0 - ceiling / current
+    # The previous window fades enough within this one.
+    return 1.0 - (ceiling - current) / previous if previous else 0.0
