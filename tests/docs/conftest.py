@@ -42,14 +42,11 @@ def pages() -> dict[str, Page]:
 
 
 @pytest.fixture
-def run_block(
-    pages: dict[str, Page], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., dict[str, Any]]:
+def run_block(pages: dict[str, Page]) -> Callable[..., dict[str, Any]]:
     """``run_block("docs/how-to/errors.md", 1)`` runs a page's second runnable block.
 
-    It gives the names that the block made. Counts kept on disk begin at nothing.
+    It gives the names that the block made.
     """
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
 
     def run(page: str, number: int = 0) -> dict[str, Any]:
         names: dict[str, Any] = {"__name__": "shown"}
