@@ -1,4 +1,4 @@
-"""Load the app in a worker process, and let the worker end when it should.
+"""Load the app in a worker process, and see to it that the worker ends when it is told to.
 
 Knows Flask's loader and signals; knows no server and no limit.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 import time
 from multiprocessing.connection import wait
@@ -15,38 +16,62 @@ from multiprocessing.connection import wait
 from flask import Flask
 from flask.cli import ScriptInfo
 
+STOPS = frozenset({signal.SIGTERM, signal.SIGINT})
+WAKE_EVERY = 0.25
+"""Seconds between one wake-up of a main thread that is to stop and the next."""
+
 
 def load_app(import_path: str | None, graceful_timeout: float) -> Flask:
     """Load the app as the ``flask`` command did.
 
     :param import_path: What Flask's loader is given; ``None`` leaves it to its search.
-    :param graceful_timeout: Seconds that requests in flight get if the main process is gone.
+    :param graceful_timeout: Seconds that requests in flight get once the worker is to stop.
     """
-    main = multiprocessing.parent_process()
-    if main is not None:  # on free-threaded Python workers are threads of the main process
-        # A forked worker starts with the main process's handlers, which would swallow a stop that
-        # comes while the app is being loaded.
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        if hasattr(os, "setpgrp"):
-            # A terminal sends Ctrl-C to the main process's whole group. A granian worker that gets
-            # SIGINT and, at the same moment, the main process's SIGTERM hangs until it is killed.
-            os.setpgrp()
-        threading.Thread(
-            target=_end_with,
-            args=(main.sentinel, graceful_timeout),
-            name="end-with-main",
-            daemon=True,
-        ).start()
-    return ScriptInfo(app_import_path=import_path).load_app()
+    server = multiprocessing.parent_process()
+    if server is None or os.name != "posix":  # a free-threaded Python's workers are threads
+        return ScriptInfo(app_import_path=import_path).load_app()
+    # A terminal sends Ctrl-C to a whole group. A granian worker that gets it beside the main
+    # process's SIGTERM may never stop, and one that gets it again stands still with all requests.
+    os.setpgrp()
+    # A forked worker starts with the main process's handlers, which would swallow a stop that
+    # comes while the app is being loaded.
+    for number in STOPS:
+        signal.signal(number, signal.SIG_DFL)
+    app = ScriptInfo(app_import_path=import_path).load_app()
+    told, tell = socket.socketpair()
+    tell.setblocking(False)
+    signal.set_wakeup_fd(tell.detach(), warn_on_full_buffer=False)
+    signal.signal(signal.SIGURG, lambda number, frame: None)
+    threading.Thread(
+        target=_end_when_told,
+        args=(server.sentinel, told, graceful_timeout),
+        name="end-when-told",
+        daemon=True,
+    ).start()
+    return app
 
 
-def _end_with(main: int, graceful_timeout: float) -> None:
-    """Stop once the main process was killed: nobody else would, and the port would stay taken.
+def _end_when_told(server: int, told: socket.socket, graceful_timeout: float) -> None:
+    """End this process once it is told to stop, or the server's main process is gone.
 
-    :param main: What becomes readable at its death.
+    A main process that was killed tells nobody, though its workers would keep the port.
+
+    And a worker's main thread can miss what it is told: a handler runs there, but the signal may
+    interrupt another thread, mostly if it comes together with a connection while a request is in
+    flight. The worker would go on serving until it is killed with whatever is then in flight. So
+    the main thread is woken, by a signal that means nothing, until it has run its handlers.
+
+    :param server: Becomes readable when the main process ends.
+    :param told: Receives the number of every signal that has a handler.
     """
-    wait([main])
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(graceful_timeout)
+    while True:
+        ready = wait([server, told])
+        if server in ready:
+            os.kill(os.getpid(), signal.SIGTERM)
+        if server in ready or STOPS & set(told.recv(64)):
+            break
+    main_thread = threading.main_thread().ident or 0
+    for _ in range(max(1, round(graceful_timeout / WAKE_EVERY))):
+        signal.pthread_kill(main_thread, signal.SIGURG)
+        time.sleep(WAKE_EVERY)
     os._exit(1)
