@@ -20,7 +20,7 @@ from threading import Event
 from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[2]
-START_TIMEOUT = 30.0
+START_TIMEOUT = 60.0
 STOP_TIMEOUT = 8.0
 POLL = 0.05
 

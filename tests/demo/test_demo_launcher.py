@@ -18,6 +18,7 @@ from examples.demo.origins import PORT_VARIABLE, Origins
 
 ROOT = Path(__file__).parents[2]
 slow = pytest.mark.slow
+pytestmark = pytest.mark.timeout(180)
 
 
 @contextmanager
@@ -118,7 +119,7 @@ def test_the_check_asks_every_part(origins: Origins) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=55,
+        timeout=150,
         check=False,
     )
 
