@@ -73,6 +73,17 @@ def test_every_link_between_pages_leads_somewhere(pages: dict[str, Any], root: P
     assert lost == []
 
 
+def test_every_page_can_be_found_from_the_index(pages: dict[str, Any]) -> None:
+    """Nobody writes a page that no reader comes to."""
+    index = pages["docs/index.md"].text
+    written = [name.removeprefix("docs/") for name in pages if name.startswith("docs/")]
+    beside = ("index.md", "zh-CN/")  # itself, and the pages that their own index lists
+
+    assert [
+        name for name in written if not name.startswith(beside) and f"({name})" not in index
+    ] == []
+
+
 def _exists(root: Path, page: str, target: str) -> bool:
     file, _, heading = target.partition("#")
     path = os.path.normpath(os.path.join(os.path.dirname(page), file)) if file else page

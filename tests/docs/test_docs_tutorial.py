@@ -32,6 +32,7 @@ def test_a_chapter_shows_its_app_as_it_is(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # it starts servers and hundreds of processes
 @pytest.mark.parametrize("chapter", PAGES)
 def test_a_chapter_quotes_the_figures_that_its_command_prints(
     pages: dict[str, Any], root: Path, chapter: str
@@ -44,7 +45,7 @@ def test_a_chapter_quotes_the_figures_that_its_command_prints(
         capture_output=True,
         text=True,
         check=True,
-        timeout=55,
+        timeout=280,
     ).stdout
     title, *figures = printed.strip().split("\n\n")
 

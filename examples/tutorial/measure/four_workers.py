@@ -12,6 +12,8 @@ from tempfile import TemporaryDirectory
 WORKERS = 4
 PATIENCE = 2_000
 """Requests after which a worker that never answered is given up."""
+BOOTS_WITHIN = 60
+"""Seconds to wait for an answer: the first requests come before the workers are ready."""
 
 
 def admitted_by_four_workers(app: str) -> int:
@@ -56,7 +58,7 @@ def _count(port: int) -> int:
 
 
 def _ask(port: int) -> tuple[int, str]:
-    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", port, timeout=BOOTS_WITHIN)
     try:
         connection.request("GET", "/")
         response = connection.getresponse()
