@@ -163,6 +163,22 @@ def a_refund_of_something_forgotten_is_nothing(open_store: OpenStore) -> None:
         store.close()
 
 
+def forgetting_starts_anew(open_store: OpenStore) -> None:
+    """A forgotten key has all its units again; nobody else's change, and permits stay held."""
+    store = open_store(ManualClock())
+    spent = [Check(repr(policy), policy, "k", 3) for policy in RATES]
+    inside = Check("f", InFlightCount(3), "k", 1)
+    others = [check._replace(key="other") for check in spent]
+    store.take([*spent, *others, inside])
+    assert store.forget([*spent, inside]) == len(spent)
+    assert store.forget(spent) == 0
+    assert store.forget([inside]) == 0
+    outcomes = store.take([*spent, inside])
+    assert [outcome.remaining for outcome in outcomes] == [2] * len(spent) + [1], outcomes
+    assert not any(_take(store, check).admitted for check in others)
+    store.close()
+
+
 def limiters_and_keys_are_apart(open_store: OpenStore) -> None:
     """Two limiters never share a count, nor do two keys, however they are spelled."""
     store = open_store(ManualClock())
@@ -232,6 +248,7 @@ LAWS: tuple[Case, ...] = (
     permits_return,
     refunds_return,
     a_refund_of_something_forgotten_is_nothing,
+    forgetting_starts_anew,
     limiters_and_keys_are_apart,
     limiters_of_one_id_share,
     odd_keys_are_counted,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -47,21 +48,28 @@ def die() -> None:
     raise DiedError
 
 
-def reaches(line: int, work: Callable[[], object], then: Callable[[], None] = die) -> bool:
+def reaches(
+    line: int,
+    work: Callable[[], object],
+    then: Callable[[], None] = die,
+    *,
+    again: bool = True,
+) -> bool:
     """Run ``work`` until it comes to the n-th line of the host store's code.
 
+    :param again: Whether a line that runs once more counts once more.
     :returns: Whether it came so far.
     """
-    lines = 0
+    lines: list[tuple[str, int]] = []
     before = sys.gettrace()
 
     def trace(frame: FrameType, event: str, argument: object) -> Any:
-        nonlocal lines
         if not frame.f_code.co_filename.startswith(HOST):
             return None
-        if event == "line":
-            lines += 1
-            if lines == line:
+        place = (frame.f_code.co_filename, frame.f_lineno)
+        if event == "line" and (again or place not in lines):
+            lines.append(place)
+            if len(lines) == line:
                 sys.settrace(None)
                 then()
         return trace
@@ -144,6 +152,18 @@ def test_a_refund_happens_or_not(policy: Policy, tmp_path: Path) -> None:
         assert admitted(survivor, one) in ((1, 3) if ended else (3,))
 
 
+@pytest.mark.parametrize("policy", RATES, ids=lambda policy: type(policy).__name__)
+def test_a_count_starts_anew_or_stays(policy: Policy, tmp_path: Path) -> None:
+    """Whoever dies forgetting a key forgot it or not."""
+    check = Check("r", policy, "k", 1)
+
+    def before(victim: HostStore) -> None:
+        admitted(victim, check, 3)
+
+    for survivor, ended in deaths(tmp_path, before, lambda victim: victim.forget([check])):
+        assert admitted(survivor, check) in ((1, 4) if ended else (4,))
+
+
 def test_permits_of_the_dead_come_back_at_once(tmp_path: Path) -> None:
     """Wherever the process died, taking or giving back, the next one finds all permits."""
 
@@ -198,7 +218,8 @@ def test_whoever_dies_opening_the_file_blocks_nobody(tmp_path: Path) -> None:
         child = os.fork()
         if not child:
             store = open_store(tmp_path, line)
-            reaches(line, lambda store=store: store.take([check]), lambda: os._exit(1))  # type: ignore[misc]
+            work = partial(store.take, [check])
+            reaches(line, work, lambda: os._exit(1), again=False)
             os._exit(0)
         ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
         survivor = open_store(tmp_path, line)

@@ -91,6 +91,11 @@ class SeveralProcesses(RuleBasedStateMachine):
         for store in (self.processes[process], self.memory):
             store.give_back([check], after=after)
 
+    @rule(process=st.integers(0, PROCESSES - 1), asked=checks())
+    def forget(self, process: int, asked: list[Check]) -> None:
+        self.processes[process].forget(asked)
+        self.memory.forget(asked)
+
     @rule(seconds=st.floats(0.0, 30.0))
     def wait(self, seconds: float) -> None:
         self.clock.advance(seconds)
@@ -107,8 +112,8 @@ class SeveralProcesses(RuleBasedStateMachine):
         ]
         self.taken = [entry for entry in self.taken if entry[0] != process]
         self.memory.give_back(held)
-        for check in held:  # what is left is told exactly once somebody would be refused
-            self.processes[process].take([check._replace(cost=1_000)])
+        for check in held:  # whoever looks finds out who died
+            self.processes[process].take([check._replace(cost=0)])
 
     def teardown(self) -> None:
         for store in self.processes:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from flask_concurrency.stores.host.layout import Geometry
 from flask_concurrency.stores.host.ledger import Ledger
@@ -31,6 +31,8 @@ from flask_concurrency.vocabulary.errors import (
 )
 
 logger = logging.getLogger("flask_concurrency.store")
+
+Result = TypeVar("Result")
 
 MAX_KEYS: Final = 65_536
 MAX_PROCESSES: Final = 128
@@ -96,7 +98,7 @@ class HostStore:
             try:
                 return ledger.take(checks)
             except FileGone:
-                return self._take_anew(checks, ledger)
+                return self._anew(lambda ledger: ledger.take(checks), ledger)
         except OSError as error:
             raise StoreUnavailable(f"The host store cannot be locked: {error}.") from error
         finally:
@@ -117,7 +119,7 @@ class HostStore:
         try:
             ledger.give_back(checks, after)
         except FileGone:
-            self._forget(ledger)
+            self._let_go(ledger)
         except OSError as error:
             raise StoreUnavailable(f"The host store cannot be locked: {error}.") from error
         finally:
@@ -127,23 +129,19 @@ class HostStore:
 
     def forget(self, checks: Sequence[Check]) -> int:
         """Start the counts of these checks' rates anew; permits stay held."""
-        try:
-            return (self._ledger or self._open()).forget(checks)
-        except FileGone:  # with all that was counted in it
-            return 0
+        return self._do(lambda ledger: ledger.forget(checks))
 
     def close(self) -> None:
         """Let go of the file; it is opened again when it is needed."""
         if self._ledger is not None:
-            self._forget(self._ledger)
+            self._let_go(self._ledger)
 
     def probe(self) -> None:
         """Find out whether counting would work now.
 
         :raises StoreError: The file cannot be opened or locked.
         """
-        with suppress(FileGone):  # the next request opens it anew
-            (self._ledger or self._open()).file.locks.locked([0], len, "")
+        self._do(Ledger.probe)
 
     def snapshot(self) -> Snapshot:
         """What the file holds at this moment, for people to look at.
@@ -152,13 +150,29 @@ class HostStore:
         """
         return snapshot_of(self._ledger or self._open(), self._clock())
 
-    def _take_anew(self, checks: Sequence[Check], gone: Ledger) -> list[Outcome]:
-        """Take from a new file, because the one that was open is not there any more."""
+    def _do(self, work: Callable[[Ledger], Result]) -> Result:
+        """Do something that is not done for every request, as :meth:`take` does what is."""
+        thread = threading.get_ident()
+        self._counting.add(thread)
+        try:
+            ledger = self._ledger or self._open()
+            try:
+                return work(ledger)
+            except FileGone:
+                return self._anew(work, ledger)
+        except OSError as error:
+            raise StoreUnavailable(f"The host store cannot be locked: {error}.") from error
+        finally:
+            self._counting.discard(thread)
+            self._do_late()
+
+    def _anew(self, work: Callable[[Ledger], Result], gone: Ledger) -> Result:
+        """Work on a new file, because the one that was open is not there any more."""
         for _ in range(ATTEMPTS):
-            self._forget(gone)
+            self._let_go(gone)
             gone = self._open()
             with suppress(FileGone):
-                return gone.take(checks)
+                return work(gone)
         raise StoreUnavailable(
             f"The file of {self._namespace!r} is removed or cut off again and again. Find out "
             "who does that, or give it a directory of its own."
@@ -186,7 +200,7 @@ class HostStore:
                 self._closing.atexit = False  # the kernel closes; late threads may still count
             return self._ledger
 
-    def _forget(self, ledger: Ledger) -> None:
+    def _let_go(self, ledger: Ledger) -> None:
         with _OPENING:
             if self._ledger is ledger:
                 self._ledger = None

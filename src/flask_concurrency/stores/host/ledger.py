@@ -110,14 +110,24 @@ class Ledger:
 
         :returns: How many of the keys were remembered.
         :raises FileGone: The file cannot be used any more.
-        :raises StoreUnavailable: A lock was not to be had in time.
+        :raises StoreError: A lock was not to be had in time.
         """
         addresses = [
             self._addresses.find(check.limiter_id, check.policy, check.key) for check in checks
         ]
         rates = [address for address in addresses if address.codec is not None]
+        if not rates:
+            return 0
         shards = sorted({address.shard for address in rates})
         return self.file.locks.locked(shards, self._remove, rates)
+
+    def probe(self) -> None:
+        """See whether the file is there and can be locked.
+
+        :raises FileGone: It is not.
+        :raises StoreError: A lock was not to be had in time.
+        """
+        self.file.locks.locked([0], self._look, self._clock())
 
     def close(self, *, wait: bool) -> None:
         """Let go of the file; what this process holds comes back as if it had died.
@@ -144,8 +154,8 @@ class Ledger:
             else:
                 place, inside = in_flight.read(address)
                 _, outcome = policy.take(inside, now, cost)
-                if place and not outcome.admitted:
-                    # Only a request that would be refused asks who is dead.
+                if place and not (outcome.admitted and cost):
+                    # Only who would be refused, or merely looks, asks who is dead.
                     _, outcome = policy.take(in_flight.reap(place), now, cost)
                 state = cost
             if not place:
