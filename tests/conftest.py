@@ -21,16 +21,22 @@ STOPS_WITHIN = 15.0
 Serve = Callable[..., str]
 
 
-def command(server: str, app: str, *, directory: Path, port: int, workers: int) -> list[str]:
+def command(
+    server: str, app: str, *, directory: Path, port: int, workers: int, threads: int
+) -> list[str]:
     """What starts ``app`` on one of the servers the library is tested on."""
     gunicorn = [sys.executable, "-m", "gunicorn", "--no-control-socket", "--log-level=warning"]
     gunicorn += [f"--chdir={directory}", f"--bind=127.0.0.1:{port}", f"--workers={workers}"]
     granian = [sys.executable, "-m", "granian", "--interface=wsgi", "--log-level=warning"]
     granian += [f"--working-dir={directory}", "--host=127.0.0.1", f"--port={port}"]
-    granian += [f"--workers={workers}", "--blocking-threads=4", "--workers-kill-timeout=5s"]
+    granian += [
+        f"--workers={workers}",
+        f"--blocking-threads={threads}",
+        "--workers-kill-timeout=5s",
+    ]
     return {
         "gunicorn-sync": [*gunicorn, "--worker-class=sync", app],
-        "gunicorn-gthread": [*gunicorn, "--worker-class=gthread", "--threads=4", app],
+        "gunicorn-gthread": [*gunicorn, "--worker-class=gthread", f"--threads={threads}", app],
         "granian": [*granian, app],
     }[server]
 
@@ -48,26 +54,35 @@ def runtime_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
 def serve(tmp_path: Path) -> Iterator[Serve]:
     """Serve an app for the length of a test.
 
-    ``serve(app, server, workers=1)`` starts ``app``, a path from the repository's root such as
+    ``serve(app, server, workers=1, threads=4)`` starts ``app``, a path from the repository's root such as
     ``"examples/tutorial/chapter1_limits"``, on ``"gunicorn-sync"``, ``"gunicorn-gthread"`` or
     ``"granian"``, and gives its URL once it answers.
     """
     with ExitStack() as running:
 
-        def start(app: str, server: str, *, workers: int = 1) -> str:
-            return running.enter_context(_served(app, server, workers=workers, scratch=tmp_path))
+        def start(app: str, server: str, *, workers: int = 1, threads: int = 4) -> str:
+            return running.enter_context(
+                _served(app, server, workers=workers, threads=threads, scratch=tmp_path)
+            )
 
         yield start
 
 
 @contextmanager
-def _served(app: str, server: str, *, workers: int, scratch: Path) -> Iterator[str]:
+def _served(app: str, server: str, *, workers: int, threads: int, scratch: Path) -> Iterator[str]:
     path = ROOT / app
     port = _free_port()
     log = scratch / f"{server}-{port}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command(server, f"{path.name}:app", directory=path.parent, port=port, workers=workers),
+            command(
+                server,
+                f"{path.name}:app",
+                directory=path.parent,
+                port=port,
+                workers=workers,
+                threads=threads,
+            ),
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, "TMPDIR": str(scratch), "XDG_RUNTIME_DIR": str(scratch)},
