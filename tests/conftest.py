@@ -54,7 +54,7 @@ def runtime_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
 def serve(tmp_path: Path) -> Iterator[Serve]:
     """Serve an app for the length of a test.
 
-    ``serve(app, server, workers=1, threads=4)`` starts ``app``, a path from the repository's root such as
+    ``serve(app, server, workers=1, threads=4)`` starts ``app``, a path from the root such as
     ``"examples/tutorial/chapter1_limits"``, on ``"gunicorn-sync"``, ``"gunicorn-gthread"`` or
     ``"granian"``, and gives its URL once it answers.
     """
