@@ -185,7 +185,7 @@ def test_json_says_the_same_in_numbers(explain: Callable[..., Result]) -> None:
     assert {key: said[key] for key in ("app", "enabled", "store", "unreached")} == {
         "app": "shop",
         "enabled": True,
-        "store": "memory://",
+        "store": "host://",
         "unreached": [],
     }
     index = routes(result)["GET /"]
@@ -197,6 +197,14 @@ def test_json_says_the_same_in_numbers(explain: Callable[..., Result]) -> None:
     limit = index["limits"][2]
     assert (limit["name"], limit["quota"], limit["period"]) == ("route:5/minute", 5, 60.0)
     assert routes(result)[" None"]["limits"][0]["name"] == "app:1000/hour"
+
+
+def test_no_password_is_shown(run: Run) -> None:
+    """Not in JSON either, which ends up in logs."""
+    app = Flask("shop")
+    Concurrency(app, store="redis://me:secret@redis.example:6379/2?password=secret")
+    result = run("explain", "--json", app=ScriptInfo(create_app=lambda: app))
+    assert json.loads(result.stdout)["store"] == "redis://redis.example:6379/2"
 
 
 def test_json_of_one_route_holds_only_that(explain: Callable[..., Result]) -> None:

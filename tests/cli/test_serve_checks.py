@@ -45,7 +45,7 @@ def test_it_says_what_is_served_and_limited(
     assert "app none" in said
     assert "default 100/day; 10/hour (for each route by itself)" in said
     assert "GET / default:100/day, default:10/hour, route:5/minute" in said
-    assert "Counts live in memory://." in said
+    assert "Counts live in host://." in said
 
 
 def test_the_options_reach_the_server(
@@ -75,10 +75,19 @@ def test_workers_are_as_many_as_cpus_may_be_used(
 def test_counts_that_are_not_shared_are_said_to_be_so(
     project: Project, run: Run, started: list[ServerOptions]
 ) -> None:
-    """With the factor and the remedy."""
-    said = words(run("serve", "--port", "0", "--workers", "4", app=project("hello")))
+    """With the factor and the remedies."""
+    source = """
+        import flask, flask_concurrency
+        app = flask.Flask("apart")
+        flask_concurrency.Concurrency(app, default_limits="9/day", store="memory://")
+    """
+    app = project("apart", source)
+    said = words(run("serve", "--port", "0", "--workers", "4", app=app))
+    assert "Counts live in memory://: each of the 4 processes counts by itself" in said
     assert "up to 4 times as much" in said
-    assert "--workers 1" in said
+    assert "such as host://, or --workers 1" in said
+    alone = words(run("serve", "--port", "0", "--workers", "1", app=app))
+    assert "Counts live in memory://." in alone
 
 
 def test_many_routes_are_not_all_listed(
@@ -303,7 +312,8 @@ def test_gunicorn_is_given_the_same_app(
     port = str(started[0].port)
     assert command == [
         *("gunicorn", "--bind", f"127.0.0.1:{port}", "--worker-class", "gthread"),
-        *("--workers", "3", "--threads", "8", "--graceful-timeout", "30", target),
+        *("--workers", "3", "--threads", "8", "--graceful-timeout", "30"),
+        *("--env", "FLASK_CONCURRENCY_SERVER_THREADS=8", target),
     ]
     assert started[0].import_path == path
 

@@ -59,9 +59,9 @@ STOPS = [stop_by_sigterm, stop_by_ctrl_c, stop_all_at_once]
 
 
 def test_the_tutorials_app_keeps_its_promise(project: Project, flask_serve: FlaskServe) -> None:
-    """The sixth request of a minute is refused, and the hour's limit has counted five."""
+    """The sixth request of a minute is refused by any worker; the hour's limit has counted five."""
     directory = project("hello").parent
-    server = flask_serve("--workers", "1", app="hello", directory=directory)
+    server = flask_serve("--workers", "2", app="hello", directory=directory)
     answers = [server.get("/") for _ in range(6)]
     assert [answer.status for answer in answers] == [200] * 5 + [429]
     assert answers[0].text == "Hello, World!"
@@ -250,6 +250,24 @@ def test_an_app_without_the_extension_is_served(project: Project, flask_serve: F
     server = flask_serve("--workers", "1", app="plain:create_app", directory=directory)
     assert "'a shop' has no limits" in server.said
     assert {server.get("/").status for _ in range(12)} == {200}
+
+
+def test_workers_know_their_threads(project: Project, flask_serve: FlaskServe) -> None:
+    """So that requests which wait for a place leave some of them free to refuse."""
+    source = """
+        from flask import Flask
+        from flask_concurrency import Concurrency
+
+        app = Flask(__name__)
+        Concurrency(app)
+
+        @app.get("/")
+        def index():
+            return str(app.extensions["concurrency"].settings.server_threads)
+    """
+    directory = project("curious", source).parent
+    options = ("--workers", "1", "--threads", "5")
+    assert flask_serve(*options, app="curious", directory=directory).get("/").text == "5"
 
 
 def command(

@@ -15,7 +15,7 @@ from flask.cli import ScriptInfo, pass_script_info
 from flask_concurrency.cli.chosen_app import load, not_served, state_of
 from flask_concurrency.cli.route_search import find_routes
 from flask_concurrency.cli.routes import ListedRoute, list_routes
-from flask_concurrency.cli.sentences import in_full, in_short, layout, paragraph
+from flask_concurrency.cli.sentences import in_full, in_short, layout, paragraph, place
 from flask_concurrency.flask_app.app_state import AppState
 
 
@@ -57,7 +57,7 @@ def _as_json(app: Flask, state: AppState, routes: list[ListedRoute]) -> dict[str
     return {
         "app": app.name,
         "enabled": state.settings.enabled,
-        "store": state.store_uri,
+        "store": place(state.store_uri),
         "routes": [
             {
                 "path": route.path,

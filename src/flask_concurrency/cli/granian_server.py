@@ -22,6 +22,7 @@ from granian.log import LogLevels
 
 from flask_concurrency.cli.served_app import load_app
 from flask_concurrency.cli.server_options import BACKLOG, ServerOptions
+from flask_concurrency.flask_app.settings import SERVED_WITH
 
 
 def become_server(options: ServerOptions) -> NoReturn:
@@ -37,6 +38,7 @@ def become_server(options: ServerOptions) -> NoReturn:
 
 def serve(options: ServerOptions) -> None:
     """Serve until SIGTERM or SIGINT; SIGHUP replaces the workers one by one."""
+    os.environ[SERVED_WITH] = str(options.threads)  # so that some of them never wait for a place
     server = Granian(
         target=options.import_path or "the app Flask finds",
         address=options.host,

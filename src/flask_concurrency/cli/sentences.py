@@ -71,6 +71,12 @@ def _counted(limit: ExplainedLimit) -> str:
     return f"counted for {'the whole app' if limit.origin == 'app' else 'this route'}, {whose}"
 
 
+def place(store_uri: str) -> str:
+    """Where counts live, without what only the server should know, such as a password."""
+    scheme, separator, rest = store_uri.partition("://")
+    return f"{scheme}{separator}{rest.partition('?')[0].rpartition('@')[2]}"
+
+
 def layout(sections: Iterable[tuple[str, Sequence[tuple[str, str]]]]) -> str:
     """Titled lists in two columns, as wide as the terminal.
 

@@ -16,7 +16,7 @@ from flask_concurrency.cli.chosen_app import load, not_served, state_of
 from flask_concurrency.cli.import_target import gunicorn_target, import_path
 from flask_concurrency.cli.listening import Address, free_address
 from flask_concurrency.cli.routes import list_routes
-from flask_concurrency.cli.sentences import in_short, layout, paragraph
+from flask_concurrency.cli.sentences import in_short, layout, paragraph, place
 from flask_concurrency.cli.server_options import (
     GRACEFUL_TIMEOUT,
     THREADS,
@@ -24,6 +24,7 @@ from flask_concurrency.cli.server_options import (
     available_cpus,
 )
 from flask_concurrency.flask_app.app_state import AppState
+from flask_concurrency.flask_app.settings import SERVED_WITH
 from flask_concurrency.vocabulary.limits import Chosen, Limit
 
 SHOWN_ROUTES = 12
@@ -118,7 +119,7 @@ def _limits(app: Flask, state: AppState, workers: int) -> str:
     return "\n".join(
         [
             layout([(f"Limits ({len(limited)} of {len(routes)} routes)", rows)]),
-            paragraph(_counts(state.store_uri, workers), indent=2),
+            paragraph(_counts(place(state.store_uri), workers), indent=2),
             *(paragraph(f"Warning: {found}") for found in state.decorated.unreached()),
         ]
     )
@@ -132,7 +133,8 @@ def _counts(store: str, workers: int) -> str:
     if store == "memory://" and workers > 1:
         return (
             f"Counts live in {store}: each of the {workers} processes counts by itself, so clients "
-            f"may get up to {workers} times as much. For exact counts: --workers 1."
+            f"may get up to {workers} times as much. For exact counts use a store they share, such "
+            "as host://, or --workers 1."
         )
     return f"Counts live in {store}."
 
@@ -144,7 +146,8 @@ def _gunicorn(app: Flask, address: Address, options: ServerOptions) -> str:
         [
             *("gunicorn", "--bind", str(address), "--worker-class", "gthread"),
             *("--workers", str(options.workers), "--threads", str(options.threads)),
-            *("--graceful-timeout", str(options.graceful_timeout), *chdir, target),
+            *("--graceful-timeout", str(options.graceful_timeout)),
+            *("--env", f"{SERVED_WITH}={options.threads}", *chdir, target),
         ]
     )
 
