@@ -78,8 +78,8 @@ def test_a_third_report_at_once_is_refused(
 def test_on_a_real_server_a_refusal_spends_nothing_of_the_hour(
     serve: Callable[..., str], server: str
 ) -> None:
-    """The 6th and 7th are refused, and when the minute is over, five of the hour are left."""
-    url = serve("examples/tutorial/chapter1_limits", server)
+    """Two workers refuse the 6th and 7th; when the minute is over, five of the hour are left."""
+    url = serve("examples/tutorial/chapter1_limits", server, workers=2)
 
     answers = [requests.get(url, timeout=10) for _ in range(7)]
 
@@ -105,7 +105,7 @@ def test_on_a_real_server_never_more_than_two_reports_at_once(
     serve: Callable[..., str], server: str
 ) -> None:
     """Of four at the same time two are served and two refused; afterwards there is room again."""
-    url = serve("examples/tutorial/chapter1_limits", server) + "/report"
+    url = serve("examples/tutorial/chapter1_limits", server, workers=2) + "/report"
 
     with ThreadPoolExecutor(4) as clients:
         answers = list(clients.map(lambda _: requests.get(url, timeout=10), range(4)))
