@@ -48,7 +48,8 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
             "granian": ["--host=127.0.0.1", f"--port={port}", "process_app:app"],
             "flask": ["--host=127.0.0.1", f"--port={port}"],
         }[SERVERS[name][0]]
-        environment = {**os.environ, "FLASK_APP": "process_app", "PYTHONPATH": str(HERE)}
+        path = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
+        environment = {**os.environ, "FLASK_APP": "process_app", "PYTHONPATH": path}
         if name == "gunicorn-preload":
             environment["USE_POOL_AT_IMPORT"] = "1"
         with log.open("wb") as output:

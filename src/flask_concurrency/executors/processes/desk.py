@@ -83,7 +83,9 @@ class Desk:
             others = [
                 other
                 for other in (*self._lingering.values(), *self._armed.values())
-                if other.task is None or not other.task.signals
+                # One that is waited for is its waiter's; one with callbacks is the collector's,
+                # for what callbacks do, and how long, is not this thread's business.
+                if other.task is None or not (other.task.signals or other.task.hurried)
             ]
             for other in others[:COMPANY]:
                 self._take(other, round)
