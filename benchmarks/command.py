@@ -17,6 +17,9 @@ from benchmarks.report import record_of, text_of
 
 TABLES = (
     "benchmarks.tables.rates",
+    "benchmarks.tables.thread_fan_out",
+    "benchmarks.tables.process_fan_out",
+    "benchmarks.tables.async_views",
     "benchmarks.tables.stores",
 )
 
@@ -26,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     :returns: ``0`` if every subject was measured, ``1`` if one failed, ``2`` for a wrong argument.
     """
-    known = dict(_catalogue())
+    known = catalogue()
     parser = _parser(known)
     options = parser.parse_args(arguments)
     chosen = options.names or list(known)
@@ -40,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in chosen:
             table, benchmark = known[name]
             run = measure(table, benchmark, QUICK if options.quick else FULL, _say)
-            print(text_of(run), flush=True)
+            print(text_of(run, compared=not options.quick), flush=True)
             runs.append(run)
         if file is not None:
             report = {
@@ -53,11 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if any(run.failures for run in runs) else 0
 
 
-def _catalogue() -> Iterator[tuple[str, tuple[str, Benchmark]]]:
+def catalogue() -> dict[str, tuple[str, Benchmark]]:
     """Every benchmark by its name, with the module that holds it."""
-    for table in TABLES:
-        for benchmark in importlib.import_module(table).BENCHMARKS:
-            yield benchmark.name, (table, benchmark)
+    return {
+        benchmark.name: (table, benchmark)
+        for table in TABLES
+        for benchmark in importlib.import_module(table).BENCHMARKS
+    }
 
 
 def _parser(known: dict[str, tuple[str, Benchmark]]) -> argparse.ArgumentParser:

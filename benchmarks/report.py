@@ -14,10 +14,13 @@ from benchmarks.summary import Ratio, Spread, compare, spread
 PER_SECOND = {"µs": 1e6, "ms": 1e3}
 
 
-def text_of(run: Run) -> str:
-    """A run as text: every subject's time, then the ratios."""
+def text_of(run: Run, *, compared: bool) -> str:
+    """A run as text: every subject's time, then the ratios.
+
+    :param compared: Whether the ratios mean anything.
+    """
     lines = [f"{run.benchmark.name}: {run.benchmark.title}", "", *_table(_times(run))]
-    if run.benchmark.comparisons:
+    if run.benchmark.comparisons and compared:
         lines += ["", *_table(_ratios(run))]
     lines += [f"FAILED {reason}" for reason in run.failures.values()]
     return "\n".join(lines) + "\n"

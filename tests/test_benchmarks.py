@@ -13,48 +13,104 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))  # ``benchmarks`` is no part of what is installed
 
-
-@pytest.fixture(scope="module")
-def quick_run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What one quick run of every benchmark wrote."""
-    path = tmp_path_factory.mktemp("benchmarks") / "result.json"
-    run = _benchmarks("--quick", "--json", str(path))
-    assert run.returncode == 0, run.stdout + run.stderr
-    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return result
-
-
-@pytest.mark.slow
-def test_every_subject_of_every_benchmark_is_measured(quick_run: dict[str, Any]) -> None:
-    """None fails, and each has a positive median."""
-    assert quick_run["benchmarks"]
-    for benchmark in quick_run["benchmarks"]:
-        assert benchmark["failures"] == {}
-        assert len(benchmark["subjects"]) >= 2
-        for name, found in benchmark["subjects"].items():
-            assert found["median"] > 0, (benchmark["name"], name)
+from benchmarks.benchmark import Benchmark, Comparison, Subject  # noqa: E402
+from benchmarks.command import catalogue  # noqa: E402
+from benchmarks.harness import Run  # noqa: E402
+from benchmarks.report import text_of  # noqa: E402
+from benchmarks.summary import compare, spread  # noqa: E402
 
 
 @pytest.mark.slow
-def test_every_comparison_is_of_subjects_that_were_measured(quick_run: dict[str, Any]) -> None:
-    """A comparison that names no subject would be reported as missing for ever."""
-    for benchmark in quick_run["benchmarks"]:
-        for comparison in benchmark["comparisons"]:
-            named = {comparison["ours"], comparison["peer"], comparison["over"]} - {None}
-            assert named <= set(benchmark["subjects"])
+@pytest.mark.parametrize("name", list(catalogue()))
+def test_every_subject_is_measured(name: str, tmp_path: Path) -> None:
+    """None fails, none gives a wrong answer, and each has a positive median."""
+    result = _quick_run(name, tmp_path)
+    [benchmark] = result["benchmarks"]
+    assert benchmark["failures"] == {}
+    _, known = catalogue()[name]
+    assert list(benchmark["subjects"]) == [subject.name for subject in known.subjects]
+    for found in benchmark["subjects"].values():
+        assert found["median"] > 0
 
 
 @pytest.mark.slow
-def test_the_record_says_with_what_it_was_measured_but_not_where(quick_run: dict[str, Any]) -> None:
+def test_the_record_says_with_what_it_was_measured_but_not_where(tmp_path: Path) -> None:
     """Versions and processors, but no host name and no path."""
-    machine = quick_run["machine"]
+    result = _quick_run("store-1", tmp_path)
+    machine = result["machine"]
     assert machine["python"].endswith(platform.python_version())
     assert machine["processors"] == os.cpu_count()
     assert machine["packages"]["Flask"]
-    text = json.dumps(quick_run)
-    assert str(ROOT) not in text
-    assert str(Path.home()) not in text
+    text = json.dumps(result)
+    for secret in (platform.node(), str(ROOT), str(Path.home())):
+        assert secret not in text
+
+
+@pytest.mark.parametrize("name", list(catalogue()))
+def test_comparisons_name_subjects_of_their_benchmark(name: str) -> None:
+    """One that names another would be reported as not measured for ever."""
+    _, benchmark = catalogue()[name]
+    known = {subject.name for subject in benchmark.subjects}
+    assert len(known) == len(benchmark.subjects)
+    for comparison in benchmark.comparisons:
+        assert {comparison.ours, comparison.peer, comparison.over or comparison.peer} <= known
+    assert benchmark.base is None or benchmark.base in known
+
+
+def _subject(name: str) -> Subject:
+    return Subject(name, open=lambda: pytest.fail("nothing is opened"))
+
+
+PAIR = Benchmark(
+    "pair",
+    "two subjects over a base",
+    (_subject("base"), _subject("ours"), _subject("peer")),
+    (Comparison("added", "ours", "peer", over="base", at_most=0.5),),
+    base="base",
+)
+
+
+def test_a_ratio_is_formed_within_each_round() -> None:
+    """A neighbour that slows one round down tenfold slows both sides of its ratio."""
+    run = Run(
+        PAIR,
+        {
+            "base": [10e-6, 100e-6, 10e-6],
+            "ours": [15e-6, 150e-6, 15e-6],
+            "peer": [30e-6, 300e-6, 30e-6],
+        },
+    )
+    found = compare(run, PAIR.comparisons[0])
+    assert found.ratio is not None
+    assert (found.ratio.lower, found.ratio.upper) == pytest.approx((0.25, 0.25))
+    assert found.ours == pytest.approx(5e-6)
+    assert found.peer == pytest.approx(20e-6)
+    assert found.reached is True
+    assert "+5.00" in text_of(run, compared=True)
+
+
+def test_a_missed_target_is_told() -> None:
+    """The table says no where the ratio is above it."""
+    run = Run(PAIR, {"base": [1e-6], "ours": [4e-6], "peer": [5e-6]})
+    assert compare(run, PAIR.comparisons[0]).reached is False
+    assert text_of(run, compared=True).rstrip().endswith("no |")
+
+
+def test_a_subject_that_failed_is_not_compared() -> None:
+    """Its reason stands below the table, and no ratio is made up."""
+    run = Run(PAIR, {"base": [1e-6], "ours": [2e-6]}, {"peer": "peer: not installed"})
+    found = compare(run, PAIR.comparisons[0])
+    assert (found.ratio, found.reached) == (None, None)
+    assert "not measured" in text_of(run, compared=True)
+    assert "FAILED peer: not installed" in text_of(run, compared=True)
+
+
+def test_the_spread_of_a_single_value_is_that_value() -> None:
+    """A quick run has few of them."""
+    assert spread([3.0]) == spread([3.0, 3.0, 3.0])
 
 
 @pytest.mark.slow
@@ -73,6 +129,14 @@ def test_a_result_that_cannot_be_written_stops_before_anything_runs(tmp_path: Pa
     assert run.returncode == 2
     assert "No such file or directory" in run.stderr
     assert run.stdout == ""
+
+
+def _quick_run(name: str, directory: Path) -> dict[str, Any]:
+    path = directory / "result.json"
+    run = _benchmarks(name, "--quick", "--json", str(path))
+    assert run.returncode == 0, run.stdout + run.stderr
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return result
 
 
 def _benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
