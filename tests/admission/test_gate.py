@@ -16,6 +16,7 @@ from flask_concurrency.vocabulary.permit import Ending
 
 
 def limiter(limit: Limit, key: Callable[[], object] = lambda: "k", **options: object) -> Limiter:
+    options.setdefault("per_client", isinstance(limit, Rate))
     return Limiter(name=limit.text, id=limit.text, limit=limit, key=key, **options)  # type: ignore[arg-type]
 
 

@@ -41,7 +41,12 @@ class Place:
 
         self.rooms.enter = counted  # type: ignore[method-assign, assignment]
         self.gate = Gate(
-            [Limiter(limit.text, limit.text, limit, lambda: "k") for limit in limits],
+            [
+                Limiter(
+                    limit.text, limit.text, limit, lambda: "k", per_client=isinstance(limit, Rate)
+                )
+                for limit in limits
+            ],
             MemoryStore(),
             rooms=self.rooms,
         )
@@ -111,6 +116,7 @@ def test_the_queue_is_bounded(pool: ThreadPoolExecutor) -> None:
     refused = place.gate.acquire()
     assert not refused.decision.admitted
     assert not refused.decision.quota_exceeded
+    assert refused.decision.verdicts[0].remaining == 0
     leave(first)
     leave(waiters[0].result(LONG))
     leave(waiters[1].result(LONG))

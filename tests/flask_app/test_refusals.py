@@ -56,6 +56,28 @@ def test_a_busy_server_is_a_503_problem(app: Flask) -> None:
     assert response.headers["Retry-After"] == "1"
 
 
+def test_a_client_with_too_much_at_once_is_told_so() -> None:
+    """A limit on what each client has in flight is that client's affair: 429, and soon again."""
+    concurrency = Concurrency()
+    app = Flask("per client")
+    concurrency.init_app(app)
+    app.get("/")(concurrency.limit(InFlight(0), key=lambda: "client")(lambda: ""))
+    response = app.test_client().get("/")
+    assert response.status_code == 429
+    assert response.headers["Retry-After"] == "1"
+    assert response.json["type"].endswith("#quota-exceeded")  # type: ignore[index]
+
+
+def test_waits_are_whole_seconds_without_float_dust() -> None:
+    """An hour's unit is back in 7200 s, and not in 7201 because of the last binary digit."""
+    concurrency = Concurrency()
+    app = Flask("dust")
+    concurrency.init_app(app)
+    app.get("/")(concurrency.limit("1/hour")(lambda: ""))
+    fields = [app.test_client().get("/").headers["RateLimit"] for _ in range(2)]
+    assert [field.rpartition("t=")[2] for field in fields] == ["7200", "7200"]
+
+
 def test_a_browser_gets_a_page(app: Flask) -> None:
     """Whoever prefers HTML is answered in HTML, with names escaped."""
     response = app.test_client().get("/closed", headers={"Accept": BROWSER})

@@ -161,7 +161,7 @@ class Gate:
             shadow = limiter.shadow
             if not (outcome.admitted or shadow):
                 admitted = False
-            verdicts.append(Verdict._make((*label, *outcome, shadow)))
+            verdicts.append(Verdict._make((*label, *outcome, shadow, limiter.per_client)))
         decision = Decision(admitted, tuple(verdicts))
         if not (admitted and self._takes_back):
             return Answer(decision)

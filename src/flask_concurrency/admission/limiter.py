@@ -36,6 +36,7 @@ class Limiter:
     :param exempt_when: Requests for which it answers true are not asked.
     :param charge_when: Asked with the response; units not to be charged are given back.
     :param shadow: Whether a refusal is only reported.
+    :param per_client: Whether it limits each client, rather than what the server bears.
     :param shared: Whether other routes spend from the same count.
     """
 
@@ -47,6 +48,7 @@ class Limiter:
     exempt_when: Callable[[], bool] | None = None
     charge_when: ChargeWhen | None = None
     shadow: bool = False
+    per_client: bool = True
     shared: bool = False
     policy: Policy = field(init=False)
 

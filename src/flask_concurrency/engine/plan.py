@@ -137,6 +137,7 @@ def _limiter(
             exempt_when=declared.exempt_when,
             charge_when=declared.charge_when,
             shadow=declared.shadow,
+            per_client=not isinstance(limit, InFlight) or declared.key is not None,
             shared=declared.name is not None,
         )
 

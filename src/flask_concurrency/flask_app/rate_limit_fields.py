@@ -13,6 +13,7 @@ from math import ceil
 from flask_concurrency.vocabulary.decision import Verdict
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
+FLOAT_DUST = 1e-5
 MAX_NAME = 64
 _PRINTABLE_ASCII = re.compile(r"[ -~]+")
 
@@ -25,16 +26,21 @@ def rate_limit_fields(verdicts: Iterable[Verdict]) -> list[tuple[str, str]]:
     """
     policies = []
     limits = []
-    for name, quota, period, _, remaining, _, reset_after, shadow in verdicts:
+    for name, quota, period, _, remaining, _, reset_after, shadow, _ in verdicts:
         if shadow:  # nobody's business but ours
             continue
         policy, quoted = _spelled(name, quota, period)
         policies.append(policy)
-        until = "" if reset_after is None else f";t={ceil(reset_after)}"
+        until = "" if reset_after is None else f";t={whole_seconds(reset_after)}"
         limits.append(f"{quoted};r={remaining}{until}")
     if not limits:
         return []
     return [("RateLimit-Policy", ", ".join(policies)), ("RateLimit", ", ".join(limits))]
+
+
+def whole_seconds(wait: float) -> int:
+    """Round a wait up, but not by a second for what floating point added to it."""
+    return ceil(wait - FLOAT_DUST)
 
 
 def check_name(name: str) -> str:

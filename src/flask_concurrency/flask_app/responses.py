@@ -1,13 +1,12 @@
 """Turn a refusal into HTTP. The only file that knows status codes.
 
-Quota exceeded is the client's doing: 429. A busy server is ours: 503.
+A client's own limit is its affair: 429. A busy server is ours: 503.
 """
 
 from __future__ import annotations
 
 import json
 from html import escape
-from math import ceil
 from typing import Any
 
 from flask import request
@@ -15,6 +14,7 @@ from werkzeug.datastructures import MIMEAccept
 from werkzeug.exceptions import HTTPException, ServiceUnavailable, TooManyRequests
 from werkzeug.http import parse_accept_header
 
+from flask_concurrency.flask_app.rate_limit_fields import whole_seconds
 from flask_concurrency.flask_app.request_age import request_age
 from flask_concurrency.vocabulary.clock import wall
 from flask_concurrency.vocabulary.decision import Decision
@@ -80,7 +80,7 @@ class Refusal(HTTPException):
 
 
 class QuotaExceeded(Refusal, TooManyRequests):
-    """The client came more often than a rate allows: 429."""
+    """The client came more often, or with more at once, than its limit allows: 429."""
 
     title = "Too many requests"
     problem = "quota-exceeded"
@@ -127,9 +127,10 @@ def too_old(environ: dict[str, Any], max_age: float | None) -> ServerBusy | None
 
 def retry_after(decision: Decision) -> int | None:
     """Whole seconds for ``Retry-After``, rounded up; ``None`` if coming back cannot help."""
-    if not decision.quota_exceeded:
-        return BUSY_RETRY_AFTER
-    return None if decision.retry_after is None else max(1, ceil(decision.retry_after))
+    if decision.retry_after is not None:
+        return max(1, whole_seconds(decision.retry_after))
+    never = any(verdict.period is not None for verdict in decision.refusing)
+    return None if never else BUSY_RETRY_AFTER
 
 
 def is_error(status: str) -> bool:

@@ -26,7 +26,8 @@ class InFlightCount:
         admitted = inside + cost <= self.quota
         if admitted:
             inside += cost
-        return inside, Outcome(admitted, self.quota - inside, 0.0 if admitted else None, None)
+        left = max(0, self.quota - inside)  # the quota may be another than when they came in
+        return inside, Outcome(admitted, left, 0.0 if admitted else None, None)
 
     def give_back(self, state: int, now: float, cost: int, after: float) -> int:
         """Let ``cost`` units out again, however long they were inside."""

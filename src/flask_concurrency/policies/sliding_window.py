@@ -26,7 +26,11 @@ class Windows(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SlidingWindow:
-    """At most ``quota`` units in a trailing ``period``, the previous window taken as even.
+    """``quota`` units in a trailing ``period``, as far as an estimate from two counters can tell.
+
+    What came in the previous window is taken as evenly spread. Where it was not, more than the
+    quota may pass in some period, in the worst case nearly twice, though never in a rush: it then
+    comes at the rate's own pace. A moving window is exact.
 
     :param quota: Units allowed.
     :param period: Seconds.

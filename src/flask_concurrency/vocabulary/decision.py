@@ -32,6 +32,8 @@ class Verdict(NamedTuple):
     :ivar period: Seconds of a rate's period; ``None`` for an in-flight limit.
     :ivar admitted: See :class:`Outcome`, likewise ``remaining`` and the instants.
     :ivar shadow: Whether a refusal is only reported.
+    :ivar per_client: Whether it limits each client, who can do something about it; not, if it
+        counts everybody who is inside the server.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Verdict(NamedTuple):
     retry_after: float | None
     reset_after: float | None
     shadow: bool = False
+    per_client: bool = True
 
 
 class Decision(NamedTuple):
@@ -63,8 +66,8 @@ class Decision(NamedTuple):
 
     @property
     def quota_exceeded(self) -> bool:
-        """Whether a rate refuses, so that the client came too often; else the server is busy."""
-        return any(verdict.period is not None for verdict in self.refusing)
+        """Whether a client's own limit refuses; else it is the server that is busy."""
+        return any(verdict.per_client for verdict in self.refusing)
 
     @property
     def retry_after(self) -> float | None:

@@ -25,7 +25,7 @@ MAX_LOG = 1_000
 
 @dataclass(frozen=True, slots=True, init=False)
 class Rate:
-    """At most ``quota`` units in any ``period``.
+    """``quota`` units a ``period``.
 
     :param text: One rate in the grammar ``N per|/ [k] unit``, such as ``"5/minute"``,
         ``"100 per 2 hours"``. Units: second, minute, hour, day, week, month (30 days),

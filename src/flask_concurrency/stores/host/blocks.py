@@ -124,8 +124,14 @@ class Blocks:
 
     def _clear_up(self, shard: int, blocks: int, now: float, unnamed: list[Extent]) -> None:
         """Free what nobody uses, then what is needed least, until there is room."""
+        if self._marks(unnamed).find(bytes(blocks)) < 0:
+            return  # to forget everybody else would not help
         users = sorted(self._users(shard, now), reverse=True)
-        self._redraw(shard, [*unnamed, *(user.extent for user in users)])
+        marks = self._marks([*unnamed, *(user.extent for user in users)])
+        at = self._map_at(shard)
+        self._memory[at : at + len(marks)] = bytes(marks)
+        # If the process dies halfway, a part of the map is as it was: it marks all that is taken,
+        # and perhaps more.
         if self._find(shard, blocks) >= 0:
             return
         enough = self._geometry.blocks // FREED_AT_ONCE
@@ -137,6 +143,13 @@ class Blocks:
             self.free(shard, extent)
             self._evictions.add(shard)
             freed += extent.blocks
+
+    def _marks(self, taken: list[Extent]) -> bytearray:
+        """A map with nothing but some extents on it."""
+        marks = bytearray(self._geometry.blocks)
+        for extent in taken:
+            marks[extent.first : extent.first + extent.blocks] = b"\1" * extent.blocks
+        return marks
 
     def _users(self, shard: int, now: float) -> list[_User]:
         """The keys that name blocks; those that may be forgotten are."""
@@ -156,15 +169,3 @@ class Blocks:
                 else:
                     WORD.pack_into(self._memory, cell, 0)
         return users
-
-    def _redraw(self, shard: int, taken: list[Extent]) -> None:
-        """Make the map say what is so.
-
-        If the process dies halfway, a part of the map is as it was: it marks all that is taken,
-        and perhaps more.
-        """
-        marks = bytearray(self._geometry.blocks)
-        for extent in taken:
-            marks[extent.first : extent.first + extent.blocks] = b"\1" * extent.blocks
-        at = self._map_at(shard)
-        self._memory[at : at + len(marks)] = bytes(marks)

@@ -6,13 +6,19 @@ Knows no key and no policy.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
 
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
-from flask_concurrency.stores.redis.connections import Client, check_options, connect, deadline
+from flask_concurrency.stores.redis.connections import (
+    Call,
+    Client,
+    call_of,
+    check_options,
+    connect,
+    deadline,
+)
 from flask_concurrency.stores.redis.scripts import Script
 from flask_concurrency.stores.redis.url import Address
 from flask_concurrency.vocabulary.errors import StoreError, StoreUnavailable
@@ -37,9 +43,12 @@ class ScriptClient:
         self._timeout = timeout
         check_options(address)
         self._client: Client | None = None
+        self._call: Call | None = None
         self._connecting = threading.Lock()
 
-    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str]) -> list[int]:
+    def run(
+        self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes]
+    ) -> list[int]:
         """Run a script; one command, unless the server has not seen the script or lost it.
 
         :raises StoreUnavailable: No answer in time, or one that every call would get.
@@ -76,19 +85,20 @@ class ScriptClient:
                 self._client.close()
 
     @contextmanager
-    def _talking(self) -> Iterator[Callable[..., Any]]:
+    def _talking(self) -> Iterator[Call]:
         try:
             with deadline(self._timeout):
-                yield (self._client or self._connected()).execute_command
+                yield self._call or self._connected()
         except (RedisError, RedisClusterException, OSError) as error:
             raise self._translated(error) from error
 
-    def _connected(self) -> Client:
-        """The client, made by the first call: a cluster's asks for the nodes at once."""
+    def _connected(self) -> Call:
+        """What calls the server, made by the first call: a cluster's asks for its nodes at once."""
         with self._connecting:
-            if self._client is None:
+            if self._call is None:
                 self._client = connect(self._address)
-            return self._client
+                self._call = call_of(self._client)
+            return self._call
 
     def _translated(self, error: Exception) -> StoreError:
         words = (str(error) or type(error).__name__).rstrip(".")

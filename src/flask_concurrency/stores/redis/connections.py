@@ -8,7 +8,7 @@ deadline. Only the resolution of a host's name is beyond it: no system call has 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +112,8 @@ class _MasterTls(_Timed, SentinelManagedSSLConnection):
 
 
 Client = Redis | RedisCluster
+Call = Callable[..., Any]
+"""Sends one command and gives its reply."""
 
 
 def check_options(address: Address) -> None:
@@ -138,6 +140,28 @@ def connect(address: Address) -> Client:
     if address.kind == "cluster":
         return _cluster(address, options)
     return _client(_plain(address), options)
+
+
+def call_of(client: Client) -> Call:
+    """How commands are sent.
+
+    Not by ``execute_command`` where it can be helped: its retries, metrics and callbacks, which are
+    not used here, take as long as all the rest.
+    """
+    if isinstance(client, RedisCluster):
+        send: Call = client.execute_command
+        return send
+    pool = client.connection_pool
+
+    def call(*command: Any) -> Any:
+        connection = pool.get_connection()
+        try:
+            connection.send_command(*command)
+            return connection.read_response()
+        finally:
+            pool.release(connection)
+
+    return call
 
 
 def _plain(address: Address) -> type:

@@ -14,7 +14,7 @@ from flask_concurrency.stores.key_names import KeyNames
 from flask_concurrency.stores.redis.client import ScriptClient
 from flask_concurrency.stores.redis.leases import Held, Leases
 from flask_concurrency.stores.redis.rules import LETTERS, MICROSECONDS, rule_of
-from flask_concurrency.stores.redis.scripts import GIVE_BACK, RENEW, TAKE
+from flask_concurrency.stores.redis.scripts import script_for
 from flask_concurrency.stores.redis.url import read_url
 from flask_concurrency.stores.store import Check
 from flask_concurrency.vocabulary.clock import Clock
@@ -66,13 +66,14 @@ class RedisStore:
         if not checks:
             return []
         id_ = self._leases.new_id()
-        keys = []
-        arguments = [self._now(), id_, self._lease_text]
+        keys, letters = [], ""
+        arguments: list[str | bytes] = [self._now(), id_, self._lease_text]
         for check in checks:
-            letter, text = rule_of(check.policy, check.cost, check.shadow)
+            letter, rule = rule_of(check.policy, check.cost, check.shadow)
+            letters += letter
             keys.append(self._names.of(check, letter))
-            arguments.append(text)
-        outcomes = _outcomes(self._scripts.run(TAKE, keys, arguments))
+            arguments.append(rule)
+        outcomes = _outcomes(self._scripts.run(script_for("take", letters), keys, arguments))
         admitted = True
         permits = []
         for index, (check, outcome) in enumerate(zip(checks, outcomes, strict=True)):
@@ -89,18 +90,19 @@ class RedisStore:
 
         Permits are let go of in any case: what the server does not hear, the lease's end tells it.
         """
-        keys = []
-        arguments = [self._now(), str(round(after * MICROSECONDS))]
+        keys, letters = [], ""
+        arguments: list[str | bytes] = [self._now(), str(round(after * MICROSECONDS))]
         for check in checks:
-            letter, text = rule_of(check.policy, check.cost, check.shadow)
+            letter, rule = rule_of(check.policy, check.cost, check.shadow)
             key = self._names.of(check, letter)
             permit = self._leases.let_go(key, check.cost) if letter == IN_FLIGHT else ""
             if permit is None:  # taken before a fork, or of cost 0
                 continue
+            letters += letter
             keys.append(key)
-            arguments += [text, permit]
+            arguments += [rule, permit]
         if keys:
-            self._scripts.run(GIVE_BACK, keys, arguments)
+            self._scripts.run(script_for("give_back", letters), keys, arguments)
 
     def forget(self, checks: Sequence[Check]) -> int:
         """Start the counts of these checks' rates anew; permits stay held. One command."""
@@ -143,8 +145,9 @@ class RedisStore:
             self._renew_some(held[start : start + RENEWED_AT_ONCE])
 
     def _renew_some(self, some: list[Held]) -> None:
-        arguments = [self._now(), self._lease_text, *(permit for _, permit in some)]
-        self._scripts.run(RENEW, [key for key, _ in some], arguments)
+        arguments: list[str | bytes] = [self._now(), self._lease_text]
+        arguments += [permit for _, permit in some]
+        self._scripts.run(script_for("renew", ""), [key for key, _ in some], arguments)
         # What was given back meanwhile may have been entered again, so it is removed again.
         still = set(self._leases.held())
         gone = [held for held in some if held not in still]
@@ -152,7 +155,8 @@ class RedisStore:
             arguments = [self._now(), "0"]
             for _, permit in gone:
                 arguments += [RETURNED, permit]
-            self._scripts.run(GIVE_BACK, [key for key, _ in gone], arguments)
+            keys = [key for key, _ in gone]
+            self._scripts.run(script_for("give_back", IN_FLIGHT), keys, arguments)
 
 
 def _outcomes(reply: list[int]) -> list[Outcome]:
@@ -170,7 +174,7 @@ def _outcomes(reply: list[int]) -> list[Outcome]:
     ]
 
 
-RETURNED = rule_of(InFlightCount(0), 1, False).text
+RETURNED = rule_of(InFlightCount(0), 1, False).packed
 """The rule of a permit whose limit is not known: its entry knows the cost."""
 
 _STORES: weakref.WeakSet[RedisStore] = weakref.WeakSet()

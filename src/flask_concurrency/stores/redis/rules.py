@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import NamedTuple
 
 from flask_concurrency.policies.fixed_window import FixedWindow
@@ -15,6 +16,11 @@ from flask_concurrency.vocabulary.errors import ConfigurationError
 MICROSECONDS = 1_000_000
 MAX_RULES = 10_000
 """Rules kept ready; an app has as many as different limits and costs."""
+MOST = 10**15
+"""A cost above any quota, which a double still counts by one."""
+
+PACKED = Struct("<cddddB")
+"""As ``rule.lua`` reads it."""
 
 LETTERS: dict[type, str] = {
     SlidingWindow: "s",
@@ -29,11 +35,11 @@ class Rule(NamedTuple):
     """One check without its key, as the scripts read it.
 
     :ivar letter: Which policy.
-    :ivar text: ``"kind quota period burst cost shadow"``, the period in microseconds.
+    :ivar packed: Letter, quota, period in microseconds, burst, cost, and whether it is a shadow.
     """
 
     letter: str
-    text: str
+    packed: bytes
 
 
 _RULES: dict[tuple[Policy, int, bool], Rule] = {}
@@ -60,4 +66,5 @@ def _write(policy: Policy, cost: int, shadow: bool) -> Rule:
         )
     period = round(getattr(policy, "period", 0) * MICROSECONDS)
     burst = getattr(policy, "burst", 0)
-    return Rule(letter, f"{letter} {policy.quota} {period} {burst} {cost} {int(shadow)}")
+    packed = PACKED.pack(letter.encode(), policy.quota, period, burst, min(cost, MOST), shadow)
+    return Rule(letter, packed)

@@ -1,6 +1,7 @@
 """Put the Lua files together into the scripts the server runs. Knows no key and no connection.
 
-One script a verb, all policies in it: a stage of any limits is then one command.
+One script for what a stage needs, so that any limits are one command; and nothing more in it,
+because the server defines all of a script's functions anew each time it runs.
 """
 
 from __future__ import annotations
@@ -8,9 +9,30 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from hashlib import sha1
 from importlib.resources import files
+from typing import Literal
 
-COMMON = ("numbers", "exact_wait", "tally", "rule", "policies")
-POLICIES = ("sliding_window", "fixed_window", "moving_window", "token_bucket", "in_flight")
+Verb = Literal["take", "give_back", "renew"]
+
+NEEDED_BY = {
+    "s": {"policies", "exact_wait", "sliding_window"},
+    "f": {"policies", "fixed_window"},
+    "m": {"policies", "tally", "moving_window"},
+    "b": {"policies", "exact_wait", "token_bucket"},
+    "i": {"policies", "tally", "in_flight"},
+    "take": {"numbers", "rule"},
+    "give_back": {"numbers", "rule"},
+    "renew": {"numbers", "tally"},
+}
+"""Files that a policy's letter, or a verb, cannot do without."""
+
+ORDER = (
+    *("numbers", "exact_wait", "tally", "rule", "policies"),
+    *("sliding_window", "fixed_window", "moving_window", "token_bucket", "in_flight"),
+    *("take", "give_back", "renew"),
+)
+"""Each file uses only those before it."""
+
+MAX_SCRIPTS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +51,24 @@ class Script:
         object.__setattr__(self, "sha", digest)
 
 
-def _script(*names: str) -> Script:
+_SCRIPTS: dict[tuple[Verb, str], Script] = {}
+
+
+def script_for(verb: Verb, letters: str) -> Script:
+    """The script that does something with some policies.
+
+    :param letters: Of the policies, in any order and as often as you like.
+    """
+    script = _SCRIPTS.get((verb, letters))
+    if script is None:
+        if len(_SCRIPTS) >= MAX_SCRIPTS:
+            _SCRIPTS.clear()
+        script = _SCRIPTS[verb, letters] = _assemble(verb, letters)
+    return script
+
+
+def _assemble(verb: Verb, letters: str) -> Script:
+    needed = {verb}.union(*(NEEDED_BY[need] for need in (verb, *letters)))
     folder = files(__package__) / "lua"
+    names = [name for name in ORDER if name in needed]
     return Script("\n".join((folder / f"{name}.lua").read_text("utf-8") for name in names))
-
-
-TAKE = _script(*COMMON, *POLICIES, "take")
-GIVE_BACK = _script(*COMMON, *POLICIES, "give_back")
-RENEW = _script("numbers", "tally", "renew")

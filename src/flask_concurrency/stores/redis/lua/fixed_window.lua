@@ -1,8 +1,8 @@
 -- One counter that starts over when its window ends: policies/fixed_window.py.
--- A string: "started used".
+-- A string: the instant the window began, units in it.
 policies.f = {
   read = function(key)
-    return read_numbers(key, 2)
+    return read(key, '<dd', 17)
   end,
 
   take = function(rule, state, now, cost)
@@ -26,7 +26,8 @@ policies.f = {
   end,
 
   write = function(key, rule, window, now)
-    write_numbers(key, window, window[1] + rule.period - now)
+    local value = struct.pack('<Bdd', LAYOUT, window[1], window[2])
+    write(key, value, window[1] + rule.period - now)
   end,
 
   give_back = function(rule, window, now, cost, after)

@@ -1,15 +1,17 @@
 -- Read and write numbers without losing any: instants are whole microseconds, exact up to 2^53,
 -- and Redis cuts a Lua number in a reply down to a whole one.
 
+-- The first byte of every string of ours: a later version that stores something else counts up.
+local LAYOUT = 1
+
 -- Kept longer than needed, so that a key never goes while its last moment is being decided.
 local GRACE = 1000
 
+-- What Redis accepts as a time to live: three thousand years.
+local LONGEST = 1e14
+
 -- A test that moves time by hand must not lose keys to the real clock.
 local frozen = false
-
-local function text(number)
-  return string.format('%.17g', number)
-end
 
 local function whole(number)
   if number < 0 then
@@ -25,42 +27,34 @@ local function instant(given)
     return tonumber(given)
   end
   local time = redis.call('TIME')
-  return tonumber(time[1]) * 1000000 + tonumber(time[2])
+  return time[1] * 1000000 + time[2]
 end
 
--- Milliseconds a key has to live, within what Redis accepts.
+-- Milliseconds a key has to live.
 local function lifetime(microseconds)
   local milliseconds = math.ceil(microseconds / 1000) + GRACE
   if frozen then
     milliseconds = math.max(milliseconds, 600000)
   end
-  return string.format('%.0f', math.max(1, math.min(milliseconds, 1e14)))
+  return math.max(1, math.min(milliseconds, LONGEST))
 end
 
 local function foreign(key)
   error('WRONGTYPE ' .. key .. ' holds something that is not ours')
 end
 
--- The numbers of a key, or nil if nobody was counted.
-local function read_numbers(key, count)
+-- What a key holds, unpacked by a format of LAYOUT and some doubles; nil if nobody was counted.
+local function read(key, format, size)
   local value = redis.call('GET', key)
   if not value then
     return nil
   end
-  local numbers = {}
-  for word in string.gmatch(value, '%S+') do
-    numbers[#numbers + 1] = tonumber(word)
-  end
-  if #numbers ~= count then
+  if #value ~= size or string.byte(value) ~= LAYOUT then
     foreign(key)
   end
-  return numbers
+  return {struct.unpack(format, value, 2)}
 end
 
-local function write_numbers(key, numbers, microseconds)
-  local words = {}
-  for index, number in ipairs(numbers) do
-    words[index] = text(number)
-  end
-  redis.call('SET', key, table.concat(words, ' '), 'PX', lifetime(microseconds))
+local function write(key, value, microseconds)
+  redis.call('SET', key, value, 'PX', lifetime(microseconds))
 end

@@ -1,13 +1,12 @@
--- What one check asks: "kind quota period burst cost shadow", periods in microseconds.
-local function read_rule(written)
-  local kind, quota, period, burst, cost, shadow =
-    string.match(written, '^(%a) (%d+) (%d+) (%d+) (%d+) ([01])$')
+-- What one check asks, as rules.py packs it; the period is in microseconds.
+local function read_rule(packed)
+  local kind, quota, period, burst, cost, shadow = struct.unpack('<c1ddddB', packed)
   return {
     kind = kind,
-    quota = tonumber(quota),
-    period = tonumber(period),
-    burst = tonumber(burst),
-    cost = tonumber(cost),
-    shadow = shadow == '1',
+    quota = quota,
+    period = period,
+    burst = burst,
+    cost = cost,
+    shadow = shadow == 1,
   }
 end

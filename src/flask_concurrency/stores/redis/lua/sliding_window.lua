@@ -1,5 +1,5 @@
 -- Weigh the previous window with how much of it still overlaps: policies/sliding_window.py.
--- A string: "started current previous".
+-- A string: the instant the window began, units in it, units in the one before.
 
 local function roll(state, now, period)
   if not state then
@@ -36,7 +36,7 @@ end
 
 policies.s = {
   read = function(key)
-    return read_numbers(key, 3)
+    return read(key, '<ddd', 25)
   end,
 
   take = function(rule, state, now, cost)
@@ -64,7 +64,8 @@ policies.s = {
   end,
 
   write = function(key, rule, windows, now)
-    write_numbers(key, windows, windows[1] + 2 * rule.period - now)
+    local value = struct.pack('<Bddd', LAYOUT, windows[1], windows[2], windows[3])
+    write(key, value, windows[1] + 2 * rule.period - now)
   end,
 
   give_back = function(rule, state, now, cost, after)

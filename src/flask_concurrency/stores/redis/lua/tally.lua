@@ -19,14 +19,14 @@ local function prune(key, instant)
     return 0
   end
   local sum = -tonumber(score)
-  local due = redis.call('ZRANGEBYSCORE', key, 0, text(instant))
+  local due = redis.call('ZRANGEBYSCORE', key, 0, instant)
   if #due > 0 then
-    redis.call('ZREMRANGEBYSCORE', key, 0, text(instant))
+    redis.call('ZREMRANGEBYSCORE', key, 0, instant)
     for _, member in ipairs(due) do
       sum = sum - cost_of(member)
     end
     if sum > 0 then
-      redis.call('ZADD', key, text(-sum), SUM)
+      redis.call('ZADD', key, -sum, SUM)
     else
       redis.call('DEL', key)
     end
@@ -36,14 +36,14 @@ end
 
 local function keep_for(key, microseconds)
   local milliseconds = lifetime(microseconds)
-  if redis.call('PTTL', key) < tonumber(milliseconds) then
+  if redis.call('PTTL', key) < milliseconds then
     redis.call('PEXPIRE', key, milliseconds)
   end
 end
 
 -- Add an entry, or move one that is there already to another instant.
 local function add(key, instant, member, microseconds)
-  if redis.call('ZADD', key, text(instant), member) == 1 then
+  if redis.call('ZADD', key, instant, member) == 1 then
     redis.call('ZINCRBY', key, -cost_of(member), SUM)
   end
   keep_for(key, microseconds)

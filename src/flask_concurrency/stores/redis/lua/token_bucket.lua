@@ -1,5 +1,5 @@
 -- A bucket that refills evenly: policies/token_bucket.py.
--- A string: "at spent", the units that had not flowed back at that instant.
+-- A string: an instant, and the units that had not flowed back at it.
 
 local function not_back(state, now, rule)
   if not state then
@@ -17,7 +17,7 @@ end
 
 policies.b = {
   read = function(key)
-    return read_numbers(key, 2)
+    return read(key, '<dd', 17)
   end,
 
   take = function(rule, state, now, cost)
@@ -43,8 +43,9 @@ policies.b = {
   end,
 
   write = function(key, rule, bucket)
+    local value = struct.pack('<Bdd', LAYOUT, bucket[1], bucket[2])
     -- A bucket that nothing flows back into is closed but for a burst; a year is for ever.
-    write_numbers(key, bucket, until_back(bucket[2], 0, rule) or 3.2e13)
+    write(key, value, until_back(bucket[2], 0, rule) or 3.2e13)
   end,
 
   give_back = function(rule, bucket, now, cost, after)
