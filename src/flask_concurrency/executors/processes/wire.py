@@ -105,8 +105,14 @@ class Channel:
         socket.send_fds(self._socket, [HEADER.pack(kind, number, 0)], [end.fileno()])
 
     def receive_end(self) -> tuple[int, int, int | None] | None:
-        """Read a message without payload and the descriptor it may carry. POSIX only."""
-        head, fds, _, _ = socket.recv_fds(self._socket, HEADER.size, 1)
+        """Read a message without payload and the descriptor it may carry. POSIX only.
+
+        ``None`` if the other side is gone, whether or not it had read all it was sent.
+        """
+        try:
+            head, fds, _, _ = socket.recv_fds(self._socket, HEADER.size, 1)
+        except ConnectionResetError:
+            return None
         if not head:
             return None
         if len(head) < HEADER.size:

@@ -1,0 +1,125 @@
+"""Descriptors that one thread watches while others change which: the same for every kind."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from flask_concurrency.executors.processes.watch import (
+    REMINDER,
+    EpollWatch,
+    SelectorWatch,
+    Watch,
+    make_watch,
+)
+
+KINDS = [EpollWatch, SelectorWatch]
+Pair = tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture(params=KINDS)
+def watch(request: pytest.FixtureRequest) -> Iterator[Watch]:
+    watch: Watch = request.param()
+    yield watch
+    watch.close()
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+def found_by(watch: Watch, wanted: int) -> list[int]:
+    """Wait as the collector does: over and over, until what is wanted is found."""
+    for _ in range(10):
+        found = watch.wait()
+        if wanted in found:
+            return found
+    raise AssertionError(f"{wanted} was not found")
+
+
+def meanwhile(watch: Watch, wanted: int, change: Callable[[], object]) -> None:
+    """Make a change while another thread waits, which must then find what is wanted."""
+    found: list[int] = []
+    waiting = threading.Thread(target=lambda: found.extend(found_by(watch, wanted)))
+    waiting.start()
+    change()
+    waiting.join(10)
+    assert not waiting.is_alive()
+    assert wanted in found
+
+
+def test_the_best_kind_is_made() -> None:
+    """Linux has epoll."""
+    watch = make_watch()
+    assert isinstance(watch, EpollWatch)
+    watch.close()
+
+
+def test_what_is_armed_during_a_wait_is_found(watch: Watch, pair: Pair) -> None:
+    """Readable already, or readable later."""
+    ours, theirs = pair
+    theirs.send(b"x")
+    meanwhile(watch, ours.fileno(), lambda: watch.arm(ours.fileno()))
+    watch.disarm(ours.fileno())
+    ours.recv(1)
+    watch.arm(ours.fileno())
+    meanwhile(watch, ours.fileno(), lambda: theirs.send(b"x"))
+
+
+def test_the_end_of_the_other_side_is_found(watch: Watch, pair: Pair) -> None:
+    """It is how a worker's death is noticed."""
+    ours, theirs = pair
+    watch.arm(ours.fileno())
+    theirs.close()
+    assert ours.fileno() in found_by(watch, ours.fileno())
+
+
+def test_what_is_disarmed_is_not_found(watch: Watch, pair: Pair) -> None:
+    """Another thread reads it."""
+    ours, theirs = pair
+    watch.arm(ours.fileno())
+    watch.disarm(ours.fileno())
+    theirs.send(b"x")
+    watch.wake()
+    assert ours.fileno() not in watch.wait()
+
+
+def test_a_wait_can_be_ended(watch: Watch) -> None:
+    """Any number of calls are one, and one before the wait counts."""
+    for _ in range(1000):
+        watch.wake()
+    watch.wait()
+    ended = threading.Event()
+
+    def wait() -> None:
+        watch.wait()
+        ended.set()
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    watch.wake()
+    assert ended.wait(10)
+    waiting.join()
+
+
+def test_a_reminder_comes_once(watch: Watch) -> None:
+    """However often it was asked for; asked for again, it comes again."""
+    for _ in range(3):
+        for _ in range(5):
+            watch.remind()
+        assert REMINDER in found_by(watch, REMINDER)
+        watch.wake()
+        assert REMINDER not in watch.wait()
+
+
+def test_waking_after_the_close_is_no_error(watch: Watch) -> None:
+    """A finalizer may come late."""
+    other = type(watch)()
+    other.close()
+    other.wake()
