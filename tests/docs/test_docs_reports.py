@@ -62,7 +62,7 @@ def test_a_customers_second_report_does_not_wait(run_block: Run) -> None:
     other = begun(app, "/report", X_API_Key="brian")
 
     assert first.status_code == other.status_code == 200
-    assert second.status_code == 503
+    assert second.status_code == 429
     assert second.get_json()["violated-policies"] == ["route:1 in flight"]
     assert '"route:100/day";r=99' in second.headers["RateLimit"]
 

@@ -44,7 +44,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"CONCURRENCY_STORE": None}, "CONCURRENCY_STORE = None"),
     ({"CONCURRENCY_STORE": "etcd://"}, "'etcd://'"),
     ({"CONCURRENCY_ENABLED": "no"}, "CONCURRENCY_ENABLED = 'no': give True or False"),
-    ({"CONCURRENCY_HEADERS": 1}, "CONCURRENCY_HEADERS = 1"),
+    ({"CONCURRENCY_HEADERS": "both"}, "legacy"),
     ({"CONCURRENCY_THREADS": 8}, "CONCURRENCY_THREADS = 8: give a dict"),
 ]
 

@@ -137,12 +137,15 @@ def test_admit_lets_everybody_in() -> None:
     world.store.give_back([INSIDE])
 
 
-def test_refuse_lets_nobody_in_for_a_second() -> None:
-    """Every policy refuses, with a time to come back; shadows hold nobody up as ever."""
+def test_refuse_lets_nobody_in() -> None:
+    """Whom a limit concerns is not decided upon; shadows hold nobody up as ever."""
     world = World("refuse")
     world.go()
-    outcomes = world.store.take([RATE, INSIDE])
-    assert [(o.admitted, o.retry_after) for o in outcomes] == [(False, 1.0), (False, 1.0)]
+    for checks in ([RATE, INSIDE], [RATE, INSIDE._replace(shadow=True)]):
+        with pytest.raises(StoreUnavailable, match="ON_STORE_FAILURE is 'refuse'"):
+            world.store.take(checks)
+    assert not world.store.take([RATE._replace(shadow=True)])[0].admitted
+    assert world.store.snapshot().stood_in == 3
 
 
 def test_the_store_counts_again_once_it_is_back(world: World) -> None:

@@ -19,7 +19,15 @@ from flask_concurrency.vocabulary.errors import ConfigurationError
 
 Origins = str | re.Pattern[str] | Iterable[str | re.Pattern[str]]
 
-ALWAYS_EXPOSED = ("Retry-After", "RateLimit", "RateLimit-Policy", "Location")
+ALWAYS_EXPOSED = (
+    "Location",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+    "X-RateLimit-Limit",
+    "X-RateLimit-Remaining",
+    "X-RateLimit-Reset",
+)
 """Header fields we or a redirect send that scripts could otherwise not read."""
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")

@@ -13,12 +13,13 @@ response in direct passthrough, which is what ``send_file`` makes; and not in
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from flask_concurrency.engine.journey import Journey
-from flask_concurrency.flask_app.rate_limit_fields import rate_limit_fields
+from flask_concurrency.flask_app.rate_limit_fields import legacy_fields, rate_limit_fields
 from flask_concurrency.flask_app.repeat import Repeat
 from flask_concurrency.flask_app.responses import Refusal, is_error, refusal, retry_after, too_old
+from flask_concurrency.vocabulary.clock import wall
 from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.permit import Ending
 
@@ -35,7 +36,7 @@ class Door:
     """WSGI middleware that reports each request's decision and ends its journey exactly once.
 
     :param wsgi_app: What was there before, usually Flask's own ``wsgi_app``.
-    :param fields: Whether admitted requests are told what is left.
+    :param fields: Whether requests are told what is left; ``"legacy"`` in the old fields, too.
     :param repeat: Knows whom to refuse again without asking.
     :param max_age: Seconds a request may have waited before it came; ``None`` for any.
     """
@@ -44,7 +45,7 @@ class Door:
         self,
         wsgi_app: WSGIApplication,
         *,
-        fields: bool,
+        fields: bool | Literal["legacy"],
         repeat: Repeat,
         max_age: float | None = None,
     ) -> None:
@@ -58,8 +59,11 @@ class Door:
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             journey: Journey | None = environ.get(JOURNEY)
             if journey is not None:
+                verdicts = journey.decision.verdicts
                 if self._fields:
-                    headers = [*headers, *rate_limit_fields(journey.decision.verdicts)]
+                    headers = [*headers, *rate_limit_fields(verdicts)]
+                if self._fields == "legacy":
+                    headers = [*headers, *legacy_fields(verdicts, wall())]
                 # A view may have caught a refusal and answered all the same.
                 if not journey.decision.admitted and is_error(status):
                     headers = [*headers, *_when_to_return(journey.decision, headers)]

@@ -11,12 +11,20 @@ from typing import Any
 
 from flask import Flask, Response, request
 
+from flask_concurrency.admission.answer import Answer
 from flask_concurrency.admission.gate import Gate
 from flask_concurrency.engine.journey import Journey
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.door import JOURNEY, WATCHED, Door
 from flask_concurrency.flask_app.repeat import Repeat
-from flask_concurrency.flask_app.responses import QuotaExceeded, refusal, too_old
+from flask_concurrency.flask_app.responses import (
+    REFUSED_UNASKED,
+    QuotaExceeded,
+    cannot_count,
+    refusal,
+    too_old,
+)
+from flask_concurrency.vocabulary.errors import StoreError
 from flask_concurrency.vocabulary.permit import Ending
 
 ASKS = "__flask_concurrency_asks__"
@@ -77,7 +85,11 @@ def ask(app: Flask, gate: Gate, environ: dict[str, Any]) -> None:
     journey: Journey | None = environ.get(JOURNEY)
     if journey is None:
         journey = environ[JOURNEY] = Journey()
-    decision = journey.ask(gate)
+    try:
+        decision = journey.ask(gate)
+    except StoreError as error:
+        journey.join(Answer(REFUSED_UNASKED))
+        raise cannot_count() from error
     if not decision.admitted:
         raise refusal(decision)
     if WATCHED not in environ and journey.holds_permit:

@@ -17,8 +17,8 @@ from flask_concurrency.engine.declaration import Declaration
 from flask_concurrency.engine.journey import Journey
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.door import JOURNEY
-from flask_concurrency.flask_app.responses import refusal
-from flask_concurrency.vocabulary.errors import ConfigurationError
+from flask_concurrency.flask_app.responses import REFUSED_UNASKED, cannot_count, refusal
+from flask_concurrency.vocabulary.errors import ConfigurationError, StoreError
 from flask_concurrency.vocabulary.permit import Ending
 
 Target = TypeVar("Target", bound=Any)
@@ -51,10 +51,12 @@ class LimitMark:
         :raises ConfigurationError: The limit has no name.
         """
         self._check_block()
-        answer = self._current_state().ask_block(self._declaration)
-        if has_request_context():
-            journey: Journey = request.environ.setdefault(JOURNEY, Journey())
-            journey.join(answer)
+        try:
+            answer = self._current_state().ask_block(self._declaration)
+        except StoreError as error:
+            _join(Answer(REFUSED_UNASKED))
+            raise cannot_count() from error
+        _join(answer)
         if not answer.decision.admitted:
             raise refusal(answer.decision)
         self._entered.set((*self._entered.get(), answer))
@@ -89,3 +91,10 @@ class LimitMark:
                 f"The block {declared.name!r} runs outside of a request, where there is no client "
                 'to count: say whom to count, as in limit("3/day", name="sms", key=lambda: phone).'
             )
+
+
+def _join(answer: Answer) -> None:
+    """Let the current request, if there is one, tell and end what a block was told."""
+    if has_request_context():
+        journey: Journey = request.environ.setdefault(JOURNEY, Journey())
+        journey.join(answer)

@@ -38,6 +38,22 @@ def rate_limit_fields(verdicts: Iterable[Verdict]) -> list[tuple[str, str]]:
     return [("RateLimit-Policy", ", ".join(policies)), ("RateLimit", ", ".join(limits))]
 
 
+def legacy_fields(verdicts: Iterable[Verdict], now: float) -> list[tuple[str, str]]:
+    """The three ``X-RateLimit-*`` fields of old, which have room for one policy: the tightest.
+
+    :param now: Seconds since 1970, since ``X-RateLimit-Reset`` is such an instant.
+    """
+    told = [verdict for verdict in verdicts if not verdict.shadow]
+    if not told:
+        return []
+    tightest = min(told, key=lambda v: (v.admitted, v.remaining / max(1, v.quota)))
+    return [
+        ("X-RateLimit-Limit", str(tightest.quota)),
+        ("X-RateLimit-Remaining", str(tightest.remaining)),
+        ("X-RateLimit-Reset", str(ceil(now + (tightest.reset_after or 0.0)))),
+    ]
+
+
 def whole_seconds(wait: float) -> int:
     """Round a wait up, but not by a second for what floating point added to it."""
     return ceil(wait - FLOAT_DUST)

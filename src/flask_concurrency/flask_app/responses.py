@@ -23,6 +23,9 @@ PROBLEM_TYPES = "https://iana.org/assignments/http-problem-types#"
 BUSY_RETRY_AFTER = 1
 """Seconds a client is asked to wait for a place nobody knows when will be free."""
 
+REFUSED_UNASKED = Decision(False, ())
+"""The decision on a request that is refused without a limit having been asked."""
+
 PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -120,9 +123,14 @@ def too_old(environ: dict[str, Any], max_age: float | None) -> ServerBusy | None
     if age is None or age <= max_age:
         return None
     return ServerBusy(
-        Decision(False, ()),
+        REFUSED_UNASKED,
         f"The request waited {age:.1f} s before it got here; {max_age:g} s are allowed.",
     )
+
+
+def cannot_count() -> ServerBusy:
+    """The refusal of a request that no store can count; why is nobody's business but ours."""
+    return ServerBusy(REFUSED_UNASKED, "Limits cannot be counted at the moment.")
 
 
 def retry_after(decision: Decision) -> int | None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from math import inf
-from typing import Any
+from typing import Any, Literal
 
 from flask_concurrency.stores.fallback import ON_FAILURE, OnFailure
 from flask_concurrency.stores.opening import TIMEOUT
@@ -39,7 +39,8 @@ class Settings:
     :ivar default_limits: ``DEFAULT_LIMITS``, for each route by itself; default none.
     :ivar app_limits: ``APP_LIMITS``, one count for the whole app; default none.
     :ivar enabled: ``ENABLED``, whether limits are applied at all; default true.
-    :ivar headers: ``HEADERS``, whether ``RateLimit`` fields are sent; default true.
+    :ivar headers: ``HEADERS``, whether ``RateLimit`` fields are sent; ``"legacy"`` adds the three
+        ``X-RateLimit-*`` fields of the tightest limit; default true.
     :ivar max_request_age: ``MAX_REQUEST_AGE``, seconds a request may have waited since the instant
         its proxy wrote in ``X-Request-Start``; older ones are refused, since their clients have
         given up. Set it only behind a proxy that sets the header. Default: any age.
@@ -57,7 +58,7 @@ class Settings:
     default_limits: tuple[Limit | Chosen, ...] = ()
     app_limits: tuple[Limit | Chosen, ...] = ()
     enabled: bool = True
-    headers: bool = True
+    headers: bool | Literal["legacy"] = True
     max_request_age: float | None = None
     server_threads: int | None = None
     threads: Mapping[str, Any] = field(default_factory=dict)
@@ -133,6 +134,12 @@ def _on_failure(name: str, value: object) -> object:
     return value
 
 
+def _headers(name: str, value: object) -> object:
+    if not isinstance(value, bool) and value != "legacy":
+        raise _wrong(name, value, 'give True, False or "legacy"')
+    return value
+
+
 def _options(name: str, value: object) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise _wrong(name, value, 'give a dict of options, such as {"max_workers": 8}')
@@ -147,7 +154,7 @@ _READERS: Mapping[str, Any] = {
     "default_limits": _limits,
     "app_limits": _limits,
     "enabled": _truth,
-    "headers": _truth,
+    "headers": _headers,
     "max_request_age": _seconds,
     "server_threads": _threads,
     "threads": _options,

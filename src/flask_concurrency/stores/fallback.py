@@ -69,7 +69,10 @@ class FallbackStore:
         _STORES.add(self)
 
     def take(self, checks: Sequence[Check]) -> list[Outcome]:
-        """Ask the store, or what stands in for it; never raises ``StoreError``."""
+        """Ask the store, or what stands in for it.
+
+        :raises StoreUnavailable: The store is out, and nothing is to stand in for it.
+        """
         if not self._outage.open:
             try:
                 return self.store.take(checks)
@@ -119,9 +122,10 @@ class FallbackStore:
         self.store.close()
 
     def _stand_in(self, checks: Sequence[Check]) -> list[Outcome]:
-        outcomes = self._spare.take(checks)
         with self._lock:
             self._outage.stood_in += 1
+        outcomes = self._spare.take(checks)
+        with self._lock:
             if all(o.admitted or c.shadow for c, o in zip(checks, outcomes, strict=True)):
                 for check, outcome in zip(checks, outcomes, strict=True):
                     if outcome.admitted and isinstance(check.policy, InFlightCount):

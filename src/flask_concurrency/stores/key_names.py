@@ -4,9 +4,9 @@ Knows no server and no connection.
 
 .. code-block:: text
 
-    {flask-concurrency:shop}:s:route_index_route_5_minute~1f0c9a44:9b74c9897bac770ffc029102a200c5de
-     └ namespace ─────────┘  │ └ limiter, to be read ──┘ └ all of it └ who is counted, digested ──┘
-                             └ policy
+    {flask-concurrency:shop}:1:s:route_index_5_minute~1f0c9a44:9b74c9897bac770ffc029102a200c5de
+     └ namespace ─────────┘  │ │ └ limiter, to be read ┘ └ all of it └ who is counted, digested
+                        layout policy
 
 The braces make a cluster keep a namespace's keys together, since one script may only touch keys of
 one slot. The policy's letter keeps apart what is stored differently.
@@ -19,6 +19,8 @@ from hashlib import blake2b
 
 from flask_concurrency.stores.store import Check
 
+LAYOUT = 1
+"""Counted up when something else is stored: two versions of this library then count apart."""
 MAX_READABLE = 60
 MAX_LIMITERS = 10_000
 """Limiters whose part of the name is kept ready; an app has as many as routes times limits."""
@@ -36,7 +38,7 @@ class KeyNames:
     def __init__(self, namespace: str) -> None:
         # Braces would end the hash tag, spaces would hurt whoever types the name.
         safe = _UNSAFE.sub(lambda found: f"%{ord(found.group()):x}", namespace)
-        self.prefix = f"{{flask-concurrency:{safe}}}:"
+        self.prefix = f"{{flask-concurrency:{safe}}}:{LAYOUT}:"
         self.probe = f"{self.prefix}probe"
         self._limiters: dict[tuple[str, str], str] = {}
 

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 
 from flask_concurrency.stores.store import Check
 from flask_concurrency.vocabulary.decision import Outcome
-
-RETRY_AFTER = 1.0
-"""Seconds a refused client is told to wait for a store nobody knows when will be back."""
+from flask_concurrency.vocabulary.errors import StoreUnavailable
 
 
 class AdmittingStore:
@@ -32,13 +30,18 @@ class AdmittingStore:
 
 
 class RefusingStore:
-    """Lets nobody in."""
+    """Lets nobody in whom a limit concerns."""
 
     poll_interval: float | None = None
 
     def take(self, checks: Sequence[Check]) -> list[Outcome]:
-        """Refuse every check, for a second."""
-        return [Outcome(False, 0, RETRY_AFTER, None) for _ in checks]
+        """Refuse to decide, but for shadows, which hold nobody up.
+
+        :raises StoreUnavailable: There is a check that is no shadow.
+        """
+        if not all(check.shadow for check in checks):
+            raise StoreUnavailable("The store is out, and ON_STORE_FAILURE is 'refuse'.")
+        return [Outcome(False, 0, None, None) for _ in checks]
 
     def give_back(self, checks: Sequence[Check], *, after: float = 0.0) -> None:
         """Nothing was taken."""

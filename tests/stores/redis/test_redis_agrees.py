@@ -57,11 +57,11 @@ def url(redis_server: Any) -> str:
 
 @pytest.mark.slow
 @given(steps)
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_both_stores_answer_alike(url: str, program: list[tuple[int, list[Check], int]]) -> None:
     """Whatever is asked and given back, whenever: admitted, left, and both waits are the same."""
     clock = ManualClock(1_024.0)
-    ours = RedisStore(url, namespace=f"agree-{next(numbers)}", clock=clock, lease=1e6)
+    ours = RedisStore(url, namespace=f"agree-{next(numbers)}", clock=clock, lease=1e6, timeout=30.0)
     theirs = MemoryStore(clock=clock)
     taken: list[tuple[float, list[Check]]] = []
     for pause, stage, returns in program:

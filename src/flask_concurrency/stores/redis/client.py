@@ -6,8 +6,9 @@ Knows no key and no policy.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
 
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
@@ -17,11 +18,13 @@ from flask_concurrency.stores.redis.connections import (
     call_of,
     check_options,
     connect,
-    deadline,
+    end_within,
 )
 from flask_concurrency.stores.redis.scripts import Script
 from flask_concurrency.stores.redis.url import Address
 from flask_concurrency.vocabulary.errors import StoreError, StoreUnavailable
+
+ERRORS = (RedisError, RedisClusterException, OSError)
 
 FOREIGN = "WRONGTYPE"
 """In what the server says of a key that holds something else than the command is for."""
@@ -54,29 +57,32 @@ class ScriptClient:
         :raises StoreUnavailable: No answer in time, or one that every call would get.
         :raises StoreError: A key holds something that is not ours.
         """
-        with self._talking() as execute:
+        end_within(self._timeout)
+        try:
+            call = self._call or self._connected()
+            reply: list[int]
             try:
-                reply: list[int] = execute("EVALSHA", script.sha, len(keys), *keys, *arguments)
+                reply = call("EVALSHA", script.sha, len(keys), *keys, *arguments)
             except NoScriptError:
-                reply = execute("EVAL", script.text, len(keys), *keys, *arguments)
+                reply = call("EVAL", script.text, len(keys), *keys, *arguments)
             return reply
+        except ERRORS as error:
+            raise self._translated(error) from error
 
     def probe(self, key: str) -> None:
         """See whether the server answers and takes writes.
 
         :raises StoreUnavailable: It does not.
         """
-        with self._talking() as execute:
-            execute("SET", key, "1", "PX", PROBED_FOR)
+        self._do("SET", key, "1", "PX", PROBED_FOR)
 
     def delete(self, keys: Sequence[str]) -> int:
         """Delete keys; returns how many there were.
 
         :raises StoreUnavailable: The server does not answer or takes no writes.
         """
-        with self._talking() as execute:
-            deleted: int = execute("DEL", *keys)
-            return deleted
+        deleted: int = self._do("DEL", *keys)
+        return deleted
 
     def close(self) -> None:
         """Close all connections that nobody uses; another call opens them again."""
@@ -84,12 +90,11 @@ class ScriptClient:
             with suppress(RedisError, OSError):
                 self._client.close()
 
-    @contextmanager
-    def _talking(self) -> Iterator[Call]:
+    def _do(self, *command: str | int) -> Any:
+        end_within(self._timeout)
         try:
-            with deadline(self._timeout):
-                yield self._call or self._connected()
-        except (RedisError, RedisClusterException, OSError) as error:
+            return (self._call or self._connected())(*command)
+        except ERRORS as error:
             raise self._translated(error) from error
 
     def _connected(self) -> Call:

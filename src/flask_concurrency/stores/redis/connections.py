@@ -8,8 +8,7 @@ deadline. Only the resolution of a host's name is beyond it: no system call has 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from redis import Redis, RedisCluster
@@ -43,15 +42,12 @@ LEAST = 0.001
 _deadline = threading.local()
 
 
-@contextmanager
-def deadline(timeout: float) -> Iterator[None]:
-    """Let everything that this thread reads and writes inside end within ``timeout`` seconds."""
-    before = getattr(_deadline, "at", None)
+def end_within(timeout: float) -> None:
+    """Let all that this thread reads and writes from now on end within ``timeout`` seconds.
+
+    To be called before each call anew.
+    """
     _deadline.at = monotonic() + timeout
-    try:
-        yield
-    finally:
-        _deadline.at = before
 
 
 def _left() -> float | None:

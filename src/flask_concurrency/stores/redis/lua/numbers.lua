@@ -1,7 +1,7 @@
 -- Read and write numbers without losing any: instants are whole microseconds, exact up to 2^53,
 -- and Redis cuts a Lua number in a reply down to a whole one.
 
--- The first byte of every string of ours: a later version that stores something else counts up.
+-- The first byte of every string of ours, as in their names: see key_names.py.
 local LAYOUT = 1
 
 -- Kept longer than needed, so that a key never goes while its last moment is being decided.
