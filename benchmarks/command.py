@@ -21,6 +21,7 @@ TABLES = (
     "benchmarks.tables.process_fan_out",
     "benchmarks.tables.async_views",
     "benchmarks.tables.stores",
+    "benchmarks.tables.redis",
 )
 
 

@@ -1,0 +1,159 @@
+"""Measure what limits on a Redis server add to a request, with header fields on both sides.
+
+Every subject starts a server of its own, on a port of loopback, so that none finds the other's keys
+or scripts. How many round trips a request took is told when a subject ends, by the server's own
+count.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+from benchmarks.benchmark import Benchmark, Call, Comparison, Subject
+from benchmarks.tables.rates import BARE, bare, hello
+from benchmarks.wsgi_call import requests_to
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+ROUTE = ("100000000/day", "10000000/hour", "1000000/minute")
+WHOLE_APP = "1000000000/day"
+STARTS_WITHIN = 20.0
+
+
+def ours(url: str, *, app_limit: bool, algorithm: str) -> Flask:
+    """Three rates on the route, and one of the whole app."""
+    from flask import Flask
+
+    from flask_concurrency import Concurrency, Rate
+
+    app = Flask("ours")
+    concurrency = Concurrency(app, store=url, app_limits=WHOLE_APP if app_limit else None)
+    rates = [Rate(limit, algorithm=algorithm) for limit in ROUTE]  # type: ignore[arg-type]
+    app.get("/")(concurrency.limit(*rates)(hello))
+    return app
+
+
+def flask_limiter(url: str, *, app_limit: bool, algorithm: str) -> Flask:
+    """The same; ``fixed-window`` is its default, and its cheapest."""
+    from flask import Flask
+    from flask_limiter import Limiter
+    from flask_limiter.util import get_remote_address
+
+    app = Flask("flask_limiter")
+    limiter = Limiter(
+        get_remote_address,
+        app=app,
+        storage_uri=url,
+        strategy=algorithm,
+        headers_enabled=True,
+        application_limits=[WHOLE_APP] if app_limit else [],
+    )
+    app.get("/")(limiter.limit("; ".join(ROUTE))(hello))
+    return app
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """A server without anything on disk, for one subject; gives its URL."""
+    program = shutil.which("redis-server") or shutil.which("valkey-server")
+    if program is None:
+        raise RuntimeError("no redis-server on PATH: run scripts/install --redis")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with tempfile.TemporaryDirectory() as home:
+        command = [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", home]
+        process = subprocess.Popen(
+            [*command, "--save", "", "--appendonly", "no"], stdout=subprocess.DEVNULL
+        )
+        try:
+            _wait_for(port)
+            yield f"redis://127.0.0.1:{port}/0"
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _wait_for(port: int) -> None:
+    give_up_at = time.monotonic() + STARTS_WITHIN
+    while time.monotonic() < give_up_at:
+        with suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+            return
+        time.sleep(0.01)
+    raise RuntimeError(f"no server on port {port}")
+
+
+@contextmanager
+def requested(name: str, make_app: Callable[[str], Flask]) -> Iterator[Call]:
+    """Requests that every limit lets in."""
+    with server() as url:
+        call = requests_to(make_app(url))
+        requests = 0
+
+        def counted() -> None:
+            nonlocal requests
+            requests += 1
+            call()
+
+        counted()  # connects, and sends the scripts
+        before, requests = _trips(url), 0
+        yield counted
+        if requests:
+            trips = (_trips(url) - before) / requests
+            print(f"{name}: {trips:.2f} round trips a request", file=sys.stderr)
+
+
+def _trips(url: str) -> int:
+    """How often the server read something from its clients."""
+    import redis
+
+    client = redis.Redis.from_url(url)
+    trips: int = client.info("stats")["total_reads_processed"]
+    client.close()
+    return trips
+
+
+@contextmanager
+def without() -> Iterator[Call]:
+    """The view and nothing else."""
+    yield requests_to(bare())
+
+
+def _subject(name: str, make_app: Callable[..., Flask], app_limit: bool, algorithm: str) -> Subject:
+    make = partial(make_app, app_limit=app_limit, algorithm=algorithm)
+    return Subject(name, partial(requested, name, make))
+
+
+def _benchmark(limits: int) -> Benchmark:
+    app_limit = limits == 4
+    return Benchmark(
+        name=f"redis-{limits}",
+        title=f"what {limits} limits on a Redis server add to a request, over a bare Flask view",
+        base=BARE,
+        subjects=(
+            Subject(BARE, without),
+            _subject("ours, sliding", ours, app_limit, "sliding-window"),
+            _subject("ours, fixed", ours, app_limit, "fixed-window"),
+            _subject("Flask-Limiter, sliding", flask_limiter, app_limit, "sliding-window-counter"),
+            _subject("Flask-Limiter, fixed", flask_limiter, app_limit, "fixed-window"),
+        ),
+        comparisons=(
+            Comparison("sliding windows", "ours, sliding", "Flask-Limiter, sliding", BARE, 1 / 4),
+            Comparison("fixed windows", "ours, fixed", "Flask-Limiter, fixed", BARE, 1 / 4),
+            Comparison("each side's default", "ours, sliding", "Flask-Limiter, fixed", BARE, 1 / 4),
+        ),
+    )
+
+
+BENCHMARKS = (_benchmark(3), _benchmark(4))
