@@ -205,6 +205,14 @@ def test_methods_cost_and_exemption_are_heard(make: App) -> None:
     assert statuses(app, "/", 9, method="POST", headers={"VIP": "yes"}) == [200] * 9
 
 
+def test_a_limit_for_get_counts_head(make: App) -> None:
+    """The same work without its body is not a way around the limit."""
+    app, concurrency = make()
+    app.get("/")(concurrency.limit("1/minute", methods=["GET"])(lambda: ""))
+    assert statuses(app, "/", 1) == [200]
+    assert statuses(app, "/", 2, method="HEAD") == [429, 429]
+
+
 def test_each_key_has_its_own_quota(make: App) -> None:
     """One API key's burst does not touch another's, and no key is a key, too."""
     app, concurrency = make()

@@ -129,7 +129,7 @@ class Concurrency:
         :param key: Gives who is counted. Default: the extension's key for rates, everybody
             together for in-flight limits, since those protect the server.
         :param cost: Units a request spends; a callable is asked in each request. Default: ``1``.
-        :param methods: HTTP methods it applies to. Default: all; ``OPTIONS`` that Flask answers
+        :param methods: HTTP methods it applies to; ``"GET"`` includes ``HEAD``. Default: all; ``OPTIONS`` that Flask answers
             by itself is never counted.
         :param exempt_when: Requests for which it answers true are not counted.
         :param replace: Whether the wider limits, but for ``app_limits``, stop applying here.
@@ -279,4 +279,5 @@ def _checked_methods(methods: Iterable[str]) -> frozenset[str]:
         raise ConfigurationError(
             f'methods={names!r}: name HTTP methods in capitals, as in methods=["POST"].'
         )
-    return frozenset(names)
+    # As Flask does for routes: whoever may not GET may not ask for the same without its body.
+    return frozenset({*names, "HEAD"} if "GET" in names else names)

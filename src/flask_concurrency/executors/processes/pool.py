@@ -123,7 +123,7 @@ class Pool:
         if task is None or self._abandoned:
             return
         with self._lock:
-            if future.cancelled():
+            if task.count == "cancelled":
                 self._roster.withdraw(task)  # unless it is on its way to a worker
             self._roster.counts[task.count] += 1
             task.finished = True
@@ -257,16 +257,16 @@ class Pool:
 
     def _end(self, round: Round) -> None:
         """Give the workers of a round up, and complete the tasks that it has brought to an end."""
-        self._desk.give_up(round)
+        if round.held:
+            self._desk.give_up(round)
         if self._roster.queue and self._roster.idle:
             self._hand_out()
         if self._roster.closing:
             self._let_close()
-        for position, ending in enumerate(round.endings, 1):
+        while round.endings:
             try:
-                self._complete(*ending)
+                self._complete(*round.endings.popleft())
             except BaseException:
-                round.endings = round.endings[position:]
                 self._end(round)
                 raise
 

@@ -20,6 +20,7 @@ The rules of taking, which keep a reply from being lost or read twice:
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any, Final
 
 from flask_concurrency.executors.processes.task import Task
@@ -43,7 +44,7 @@ class Round:
     def __init__(self, *, of_collector: bool = False) -> None:
         self.of_collector = of_collector
         self.held: list[WorkerRecord] = []
-        self.endings: list[tuple[Task, int, Any]] = []
+        self.endings: deque[tuple[Task, int, Any]] = deque()
 
     def take(self, worker: WorkerRecord) -> None:
         """Hold a worker that nobody holds; under the pool's lock."""

@@ -128,7 +128,7 @@ class ForkserverLauncher:
         return (
             f"its forkserver process {self._process.pid} ended with exit code {self._reap()}. If "
             "this happens at every start, look at its output on standard error, and name a Python "
-            "interpreter with multiprocessing.set_executable() if sys.executable is none"
+            "interpreter with multiprocessing.set_executable() if sys.executable is not one"
         )
 
 

@@ -1,0 +1,87 @@
+"""``flask concurrency status`` and ``reset``: see what an app counts, and start a key anew."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+from click.testing import Result
+from flask import Flask
+from flask.cli import ScriptInfo
+
+from flask_concurrency import Concurrency, InFlight
+
+Run = Callable[..., Result]
+
+
+def make_app(store: str | None = "host://") -> Flask:
+    """An app as a worker or a command makes it: each call is another process's view of it."""
+    app = Flask("shop")
+    concurrency = Concurrency(app, store=store, default_limits="100/day")
+    busy = concurrency.limit(InFlight(4, max_queue=8, max_wait=1.0))
+    app.get("/")(busy(concurrency.limit("5/minute")(lambda: "hello")))
+    return app
+
+
+def script(app: Flask) -> ScriptInfo:
+    return ScriptInfo(create_app=lambda: app)
+
+
+@pytest.fixture
+def worker() -> Flask:
+    app = make_app()
+    for _ in range(2):
+        with app.test_client().get("/") as response:
+            assert response.status_code == 200
+    return app
+
+
+def test_what_is_inside_is_seen_from_outside(worker: Flask, run: Run) -> None:
+    """The command reads what the worker counts, and changes nothing by looking."""
+    held = worker.test_client().get("/", buffered=False)
+    for _ in range(2):
+        told = run("status", app=script(make_app()))
+        assert told.exit_code == 0, told.output
+        assert "1 of 4 inside, 0 of 8 waiting" in told.output
+    held.close()
+    assert "0 of 4 inside" in run("status", app=script(make_app())).output
+
+
+def test_a_client_is_found_by_its_key(worker: Flask, run: Run) -> None:
+    """In words for people, in JSON for scripts."""
+    told = run("status", "--key", "127.0.0.1", app=script(make_app()))
+    assert "2 of 5, more in" in told.output
+    assert "2 of 100, more in" in told.output
+    found = json.loads(run("status", "--key", "127.0.0.1", "--json", app=script(make_app())).output)
+    assert [(each["name"], each["used"]) for each in found] == [
+        ("default:100/day", 2),
+        ("route:4 in flight", 0),
+        ("route:5/minute", 2),
+    ]
+
+
+def test_a_reset_key_starts_anew(worker: Flask, run: Run) -> None:
+    """In every limit of the app; a key that nobody counts is said to be so."""
+    told = run("reset", "127.0.0.1", app=script(make_app()))
+    assert (told.exit_code, told.output) == (0, "2 limits of '127.0.0.1' start anew.\n")
+    assert "0 of 5\n" in run("status", "--key", "127.0.0.1", app=script(make_app())).output
+    nobody = run("reset", "192.0.2.99", app=script(make_app()))
+    assert nobody.exit_code == 1
+    assert "has counted the key '192.0.2.99'" in nobody.output
+
+
+@pytest.mark.parametrize("command", [["status"], ["reset", "k"]])
+def test_counts_of_one_process_cannot_be_seen(run: Run, command: list[str]) -> None:
+    """Rather than show an empty store of the command's own."""
+    told = run(*command, app=script(make_app("memory://")))
+    assert told.exit_code == 1
+    assert "memory://" in told.output
+    assert "host://" in told.output
+
+
+def test_an_app_without_limits_is_told_politely(run: Run) -> None:
+    """With what to add."""
+    told = run("status", app=script(Flask("plain")))
+    assert told.exit_code == 1
+    assert "concurrency = Concurrency(app)" in told.output
