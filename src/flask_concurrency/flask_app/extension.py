@@ -129,8 +129,8 @@ class Concurrency:
         :param key: Gives who is counted. Default: the extension's key for rates, everybody
             together for in-flight limits, since those protect the server.
         :param cost: Units a request spends; a callable is asked in each request. Default: ``1``.
-        :param methods: HTTP methods it applies to; ``"GET"`` includes ``HEAD``. Default: all; ``OPTIONS`` that Flask answers
-            by itself is never counted.
+        :param methods: HTTP methods it applies to; ``"GET"`` includes ``HEAD``. Default: all;
+            ``OPTIONS`` that Flask answers by itself is never counted.
         :param exempt_when: Requests for which it answers true are not counted.
         :param replace: Whether the wider limits, but for ``app_limits``, stop applying here.
         :param name: Routes and blocks that give the same name share one count; a block needs one.
