@@ -56,10 +56,11 @@ class IsolatedSubject:
         self._subject = subject
         # The order of sets is part of what a process does: it is the same for every subject.
         os.environ["PYTHONHASHSEED"] = "0"
+        usual = multiprocessing.get_start_method()
         spawn = multiprocessing.get_context("spawn")
         self._pipe, theirs = spawn.Pipe()
         self._process = spawn.Process(
-            target=_serve, args=(theirs, table, benchmark, subject, effort), name=subject
+            target=_serve, args=(theirs, usual, table, benchmark, subject, effort), name=subject
         )
         self._process.start()
         theirs.close()
@@ -106,9 +107,19 @@ class IsolatedSubject:
         return answer
 
 
-def _serve(pipe: Connection, table: str, benchmark: str, subject: str, effort: Effort) -> None:
+def _serve(
+    pipe: Connection,
+    start_method: str,
+    table: str,
+    benchmark: str,
+    subject: str,
+    effort: Effort,
+) -> None:
     """Build the subject, then time a batch each time the other end asks, until it hangs up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other end decides; it hangs up
+    # A spawned process would spawn its own, which takes twenty times as long as an app's processes
+    # take where the platform forks.
+    multiprocessing.set_start_method(start_method, force=True)
     try:
         module = importlib.import_module(table)
         found = next(each for each in module.BENCHMARKS if each.name == benchmark)
@@ -134,9 +145,8 @@ def _asked(pipe: Connection) -> bool:
 
 def _warm_up(call: Call, effort: Effort) -> int:
     """Call until caches, pools and the interpreter are warm; returns the calls of one batch."""
+    fastest = _time(call, 1)  # starts pools and the like, and does not count as warming up
     started_at = time.perf_counter()
-    call()
-    fastest = time.perf_counter() - started_at
     while time.perf_counter() - started_at < effort.warm_up:
         fastest = min(fastest, _time(call, 1))
     return max(1, round(effort.batch / fastest))
