@@ -23,6 +23,7 @@ watching = import_module("process_watching")
 def pool() -> Iterator[ProcessExecutor]:
     """Two warm workers for all tests that leave a pool as they found it."""
     with ProcessExecutor(2, name="shared") as executor:
+        executor.submit(abs, -1).result(30)
         yield executor
     assert executor.snapshot().workers == executor.snapshot().queued == 0
 

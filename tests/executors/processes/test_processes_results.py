@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import pickle
+import queue
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -283,3 +284,37 @@ def test_map_with_a_buffer_takes_items_as_results_are_taken(pool: ProcessExecuto
     assert len(taken) == 3
     assert list(itertools.islice(results, 4)) == [0, 2, 4, 6]
     assert len(taken) == 7
+
+
+def test_a_callback_may_wait_for_what_was_read_along_with_its_own_task(
+    pool: ProcessExecutor,
+) -> None:
+    """A waiting thread may read two replies at once, and complete them one after the other."""
+    for _ in range(20):
+        first, second = (pool.submit(tasks.double, number) for number in range(2))
+        found = call_with_result_of(second, first)
+        assert first.result(10) == 0
+        assert second.result(10) == 2
+        assert found.get(timeout=10) == 2
+
+
+def call_with_result_of(other: Future[int], future: Future[int]) -> queue.Queue[int]:
+    """Have a callback of one future wait for another one, and hand its result over."""
+    found: queue.Queue[int] = queue.Queue()
+    future.add_done_callback(lambda _: found.put(other.result(10)))
+    return found
+
+
+def test_a_future_that_is_done_is_had_while_its_callbacks_run(pool: ProcessExecutor) -> None:
+    """A waiting thread waits for the task, not for what others do about it."""
+    entered, leave = threading.Event(), threading.Event()
+
+    def linger(future: Future[int]) -> None:
+        entered.set()
+        assert leave.wait(10)
+
+    future = pool.submit(tasks.double, 1)
+    future.add_done_callback(linger)
+    assert entered.wait(10)
+    assert future.result(10) == 2
+    leave.set()

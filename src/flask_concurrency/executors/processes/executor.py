@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from typing import Any, ParamSpec, TypeVar
 
 from flask_concurrency.executors.processes.batch import Batch
+from flask_concurrency.executors.processes.call import encode_call
 from flask_concurrency.executors.processes.feed import map_in_order
 from flask_concurrency.executors.processes.inline import run_inline
 from flask_concurrency.executors.processes.inside import is_worker
@@ -31,6 +32,8 @@ class ProcessExecutor(Executor):
 
     Inside a worker every process executor runs its tasks at once, where they are: neither do
     nested tasks wait for the worker they occupy, nor do pools multiply.
+
+    At the end of the process, tasks that were submitted are finished first.
 
     :param max_workers: Worker processes at most. Default: one for each processor.
     :param max_queue: Tasks that may wait beyond one for each worker. ``None`` is no bound.
@@ -96,7 +99,10 @@ class ProcessExecutor(Executor):
         ``__cause__``; ``WorkerDied`` if the worker did not survive the task; ``TaskNotPicklable``
         if the result cannot be sent back; ``WorkerStartFailed`` if no worker comes up.
         """
-        return self._submit(fn, args, kwargs)
+        if is_worker():
+            return run_inline(fn, args, kwargs)
+        future: Future[T] = self._pool.submit(fn, [encode_call(fn, args, kwargs)])[0]
+        return future
 
     def map(
         self,
@@ -123,9 +129,10 @@ class ProcessExecutor(Executor):
         """
         batch = Batch()
         return map_in_order(
-            lambda fn, args: self._submit(fn, args, {}, batch),
+            lambda fn, items: self._submit_items(fn, items, batch),
             fn,
             iterables,
+            at_first=self.max_workers,
             timeout=timeout,
             chunksize=chunksize,
             buffersize=buffersize,
@@ -158,23 +165,19 @@ class ProcessExecutor(Executor):
         """Tell what the executor is doing in this process. Starts nothing."""
         return self._pool.snapshot()
 
-    def begin_anew(self) -> None:
-        """Forget the parent's workers, in a forked child; called by the fork itself."""
+    def _begin_anew(self) -> None:
+        """Forget the parent's workers, in a forked child; ``lifetime`` calls it."""
         pool = Pool(self._options)
         if self._pool.closing:
             pool.close_soon()
         self._use(pool)
 
-    def _submit(
-        self,
-        fn: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        batch: Batch | None = None,
-    ) -> Future[Any]:
+    def _submit_items(
+        self, fn: Callable[..., Any], items: Sequence[tuple[Any, ...]], batch: Batch
+    ) -> Sequence[Future[Any]]:
         if is_worker():
-            return run_inline(fn, args, kwargs)
-        return self._pool.submit(fn, args, kwargs, batch)
+            return [run_inline(fn, args, {}) for args in items]
+        return self._pool.submit(fn, [encode_call(fn, args, {}) for args in items], batch)
 
     def _use(self, pool: Pool) -> None:
         self._pool = pool

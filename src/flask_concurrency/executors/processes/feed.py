@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from itertools import chain, islice
 from typing import Any
@@ -12,7 +13,11 @@ from flask_concurrency.executors.processes.call import ChunkedCall
 from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
-Submit = Callable[[Callable[..., Any], tuple[Any, ...]], Future[Any]]
+Items = Iterator[tuple[Any, ...]]
+Submit = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], Sequence[Future[Any]]]
+
+_AT_HAND = (list, tuple, range)
+_AT_A_TIME = 64
 
 
 def map_in_order(
@@ -20,67 +25,82 @@ def map_in_order(
     fn: Callable[..., Any],
     iterables: tuple[Iterable[Any], ...],
     *,
+    at_first: int,
     timeout: float | None,
     chunksize: int,
     buffersize: int | None,
 ) -> Iterator[Any]:
     """Submit a call for each item, and return the results in the order of the items.
 
-    :param submit: Takes a function and its arguments; not to be refused but for the first one.
+    :param submit: Takes a function and the arguments of calls of it, and gives their futures.
+    :param at_first: How many calls the workers can begin with. They are submitted by themselves,
+        so that the workers work while the rest is pickled.
     """
     for option, value in (("chunksize", chunksize), ("buffersize", buffersize)):
         if value is not None and (not isinstance(value, int) or value < 1):
             raise ConfigurationError(f"{option}={value!r} is no whole number of at least 1.")
     end_at = None if timeout is None else monotonic() + timeout
-    items: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
-    if chunksize == 1:
-        return _results(*_begin(submit, fn, items, buffersize), end_at)
-    chunks = _begin(submit, ChunkedCall(fn), _chunks(items, chunksize), buffersize)
-    return chain.from_iterable(_results(*chunks, end_at))
+    items: Items = zip(*iterables, strict=False)
+    # Items that come one by one, slowly perhaps, are submitted one by one.
+    at_hand = chunksize == 1 and all(isinstance(source, _AT_HAND) for source in iterables)
+    if chunksize > 1:
+        fn, items = ChunkedCall(fn), _chunks(items, chunksize)
+    calls = _Calls(submit, fn, items, ahead=buffersize or sys.maxsize)
+    calls.begin(at_first if at_hand else 1, _AT_A_TIME if at_hand else 1)
+    results = calls.results(end_at)
+    return results if chunksize == 1 else chain.from_iterable(results)
 
 
-def _begin(
-    submit: Submit,
-    fn: Callable[..., Any],
-    items: Iterator[tuple[Any, ...]],
-    buffersize: int | None,
-) -> tuple[deque[Future[Any]], Iterator[Future[Any]]]:
-    """Submit what is to be submitted at once; the rest is submitted as it is iterated over."""
-    calls = (submit(fn, item) for item in items)
-    futures: deque[Future[Any]] = deque()
-    try:
-        futures.extend(islice(calls, buffersize))
-    except BaseException:  # an item that cannot be pickled, or cannot be had
-        _cancel(futures)
-        raise
-    return futures, calls
+class _Calls:
+    """The calls of a ``map``: those on their way, and the items that are still to be taken.
+
+    :param ahead: How many are submitted before the first result is asked for.
+    """
+
+    def __init__(self, submit: Submit, fn: Callable[..., Any], items: Items, *, ahead: int) -> None:
+        self._submit = submit
+        self._fn = fn
+        self._items = items
+        self._ahead = ahead
+        self._futures: deque[Future[Any]] = deque()
+
+    def begin(self, at_first: int, at_a_time: int) -> None:
+        """Submit what is to be submitted at once."""
+        count = at_first
+        try:
+            while self._take(min(count, self._ahead - len(self._futures))):
+                count = at_a_time
+        except BaseException:  # an item that cannot be pickled, or cannot be had
+            self._cancel()
+            raise
+
+    def results(self, end_at: float | None) -> Iterator[Any]:
+        """Yield the results, submitting what is still to be submitted on the way."""
+        try:
+            while self._futures:
+                self._take(1)
+                yield self._result(None if end_at is None else end_at - monotonic())
+        finally:
+            self._cancel()
+
+    def _take(self, count: int) -> bool:
+        """Submit some more calls, and say whether there were any."""
+        items = list(islice(self._items, count))
+        if items:
+            self._futures.extend(self._submit(self._fn, items))
+        return bool(items)
+
+    def _result(self, timeout: float | None) -> Any:
+        result = self._futures[0].result(timeout)
+        self._futures.popleft()  # whoever takes the result decides how long it lives
+        return result
+
+    def _cancel(self) -> None:
+        for future in self._futures:
+            future.cancel()
+        self._futures.clear()  # the traceback of an error leads here, and not on to its future
 
 
-def _results(
-    futures: deque[Future[Any]], to_come: Iterator[Future[Any]], end_at: float | None
-) -> Iterator[Any]:
-    try:
-        while futures:
-            futures.extend(islice(to_come, 1))
-            yield _take(futures, None if end_at is None else end_at - monotonic())
-    finally:
-        _cancel(futures)
-
-
-def _take(futures: deque[Future[Any]], timeout: float | None) -> Any:
-    result = futures[0].result(timeout)
-    futures.popleft()  # whoever takes the result decides how long it lives
-    return result
-
-
-def _cancel(futures: deque[Future[Any]]) -> None:
-    for future in futures:
-        future.cancel()
-    futures.clear()  # the traceback of an error leads here, and shall not lead to its future
-
-
-def _chunks(
-    items: Iterator[tuple[Any, ...]], size: int
-) -> Iterator[tuple[tuple[tuple[Any, ...], ...]]]:
+def _chunks(items: Items, size: int) -> Items:
     while chunk := tuple(islice(items, size)):
         yield (chunk,)

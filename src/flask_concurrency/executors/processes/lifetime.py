@@ -22,7 +22,7 @@ def _after_fork_in_child() -> None:
         pool.abandon()
     open_pools.clear()
     for executor in tuple(executors):
-        executor.begin_anew()
+        executor._begin_anew()
 
 
 def _at_exit() -> None:

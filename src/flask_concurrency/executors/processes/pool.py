@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextvars import Context
 from typing import Any, Final
 
 from flask_concurrency.executors.processes import wire
 from flask_concurrency.executors.processes.batch import Batch
-from flask_concurrency.executors.processes.call import encode_call
+from flask_concurrency.executors.processes.completion import complete
 from flask_concurrency.executors.processes.desk import Desk
 from flask_concurrency.executors.processes.future import ProcessFuture
 from flask_concurrency.executors.processes.options import ProcessOptions
-from flask_concurrency.executors.processes.outcome import decode_error, decode_result
 from flask_concurrency.executors.processes.roster import ProcessSnapshot, Roster
-from flask_concurrency.executors.processes.round import NO_REPLY, Round
+from flask_concurrency.executors.processes.round import Round
 from flask_concurrency.executors.processes.staff import Hired, Staff
 from flask_concurrency.executors.processes.task import Task
 from flask_concurrency.executors.processes.watch import REMINDER, make_watch
@@ -55,40 +54,39 @@ class Pool:
         self._open = False
 
     def submit(
-        self,
-        fn: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        batch: Batch | None = None,
-    ) -> ProcessFuture[Any]:
-        """Take a task; if a worker is idle, it has the task when this returns.
+        self, fn: Callable[..., Any], payloads: Sequence[bytes], batch: Batch | None = None
+    ) -> list[ProcessFuture[Any]]:
+        """Take tasks; those for which a worker is idle are there when this returns.
 
-        :param batch: The ``map`` it is part of.
-        :raises TaskNotPicklable: It cannot be sent to another process.
+        :param fn: What they call, for messages.
+        :param payloads: The encoded calls.
+        :param batch: The ``map`` they are part of. Only the first task of all can be refused.
         :raises QueueFull: ``max_queue`` tasks are waiting.
         :raises ExecutorShutdown: No more tasks are taken.
         """
-        payload = encode_call(fn, args, kwargs)
-        future: ProcessFuture[Any] = ProcessFuture()
+        futures = [ProcessFuture[Any]() for _ in payloads]
         round = Round()
         hired: Hired = []
-        with self._lock:
-            self._check_open()
-            if not self._open:
-                self._start_collecting()
-            task = self._roster.admit(fn, payload, future, batch)
-            future.attach(self, task)
-            for worker in self._roster.match():
-                round.take(worker)
-            if self._roster.queue:
-                hired = self._staff.hire(round)
         try:
+            with self._lock:
+                self._check_open()
+                if not self._open:
+                    self._start_collecting()
+                roster = self._roster
+                for payload, future in zip(payloads, futures, strict=True):
+                    future.attach(self, roster.admit(fn, payload, future, batch))
+                for worker in roster.match():
+                    round.take(worker)
+                if roster.queue:
+                    hired = self._staff.hire(round)
             for worker in tuple(round.held):
-                self._dispatch(round, worker)
-            self._staff.launch(round, hired)
+                if worker.task is not None:
+                    self._dispatch(round, worker)
+            if hired:
+                self._staff.launch(round, hired)
         finally:
             self._end(round)
-        return future
+        return futures
 
     def drive(self, task: Task, timeout: float | None) -> None:
         """Do what there is to do until a task is finished, or for ``timeout`` seconds.
@@ -105,12 +103,14 @@ class Pool:
                     if task.finished:
                         return
                     worker = task.worker
-                    if worker is None or not self._desk.take_with_company(worker, round):
+                    if task.ending is not None:
+                        round.ended.append(task)
+                    elif worker is None or not self._desk.take_with_company(worker, round):
                         signal = task.signal()
                 left = None if deadline is None else min(max(0.0, deadline - monotonic()), _LONGEST)
                 if signal is not None:
                     self._sleep(task, signal, left)
-                else:
+                elif round.held:
                     self._read(round, left)
             finally:
                 self._end(round)
@@ -150,7 +150,9 @@ class Pool:
         self._let_close()
         if not wait:
             return
-        for task in list(self._roster.unfinished.values()):
+        with self._lock:
+            unfinished = list(self._roster.unfinished.values())
+        for task in unfinished:
             self.drive(task, None)
         if self._open and threading.current_thread() is not self._collector:
             self._collector.join()
@@ -229,7 +231,7 @@ class Pool:
                     self._roster.unassign(worker)
                 else:
                     self._roster.free(worker)
-            round.endings.append((task, kind, payload))
+                round.end(task, kind, payload)
             if worn:
                 return self._staff.retire(round, worker)
         else:
@@ -263,12 +265,16 @@ class Pool:
             self._hand_out()
         if self._roster.closing:
             self._let_close()
-        while round.endings:
-            try:
-                self._complete(*round.endings.popleft())
-            except BaseException:
-                self._end(round)
-                raise
+        while round.ended:
+            task = round.ended.popleft()
+            with self._lock:
+                ending, task.ending = task.ending, None
+            if ending is not None:  # else a thread that waits for it was faster
+                try:
+                    complete(task, *ending)
+                except BaseException:
+                    self._end(round)
+                    raise
 
     def _hand_out(self) -> None:
         """Give tasks that came back to workers that are idle meanwhile."""
@@ -282,41 +288,28 @@ class Pool:
         finally:
             self._end(round)
 
-    def _complete(self, task: Task, kind: int, content: Any) -> None:
-        """Complete a future, by a worker's message or an error made here."""
-        future = task.future
-        if not task.started and not future.set_running_or_notify_cancel():
-            return
-        try:
-            value, error = _open_message(task, kind, content)
-        except BaseException:  # an exception of a signal handler
-            task.count = "failed"
-            broken = ExecutorError(f"The reading of {task.name!r}'s result was interrupted.")
-            future.set_exception(broken)
-            raise
-        if error is not None:
-            task.count = "failed"
-            future.set_exception(error)
-        else:
-            task.count = "completed"
-            future.set_result(value)
-
     # --- the collector: reads what no waiting thread reads ---
 
     def _start_collecting(self) -> None:
+        # In an empty context: the callbacks of futures have no business with the request during
+        # which the pool happened to start.
+        collector = threading.Thread(
+            target=Context().run,
+            args=(self._collect,),
+            name=f"{self.options.name}-collector",
+            daemon=True,
+        )
         try:
-            self._watch = make_watch()
-            self._desk = Desk(self._lock, self._watch)
-            self._staff = Staff(self._lock, self._roster, self._desk, self._watch)
-            # In an empty context: the callbacks of futures have no business with the request
-            # during which the pool happened to start.
-            self._collector = threading.Thread(
-                target=Context().run,
-                args=(self._collect,),
-                name=f"{self.options.name}-collector",
-                daemon=True,
-            )
-            self._collector.start()
+            watch = make_watch()
+            self._watch = watch
+            self._desk = Desk(self._lock, watch)
+            self._staff = Staff(self._lock, self._roster, self._desk, watch)
+            self._collector = collector
+            try:
+                collector.start()
+            except BaseException:
+                watch.close()
+                raise
         except (OSError, RuntimeError) as error:  # out of descriptors or threads
             raise WorkerStartFailed(
                 f"{self.options.name!r} cannot start: {error}. Raise the limit of open files and "
@@ -392,22 +385,11 @@ class Pool:
             )
 
     def _sleep(self, task: Task, signal: threading.Lock, timeout: float | None) -> None:
+        woken = False
         try:
             woken = signal.acquire(timeout=-1 if timeout is None else timeout)
-        except BaseException:
-            woken = False
-            raise
         finally:
             if not woken:
                 with self._lock:
                     if signal in task.signals:
                         task.signals.remove(signal)
-
-
-def _open_message(task: Task, kind: int, content: Any) -> tuple[Any, BaseException | None]:
-    try:
-        if kind == wire.RESULT:
-            return decode_result(content, task.fn), None
-        return None, content if kind == NO_REPLY else decode_error(content, task.fn)
-    except Exception as error:
-        return None, error

@@ -113,18 +113,16 @@ class Staff:
             return
         with self._lock:
             task = self._roster.unassign(worker)
-            again = task is not None and unread and task.deliveries < MAX_DELIVERIES
-            if task is not None and again:
+            if task is not None and unread and task.deliveries < MAX_DELIVERIES:
                 self._roster.give_back(task)
+            elif task is not None:
+                round.end(task, NO_REPLY, died(self._options.name, worker, task.name))
             self._dismiss(worker)
             # One that ended in idleness without having done anything is replaced when the next
             # task comes: whatever ends it would end its successors too, in an endless row.
             lively = task is not None or worker.replies > 0
             hired = self.hire(round, replacing=lively)
         worker.channel.close()
-        if task is not None and not again:
-            error = died(self._options.name, worker, task.name)
-            round.endings.append((task, NO_REPLY, error))
         self.launch(round, hired)
 
     def retire(self, round: Round, worker: WorkerRecord) -> None:
@@ -230,7 +228,7 @@ class Staff:
             return
         for task in self._roster.waiting():
             self._roster.withdraw(task)
-            round.endings.append((task, NO_REPLY, WorkerStartFailed(message)))
+            round.end(task, NO_REPLY, WorkerStartFailed(message))
 
     def _dismiss(self, worker: WorkerRecord) -> None:
         worker.holder = None

@@ -22,6 +22,8 @@ class Task:
     :ivar worker: The worker it was given to; ``None`` while it waits and after its reply.
     :ivar started: Its future was set running, so it can no longer be cancelled.
     :ivar deliveries: How often it was given to a worker.
+    :ivar ending: Kind of its ending and what goes with it, until a thread takes it to complete the
+        future by it.
     :ivar count: What it is counted as once it is finished.
     :ivar finished: Its future is done.
     :ivar hurried: Somebody wants to be called when it is finished, and will not wait for it.
@@ -32,6 +34,7 @@ class Task:
         "batch",
         "count",
         "deliveries",
+        "ending",
         "finished",
         "fn",
         "future",
@@ -60,6 +63,7 @@ class Task:
         self.started = False
         self.count = "cancelled"
         self.deliveries = 0
+        self.ending: tuple[int, Any] | None = None
         self.finished = False
         self.hurried = False
         self.signals: list[threading.Lock] = []
@@ -75,6 +79,11 @@ class Task:
         lock.acquire()
         self.signals.append(lock)
         return lock
+
+    def end(self, kind: int, content: Any) -> None:
+        """Note how it ended; whoever takes the ending first completes the future."""
+        self.ending = kind, content
+        self.wake_waiters()
 
     def wake_waiters(self) -> None:
         """Let every thread that sleeps on this task look at it again."""

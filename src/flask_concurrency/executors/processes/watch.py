@@ -78,8 +78,12 @@ class EpollWatch:
     def __init__(self) -> None:
         self._timer = Timer(DELAY)
         self._reminding = False
-        self._epoll = select.epoll()
-        self._bell = _Bell()
+        try:
+            self._epoll = select.epoll()
+            self._bell = _Bell()
+        except BaseException:
+            self._timer.close()
+            raise
         self.arm(self._bell.fd)
         self.arm(self._timer.fd)
 

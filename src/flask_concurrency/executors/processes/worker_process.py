@@ -11,7 +11,6 @@ import pickle
 import sys
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, NoReturn
 
 from flask_concurrency.executors.processes.call import decode_call
@@ -99,6 +98,8 @@ def _run(payload: bytes | bytearray, script: MainScript | None) -> tuple[int, by
 
 def _flush() -> None:
     # A worker may be killed at any time, and then loses what a task printed.
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):  # replaced by a task, or closed
-            stream.flush()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except Exception:  # a task has closed them, or put something in their place
+        return

@@ -15,7 +15,7 @@ import signal
 import socket
 import traceback
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 from flask_concurrency.executors.processes import worker_process
 from flask_concurrency.executors.processes.inside import mark_worker
@@ -37,7 +37,7 @@ from flask_concurrency.executors.processes.wire import (
 from flask_concurrency.vocabulary.clock import monotonic
 
 
-def main(config: dict[str, Any]) -> None:
+def main(config: dict[str, Any]) -> NoReturn:
     """Be a forkserver until the owner has ended; in its children, be a worker."""
     mark_worker()  # before the application is imported, which may use its pool at import
     os.close(detach_stdin())
@@ -48,7 +48,7 @@ def main(config: dict[str, Any]) -> None:
         _preload(config["preload"], config["main"])
     except BaseException:
         _report(control, traceback.format_exc())
-        return
+        os._exit(1)
     # What is there now is never collected, so that a worker's collector does not write to the
     # pages it shares with the others.
     gc.collect()
@@ -56,6 +56,8 @@ def main(config: dict[str, Any]) -> None:
     worker = Forkserver(control, owner=config["owner"]).run()
     if worker is not None:
         worker_process.main(worker)
+    # Not by Python's own end, which waits for threads that a preloaded module may have started.
+    os._exit(0)
 
 
 def _preload(modules: list[str], script: list[str | None] | None) -> None:

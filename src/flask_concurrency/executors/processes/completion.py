@@ -1,0 +1,45 @@
+"""Decide how a task's future is completed. Knows no worker, and holds none: callbacks run here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask_concurrency.executors.processes.outcome import decode_error, decode_result
+from flask_concurrency.executors.processes.round import NO_REPLY
+from flask_concurrency.executors.processes.task import Task
+from flask_concurrency.executors.processes.wire import RESULT
+from flask_concurrency.vocabulary.errors import ExecutorError
+
+
+def complete(task: Task, kind: int, content: Any) -> None:
+    """Complete a future, by a worker's message or by an error made in this process.
+
+    :param kind: Kind of the message, or ``NO_REPLY``.
+    :param content: Payload of the message, or the error.
+    """
+    future = task.future
+    if not task.started and not future.set_running_or_notify_cancel():
+        return
+    try:
+        value, error = _open(task, kind, content)
+    except BaseException:  # an exception of a signal handler; whoever else waits must not hang
+        task.count = "failed"
+        future.set_exception(
+            ExecutorError(f"The reading of {task.name!r}'s result was interrupted.")
+        )
+        raise
+    if error is not None:
+        task.count = "failed"
+        future.set_exception(error)
+    else:
+        task.count = "completed"
+        future.set_result(value)
+
+
+def _open(task: Task, kind: int, content: Any) -> tuple[Any, BaseException | None]:
+    try:
+        if kind == RESULT:
+            return decode_result(content, task.fn), None
+        return None, content if kind == NO_REPLY else decode_error(content, task.fn)
+    except Exception as error:
+        return None, error
