@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from benchmarks.benchmark import Benchmark, Call, Comparison, Subject
+from benchmarks.scratch import host_store
 from benchmarks.wsgi_call import requests_to
 
 if TYPE_CHECKING:
@@ -78,6 +79,13 @@ def admitted(make_app: Callable[[], Flask]) -> Iterator[Call]:
 
 
 @contextmanager
+def admitted_by_the_host() -> Iterator[Call]:
+    """The same, counted for all processes of the host."""
+    with host_store() as uri:
+        yield requests_to(ours(*THREE, store=uri))
+
+
+@contextmanager
 def refused(make_app: Callable[[], Flask]) -> Iterator[Call]:
     """Requests of one client that has spent its quota."""
     app = make_app()
@@ -100,6 +108,7 @@ BENCHMARKS = (
             _subject("ours, 1 rate", partial(ours, *ONE)),
             _subject("ours, 3 rates", partial(ours, *THREE)),
             _subject("ours, 3 rates, fixed", partial(ours, *THREE, algorithm="fixed-window")),
+            Subject("ours, 3 rates, host", admitted_by_the_host),
             _subject("Flask-Limiter, no limit", flask_limiter),
             _subject("Flask-Limiter, 1 rate", partial(flask_limiter, *ONE)),
             _subject("Flask-Limiter, 3 rates", partial(flask_limiter, *THREE)),
@@ -136,6 +145,13 @@ BENCHMARKS = (
             Comparison(
                 "no limit, beside Flask-Limiter", "ours, no limit", "Flask-Limiter, no limit", BARE
             ),
+            Comparison(
+                "3 rates, host store beside memory",
+                "ours, 3 rates, host",
+                "ours, 3 rates",
+                BARE,
+                1.5,
+            ),
             Comparison("no limit, beside bare Flask", "ours, no limit", BARE, at_most=1.05),
         ),
     ),
@@ -149,8 +165,8 @@ BENCHMARKS = (
             Subject("Flask-Limiter", partial(refused, partial(flask_limiter, *SPENT))),
         ),
         comparisons=(
-            Comparison("a refused request, whole", "ours", "Flask-Limiter"),
-            Comparison("a refused request", "ours", "Flask-Limiter", BARE),
+            Comparison("a refused request", "ours", "Flask-Limiter"),
+            Comparison("a refused request, beside an admitted one", "ours", BARE),
         ),
     ),
 )

@@ -11,6 +11,7 @@ from functools import partial
 from itertools import cycle
 
 from benchmarks.benchmark import Benchmark, Call, Comparison, Subject
+from benchmarks.scratch import host_store
 from benchmarks.wsgi_call import WrongAnswer
 
 RATES = ("1000000/minute", "10000000/hour", "100000000/day")
@@ -43,6 +44,13 @@ def ours(checks: int, uri: str = "memory://") -> Iterator[Call]:
 
 
 @contextmanager
+def ours_on_the_host(checks: int) -> Iterator[Call]:
+    """The same in a file that all processes of the host share."""
+    with host_store() as uri, ours(checks, uri) as take:
+        yield take
+
+
+@contextmanager
 def limits_library(checks: int, strategy: str) -> Iterator[Call]:
     """As many ``hit`` calls of the ``limits`` library, one after the other."""
     from limits import parse
@@ -68,6 +76,7 @@ def _benchmark(checks: int) -> Benchmark:
         title=f"one trip to the store with {limits}, without any request",
         subjects=(
             Subject("ours, memory", partial(ours, checks)),
+            Subject("ours, host", partial(ours_on_the_host, checks)),
             *(
                 Subject(f"limits, {strategy}", partial(limits_library, checks, strategy))
                 for strategy in ("fixed-window", "sliding-window-counter", "moving-window")
@@ -76,6 +85,7 @@ def _benchmark(checks: int) -> Benchmark:
         comparisons=(
             Comparison("beside a fixed window", "ours, memory", "limits, fixed-window"),
             Comparison("beside a sliding window", "ours, memory", "limits, sliding-window-counter"),
+            Comparison("host store beside memory", "ours, host", "ours, memory"),
         ),
     )
 
