@@ -18,6 +18,7 @@ from flask_concurrency.stores.redis.connections import (
     call_of,
     check_options,
     connect,
+    disconnect,
     end_within,
 )
 from flask_concurrency.stores.redis.scripts import Script
@@ -85,10 +86,10 @@ class ScriptClient:
         return deleted
 
     def close(self) -> None:
-        """Close all connections that nobody uses; another call opens them again."""
+        """Close all connections; another call opens them again."""
         if self._client is not None:
             with suppress(RedisError, OSError):
-                self._client.close()
+                disconnect(self._client)
 
     def _do(self, *command: str | int) -> Any:
         end_within(self._timeout)

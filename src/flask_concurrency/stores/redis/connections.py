@@ -8,6 +8,7 @@ deadline. Only the resolution of a host's name is beyond it: no system call has 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from redis.connection import (
     UnixDomainSocketConnection,
     parse_url,
 )
+from redis.exceptions import RedisError
 from redis.retry import Retry
 from redis.sentinel import (
     Sentinel,
@@ -75,16 +77,10 @@ class _Timed(_Base):
     socket_connect_timeout = socket_timeout
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-        self._hurry()
-        super().send_packed_command(command, check_health)  # type: ignore[no-untyped-call]
-
-    def read_response(self, *args: Any, **options: Any) -> Any:
-        self._hurry()
-        return super().read_response(*args, **options)
-
-    def _hurry(self) -> None:
         if self._sock is not None:
+            # For the reply, too: to send these few bytes takes no time.
             self._sock.settimeout(_left())
+        super().send_packed_command(command, check_health)  # type: ignore[no-untyped-call]
 
 
 class _Tcp(_Timed, Connection):
@@ -142,22 +138,48 @@ def call_of(client: Client) -> Call:
     """How commands are sent.
 
     Not by ``execute_command`` where it can be helped: its retries, metrics and callbacks, which are
-    not used here, take as long as all the rest.
+    not used here, take as long as all the rest. The pool makes connections and closes them, but is
+    not asked for each command.
     """
     if isinstance(client, RedisCluster):
         send: Call = client.execute_command
         return send
     pool = client.connection_pool
+    idle: deque[Connection] = deque()  # the one used last is the next one
 
     def call(*command: Any) -> Any:
-        connection = pool.get_connection()
         try:
+            connection = idle.pop()
+        except IndexError:
+            connection = pool.get_connection()
+        try:
+            _make_ready(connection)
             connection.send_command(*command)
             return connection.read_response()
         finally:
-            pool.release(connection)
+            idle.append(connection)  # whatever failed has closed it, and it opens again
 
     return call
+
+
+def disconnect(client: Client) -> None:
+    """Close all connections; each opens again when it is needed."""
+    if isinstance(client, RedisCluster):
+        client.close()
+    else:
+        client.connection_pool.disconnect()
+
+
+def _make_ready(connection: Connection) -> None:
+    """Open a connection that is closed, or whose server left meanwhile."""
+    if connection.is_connected:
+        try:
+            if not connection.can_read():
+                return
+        except (RedisError, OSError):
+            pass
+        connection.disconnect()
+    connection.connect()  # of its own accord it would not ask the sentinels who is master now
 
 
 def _plain(address: Address) -> type:

@@ -125,7 +125,7 @@ class RedisStore:
         self._scripts.probe(self._names.probe)
 
     def close(self) -> None:
-        """Close connections that nobody uses, and renew no lease any more."""
+        """Close all connections, and renew no lease any more."""
         self._leases.close()
         self._scripts.close()
 

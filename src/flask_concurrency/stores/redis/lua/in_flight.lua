@@ -14,9 +14,9 @@ policies.i = {
     return inside, false, rule.quota - inside, nil, nil
   end,
 
-  write = function(key, rule, inside, now, permit, lease)
+  write = function(key, rule, inside, now, id, index, lease)
     if rule.cost > 0 then
-      add(key, now + lease, permit, lease)
+      add(key, now + lease, entry_of(rule.cost, id, index), lease)
     end
   end,
 }

@@ -41,9 +41,9 @@ policies.m = {
     return log, admitted, rule.quota - used, retry_after, reset_after
   end,
 
-  write = function(key, rule, log, now, entry)
+  write = function(key, rule, log, now, id, index)
     if rule.cost > 0 then
-      add(key, now, entry, rule.period)
+      add(key, now, entry_of(rule.cost, id, index), rule.period)
     end
   end,
 

@@ -38,7 +38,7 @@ for index, key in ipairs(KEYS) do
   if reply[4 * index - 3] == 1 then
     local policy = policies[rule.kind]
     if admitted then
-      policy.write(key, rule, after[index], now, rule.cost .. ':' .. id .. ':' .. index, lease)
+      policy.write(key, rule, after[index], now, id, index, lease)
     else -- another check refused: tell what is left without spending
       report(index, select(2, policy.take(rule, before[index], now, 0)))
     end

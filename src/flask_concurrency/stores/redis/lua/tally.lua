@@ -5,6 +5,11 @@
 -- Invariant: -score of SUM = sum of the costs of all entries; an empty set has no key.
 local SUM = 'sum'
 
+-- Unique, since a take's id is: the same key may be checked twice in it. The client makes the same.
+local function entry_of(cost, id, index)
+  return cost .. ':' .. id .. ':' .. index
+end
+
 local function cost_of(member)
   return tonumber(string.match(member, '^(%d+):'))
 end
