@@ -232,8 +232,8 @@ def test_remembered_addresses_take_bounded_memory() -> None:
     for number in range(2 * REMEMBERED):
         addresses.find("r", policy, str(number))
     addresses.find("r", policy, "k" * (MAX_REMEMBERED_KEY + 1))
-    assert 0 < len(addresses._remembered) <= REMEMBERED
-    assert max(len(key) for _, key in addresses._remembered) <= MAX_REMEMBERED_KEY
+    assert 0 < len(addresses.remembered) <= REMEMBERED
+    assert max(len(key) for _, key in addresses.remembered) <= MAX_REMEMBERED_KEY
 
 
 @pytest.mark.parametrize("max_keys", [1, 15, 16, 17, 1_000, 65_536, 1_000_000])

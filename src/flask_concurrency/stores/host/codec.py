@@ -8,12 +8,16 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from flask_concurrency.policies.fixed_window import FixedWindow, Window
 from flask_concurrency.policies.moving_window import Log, MovingWindow
 from flask_concurrency.policies.sliding_window import SlidingWindow, Windows
 from flask_concurrency.policies.token_bucket import Bucket, TokenBucket
+
+
+COUNT_AT: Final = struct.calcsize("@d")
+"""Where in a record its second field is."""
 
 
 class LogPlace(NamedTuple):
@@ -35,6 +39,8 @@ class Codec(NamedTuple):
     :ivar unpack: Reads its fields.
     :ivar pack: Writes its fields, and after them the instant at which it may be forgotten.
     :ivar expires_at: Gives that instant of a state and its policy.
+    :ivar same: Which field beside the first must be what it was, if then only the second changes,
+        a word at ``COUNT_AT``; ``None`` where any field may.
     :ivar in_blocks: Whether the state is a log, of which the record says where it is.
     """
 
@@ -42,7 +48,8 @@ class Codec(NamedTuple):
     unpack: Callable[..., tuple[Any, ...]]
     pack: Callable[..., None]
     expires_at: Callable[[Any, Any], float]
-    in_blocks: bool = False
+    same: int | None
+    in_blocks: bool
 
 
 def _codec(
@@ -50,10 +57,12 @@ def _codec(
     fields: str,
     expires_at: Callable[[Any, Any], float],
     *,
+    same: int | None = None,
     in_blocks: bool = False,
 ) -> Codec:
     unpack = struct.Struct(f"@{fields}").unpack_from
-    return Codec(state, unpack, struct.Struct(f"@{fields}d").pack_into, expires_at, in_blocks)
+    pack = struct.Struct(f"@{fields}d").pack_into
+    return Codec(state, unpack, pack, expires_at, same, in_blocks)
 
 
 def _windows_expire_at(state: Windows, policy: SlidingWindow) -> float:
@@ -75,8 +84,8 @@ def _log_expires_at(place: LogPlace, policy: MovingWindow) -> float:
 
 
 CODECS: Mapping[type, Codec] = {
-    SlidingWindow: _codec(Windows, "dII", _windows_expire_at),
-    FixedWindow: _codec(Window, "dI4x", _window_expires_at),
+    SlidingWindow: _codec(Windows, "dII", _windows_expire_at, same=2),
+    FixedWindow: _codec(Window, "dI4x", _window_expires_at, same=0),
     TokenBucket: _codec(Bucket, "dd", _bucket_expires_at),
     MovingWindow: _codec(LogPlace, "dII", _log_expires_at, in_blocks=True),
 }

@@ -29,9 +29,9 @@ Later = Callable[[Callable[[], None]], None]
 Request = list[tuple[Address, Policy, int, bool]]
 """Of each check: where it counts, by which policy, its cost, and whether it is a shadow."""
 
-_Counted = tuple[int, Address, Policy, Any]
-"""What to write: into which cell or row (0 for none yet), whose, by which policy, and what: a
-rate's new state, or the units to let in."""
+_Counted = tuple[int, Address, Policy, Any, Any]
+"""What to write: into which cell or row (0 for none yet), whose, by which policy, what was there, and
+what will be: a rate's states, or the units inside and those to let in."""
 
 
 class Ledger:
@@ -48,6 +48,8 @@ class Ledger:
     __slots__ = (
         "_addresses",
         "_clock",
+        "_file_size",
+        "_locked",
         "_look_at",
         "_rates",
         "_size",
@@ -62,6 +64,8 @@ class Ledger:
         self.evictions = Evictions(file.memory, geometry, later)
         self.in_flight = InFlightRows(file.memory, geometry, line=file.line, alive=file.locks.alive)
         self._clock = clock
+        self._locked = file.locks.locked
+        self._file_size = file.locks.file_size
         self._size = geometry.size
         self._look_at = clock() + LOOK_EVERY
         self._addresses = Addresses(geometry, file.header.secret)
@@ -77,14 +81,18 @@ class Ledger:
         :raises FileGone: The file cannot be used any more.
         :raises StoreError: A lock was not to be had in time, or the file is full.
         """
-        find = self._addresses.find
+        remembered = self._addresses.remembered
         request = []
-        shards = set()
+        shards: list[int] = []
         for limiter_id, policy, key, cost, shadow in checks:
-            address = find(limiter_id, policy, key)
+            address = remembered.get((limiter_id, key))
+            if address is None or address[0] is not type(policy):
+                address = self._addresses.find(limiter_id, policy, key)
             request.append((address, policy, cost, shadow))
-            shards.add(address.shard)
-        return self.file.locks.locked(sorted(shards), self._decide, request)
+            if address[1] not in shards:
+                shards.append(address[1])
+        shards.sort()
+        return self._locked(shards, self._decide, request)
 
     def give_back(self, checks: Sequence[Check], after: float) -> None:
         """Return what checks took earlier.
@@ -147,22 +155,21 @@ class Ledger:
         for address, policy, cost, shadow in request:
             codec = address.codec
             if codec is not None:
-                place, state = rates.read(address)
-                state, outcome = policy.take(state, now, cost)
+                place, old = rates.read(address)
+                state, outcome = policy.take(old, now, cost)
                 if codec.in_blocks:
                     plain = False
             else:
-                place, inside = in_flight.read(address)
-                _, outcome = policy.take(inside, now, cost)
+                place, old = in_flight.read(address)
+                state, outcome = cost, policy.take(old, now, cost)[1]
                 if place and not (outcome.admitted and cost):
                     # Only who would be refused, or merely looks, asks who is dead.
-                    _, outcome = policy.take(in_flight.reap(place), now, cost)
-                state = cost
+                    outcome = policy.take(in_flight.reap(place), now, cost)[1]
             if not place:
                 plain = False
             outcomes.append(outcome)
             if outcome.admitted:
-                counted.append((place, address, policy, state))
+                counted.append((place, address, policy, old, state))
             elif not shadow:
                 admitted = False
         if not admitted:
@@ -174,9 +181,9 @@ class Ledger:
         # request that nobody will answer and others have not. To its client that is the same as
         # if it had died a little later; its permits are reaped.
         if plain:
-            for place, address, policy, state in counted:
+            for place, address, policy, old, state in counted:
                 if address.codec is not None:
-                    rates.write(place, address, policy, state)
+                    rates.count(place, address, policy, old, state)
                 else:
                     in_flight.add(place, state)
         else:
@@ -194,31 +201,31 @@ class Ledger:
     def _write_carefully(self, counted: list[_Counted], now: float) -> None:
         """Write what needs room first: rows, cells for new keys, blocks for logs."""
         rates = self._rates
-        rows = [place for place, address, _, _ in counted if address.codec is None]
+        rows = [place for place, address, *_ in counted if address.codec is None]
         unnamed: list[Extent] = []
         ready: list[_Counted] = []
         # What can fail comes before any count changes. An empty row with a name counts nothing,
         # nor does a log to which no record points.
-        for place, address, policy, state in counted:
+        for place, address, policy, old, state in counted:
             if address.codec is None:
                 if not place:
                     place = self.in_flight.reserve(address, rows)
                     rows.append(place)
             elif address.codec.in_blocks:
                 state = rates.store_log(address.shard, state, now, unnamed)
-            ready.append((place, address, policy, state))
-        for place, address, policy, state in ready:
+            ready.append((place, address, policy, old, state))
+        for place, address, policy, _, state in ready:
             if address.codec is None:
                 self.in_flight.add(place, state)
             elif place:
                 rates.write(place, address, policy, state)
         # A new key may take the cell of any other, so the others are written by now.
-        for place, address, policy, state in ready:
+        for place, address, policy, _, state in ready:
             if not place:
                 rates.insert(address, policy, state, now)
 
     def _let_out(self, given: tuple[Address, int]) -> None:
-        if self.file.locks.file_size() < self._size:
+        if self._file_size() < self._size:
             raise FileGone
         self.in_flight.subtract(*given)
 
@@ -252,7 +259,7 @@ class Ledger:
         Whoever cuts the file off between this line and the last write of the same request still
         kills it; nobody but the owner of the private directory can.
         """
-        if self.file.locks.file_size() < self._size:
+        if self._file_size() < self._size:
             raise FileGone
         if now >= self._look_at:
             self._look_at = now + LOOK_EVERY

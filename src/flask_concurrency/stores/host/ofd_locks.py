@@ -57,32 +57,34 @@ class OfdLocks:
         self._descriptor = descriptor
         self._patience = Patience("a lock of the host store", timeout=timeout)
         self._threads = [threading.Lock() for _ in range(shards)]
-        self._lock = [_request(fcntl.F_WRLCK, shard) for shard in range(shards)]
-        self._unlock = [_request(fcntl.F_UNLCK, shard) for shard in range(shards)]
+        self._shards = [
+            (thread, _request(fcntl.F_WRLCK, shard), _request(fcntl.F_UNLCK, shard))
+            for shard, thread in enumerate(self._threads)
+        ]
         self._lives_at = shards
 
     def locked(
         self, shards: Sequence[int], work: Callable[[Work], Result], argument: Work
     ) -> Result:
         """Do ``work(argument)`` with everybody else kept out of the shards."""
-        shard = shards[0]
+        thread, lock, unlock = self._shards[shards[0]]
         # A signal handler may raise between any two lines. ``with`` leaks no thread lock then,
         # and to unlock a byte that was not locked yet does no harm.
-        with self._threads[shard]:
+        with thread:
             descriptor = self._descriptor
             if descriptor < 0:
                 raise FileGone
             try:
                 try:
-                    _fcntl(descriptor, _LOCK, self._lock[shard])
+                    _fcntl(descriptor, _LOCK, lock)
                 except OSError:
-                    self._patience.wait_for(lambda: self._attempt(self._lock[shard]))
+                    self._patience.wait_for(lambda: self._attempt(lock))
                 if len(shards) == 1:
                     return work(argument)
                 return self.locked(shards[1:], work, argument)
             finally:
                 # If the process dies before this, the kernel unlocks.
-                _fcntl(descriptor, _LOCK, self._unlock[shard])
+                _fcntl(descriptor, _LOCK, unlock)
 
     def threads_locked(self, shard: int, work: Callable[[Work], Result], argument: Work) -> Result:
         """Do ``work(argument)`` with only the threads of this process kept out of a shard."""

@@ -74,15 +74,8 @@ class RedisStore:
             keys.append(self._names.of(check, letter))
             arguments.append(rule)
         outcomes = _outcomes(self._scripts.run(script_for("take", letters), keys, arguments))
-        admitted = True
-        permits = []
-        for index, (check, outcome) in enumerate(zip(checks, outcomes, strict=True)):
-            admitted = admitted and (outcome.admitted or check.shadow)
-            if outcome.admitted and check.cost and isinstance(check.policy, InFlightCount):
-                permits.append((keys[index], check.cost, f"{check.cost}:{id_}:{index + 1}"))
-        if admitted:
-            for permit in permits:
-                self._leases.hold(*permit)
+        if IN_FLIGHT in letters:
+            self._hold(checks, outcomes, keys, id_)
         return outcomes
 
     def give_back(self, checks: Sequence[Check], *, after: float = 0.0) -> None:
@@ -136,6 +129,17 @@ class RedisStore:
     def _start(self) -> None:
         self._scripts = ScriptClient(self._address, timeout=self._timeout)
         self._leases = Leases(self._renew, interval=self._lease / BEATS_PER_LEASE)
+
+    def _hold(
+        self, checks: Sequence[Check], outcomes: list[Outcome], keys: list[str], id_: str
+    ) -> None:
+        """Remember the permits of a take, under the names the script gave them."""
+        answered = list(zip(checks, outcomes, keys, strict=True))
+        if not all(outcome.admitted or check.shadow for check, outcome, _ in answered):
+            return
+        for index, (check, outcome, key) in enumerate(answered, start=1):
+            if outcome.admitted and check.cost and isinstance(check.policy, InFlightCount):
+                self._leases.hold(key, check.cost, f"{check.cost}:{id_}:{index}")
 
     def _now(self) -> str:
         return "" if self._clock is None else str(round(self._clock() * MICROSECONDS))
