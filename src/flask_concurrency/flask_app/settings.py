@@ -32,7 +32,7 @@ class Settings:
     :ivar namespace: ``NAMESPACE``, whose counts these are where apps share a store; default the
         app's name, and on one host the directory it lives in.
     :ivar store_timeout: ``STORE_TIMEOUT``, seconds a call to a store on another machine takes at
-        most; default ``0.2``.
+        most; default ``0.25``.
     :ivar on_store_failure: ``ON_STORE_FAILURE``, what happens to requests while that store is out:
         ``"local"`` (the default) counts in each process by itself, ``"admit"`` lets them in,
         ``"refuse"`` does not.

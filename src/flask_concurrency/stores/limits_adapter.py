@@ -69,7 +69,7 @@ class LimitsStore:
     poll_interval: float | None = None
 
     def __init__(
-        self, uri: str, *, namespace: str = "app", timeout: float = 0.2, clock: Clock = wall
+        self, uri: str, *, namespace: str = "app", timeout: float = 0.25, clock: Clock = wall
     ) -> None:
         target = uri.removeprefix(PREFIX)
         scheme, _, place = target.partition("://")

@@ -13,7 +13,7 @@ from flask_concurrency.vocabulary.errors import ConfigurationError
 HOST_WORKS = find_spec("fcntl") is not None
 """Whether this platform has the file locks of the host store."""
 
-TIMEOUT = 0.2
+TIMEOUT = 0.25
 """Seconds a call to a store on another machine takes at most."""
 
 

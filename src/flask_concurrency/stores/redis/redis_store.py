@@ -20,7 +20,7 @@ from flask_concurrency.stores.store import Check
 from flask_concurrency.vocabulary.clock import Clock
 from flask_concurrency.vocabulary.decision import Outcome
 
-TIMEOUT = 0.2
+TIMEOUT = 0.25
 LEASE = 15.0
 BEATS_PER_LEASE = 3
 """A renewal may be lost, and the next one late, before a lease ends."""
