@@ -173,12 +173,12 @@ def fork_and_return() -> int:
 
 
 def fork_and_stay(released: str) -> int:
-    """Leave a process behind that lives until the test ends it, then die."""
-    if os.fork() == 0:
-        with open(released, "rb") as news:
+    """Leave a process behind that lives until the test ends, then die."""
+    with open(released, "rb") as news:  # before the fork: the test still holds the other end
+        if os.fork() == 0:
             news.read(1)
-        os._exit(0)
-    os._exit(5)
+            os._exit(0)
+        os._exit(5)
 
 
 def close_everything() -> None:
