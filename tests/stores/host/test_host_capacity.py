@@ -16,9 +16,9 @@ from flask_concurrency.policies.moving_window import MovingWindow
 from flask_concurrency.policies.policy import Policy
 from flask_concurrency.policies.sliding_window import SlidingWindow
 from flask_concurrency.policies.token_bucket import TokenBucket
-from flask_concurrency.stores.host.addresses import MAX_REMEMBERED_KEY, REMEMBERED, Addresses
 from flask_concurrency.stores.host.host_store import HostStore
 from flask_concurrency.stores.host.layout import BLOCK, Geometry
+from flask_concurrency.stores.host.places import MAX_REMEMBERED_KEY, REMEMBERED
 from flask_concurrency.stores.store import Check
 from flask_concurrency.testing.manual_clock import ManualClock
 from flask_concurrency.vocabulary.errors import ConfigurationError, StoreError
@@ -225,15 +225,16 @@ def test_a_bucket_that_never_refills_is_never_forgotten(open_store: OpenStore) -
     assert not store.take([check])[0].admitted
 
 
-def test_remembered_addresses_take_bounded_memory() -> None:
+def test_remembered_places_take_bounded_memory(open_store: OpenStore) -> None:
     """However many keys there are, and however long."""
-    addresses = Addresses(Geometry.holding(256, 8), b"secret")
-    policy = FixedWindow(5, 60.0)
-    for number in range(2 * REMEMBERED):
-        addresses.find("r", policy, str(number))
-    addresses.find("r", policy, "k" * (MAX_REMEMBERED_KEY + 1))
-    assert 0 < len(addresses.remembered) <= REMEMBERED
-    assert max(len(key) for _, key in addresses.remembered) <= MAX_REMEMBERED_KEY
+    store = open_store()
+    for number in range(REMEMBERED + 100):
+        store.forget([rate(number)])
+    store.forget([rate("k" * (MAX_REMEMBERED_KEY + 1))])
+    assert store._ledger is not None
+    remembered = store._ledger._places.remembered
+    assert 0 < len(remembered) <= REMEMBERED
+    assert max(len(key) for _, key in remembered) <= MAX_REMEMBERED_KEY
 
 
 @pytest.mark.parametrize("max_keys", [1, 15, 16, 17, 1_000, 65_536, 1_000_000])

@@ -15,7 +15,6 @@ from flask_concurrency.policies.moving_window import Log, MovingWindow
 from flask_concurrency.policies.sliding_window import SlidingWindow, Windows
 from flask_concurrency.policies.token_bucket import Bucket, TokenBucket
 
-
 COUNT_AT: Final = struct.calcsize("@d")
 """Where in a record its second field is."""
 

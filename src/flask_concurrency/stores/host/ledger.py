@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from flask_concurrency.policies.policy import Policy
-from flask_concurrency.stores.host.addresses import Address, Addresses
-from flask_concurrency.stores.host.blocks import Blocks, Extent
+from flask_concurrency.stores.host.blocks import Extent
 from flask_concurrency.stores.host.evictions import Evictions
-from flask_concurrency.stores.host.in_flight import InFlightRows
+from flask_concurrency.stores.host.in_flight import InFlightRow, InFlightRows
 from flask_concurrency.stores.host.locks import FileGone
+from flask_concurrency.stores.host.places import Place, Places
 from flask_concurrency.stores.host.private_file import OpenFile
-from flask_concurrency.stores.host.rates import Rates
+from flask_concurrency.stores.host.rates import RateCell
 from flask_concurrency.stores.store import Check
 from flask_concurrency.vocabulary.clock import Clock
 from flask_concurrency.vocabulary.decision import Outcome
@@ -26,12 +26,11 @@ LOOK_EVERY: Final = 1.0
 
 Later = Callable[[Callable[[], None]], None]
 
-Request = list[tuple[Address, Policy, int, bool]]
+Request = list[tuple[Place, Policy, int, bool]]
 """Of each check: where it counts, by which policy, its cost, and whether it is a shadow."""
 
-_Counted = tuple[int, Address, Policy, Any, Any]
-"""What to write: into which cell or row (0 for none yet), whose, by which policy, what was there, and
-what will be: a rate's states, or the units inside and those to let in."""
+_Counted = tuple[Place, Any, Any, Policy]
+"""What to write: where, what was there (``None`` for nothing), what will be, by which policy."""
 
 
 class Ledger:
@@ -46,12 +45,11 @@ class Ledger:
     """
 
     __slots__ = (
-        "_addresses",
         "_clock",
         "_file_size",
         "_locked",
         "_look_at",
-        "_rates",
+        "_places",
         "_size",
         "evictions",
         "file",
@@ -68,9 +66,7 @@ class Ledger:
         self._file_size = file.locks.file_size
         self._size = geometry.size
         self._look_at = clock() + LOOK_EVERY
-        self._addresses = Addresses(geometry, file.header.secret)
-        blocks = Blocks(file.memory, geometry, self.evictions)
-        self._rates = Rates(file.memory, blocks, self.evictions)
+        self._places = Places(file, self.evictions, self.in_flight)
         # Whoever claims the line of a dead process is alive in its place, so that nobody reaps
         # what it held any more: it is returned here.
         self.in_flight.clear_own_words()
@@ -81,16 +77,16 @@ class Ledger:
         :raises FileGone: The file cannot be used any more.
         :raises StoreError: A lock was not to be had in time, or the file is full.
         """
-        remembered = self._addresses.remembered
-        request = []
+        remembered = self._places.remembered
+        request: Request = []
         shards: list[int] = []
         for limiter_id, policy, key, cost, shadow in checks:
-            address = remembered.get((limiter_id, key))
-            if address is None or address[0] is not type(policy):
-                address = self._addresses.find(limiter_id, policy, key)
-            request.append((address, policy, cost, shadow))
-            if address[1] not in shards:
-                shards.append(address[1])
+            place = remembered.get((limiter_id, key))
+            if place is None or place.policy is not type(policy):
+                place = self._places.find(limiter_id, policy, key)
+            request.append((place, policy, cost, shadow))
+            if place.shard not in shards:
+                shards.append(place.shard)
         shards.sort()
         return self._locked(shards, self._decide, request)
 
@@ -101,17 +97,16 @@ class Ledger:
         :raises FileGone: The file cannot be used any more.
         :raises StoreError: A lock was not to be had in time, or the file is full.
         """
-        locks = self.file.locks
-        rates: Request = []
-        for limiter_id, policy, key, cost, shadow in checks:
-            address = self._addresses.find(limiter_id, policy, key)
-            if address.codec is None:
-                locks.threads_locked(address.shard, self._let_out, (address, cost))
+        rates: list[tuple[RateCell, Policy, int]] = []
+        for limiter_id, policy, key, cost, _ in checks:
+            place = self._places.find(limiter_id, policy, key)
+            if isinstance(place, InFlightRow):
+                self.file.locks.threads_locked(place.shard, self._let_out, (place, cost))
             else:
-                rates.append((address, policy, cost, shadow))
+                rates.append((place, policy, cost))
         if rates:
-            shards = sorted({address.shard for address, *_ in rates})
-            locks.locked(shards, self._refund, (rates, after))
+            shards = sorted({place.shard for place, _, _ in rates})
+            self._locked(shards, self._refund, (rates, after))
 
     def forget(self, checks: Sequence[Check]) -> int:
         """Start the counts of rates anew; permits stay held.
@@ -120,14 +115,11 @@ class Ledger:
         :raises FileGone: The file cannot be used any more.
         :raises StoreError: A lock was not to be had in time.
         """
-        addresses = [
-            self._addresses.find(check.limiter_id, check.policy, check.key) for check in checks
-        ]
-        rates = [address for address in addresses if address.codec is not None]
-        if not rates:
+        places = [self._places.find(check.limiter_id, check.policy, check.key) for check in checks]
+        cells = [place for place in places if isinstance(place, RateCell)]
+        if not cells:
             return 0
-        shards = sorted({address.shard for address in rates})
-        return self.file.locks.locked(shards, self._remove, rates)
+        return self._locked(sorted({cell.shard for cell in cells}), self._remove, cells)
 
     def probe(self) -> None:
         """See whether the file is there and can be locked.
@@ -147,108 +139,92 @@ class Ledger:
 
     def _decide(self, request: Request) -> list[Outcome]:
         now = self._clock()  # read with the locks held, so it is later than all that is written
-        self._look(now)
-        rates, in_flight = self._rates, self.in_flight
+        if now >= self._look_at or self._file_size() < self._size:
+            self._look(now)
         outcomes: list[Outcome] = []
         counted: list[_Counted] = []
         admitted = plain = True
-        for address, policy, cost, shadow in request:
-            codec = address.codec
-            if codec is not None:
-                place, old = rates.read(address)
-                state, outcome = policy.take(old, now, cost)
-                if codec.in_blocks:
-                    plain = False
-            else:
-                place, old = in_flight.read(address)
-                state, outcome = cost, policy.take(old, now, cost)[1]
-                if place and not (outcome.admitted and cost):
-                    # Only who would be refused, or merely looks, asks who is dead.
-                    outcome = policy.take(in_flight.reap(place), now, cost)[1]
-            if not place:
+        for place, policy, cost, shadow in request:
+            old = place.read()
+            state, outcome = policy.take(old, now, cost)
+            if old is None or place.in_blocks:
                 plain = False
+            elif not (outcome.admitted and cost) and isinstance(place, InFlightRow):
+                # Only who would be refused, or merely looks, asks who is dead.
+                old = place.reap()
+                state, outcome = policy.take(old, now, cost)
             outcomes.append(outcome)
             if outcome.admitted:
-                counted.append((place, address, policy, old, state))
+                counted.append((place, old, state, policy))
             elif not shadow:
                 admitted = False
         if not admitted:
             return [
-                self._unspent(address, policy, now) if outcome.admitted else outcome
-                for (address, policy, _, _), outcome in zip(request, outcomes, strict=True)
+                # What a policy that would have admitted reports when another one refused.
+                policy.take(place.read(), now, 0)[1] if outcome.admitted else outcome
+                for (place, policy, _, _), outcome in zip(request, outcomes, strict=True)
             ]
         # If the process dies between two of the writes that follow, some limits have counted a
         # request that nobody will answer and others have not. To its client that is the same as
         # if it had died a little later; its permits are reaped.
         if plain:
-            for place, address, policy, old, state in counted:
-                if address.codec is not None:
-                    rates.count(place, address, policy, old, state)
-                else:
-                    in_flight.add(place, state)
+            for place, old, state, policy in counted:
+                place.count(old, state, policy)
         else:
             self._write_carefully(counted, now)
         return outcomes
 
-    def _unspent(self, address: Address, policy: Policy, now: float) -> Outcome:
-        """What a policy that would have admitted reports when another one refused."""
-        if address.codec is not None:
-            _, state = self._rates.read(address)
-        else:
-            _, state = self.in_flight.read(address)
-        return policy.take(state, now, 0)[1]
-
     def _write_carefully(self, counted: list[_Counted], now: float) -> None:
         """Write what needs room first: rows, cells for new keys, blocks for logs."""
-        rates = self._rates
-        rows = [place for place, address, *_ in counted if address.codec is None]
-        unnamed: list[Extent] = []
-        ready: list[_Counted] = []
+        cells: list[tuple[RateCell, Any, Any, Policy]] = []
+        rows: list[tuple[InFlightRow, Any, Any, Policy]] = []
         # What can fail comes before any count changes. An empty row with a name counts nothing,
         # nor does a log to which no record points.
-        for place, address, policy, old, state in counted:
-            if address.codec is None:
-                if not place:
-                    place = self.in_flight.reserve(address, rows)
-                    rows.append(place)
-            elif address.codec.in_blocks:
-                state = rates.store_log(address.shard, state, now, unnamed)
-            ready.append((place, address, policy, old, state))
-        for place, address, policy, _, state in ready:
-            if address.codec is None:
-                self.in_flight.add(place, state)
-            elif place:
-                rates.write(place, address, policy, state)
+        taken = {
+            place.row
+            for place, old, _, _ in counted
+            if isinstance(place, InFlightRow) and old is not None
+        }
+        unnamed: list[Extent] = []
+        for place, old, state, policy in counted:
+            if isinstance(place, InFlightRow):
+                place.reserve(taken)
+                rows.append((place, old, state, policy))
+            else:
+                cells.append((place, old, place.prepare(state, now, unnamed), policy))
+        for row, old, state, policy in rows:
+            row.count(old, state, policy)
+        for cell, old, state, policy in cells:
+            if old is not None:
+                cell.write(state, policy)
         # A new key may take the cell of any other, so the others are written by now.
-        for place, address, policy, _, state in ready:
-            if not place:
-                rates.insert(address, policy, state, now)
+        for cell, old, state, policy in cells:
+            if old is None:
+                cell.insert(state, policy, now)
 
-    def _let_out(self, given: tuple[Address, int]) -> None:
+    def _let_out(self, given: tuple[InFlightRow, int]) -> None:
         if self._file_size() < self._size:
             raise FileGone
-        self.in_flight.subtract(*given)
+        row, units = given
+        row.let_out(units)
 
-    def _refund(self, given: tuple[Request, float]) -> None:
-        request, after = given
+    def _refund(self, given: tuple[list[tuple[RateCell, Policy, int]], float]) -> None:
+        cells, after = given
         now = self._clock()
         self._look(now)
-        for address, policy, cost, _ in request:
-            place, state = self._rates.read(address)
-            if not place or policy.forgettable(state, now):
+        for cell, policy, cost in cells:
+            state = cell.read()
+            if state is None or policy.forgettable(state, now):
                 continue
             state = policy.give_back(state, now, cost, after)
-            if address.codec is not None and address.codec.in_blocks:
-                state = self._rates.store_log(address.shard, state, now, [])
-            self._rates.write(place, address, policy, state)
+            cell.write(cell.prepare(state, now, []), policy)
 
-    def _remove(self, addresses: list[Address]) -> int:
+    def _remove(self, cells: list[RateCell]) -> int:
         self._look(self._clock())
         removed = 0
-        for address in addresses:
-            cell, _ = self._rates.read(address)
-            if cell:
-                self._rates.remove(cell, address)
+        for cell in cells:
+            if cell.read() is not None:
+                cell.remove()
                 removed += 1
         return removed
 
@@ -256,16 +232,17 @@ class Ledger:
         """Make sure that the file is whole, and from time to time that it is still the one.
 
         Touching a page that was cut off kills the process, so each request asks for the size.
-        Whoever cuts the file off between this line and the last write of the same request still
-        kills it; nobody but the owner of the private directory can.
+        Whoever cuts the file off between that and the last write of the same request still kills
+        it; nobody but the owner of the private directory can.
         """
         if self._file_size() < self._size:
             raise FileGone
-        if now >= self._look_at:
-            self._look_at = now + LOOK_EVERY
-            try:
-                found = os.stat(self.file.path, follow_symlinks=False)
-            except FileNotFoundError:
-                raise FileGone from None
-            if (found.st_dev, found.st_ino) != self.file.inode:
-                raise FileGone
+        if now < self._look_at:
+            return
+        self._look_at = now + LOOK_EVERY
+        try:
+            found = os.stat(self.file.path, follow_symlinks=False)
+        except FileNotFoundError:
+            raise FileGone from None
+        if (found.st_dev, found.st_ino) != self.file.inode:
+            raise FileGone
