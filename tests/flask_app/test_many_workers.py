@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from email.message import Message
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,13 +23,13 @@ Serve = Callable[..., str]
 pytestmark = pytest.mark.slow
 
 
-def get(url: str, path: str) -> tuple[int, dict[str, str], str]:
+def get(url: str, path: str) -> tuple[int, Message, str]:
     host = urlsplit(url).netloc
     connection = http.client.HTTPConnection(host, timeout=30)
     try:
         connection.request("GET", path)
         response = connection.getresponse()
-        return response.status, dict(response.getheaders()), response.read().decode()
+        return response.status, response.headers, response.read().decode()
     finally:
         connection.close()
 
