@@ -179,18 +179,18 @@ def test_the_thread_is_there_only_during_an_outage() -> None:
     def pause(closing: threading.Event, seconds: float) -> bool:
         return not allowed.wait(5.0)
 
-    def probes() -> list[threading.Thread]:
-        return [t for t in threading.enumerate() if t.name == "flask-concurrency-probe"]
-
     outage = Outage(probe, recovered=back.set, meanwhile="", pause=pause)
-    assert probes() == []
+    assert outage._thread is None
     outage.begin(GONE)
-    (thread,) = probes()
+    thread = outage._thread
+    assert thread is not None
+    assert thread.is_alive()
     assert thread.daemon
     allowed.set()
     assert back.wait(5.0)
     thread.join(5.0)
-    assert probes() == []
+    assert not thread.is_alive()
+    assert outage._thread is None
 
 
 @pytest.mark.parametrize("failing", [1, 3])

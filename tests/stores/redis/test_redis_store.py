@@ -50,7 +50,18 @@ def server_time(redis_server: Any, namespace: str) -> Any:
 
 def commands(client: Any) -> dict[str, int]:
     """How often each command was called by clients; scripts' own calls do not count."""
-    inner = {"get", "psetex", "time", "zadd", "zrem", "zscore", "zincrby", "zrange", "del", "exists"}
+    inner = {
+        "get",
+        "psetex",
+        "time",
+        "zadd",
+        "zrem",
+        "zscore",
+        "zincrby",
+        "zrange",
+        "del",
+        "exists",
+    }
     inner |= {"zrangebyscore", "zremrangebyscore", "pttl", "pexpire"}
     inner |= {"info", "config|resetstat"}  # what the test itself asks
     found = {
