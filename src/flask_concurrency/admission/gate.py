@@ -11,14 +11,21 @@ from flask_concurrency.admission.answer import Answer, Reservation, Tab
 from flask_concurrency.admission.limiter import ChosenLimiter, Limiter, countable
 from flask_concurrency.admission.waiting_room import WaitingRooms
 from flask_concurrency.policies.in_flight import InFlightCount
+from flask_concurrency.policies.policy import Policy
 from flask_concurrency.stores.store import Check, Store
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.decision import Decision, Outcome, Verdict
 from flask_concurrency.vocabulary.limits import InFlight
 from flask_concurrency.vocabulary.permit import Ending, Permit
 
-Row = tuple[Limiter, tuple[str, int, float | None]]
-"""A limiter, with its name, quota and period looked up: what every verdict of it begins with."""
+Row = tuple[Limiter, tuple[str, int, float | None], tuple[bool, bool]]
+"""A limiter, with what every verdict of it begins with, and what it ends with."""
+
+Part = tuple[str, Policy, int, bool]
+"""What every check of a limiter says but for the key."""
+
+# Makes a NamedTuple in a third of its constructor's time, which every request would pay.
+new = tuple.__new__
 
 CLOSED = InFlightCount(0)
 """Admits nobody: asked in place of a limit whose waiters come first."""
@@ -37,6 +44,7 @@ class Gate:
         "_clock",
         "_exempts",
         "_lets_wait",
+        "_plain",
         "_rooms",
         "_rows",
         "_store",
@@ -56,20 +64,20 @@ class Gate:
         self._store = store
         self._rooms = WaitingRooms() if rooms is None else rooms
         self._clock = clock
-        # This is the hot path of every request: what does not change between requests is found
-        # out once, and records are made by _make, which takes half of a constructor's time.
+        # What does not change between requests is found out once.
         fixed = [limiter for limiter in limiters if isinstance(limiter, Limiter)]
         self._rows = [_row(limiter) for limiter in fixed] if len(fixed) == len(limiters) else None
         self._exempts = self._rows is None or any(each.exempt_when for each in fixed)
         self._lets_wait = self._rows is None or any(map(_waits, fixed))
         self._takes_back = self._rows is None or any(map(_is_given_back, fixed))
+        self._plain = None if self._rows is None else _plain(fixed)
 
     def repeats(self, decision: Decision, key: Callable[[], object]) -> bool:
         """Whether a refusal will be repeated to everybody of the same ``key`` until its time."""
         refusing = {verdict.name for verdict in decision.refusing}
         return self._rows is not None and all(
             limiter.repeats and limiter.key is key
-            for limiter, _ in self._rows
+            for limiter, _, _ in self._rows
             if limiter.name in refusing
         )
 
@@ -98,7 +106,7 @@ class Gate:
             check._replace(policy=CLOSED)
             if _waits(limiter) and self._rooms.occupied(_room(check))
             else check
-            for (limiter, _), check in zip(rows, checks, strict=True)
+            for (limiter, _, _), check in zip(rows, checks, strict=True)
         ]
 
     def _wait(
@@ -140,29 +148,35 @@ class Gate:
 
     def _questions(self) -> tuple[Sequence[Row], list[Check]]:
         """The limiters to ask, and what the store is asked for each."""
+        if self._rows is not None and self._plain is not None:
+            key_of, parts = self._plain
+            counted = countable(key_of())
+            return self._rows, [
+                new(Check, (id, policy, counted, cost, shadow))
+                for id, policy, cost, shadow in parts
+            ]
         rows = list(self._chosen_rows()) if self._rows is None else self._rows
         if self._exempts:
             rows = [row for row in rows if row[0].exempt_when is None or not row[0].exempt_when()]
         keys: dict[Callable[[], object], str] = {}
         checks = []
-        for limiter, _ in rows:
+        for limiter, _, _ in rows:
             key = keys.get(limiter.key)
             if key is None:
                 key = keys[limiter.key] = countable(limiter.key())
-            cost = limiter.cost if type(limiter.cost) is int else limiter.current_cost()
-            checks.append(Check._make((limiter.id, limiter.policy, key, cost, limiter.shadow)))
+            cost = limiter.current_cost()
+            checks.append(Check(limiter.id, limiter.policy, key, cost, limiter.shadow))
         return rows, checks
 
     def _answer(self, rows: Sequence[Row], checks: list[Check]) -> Answer:
         outcomes = self._store.take(checks)
         admitted = True
         verdicts = []
-        for (limiter, label), outcome in zip(rows, outcomes, strict=True):
-            shadow = limiter.shadow
-            if not (outcome.admitted or shadow):
+        for (limiter, begin, end), outcome in zip(rows, outcomes, strict=True):
+            verdicts.append(new(Verdict, (*begin, *outcome, *end)))
+            if not outcome.admitted and not limiter.shadow:
                 admitted = False
-            verdicts.append(Verdict._make((*label, *outcome, shadow, limiter.per_client)))
-        decision = Decision(admitted, tuple(verdicts))
+        decision = new(Decision, (admitted, tuple(verdicts)))
         if not (admitted and self._takes_back):
             return Answer(decision)
         return self._admitted(decision, rows, checks, outcomes)
@@ -176,7 +190,7 @@ class Gate:
     ) -> Answer:
         held: list[Check] = []
         reservations: list[Reservation] = []
-        for (limiter, _), check, outcome in zip(rows, checks, outcomes, strict=True):
+        for (limiter, _, _), check, outcome in zip(rows, checks, outcomes, strict=True):
             if not outcome.admitted:  # a shadow's refusal: it took nothing
                 continue
             if isinstance(limiter.limit, InFlight):
@@ -203,7 +217,18 @@ class Gate:
 
 
 def _row(limiter: Limiter) -> Row:
-    return limiter, (limiter.name, limiter.limit.quota, limiter.period)
+    name, quota, period = limiter.name, limiter.limit.quota, limiter.period
+    return limiter, (name, quota, period), (limiter.shadow, limiter.per_client)
+
+
+def _plain(limiters: Sequence[Limiter]) -> tuple[Callable[[], object], list[Part]] | None:
+    """The one key and the parts of a gate that asks the same of every request, as most do."""
+    keys = {limiter.key for limiter in limiters}
+    if len(keys) != 1 or any(each.exempt_when or callable(each.cost) for each in limiters):
+        return None
+    return keys.pop(), [
+        (limiter.id, limiter.policy, limiter.current_cost(), limiter.shadow) for limiter in limiters
+    ]
 
 
 def _room(check: Check) -> tuple[str, str]:
@@ -228,7 +253,8 @@ def _waited_for(
 ) -> list[tuple[InFlight, Check]]:
     """The limits in the way; none if the request is admitted or something will not wait."""
     found = []
-    for (limiter, _), check, verdict in zip(rows, checks, answer.decision.verdicts, strict=True):
+    verdicts = answer.decision.verdicts
+    for (limiter, _, _), check, verdict in zip(rows, checks, verdicts, strict=True):
         if not verdict.admitted and not verdict.shadow:
             limit = limiter.limit
             if not (isinstance(limit, InFlight) and limit.max_queue > 0):

@@ -74,6 +74,7 @@ class Concurrency:
         }
         self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
         self._decorated = Decorated(self._apps)
+        self._meets_departures = False
         self._key = _checked_callable("key", key)
         if app is not None:
             self.init_app(app)
@@ -100,6 +101,8 @@ class Concurrency:
         app.extensions[EXTENSION] = state
         self._apps.add(app)
         hooks.install(app, state)
+        if self._meets_departures:
+            hooks.meet_departures(app, state)
 
     def limit(
         self,
@@ -155,6 +158,8 @@ class Concurrency:
             charge_when=charge_when and _checked_callable("charge_when", charge_when),
             shadow=shadow,
         )
+        if charge_when is not None:
+            self._meet_departures()
         return LimitMark(declaration, self._marker(declaration), self._current_state)
 
     def exempt(self, target: Target) -> Target:
@@ -197,6 +202,7 @@ class Concurrency:
         )
         if target is not None:
             self._state(target).cors = policy
+        self._meet_departures()
         return self._marker(policy)
 
     @property
@@ -227,6 +233,11 @@ class Concurrency:
         """What the current request was told so far; ``None`` where no limit applies."""
         journey: Journey | None = request.environ.get(JOURNEY)
         return None if journey is None else journey.decision
+
+    def _meet_departures(self) -> None:
+        self._meets_departures = True
+        for app in self._apps:
+            hooks.meet_departures(app, self._state(app))
 
     def _marker(self, declaration: object) -> Callable[[Target], Target]:
         def decorate(target: Target) -> Target:

@@ -61,20 +61,41 @@ def install(app: Flask, state: AppState) -> None:
                     raise
         return None
 
-    def depart(response: Response) -> Response:
-        asked = request._get_current_object()  # type: ignore[attr-defined]
-        route = state.route(app, asked.url_rule, asked.method)
-        if route.plan.settles and JOURNEY in asked.environ:
-            asked.environ[JOURNEY].settle(response)
-        return response if route.cors is None else route.cors.apply(response)
-
     app.before_request(arrive)
     hooks = app.before_request_funcs[None]
     hooks.insert(0, hooks.pop())
-    app.after_request(depart)
-    repeat = Repeat(app, hooks=1)
+    repeat = Repeat(app, ours=Departure)
     door = Door(app.wsgi_app, fields=state.settings.headers, repeat=repeat, max_age=max_age)
     app.wsgi_app = door  # type: ignore[method-assign]
+
+
+class Departure:
+    """Meet every response on its way out: settle what depends on it, and let other origins read it.
+
+    :param app: The app.
+    :param state: What it owns.
+    """
+
+    def __init__(self, app: Flask, state: AppState) -> None:
+        self._app = app
+        self._state = state
+
+    def __call__(self, response: Response) -> Response:
+        """Flask's ``after_request`` hook."""
+        route = self._state.route(self._app, request.url_rule, request.method)
+        if route.plan.settles and JOURNEY in request.environ:
+            request.environ[JOURNEY].settle(response)
+        return response if route.cors is None else route.cors.apply(response)
+
+
+def meet_departures(app: Flask, state: AppState) -> None:
+    """Install the hook on responses; a second call changes nothing.
+
+    Called once something asks for it, because every hook costs every request of every route.
+    """
+    hooks = app.after_request_funcs.setdefault(None, [])
+    if not any(isinstance(hook, Departure) for hook in hooks):
+        hooks.insert(0, Departure(app, state))  # run last, it sees what the client will
 
 
 def ask(app: Flask, gate: Gate, environ: dict[str, Any]) -> None:

@@ -31,7 +31,7 @@ def rate_limit_fields(verdicts: Iterable[Verdict]) -> list[tuple[str, str]]:
             continue
         policy, quoted = _spelled(name, quota, period)
         policies.append(policy)
-        until = "" if reset_after is None else f";t={whole_seconds(reset_after)}"
+        until = "" if reset_after is None else f";t={ceil(reset_after - FLOAT_DUST)}"
         limits.append(f"{quoted};r={remaining}{until}")
     if not limits:
         return []

@@ -27,13 +27,13 @@ class Repeat:
     """What the door of one app may answer by itself.
 
     :param app: The app behind the door.
-    :param hooks: How many ``after_request`` hooks are ours.
+    :param ours: The class of the ``after_request`` hook that is ours.
     :ivar refused: Empty while there is nobody to be recalled.
     """
 
-    def __init__(self, app: Flask, *, hooks: int) -> None:
+    def __init__(self, app: Flask, *, ours: type) -> None:
         self._app = app
-        self._hooks = hooks
+        self._ours = ours
         self._memo = RefusalMemo()
         self.refused = self._memo.refused
         # Middleware between the door and Flask may change who the client is.
@@ -58,7 +58,11 @@ class Repeat:
         app = self._app
         handlers = app.error_handler_spec.values()
         return bool(
-            sum(map(len, app.after_request_funcs.values())) > self._hooks
+            any(
+                not isinstance(hook, self._ours)
+                for hooks in app.after_request_funcs.values()
+                for hook in hooks
+            )
             or any(app.teardown_request_funcs.values())
             or app.teardown_appcontext_funcs
             or request_started.receivers

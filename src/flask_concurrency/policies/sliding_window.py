@@ -15,6 +15,9 @@ from typing import NamedTuple
 from flask_concurrency.policies.exact_wait import exact_wait
 from flask_concurrency.vocabulary.decision import Outcome
 
+# Makes a NamedTuple in a third of its constructor's time.
+new = tuple.__new__
+
 
 class Windows(NamedTuple):
     """Units spent in the window that began at ``started_at``, and in the one before it."""
@@ -45,8 +48,7 @@ class SlidingWindow:
         :param state: What the last call returned; ``None`` for a key never seen.
         :param now: The instant, in seconds of any clock that does not go back.
         """
-        # This runs for every limit of every request: it calls as little as it can, and makes its
-        # records by _make, which takes half of a constructor's time.
+        # This runs for every limit of every request, so it calls as little as it can.
         period, quota = self.period, self.quota
         if state is None or not 0.0 <= now - state.started_at < period:
             state = self._roll(state, now)
@@ -62,8 +64,8 @@ class SlidingWindow:
             reset_after = (
                 started_at + _faded(current, previous, quota - remaining - 1) * period - now
             )
-        state = Windows._make((started_at, current, previous))
-        return state, Outcome._make((True, remaining, 0.0, reset_after))
+        state = new(Windows, (started_at, current, previous))
+        return state, new(Outcome, (True, remaining, 0.0, reset_after))
 
     def give_back(self, state: Windows, now: float, cost: int, after: float) -> Windows:
         """Return ``cost`` units to the window they were spent in, ``after`` seconds ago."""
