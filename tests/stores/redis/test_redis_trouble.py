@@ -7,6 +7,7 @@ not.
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import subprocess
 import sys
@@ -14,12 +15,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flask_concurrency.policies.fixed_window import FixedWindow
 from flask_concurrency.policies.in_flight import InFlightCount
+from flask_concurrency.policies.moving_window import MovingWindow
 from flask_concurrency.policies.sliding_window import SlidingWindow
+from flask_concurrency.policies.token_bucket import TokenBucket
 from flask_concurrency.stores.fallback import FallbackStore
 from flask_concurrency.stores.opening import open_store
 from flask_concurrency.stores.redis.redis_store import RedisStore
@@ -268,3 +273,31 @@ def test_permits_of_a_killed_worker_are_back_within_one_lease(start_redis: Any) 
     with bounded(1.0 + SLACK):
         wait_until(lambda: inside() == 0)
     watching.close()
+
+
+def test_the_rights_on_the_page_are_enough_and_none_is_too_many(start_redis: Any) -> None:
+    """A user with exactly what ``docs/how-to/redis.md`` grants can do all that the store does."""
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "redis.md").read_text()
+    (granted,) = re.findall(r"^ACL SETUSER (\S+) on >(\S+) (.+)$", page, re.MULTILINE)
+    user, password, rights = granted
+    server = start_redis()
+    server.client().execute_command("ACL", "SETUSER", user, "on", f">{password}", *rights.split())
+    url = server.url.replace("unix://", f"unix://{user}:{password}@") + "?db=1"
+    store = RedisStore(url, timeout=20.0)
+    policies = [FixedWindow(5, 60.0), MovingWindow(5, 60.0), TokenBucket(5, 60.0, 5)]
+    stage = [RATE, INSIDE, *(Check(repr(policy), policy, "k", 1) for policy in policies)]
+    store.take(stage)
+    store.renew()
+    store.give_back(stage)
+    store.take([check._replace(cost=6) for check in stage])
+    assert store.forget(stage) == 3  # the exact log was empty again
+    store.probe()
+    store.close()
+    used = server.client().info("commandstats")
+    needed = {name.removeprefix("cmdstat_") for name in used} - {
+        "info",
+        "acl|setuser",
+        "auth",
+        "hello",
+    }
+    assert needed <= {right.removeprefix("+") for right in rights.split()}
