@@ -246,13 +246,20 @@ def test_a_foreign_value_spends_nothing_of_the_others(
 
 
 def test_nothing_is_lost_to_rounding(store: RedisStore, clock: ManualClock) -> None:
-    """The largest quota and period that can be written count by one, and the wait is exact."""
-    policy = FixedWindow(10**9, 1_000 * 365 * 86_400.0)
+    """The largest quota, over two hundred years, counts by one, and the wait is exact."""
+    policy = FixedWindow(10**9, 200 * 365 * 86_400.0)
     check = Check("large", policy, "k", 10**9 - 1)
     assert store.take([check])[0].remaining == 1
     assert store.take([check._replace(cost=1)])[0].remaining == 0
     clock.advance(0.000_001)
     assert store.take([check._replace(cost=1)])[0].retry_after == policy.period - 0.000_001
+
+
+def test_a_wait_longer_than_redis_can_tell_is_still_long(store: RedisStore) -> None:
+    """Nobody comes back after three hundred years, so nobody is told of more."""
+    check = Check("slow", TokenBucket(1, 1_000 * 365 * 86_400.0, 10**9), "k", 10**9)
+    store.take([check])
+    assert store.take([check])[0].retry_after == 9e9
 
 
 def test_a_policy_without_a_script_is_refused(store: RedisStore) -> None:

@@ -23,6 +23,7 @@ import pytest
 from flask_concurrency.policies.fixed_window import FixedWindow
 from flask_concurrency.policies.in_flight import InFlightCount
 from flask_concurrency.policies.moving_window import MovingWindow
+from flask_concurrency.policies.policy import Policy
 from flask_concurrency.policies.sliding_window import SlidingWindow
 from flask_concurrency.policies.token_bucket import TokenBucket
 from flask_concurrency.stores.fallback import FallbackStore
@@ -284,7 +285,7 @@ def test_the_rights_on_the_page_are_enough_and_none_is_too_many(start_redis: Any
     server.client().execute_command("ACL", "SETUSER", user, "on", f">{password}", *rights.split())
     url = server.url.replace("unix://", f"unix://{user}:{password}@") + "?db=1"
     store = RedisStore(url, timeout=20.0)
-    policies = [FixedWindow(5, 60.0), MovingWindow(5, 60.0), TokenBucket(5, 60.0, 5)]
+    policies: list[Policy] = [FixedWindow(5, 60.0), MovingWindow(5, 60.0), TokenBucket(5, 60.0, 5)]
     stage = [RATE, INSIDE, *(Check(repr(policy), policy, "k", 1) for policy in policies)]
     store.take(stage)
     store.renew()

@@ -13,12 +13,17 @@ local now, id, lease = instant(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 local rules, before, after, reply = {}, {}, {}, {}
 local admitted = true
 
+-- Whole microseconds, within what Redis can reply: 285 years are as good as more.
+local function told(microseconds)
+  return microseconds and math.min(math.ceil(microseconds), 9e15) or -1
+end
+
 local function report(index, fits, remaining, retry_after, reset_after)
   local at = 4 * index
   reply[at - 3] = fits and 1 or 0
   reply[at - 2] = remaining
-  reply[at - 1] = retry_after and math.ceil(retry_after) or -1
-  reply[at] = reset_after and math.ceil(reset_after) or -1
+  reply[at - 1] = told(retry_after)
+  reply[at] = told(reset_after)
 end
 
 for index, key in ipairs(KEYS) do
