@@ -8,5 +8,7 @@ local function read_rule(packed)
     burst = burst,
     cost = cost,
     shadow = shadow == 1,
+    before = nil, -- the key's state, as read
+    after = nil, -- and as it is to be written
   }
 end

@@ -10,8 +10,7 @@
 -- of a script or none. Entries that are due anyway may have been removed by then.
 
 local now, id, lease = instant(ARGV[1]), ARGV[2], tonumber(ARGV[3])
-local rules, before, after, reply = {}, {}, {}, {}
-local admitted = true
+local rules, reply, admitted = {}, {}, true
 
 -- Whole microseconds, within what Redis can reply: 285 years are as good as more.
 local function told(microseconds)
@@ -31,9 +30,9 @@ for index, key in ipairs(KEYS) do
   local policy = policies[rule.kind]
   local fits, remaining, retry_after, reset_after
   rules[index] = rule
-  before[index] = policy.read(key, rule, now)
-  after[index], fits, remaining, retry_after, reset_after =
-    policy.take(rule, before[index], now, rule.cost)
+  rule.before = policy.read(key, rule, now)
+  rule.after, fits, remaining, retry_after, reset_after =
+    policy.take(rule, rule.before, now, rule.cost)
   report(index, fits, remaining, retry_after, reset_after)
   admitted = admitted and (fits or rule.shadow)
 end
@@ -43,9 +42,9 @@ for index, key in ipairs(KEYS) do
   if reply[4 * index - 3] == 1 then
     local policy = policies[rule.kind]
     if admitted then
-      policy.write(key, rule, after[index], now, id, index, lease)
+      policy.write(key, rule, rule.after, now, id, index, lease)
     else -- another check refused: tell what is left without spending
-      report(index, select(2, policy.take(rule, before[index], now, 0)))
+      report(index, select(2, policy.take(rule, rule.before, now, 0)))
     end
   end
 end
