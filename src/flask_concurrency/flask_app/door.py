@@ -61,7 +61,7 @@ class Door:
             if journey is not None:
                 verdicts = journey.decision.verdicts
                 if self._fields:
-                    headers = [*headers, *rate_limit_fields(verdicts)]
+                    headers = headers + rate_limit_fields(verdicts)
                 if self._fields == "legacy":
                     headers = [*headers, *legacy_fields(verdicts, wall())]
                 # A view may have caught a refusal and answered all the same.

@@ -34,7 +34,8 @@ ASKS = "__flask_concurrency_asks__"
 def install(app: Flask, state: AppState) -> None:
     """Put the hooks into ``app``: the door around it, arrival before any other hook."""
 
-    max_age = state.settings.max_request_age if state.settings.enabled else None
+    enabled = state.settings.enabled
+    max_age = state.settings.max_request_age if enabled else None
 
     def arrive() -> Response | None:
         asked = request._get_current_object()  # type: ignore[attr-defined]
@@ -45,7 +46,7 @@ def install(app: Flask, state: AppState) -> None:
                 return app.make_default_options_response()
             if route.answers_options:
                 return None
-        if state.settings.enabled:
+        if enabled:
             if max_age is not None and (old := too_old(asked.environ, max_age)):
                 asked.environ[JOURNEY] = Journey(old.decision)
                 raise old

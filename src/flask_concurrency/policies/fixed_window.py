@@ -13,6 +13,9 @@ from typing import NamedTuple
 from flask_concurrency.policies.exact_wait import exact_wait
 from flask_concurrency.vocabulary.decision import Outcome
 
+# Makes a NamedTuple in a third of its constructor's time.
+new = tuple.__new__
+
 
 class Window(NamedTuple):
     """Units spent in the window that began at ``started_at``."""
@@ -41,12 +44,13 @@ class FixedWindow:
         window = Window(now, 0) if state is None or self.forgettable(state, now) else state
         admitted = window.used + cost <= self.quota
         if admitted:
-            window = Window(window.started_at, window.used + cost)
+            window = new(Window, (window.started_at, window.used + cost))
         retry_after: float | None = 0.0
         if not admitted:
             retry_after = self._retry_after(window, now) if cost <= self.quota else None
         reset_after = window.started_at + self.period - now if window.used else 0.0
-        return window, Outcome(admitted, self.quota - window.used, retry_after, reset_after)
+        remaining = self.quota - window.used
+        return window, new(Outcome, (admitted, remaining, retry_after, reset_after))
 
     def give_back(self, state: Window, now: float, cost: int, after: float) -> Window:
         """Return ``cost`` units, if the window they were spent in is still open."""

@@ -59,11 +59,13 @@ class SlidingWindow:
         used += cost
         current += cost
         remaining = int(quota - used)
-        reset_after = 0.0
-        if used:
-            reset_after = (
-                started_at + _faded(current, previous, quota - remaining - 1) * period - now
-            )
+        ceiling = quota - remaining - 1
+        if not used:
+            reset_after = 0.0
+        elif current > ceiling:  # as in _faded
+            reset_after = started_at + (2.0 - ceiling / current) * period - now
+        else:
+            reset_after = started_at + (1.0 - (ceiling - current) / previous) * period - now
         state = new(Windows, (started_at, current, previous))
         return state, new(Outcome, (True, remaining, 0.0, reset_after))
 
