@@ -16,6 +16,7 @@ from flask_concurrency.policies.moving_window import MovingWindow
 from flask_concurrency.policies.policy import Policy
 from flask_concurrency.policies.sliding_window import SlidingWindow
 from flask_concurrency.policies.token_bucket import TokenBucket
+from flask_concurrency.stores.host.blocks import Blocks
 from flask_concurrency.stores.host.host_store import HostStore
 from flask_concurrency.stores.host.layout import BLOCK, Geometry
 from flask_concurrency.stores.host.places import MAX_REMEMBERED_KEY, REMEMBERED
@@ -112,9 +113,9 @@ def test_rows_about_to_be_used_are_not_given_away(open_store: OpenStore) -> None
     for number in range(16):
         store.take([inside(f"gone {number}")])
         store.give_back([inside(f"gone {number}")])
-    many = [inside(number) for number in range(16)]
+    many = [inside("gone 3"), *(inside(number) for number in range(15))]
     assert all(outcome.admitted for outcome in store.take(many))
-    assert not any(outcome.admitted for outcome in store.take(many))
+    assert not any(store.take([check])[0].admitted for check in many)
 
 
 def log(key: object, cost: int = 1, quota: int = 10) -> Check:
@@ -164,9 +165,28 @@ def test_a_log_that_never_fits_is_told(open_store: OpenStore) -> None:
 def test_several_logs_of_a_request_do_not_overwrite_each_other(open_store: OpenStore) -> None:
     """Blocks that were taken for one are not free for the next, though no record names them."""
     store = open_store(max_keys=16)
-    keys = [log(number, quota=1_000) for number in range(2)]
+    keys = [log(number, quota=1_000, cost=number) for number in (1, 2)]
     for spent in range(1, 16):
-        assert [outcome.remaining for outcome in store.take(keys)] == [1_000 - spent] * 2
+        remaining = [outcome.remaining for outcome in store.take(keys)]
+        assert remaining == [1_000 - spent, 1_000 - 2 * spent]
+
+
+def test_a_log_lets_its_old_blocks_go(
+    open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing has to be cleared up while there is room for all."""
+
+    def clear_up(*_: object) -> None:
+        raise AssertionError("there are blocks that nobody uses")
+
+    monkeypatch.setattr(Blocks, "_clear_up", clear_up)
+    clock = ManualClock()
+    store = open_store(max_keys=16, clock=clock)
+    for number in range(100):
+        assert store.take([log("k")])[0].admitted
+        clock.advance(7.0)
+        if number % 10 == 9:
+            store.forget([log("k")])
 
 
 def test_a_snapshot_counts_what_is_there(open_store: OpenStore, directory: Path) -> None:

@@ -64,7 +64,7 @@ def test_two_namespaces_never_share(open_store: OpenStore, directory: Path) -> N
 
 
 def test_only_its_user_can_read_it(open_store: OpenStore, directory: Path) -> None:
-    """Whatever the umask says."""
+    """However generous the umask is."""
     before = os.umask(0)
     try:
         left(open_store())
@@ -309,6 +309,21 @@ def test_processes_meet_again_when_their_file_is_gone(
     harm(the_file(directory))
     clock.advance(1.0)
     assert [left(one), left(two), left(one)] == [4, 3, 2]
+
+
+@pytest.mark.parametrize("harm", [cut_short, emptied])
+def test_a_file_that_is_cut_off_kills_nobody(
+    harm: Callable[[Path], None], open_store: OpenStore, directory: Path
+) -> None:
+    """The very next request notices; to touch what is gone would be the end of the process."""
+    store = open_store()
+    left(store)
+    harm(the_file(directory))
+    assert left(store) == 4
+    harm(the_file(directory))
+    store.give_back([CHECK])
+    harm(the_file(directory))
+    assert store.forget([CHECK]) == 0
 
 
 def test_a_file_whose_directory_is_gone_is_built_anew(

@@ -193,7 +193,6 @@ def _build(path: Path, directory: int, geometry: Geometry) -> None:
         os.unlink(unfinished, dir_fd=directory)  # of a builder that died
     descriptor = os.open(unfinished, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=directory)
     try:
-        os.fchmod(descriptor, 0o600)  # whatever the umask
         # Room is taken now: writing to a mapped file whose disk is full kills the process.
         _take_room(descriptor, path, geometry.size)
         kind = OfdLocks.kind if known_for(descriptor) else FlockLocks.kind
