@@ -247,6 +247,15 @@ def test_an_error_of_one_key_leaves_the_circuit_closed(world: World) -> None:
     assert (health.outages, health.errors, health.stood_in) == (0, 1, 1)
 
 
+def test_an_error_of_one_key_does_not_come_out_of_giving_back(world: World) -> None:
+    """The permit's lease ends it; everybody else's store stays open."""
+    world.store.take([INSIDE])
+    world.go(StoreError("foreign."))
+    world.store.give_back([INSIDE])
+    assert not world.store._outage.open
+    assert world.store.snapshot().errors == 1
+
+
 def test_a_store_that_goes_again_while_it_is_paid_is_owed_the_rest(world: World) -> None:
     """Debts are settled one by one, and the second outage stops it."""
     for _ in range(3):

@@ -16,7 +16,7 @@ from flask_concurrency.policies.moving_window import MovingWindow
 from flask_concurrency.policies.policy import Policy
 from flask_concurrency.policies.sliding_window import SlidingWindow
 from flask_concurrency.policies.token_bucket import TokenBucket
-from flask_concurrency.stores.limits_adapter import LimitsStore
+from flask_concurrency.stores.limits_adapter import STRATEGIES, LimitsStore, _options
 from flask_concurrency.stores.store import Check
 from flask_concurrency.testing.manual_clock import ManualClock
 from flask_concurrency.vocabulary.errors import ConfigurationError, StoreUnavailable
@@ -155,3 +155,42 @@ def test_a_probe_asks_the_storage(store: LimitsStore, monkeypatch: pytest.Monkey
     monkeypatch.setattr(store._storage, "check", lambda: False)
     with pytest.raises(StoreUnavailable):
         store.probe()
+
+
+def test_a_storage_that_only_counts_up_keeps_the_charge(
+    store: LimitsStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """memcached refuses a negative number; that is no outage."""
+    store.take([CHECKS[1]])
+    count_up = store._storage.incr
+
+    def incr(key: str, expiry: int, amount: int = 1) -> int:
+        if amount < 0:
+            raise StorageError(ValueError("invalid numeric delta argument"))
+        return count_up(key, expiry, amount)
+
+    monkeypatch.setattr(store._storage, "incr", incr)
+    with caplog.at_level(logging.WARNING, "flask_concurrency.store"):
+        store.give_back([CHECKS[1]])
+    assert "invalid numeric delta" in caplog.text
+    assert store.take([CHECKS[1]])[0].remaining == 3
+
+
+def test_a_storage_without_exact_logs_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As memcached does; when the limit is first asked."""
+    store = LimitsStore("limits+memory://")
+
+    def cannot(storage: Any) -> Any:
+        raise NotImplementedError("no moving window here")
+
+    monkeypatch.setitem(STRATEGIES, MovingWindow, ("m", cannot))
+    with pytest.raises(ConfigurationError, match="no moving window here"):
+        store.take([CHECKS[2]])
+
+
+@pytest.mark.parametrize("scheme", ["memcached", "mongodb", "mongodb+srv"])
+def test_clients_of_other_machines_are_given_a_timeout(scheme: str) -> None:
+    """Each by the names its client knows."""
+    options = _options(scheme, 0.25)
+    assert set(options.values()) in ({0.25}, {250})
+    assert _options("memory", 0.25) == {}

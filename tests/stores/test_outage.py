@@ -154,6 +154,9 @@ def test_closing_ends_the_probes(stage: Stage) -> None:
     stage.run_probes()
     assert stage.outage.open
     assert stage.answers == [None]
+    stage.outage.ensure_probing()  # a request all the same
+    stage.run_probes()
+    assert not stage.outage.open
 
 
 def test_a_forked_child_probes_for_itself(stage: Stage) -> None:

@@ -136,8 +136,11 @@ class Outage:
             )
 
     def close(self) -> None:
-        """Probe no more."""
-        self._closing.set()
+        """Probe no more, unless the store is used again."""
+        with self._lock:
+            self._closing.set()
+            self._closing = threading.Event()
+            self._thread = None
 
     def _count(self, error: StoreError) -> None:
         self._errors += 1
@@ -145,24 +148,28 @@ class Outage:
 
     def _keep_probing(self) -> None:
         self._thread = threading.Thread(
-            target=self._probe_until_back, name="flask-concurrency-probe", daemon=True
+            target=self._probe_until_back,
+            args=(self._closing,),
+            name="flask-concurrency-probe",
+            daemon=True,
         )
         self._start(self._thread)
 
-    def _probe_until_back(self) -> None:
+    def _probe_until_back(self, closing: threading.Event) -> None:
         wait = FIRST_PROBE
-        while not self._pause(self._closing, wait):
+        while not self._pause(closing, wait):
             try:
                 self._probe()
             except StoreError:
                 wait = min(2 * wait, SLOWEST_PROBE)
             else:
-                self._end()
+                self._end(closing)
                 return
 
-    def _end(self) -> None:
+    def _end(self, closing: threading.Event) -> None:
         with self._lock:
-            assert self._out_at is not None
+            if closing.is_set() or self._out_at is None:
+                return
             now = self._clock()
             self._last = (self._out_at, now)
             self._out_at = self._thread = None

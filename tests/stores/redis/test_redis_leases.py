@@ -70,6 +70,16 @@ def test_one_thread_renews_what_is_held_and_ends_when_nothing_is() -> None:
     assert not again.is_alive()
 
 
+def test_a_closed_store_that_is_used_again_renews_again() -> None:
+    """Closing ends one thread; the next permit starts another."""
+    renewed = threading.Event()
+    leases = Leases(lambda held: renewed.set(), interval=0.005)
+    leases.close()
+    leases.hold("k", 1, "1:a")
+    assert renewed.wait(5.0)
+    leases.close()
+
+
 def test_a_renewal_that_fails_is_tried_again() -> None:
     """The server may be back before the lease ends."""
     tries: list[int] = []

@@ -84,17 +84,25 @@ class Leases:
 
     def close(self) -> None:
         """Stop renewing; what is still held comes back when its lease ends."""
-        self._closing.set()
+        with self._lock:
+            self._closing.set()
+            self._closing = threading.Event()  # whoever uses the store again starts another thread
+            self._thread = None
 
     def _start(self) -> None:
         self._thread = threading.Thread(
-            target=self._keep_renewing, name="flask-concurrency-leases", daemon=True
+            target=self._keep_renewing,
+            args=(self._closing,),
+            name="flask-concurrency-leases",
+            daemon=True,
         )
         self._thread.start()
 
-    def _keep_renewing(self) -> None:
-        while not self._closing.wait(self._interval):
+    def _keep_renewing(self, closing: threading.Event) -> None:
+        while not closing.wait(self._interval):
             with self._lock:
+                if closing.is_set():
+                    return
                 if not self._held:
                     self._thread = None
                     return
