@@ -114,8 +114,10 @@ def _open_existing(
     except DamagedFile as error:
         logger.warning("%s is built anew and counts start again: %s.", path, error)
     finally:
-        if opened is None:
-            os.close(descriptor) if locks is None else locks.close(wait=False)
+        if opened is None and locks is None:
+            os.close(descriptor)
+        elif opened is None and locks is not None:
+            locks.close(wait=False)
     return opened
 
 
