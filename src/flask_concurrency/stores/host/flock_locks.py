@@ -9,6 +9,7 @@ import fcntl
 import os
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -27,6 +28,7 @@ class FlockLocks:
 
     def __init__(self, descriptor: int, *, path: Path, timeout: float) -> None:
         self._descriptor = descriptor
+        self.file_size: Callable[[], int] = partial(os.lseek, descriptor, 0, os.SEEK_END)
         self._path = path
         self._patience = Patience("the lock of the host store", timeout=timeout)
         self._life = -1
@@ -77,10 +79,6 @@ class FlockLocks:
     def anybody_alive(self, lines: int) -> bool:
         """Whether any line is taken."""
         return any(self.alive(line) for line in range(lines))
-
-    def file_size(self) -> int:
-        """Bytes the file has now."""
-        return os.lseek(self._descriptor, 0, os.SEEK_END)
 
     def close(self, *, wait: bool) -> None:
         """Let go of everything; a second call changes nothing."""

@@ -27,9 +27,11 @@ class Locks(Protocol):
     """The locks of one open file. The kernel drops them when the process dies.
 
     :cvar kind: A number for the file's header: all its users must lock it the same way.
+    :ivar file_size: Gives the bytes the file has now. Only to be asked under a lock.
     """
 
     kind: ClassVar[int]
+    file_size: Callable[[], int]
 
     def locked(
         self, shards: Sequence[int], work: Callable[[Work], Result], argument: Work
@@ -59,10 +61,6 @@ class Locks(Protocol):
 
     def anybody_alive(self, lines: int) -> bool:
         """Whether any line is taken. Not to be asked once one has a line."""
-        ...
-
-    def file_size(self) -> int:
-        """Bytes the file has now."""
         ...
 
     def close(self, *, wait: bool) -> None:

@@ -64,6 +64,7 @@ class RateCell:
         "_digest_at",
         "_evictions",
         "_memory",
+        "_record",
         "_same",
         "_start",
         "_state",
@@ -88,6 +89,7 @@ class RateCell:
         self._memory = memory
         self._blocks = blocks
         self._evictions = evictions
+        self._record = 0
         self._hint(0)
 
     def read(self) -> Any:
@@ -100,7 +102,8 @@ class RateCell:
         (selector,) = _read_word(memory, cell)
         if not selector:  # whoever wrote the digest died before the first record counted
             return None
-        state = _new(self._state, self._unpack(memory, cell + RECORD_AT[selector]))
+        self._record = record = cell + RECORD_AT[selector]
+        state = _new(self._state, self._unpack(memory, record))
         if self.in_blocks:
             return unpack_log(self._blocks.read(self.shard, Extent(*state[1:])))
         return state
@@ -115,8 +118,7 @@ class RateCell:
             self.write(state, policy)
             return
         # Most requests only add to the count of a window that has begun already.
-        (selector,) = _read_word(self._memory, self._cell)
-        _write_word(self._memory, self._cell + RECORD_AT[selector] + COUNT_AT, state[1])
+        _write_word(self._memory, self._record + COUNT_AT, state[1])
         # If the process dies before this, the request is not counted; after it, it is.
 
     def write(self, state: Any, policy: Policy) -> None:
