@@ -11,6 +11,7 @@ to put a process in memory makes it a few per cent faster or slower for all its 
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -18,6 +19,8 @@ from benchmarks.benchmark import Benchmark
 from benchmarks.isolated import Effort, IsolatedSubject, SubjectFailed
 
 SEED = 20_240_229
+FEW = 6
+"""Rounds of a session that are run however long they take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +28,20 @@ class Thoroughness:
     """How often everything is measured.
 
     :param sessions: Times that all processes are started afresh.
-    :param rounds: Batches of each subject in a session.
+    :param rounds: Batches of each subject in a session, at most.
+    :param seconds: After which a session begins no further round, unless it had too few.
     :param effort: How long each process is kept busy.
     """
 
     sessions: int
     rounds: int
+    seconds: float
     effort: Effort
 
 
-FULL = Thoroughness(sessions=4, rounds=25, effort=Effort(warm_up=0.3, batch=0.01))
-QUICK = Thoroughness(sessions=1, rounds=2, effort=Effort(warm_up=0.0, batch=0.0))
+# Batches are about as short as the turns a busy system gives, so that many are undisturbed.
+FULL = Thoroughness(sessions=4, rounds=60, seconds=10.0, effort=Effort(warm_up=0.3, batch=0.004))
+QUICK = Thoroughness(sessions=1, rounds=2, seconds=0.0, effort=Effort(warm_up=0.0, batch=0.0))
 """Every path once or twice, in a few seconds: proves that it runs, measures nothing."""
 
 
@@ -81,7 +87,10 @@ def _session(run: Run, table: str, thoroughness: Thoroughness, order: random.Ran
             opened[name] = IsolatedSubject(table, run.benchmark.name, name, thoroughness.effort)
         for name in names:
             _attempt(run, opened, name, IsolatedSubject.wait_until_ready)
-        for _ in range(thoroughness.rounds):
+        begun_at = time.monotonic()
+        for turn in range(thoroughness.rounds):
+            if turn >= FEW and time.monotonic() - begun_at > thoroughness.seconds:
+                break
             turns = list(opened)
             order.shuffle(turns)
             for name in turns:
