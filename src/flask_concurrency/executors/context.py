@@ -9,6 +9,8 @@ from collections.abc import Callable
 from contextvars import Context, copy_context
 from typing import Any, Protocol, TypeVar
 
+from flask_concurrency.vocabulary.deadline import expires_at
+
 T = TypeVar("T")
 
 
@@ -54,5 +56,5 @@ class CapturedContext:
 
 
 def capture_context() -> Captured:
-    """Take along the context variables of the caller, as :func:`asyncio.to_thread` does."""
-    return CapturedContext(copy_context())
+    """Take along the context variables of the caller, its deadline among them."""
+    return CapturedContext(copy_context(), expires_at=expires_at())

@@ -23,6 +23,7 @@ from flask.globals import app_ctx
 from flask.sessions import SessionMixin
 
 from flask_concurrency.executors.context import Captured, CapturedContext
+from flask_concurrency.vocabulary.deadline import expires_at
 
 T = TypeVar("T")
 
@@ -35,28 +36,24 @@ class FlaskCarrier:
 
     :param app: The app of tasks submitted where none is active, at start-up for example. Without
         it, such tasks run without an app context.
-    :param deadline: Gives the monotonic instant at which the caller's time is up, or ``None``.
     """
 
-    def __init__(
-        self, app: Flask | None = None, *, deadline: Callable[[], float | None] | None = None
-    ) -> None:
+    def __init__(self, app: Flask | None = None) -> None:
         self._app = app
-        self._deadline = deadline
 
     def __call__(self) -> Captured:
-        """Capture the surroundings of the caller."""
-        expires_at = self._deadline() if self._deadline is not None else None
+        """Capture the surroundings of the caller, its deadline included."""
+        until = expires_at()
         context = copy_context()
         try:
             active: AppContext = app_ctx._get_current_object()  # type: ignore[attr-defined]
         except RuntimeError:  # no app context is active
             if self._app is None:
-                return CapturedContext(context, expires_at=expires_at)
-            return CapturedFlask(context, self._app, None, expires_at)
+                return CapturedContext(context, expires_at=until)
+            return CapturedFlask(context, self._app, None, until)
         # Where there are two contexts, the request's is among the context variables.
         caller = active if _CONTEXTS_ARE_MERGED else None
-        return CapturedFlask(context, active.app, caller, expires_at)
+        return CapturedFlask(context, active.app, caller, until)
 
 
 class CapturedFlask:

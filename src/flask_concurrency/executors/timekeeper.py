@@ -1,0 +1,125 @@
+"""Decide when something is done that is due at an instant. Knows neither tasks nor workers.
+
+One thread for a whole process, which exists only while something is due.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import os
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from flask_concurrency.vocabulary.clock import Clock, monotonic
+
+logger = logging.getLogger("flask_concurrency.executors")
+
+IDLE: Final = 5.0
+"""Seconds for which the thread waits for the next alarm before it ends."""
+
+_FEW: Final = 64
+"""Cancelled alarms that are not worth the trouble of removing."""
+
+
+class Alarm:
+    """A call that is due at an instant, unless it is cancelled before.
+
+    :ivar at: Monotonic instant in seconds.
+    """
+
+    __slots__ = ("_keeper", "at", "callback")
+
+    def __init__(self, at: float, callback: Callable[[], object], keeper: Timekeeper) -> None:
+        self.at = at
+        self.callback: Callable[[], object] | None = callback
+        self._keeper = keeper
+
+    def cancel(self) -> None:
+        """Let the call not be made, and forget it; nothing happens if it was."""
+        if self.callback is not None:
+            self.callback = None
+            self._keeper.note_cancelled()
+
+
+class Timekeeper:
+    """Makes calls at their instants, on a thread of its own.
+
+    A call is to be short and must not wait: the next one waits for it. What it raises is logged.
+
+    :param clock: Tells the time.
+    """
+
+    def __init__(self, clock: Clock = monotonic) -> None:
+        self._clock = clock
+        self._begin()
+
+    def _begin(self) -> None:
+        # Re-entrant, because the garbage collector may cancel an alarm while this thread holds it.
+        self._changed = threading.Condition(threading.RLock())
+        self._due: list[tuple[float, int, Alarm]] = []
+        self._cancelled = 0
+        self._numbers = itertools.count()
+        self._running = False
+
+    def call_at(self, at: float, callback: Callable[[], object]) -> Alarm:
+        """Have ``callback`` called at the monotonic instant ``at``, or soon if that has passed."""
+        alarm = Alarm(at, callback, self)
+        with self._changed:
+            heapq.heappush(self._due, (at, next(self._numbers), alarm))
+            if not self._running:
+                threading.Thread(target=self._run, name="concurrency-time", daemon=True).start()
+                self._running = True
+            elif self._due[0][2] is alarm:  # else the thread wakes early enough
+                self._changed.notify()
+        return alarm
+
+    def note_cancelled(self) -> None:
+        """One alarm more is of no use; together they are thrown away once they are many."""
+        with self._changed:
+            self._cancelled += 1
+            if self._cancelled > max(_FEW, len(self._due) // 2):
+                self._due = [entry for entry in self._due if entry[2].callback is not None]
+                heapq.heapify(self._due)
+                self._cancelled = 0
+
+    def __len__(self) -> int:
+        """Alarms that are due one day."""
+        with self._changed:
+            return sum(alarm.callback is not None for _, _, alarm in self._due)
+
+    def _run(self) -> None:
+        while (alarm := self._next()) is not None:
+            callback, alarm.callback = alarm.callback, None
+            if callback is not None:
+                try:
+                    callback()
+                except Exception:
+                    logger.exception("What was due at an instant failed")
+            del alarm, callback  # it may hold a request
+
+    def _next(self) -> Alarm | None:
+        """Wait for the next alarm; ``None`` when none has come for a while."""
+        with self._changed:
+            while True:
+                while self._due and self._due[0][2].callback is None:
+                    heapq.heappop(self._due)
+                    self._cancelled = max(0, self._cancelled - 1)
+                if self._due:
+                    left = self._due[0][0] - self._clock()
+                    if left <= 0:
+                        return heapq.heappop(self._due)[2]
+                    self._changed.wait(min(left, threading.TIMEOUT_MAX))
+                elif not self._changed.wait(IDLE) and not self._due:
+                    self._running = False
+                    return None
+
+
+timekeeper: Final = Timekeeper()
+"""The one of this process."""
+
+if hasattr(os, "register_at_fork"):
+    # A child has its parent's alarms and not its thread; what they are for is the parent's.
+    os.register_at_fork(after_in_child=timekeeper._begin)
