@@ -22,7 +22,7 @@ from flask_concurrency.vocabulary.errors import DeadlineExceeded
 
 
 class Deadline:
-    """An instant that inner deadlines can only bring closer. A block of it makes it the current one.
+    """An instant that inner deadlines can only bring closer; as a block, the current one.
 
     :param at: Monotonic instant in seconds; infinite where only :meth:`expire` ends the time.
     :param outer: The deadline that it is inside of, which is never outlived.
@@ -74,7 +74,7 @@ def current_deadline() -> Deadline | None:
 
 
 def expires_at() -> float | None:
-    """The monotonic instant after which the work in hand is pointless; ``None`` if there is none."""
+    """The monotonic instant after which nobody wants the work in hand; ``None`` for none."""
     deadline = _current.get()
     if deadline is None:
         return None
