@@ -12,8 +12,12 @@ from flask_concurrency import ConfigurationError, InFlight, Rate
 from flask_concurrency.admission.answer import Answer
 from flask_concurrency.admission.gate import Gate
 from flask_concurrency.admission.limiter import Limiter
-from flask_concurrency.admission.waiting_room import FREE_THREADS, WaitingRooms
+from flask_concurrency.admission.waiting_room import FREE_THREADS, Waiter, WaitingRooms
 from flask_concurrency.stores.memory import MemoryStore
+from flask_concurrency.testing.manual_clock import ManualClock
+from flask_concurrency.vocabulary.clock import Clock, monotonic
+from flask_concurrency.vocabulary.deadline import within
+from flask_concurrency.vocabulary.errors import DeadlineExceeded
 from flask_concurrency.vocabulary.limits import Limit
 
 LONG = 30.0
@@ -29,7 +33,10 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 class Place:
     """A gate with one or more limits, and the means to see who waits."""
 
-    def __init__(self, *limits: Limit, server_threads: int | None = None) -> None:
+    def __init__(
+        self, *limits: Limit, server_threads: int | None = None, clock: Clock = monotonic
+    ) -> None:
+        self.opened_at = clock()
         self.rooms = WaitingRooms(server_threads=server_threads)
         self.entered = threading.Semaphore(0)
         enter = self.rooms.enter
@@ -49,6 +56,7 @@ class Place:
             ],
             MemoryStore(),
             rooms=self.rooms,
+            clock=clock,
         )
 
     def admitted(self) -> Answer:
@@ -131,6 +139,62 @@ def test_waiting_ends_in_time() -> None:
     assert len(place.rooms) == 0
     leave(first)
     place.admitted()
+
+
+@pytest.fixture
+def passing(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
+    """A clock that whoever waits moves on by as long as it waits."""
+    clock = ManualClock(now=monotonic())  # deadlines are instants of that clock
+    monkeypatch.setattr(Waiter, "wait", lambda waiter, seconds: clock.advance(seconds))
+    return clock
+
+
+def test_a_waiter_gives_its_place_up_at_its_deadline(passing: ManualClock) -> None:
+    """Not when the limit would have made it; its seat and its place in the queue are free again."""
+    place = Place(InFlight(1, max_queue=1, max_wait=LONG), clock=passing)
+    first = place.admitted()
+    with within(2.0, passing), pytest.raises(DeadlineExceeded, match="a place: 1 in flight"):
+        place.gate.acquire()
+    assert passing.now - place.opened_at == pytest.approx(2.0)
+    assert len(place.rooms) == 0
+    assert not place.gate.acquire().decision.admitted  # it waited, so there was a seat for it
+    assert passing.now - place.opened_at == pytest.approx(2.0 + LONG)
+    leave(first)
+    place.admitted()
+
+
+def test_a_limit_that_gives_up_first_refuses(passing: ManualClock) -> None:
+    """The request is still wanted then, so it is told when to come back."""
+    place = Place(InFlight(1, max_queue=1, max_wait=2.0), clock=passing)
+    place.admitted()
+    with within(LONG, passing):
+        assert not place.gate.acquire().decision.admitted
+    assert passing.now - place.opened_at == pytest.approx(2.0)
+
+
+def test_a_place_that_is_free_is_taken_at_the_last_moment(passing: ManualClock) -> None:
+    """Whether there is time to use it, whoever uses it will see."""
+    place = Place(InFlight(1, max_queue=1, max_wait=2.0), clock=passing)
+    with within(0.0, passing):
+        inside = place.admitted()
+        with pytest.raises(DeadlineExceeded):
+            place.gate.acquire()
+    assert passing.now == place.opened_at
+    assert len(place.rooms) == 0
+    leave(inside)
+
+
+def test_a_deadline_that_comes_closer_is_seen(
+    passing: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A waiter that is woken looks at it again: somebody may have cancelled its group."""
+    place = Place(InFlight(1, max_queue=1, max_wait=LONG), clock=passing)
+    place.admitted()
+    with within(LONG / 2, passing) as deadline:
+        monkeypatch.setattr(Waiter, "wait", lambda waiter, seconds: deadline.expire())
+        with pytest.raises(DeadlineExceeded):
+            place.gate.acquire()
+    assert len(place.rooms) == 0
 
 
 def test_who_gives_up_hands_the_waking_on(pool: ThreadPoolExecutor) -> None:

@@ -6,6 +6,7 @@ Knows limiters and a store; knows no Flask and no HTTP. Who waits next is the wa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from math import inf
 
 from flask_concurrency.admission.answer import Answer, Reservation, Tab
 from flask_concurrency.admission.limiter import ChosenLimiter, Limiter, countable
@@ -14,7 +15,9 @@ from flask_concurrency.policies.in_flight import InFlightCount
 from flask_concurrency.policies.policy import Policy
 from flask_concurrency.stores.store import Check, Store
 from flask_concurrency.vocabulary.clock import Clock, monotonic
+from flask_concurrency.vocabulary.deadline import expires_at
 from flask_concurrency.vocabulary.decision import Decision, Outcome, Verdict
+from flask_concurrency.vocabulary.errors import DeadlineExceeded
 from flask_concurrency.vocabulary.limits import InFlight
 from flask_concurrency.vocabulary.permit import Ending, Permit
 
@@ -92,6 +95,8 @@ class Gate:
         """Decide now, or after having waited where the limits in the way let a request wait.
 
         :returns: The decision, with what has to be given back when the request ends.
+        :raises DeadlineExceeded: The request's deadline fell before its turn, and before the limit
+            would have made it give up.
         """
         rows, checks = self._questions()
         if not self._lets_wait:
@@ -120,9 +125,7 @@ class Gate:
         give_up_at = self._clock() + limit.max_wait
         # A place in the queue is counted like a place inside, so the queue is as bounded, as
         # shared and as safe from dying processes as the limit itself.
-        place = Check(
-            f"{check.limiter_id}\x1fwaiting", InFlightCount(limit.max_queue), check.key, 1
-        )
+        place = waiting_place(check, limit.max_queue)
         if not self._store.take([place])[0].admitted:
             return answer
         try:
@@ -130,7 +133,7 @@ class Gate:
             if waiter is None:
                 return answer
             try:
-                while (left := give_up_at - self._clock()) > 0:
+                while (left := min(give_up_at, _deadline()) - self._clock()) > 0:
                     poll = self._store.poll_interval
                     if poll is not None and self._rooms.is_next(waiter):
                         left = min(left, poll)  # other processes leave without waking anybody here
@@ -139,7 +142,11 @@ class Gate:
                         continue
                     answer = self._answer(rows, checks)
                     if not _waited_for(answer, rows, checks):
-                        break
+                        return answer
+                if self._clock() < give_up_at:  # "busy, come back" would be said to nobody
+                    raise DeadlineExceeded(
+                        f"The deadline passed while the request waited for a place: {limit.text}."
+                    )
                 return answer
             finally:
                 self._rooms.leave(waiter)
@@ -238,6 +245,12 @@ def _room(check: Check) -> tuple[str, str]:
 def waiting_place(check: Check, max_queue: int) -> Check:
     """What is asked of the store for a place in the queue of an in-flight limit."""
     return Check(f"{check.limiter_id}\x1fwaiting", InFlightCount(max_queue), check.key, 1)
+
+
+def _deadline() -> float:
+    """Until when the request is wanted; asked again and again, for it may be brought closer."""
+    at = expires_at()
+    return inf if at is None else at
 
 
 def _waits(limiter: Limiter) -> bool:
