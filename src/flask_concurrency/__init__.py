@@ -1,7 +1,12 @@
 """Control over concurrency for Flask: who may come in, where the work runs, how it ends."""
 
 from flask_concurrency.flask_app.extension import Concurrency
-from flask_concurrency.flask_app.responses import QuotaExceeded, Refusal, ServerBusy
+from flask_concurrency.flask_app.responses import (
+    DeadlinePassed,
+    QuotaExceeded,
+    Refusal,
+    ServerBusy,
+)
 from flask_concurrency.vocabulary.decision import Decision, Verdict
 from flask_concurrency.vocabulary.errors import (
     ConcurrencyError,
@@ -23,6 +28,7 @@ __all__ = [
     "ConcurrencyError",
     "ConfigurationError",
     "DeadlineExceeded",
+    "DeadlinePassed",
     "Decision",
     "ExecutorError",
     "ExecutorShutdown",

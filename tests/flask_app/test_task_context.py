@@ -409,7 +409,7 @@ class MergedContext(AppContext):
 @pytest.fixture
 def merged(monkeypatch: pytest.MonkeyPatch) -> Callable[[Flask, str], MergedContext]:
     """Make the carrier believe in merged contexts, whatever version of Flask this is."""
-    monkeypatch.setattr(task_context, "_CONTEXTS_ARE_MERGED", True)
+    monkeypatch.setattr(task_context, "CONTEXTS_ARE_MERGED", True)
     return MergedContext
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from flask_concurrency.admission.answer import Answer
 from flask_concurrency.admission.gate import Gate
+from flask_concurrency.vocabulary.deadline import Deadline, within
 from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.permit import Ending
 
@@ -18,13 +19,26 @@ class Journey:
 
     :param decision: What it was told without asking, if it was.
     :ivar decision: What every gate asked so far has said, as one.
+    :ivar overdue: Whether it was given up because its deadline had passed.
     """
 
-    __slots__ = ("_answers", "decision")
+    __slots__ = ("_answers", "_deadline", "decision", "overdue")
 
     def __init__(self, decision: Decision = NOT_ASKED) -> None:
         self._answers: tuple[Answer, ...] = ()
+        self._deadline: Deadline | None = None
         self.decision = decision
+        self.overdue = False
+
+    def start_clock(self, seconds: float) -> None:
+        """Let the request have so many seconds, until :meth:`stop_clock` in the same context."""
+        self._deadline = within(seconds).__enter__()
+
+    def stop_clock(self) -> None:
+        """Forget the deadline, once the view has answered: what is sent may take its time."""
+        deadline, self._deadline = self._deadline, None
+        if deadline is not None:
+            deadline.__exit__(None, None, None)
 
     def ask(self, gate: Gate) -> Decision:
         """Ask a gate, waiting where it lets requests wait, and hold what it grants to the end."""
@@ -61,6 +75,8 @@ class Journey:
 
     def end(self, ending: Ending) -> None:
         """Give back what the request still holds; nothing happens where it holds nothing."""
+        if self.overdue:
+            ending = Ending.DROPPED
         for answer in self._answers:
             if answer.permit is not None and answer.permit.ending is None:
                 answer.permit.release(ending)

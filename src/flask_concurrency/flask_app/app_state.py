@@ -24,6 +24,7 @@ from flask_concurrency.flask_app.cors import CorsPolicy
 from flask_concurrency.flask_app.declared import collect
 from flask_concurrency.flask_app.executors import AppExecutors
 from flask_concurrency.flask_app.settings import Settings
+from flask_concurrency.flask_app.time_limit import TimeLimit
 from flask_concurrency.flask_app.unreached import Decorated
 from flask_concurrency.stores.store import Store
 
@@ -39,11 +40,13 @@ class Route:
     :ivar plan: Its limits.
     :ivar cors: Its CORS policy, the narrowest that was declared; ``None`` for none.
     :ivar answers_options: Whether Flask, not the view, answers ``OPTIONS``.
+    :ivar time: Its time limit, the narrowest that was declared; ``None`` for none.
     """
 
     plan: Plan
     cors: CorsPolicy | None
     answers_options: bool
+    time: TimeLimit | None
 
 
 class AppState:
@@ -144,4 +147,5 @@ class AppState:
             ),
             found.cors or self.cors,
             bool(getattr(rule, "provide_automatic_options", False)),
+            found.time,
         )

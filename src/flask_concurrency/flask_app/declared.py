@@ -15,6 +15,7 @@ from flask_concurrency.engine.plan import Source
 from flask_concurrency.flask_app import markers
 from flask_concurrency.flask_app.cors import CorsPolicy
 from flask_concurrency.flask_app.settings import Settings
+from flask_concurrency.flask_app.time_limit import TimeLimit
 
 EXEMPT = object()
 """The declaration of a view or blueprint to which no limit applies."""
@@ -27,11 +28,13 @@ class Declared:
     :ivar sources: Limits, widest first.
     :ivar cors: The narrowest CORS policy; ``None`` for none.
     :ivar exempt: Whether no limit applies, whatever the sources say.
+    :ivar time: The narrowest time limit; ``None`` for none.
     """
 
     sources: tuple[Source, ...]
     cors: CorsPolicy | None
     exempt: bool
+    time: TimeLimit | None
 
 
 def collect(
@@ -45,6 +48,7 @@ def collect(
     """
     sources: list[Source] = []
     cors: CorsPolicy | None = None
+    time: TimeLimit | None = None
     exempt = False
     if settings.app_limits:
         sources.append(Source("app", Declaration(settings.app_limits)))
@@ -60,9 +64,11 @@ def collect(
                 sources.append(Source(origin, declared))
             elif isinstance(declared, CorsPolicy):
                 cors = declared
+            elif isinstance(declared, TimeLimit):
+                time = declared
             elif declared is EXEMPT:
                 exempt = True
-    return Declared(tuple(sources), cors, exempt)
+    return Declared(tuple(sources), cors, exempt, time)
 
 
 def _is_static(rule: Rule) -> bool:

@@ -80,12 +80,14 @@ class Door:
         except BaseException:
             journey: Journey | None = environ.get(JOURNEY)
             if journey is not None:
+                journey.stop_clock()
                 journey.end(Ending.ABANDONED)
             raise
         journey = environ.get(JOURNEY)
-        if journey is None or not journey.holds_permit:
+        if journey is None:
             return body
-        return _Body(body, journey)
+        journey.stop_clock()
+        return _Body(body, journey) if journey.holds_permit else body
 
     def _refused_here(self, environ: WSGIEnvironment) -> Refusal | None:
         """Refuse what Flask need not see; never a page of another origin, which needs CORS."""

@@ -29,7 +29,9 @@ from flask_concurrency.flask_app.keys import remote_address
 from flask_concurrency.flask_app.limit_mark import LimitMark
 from flask_concurrency.flask_app.rate_limit_fields import check_name
 from flask_concurrency.flask_app.settings import read_settings
+from flask_concurrency.flask_app.time_limit import DeadlineMark, TimeLimit
 from flask_concurrency.flask_app.unreached import Decorated
+from flask_concurrency.vocabulary.deadline import remaining
 from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.errors import ConfigurationError
 from flask_concurrency.vocabulary.limits import LimitLike, read_limits
@@ -204,6 +206,38 @@ class Concurrency:
             self._state(target).cors = policy
         self._meet_departures()
         return self._marker(policy)
+
+    def deadline(self, seconds: float) -> DeadlineMark:
+        """Give a view, a ``View`` class or method, a blueprint, or a block so much time.
+
+        The time of a request runs from its arrival, waiting for a limit included, until its view
+        has answered; what is sent then may take as long as it takes. When it is up, the client is
+        answered 504, and the work is ended: tasks of the executors fail with
+        :exc:`DeadlineExceeded`, their workers are killed, coroutines are cancelled. A view's own
+        code cannot be interrupted; let it pass :meth:`remaining` on to what it calls.
+
+        .. code-block:: python
+
+            @app.get("/quote")
+            @concurrency.deadline(2.0)
+            def quote():
+                return requests.get(URL, timeout=concurrency.remaining()).json()
+
+        The view's own time wins over its blueprint's. A block can only shorten the time around it.
+
+        :param seconds: How long, at most.
+        :raises ConfigurationError: ``seconds`` is no time.
+        """
+        limit = TimeLimit(seconds)
+        return DeadlineMark(limit, self._marker(limit))
+
+    @staticmethod
+    def remaining() -> float | None:
+        """Seconds left for the work in hand, ``0.0`` if its time is up; ``None`` for no deadline.
+
+        In a view, and in the tasks it hands to threads, to worker processes and to the loop.
+        """
+        return remaining()
 
     @property
     def threads(self) -> ThreadExecutor:

@@ -16,6 +16,7 @@ from flask_concurrency.admission.gate import Gate
 from flask_concurrency.engine.journey import Journey
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.door import JOURNEY, WATCHED, Door
+from flask_concurrency.flask_app.overdue import answer_overdue, hold_to_deadline
 from flask_concurrency.flask_app.repeat import Repeat
 from flask_concurrency.flask_app.responses import (
     REFUSED_UNASKED,
@@ -24,7 +25,8 @@ from flask_concurrency.flask_app.responses import (
     refusal,
     too_old,
 )
-from flask_concurrency.vocabulary.errors import StoreError
+from flask_concurrency.flask_app.time_limit import TimeLimit
+from flask_concurrency.vocabulary.errors import DeadlineExceeded, StoreError
 from flask_concurrency.vocabulary.permit import Ending
 
 ASKS = "__flask_concurrency_asks__"
@@ -50,6 +52,8 @@ def install(app: Flask, state: AppState) -> None:
             if max_age is not None and (old := too_old(asked.environ, max_age)):
                 asked.environ[JOURNEY] = Journey(old.decision)
                 raise old
+            if route.time is not None:
+                _start_clock(app, asked.endpoint, route.time, asked.environ)
             if route.plan.view is not None:
                 ask_before_view(app, state, asked.endpoint)
             gate = route.plan.arrival
@@ -62,6 +66,7 @@ def install(app: Flask, state: AppState) -> None:
                     raise
         return None
 
+    app.error_handler_spec[None][None].setdefault(DeadlineExceeded, answer_overdue)
     app.before_request(arrive)
     hooks = app.before_request_funcs[None]
     hooks.insert(0, hooks.pop())
@@ -164,7 +169,19 @@ def _end_without_a_door(error: BaseException | None) -> None:
     environ = request.environ
     journey: Journey | None = environ.get(JOURNEY)
     if journey is not None and WATCHED not in environ:
+        journey.stop_clock()
         journey.end(Ending.COMPLETED if error is None else Ending.ABANDONED)
+
+
+def _start_clock(
+    app: Flask, endpoint: str | None, time: TimeLimit, environ: dict[str, Any]
+) -> None:
+    journey: Journey = environ.setdefault(JOURNEY, Journey())
+    journey.start_clock(time.seconds)
+    if endpoint is not None:
+        hold_to_deadline(app, endpoint)
+    if WATCHED not in environ:
+        _watch_requests_without_a_door(app)
 
 
 def _is_preflight() -> bool:

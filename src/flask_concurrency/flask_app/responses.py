@@ -11,7 +11,12 @@ from typing import Any
 
 from flask import request
 from werkzeug.datastructures import MIMEAccept
-from werkzeug.exceptions import HTTPException, ServiceUnavailable, TooManyRequests
+from werkzeug.exceptions import (
+    GatewayTimeout,
+    HTTPException,
+    ServiceUnavailable,
+    TooManyRequests,
+)
 from werkzeug.http import parse_accept_header
 
 from flask_concurrency.flask_app.rate_limit_fields import whole_seconds
@@ -42,22 +47,19 @@ PAGE = """<!doctype html>
 """
 
 
-class Refusal(HTTPException):
-    """A request that was not let in; handle 429 or 503, or one of the classes, to answer yourself.
+class Problem(HTTPException):
+    """An answer in problem details (RFC 9457), or in a small page for people.
 
-    :ivar decision: Every policy's verdict.
+    :cvar title: What is wrong, the same for every request.
+    :cvar problem: URI of the kind of problem.
     """
 
     title: str
-    problem: str
-
-    def __init__(self, decision: Decision, detail: str) -> None:
-        super().__init__(description=detail)
-        self.decision = decision
+    problem: str = "about:blank"
 
     def get_body(self, environ: Any = None, scope: object = None) -> str:
         """Problem details (RFC 9457), or a small page for a client that prefers HTML."""
-        return self._page() if _prefers_html(environ) else self._problem()
+        return self._page() if _prefers_html(environ) else json.dumps(self.details())
 
     def get_headers(self, environ: Any = None, scope: object = None) -> list[tuple[str, str]]:
         """The body's type, and that it must not be stored (RFC 6585)."""
@@ -65,16 +67,14 @@ class Refusal(HTTPException):
         mimetype = "text/html; charset=utf-8" if html else "application/problem+json"
         return [("Content-Type", mimetype), ("Cache-Control", "no-store"), ("Vary", "Accept")]
 
-    def _problem(self) -> str:
-        return json.dumps(
-            {
-                "type": PROBLEM_TYPES + self.problem,
-                "title": self.title,
-                "status": self.code,
-                "detail": self.description,
-                "violated-policies": [verdict.name for verdict in self.decision.refusing],
-            }
-        )
+    def details(self) -> dict[str, object]:
+        """The members of the problem's JSON object."""
+        return {
+            "type": self.problem,
+            "title": self.title,
+            "status": self.code,
+            "detail": self.description,
+        }
 
     def _page(self) -> str:
         return PAGE.format(
@@ -82,18 +82,41 @@ class Refusal(HTTPException):
         )
 
 
+class Refusal(Problem):
+    """A request that was not let in; handle 429 or 503, or one of the classes, to answer yourself.
+
+    :ivar decision: Every policy's verdict.
+    """
+
+    def __init__(self, decision: Decision, detail: str) -> None:
+        super().__init__(description=detail)
+        self.decision = decision
+
+    def details(self) -> dict[str, object]:
+        """The members of the problem's JSON object, with the limits in the way."""
+        names = [verdict.name for verdict in self.decision.refusing]
+        return {**super().details(), "violated-policies": names}
+
+
 class QuotaExceeded(Refusal, TooManyRequests):
     """The client came more often, or with more at once, than its limit allows: 429."""
 
     title = "Too many requests"
-    problem = "quota-exceeded"
+    problem = PROBLEM_TYPES + "quota-exceeded"
 
 
 class ServerBusy(Refusal, ServiceUnavailable):
     """As many requests are in flight as may be: 503."""
 
     title = "Server busy"
-    problem = "temporary-reduced-capacity"
+    problem = PROBLEM_TYPES + "temporary-reduced-capacity"
+
+
+class DeadlinePassed(Problem, GatewayTimeout):
+    """The request's deadline passed before it was answered: 504. Its cause is the error itself."""
+
+    title = "Out of time"
+    description = "The answer took longer than it may."
 
 
 def _prefers_html(environ: dict[str, Any] | None) -> bool:

@@ -27,7 +27,7 @@ from flask_concurrency.vocabulary.deadline import expires_at
 
 T = TypeVar("T")
 
-_CONTEXTS_ARE_MERGED = hasattr(AppContext, "has_request")
+CONTEXTS_ARE_MERGED = hasattr(AppContext, "has_request")
 """Whether one context holds both app and request (Flask 3.2), or two do (Flask 3.1)."""
 
 
@@ -52,7 +52,7 @@ class FlaskCarrier:
                 return CapturedContext(context, expires_at=until)
             return CapturedFlask(context, self._app, None, until)
         # Where there are two contexts, the request's is among the context variables.
-        caller = active if _CONTEXTS_ARE_MERGED else None
+        caller = active if CONTEXTS_ARE_MERGED else None
         return CapturedFlask(context, active.app, caller, until)
 
 

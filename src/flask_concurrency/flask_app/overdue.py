@@ -1,0 +1,103 @@
+"""Decide what becomes of a request whose deadline has passed: 504, whatever its view says.
+
+Knows Flask's error handling; who notices that the time is up is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from types import TracebackType
+from typing import Any
+
+from flask import Flask, current_app, request
+from flask.globals import app_ctx
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException
+
+from flask_concurrency.engine.journey import Journey
+from flask_concurrency.flask_app.door import JOURNEY
+from flask_concurrency.flask_app.responses import DeadlinePassed
+from flask_concurrency.flask_app.task_context import CONTEXTS_ARE_MERGED
+from flask_concurrency.vocabulary.deadline import remaining
+from flask_concurrency.vocabulary.errors import DeadlineExceeded
+
+HELD = "__flask_concurrency_deadline__"
+"""Set on a view function that is held to its deadline."""
+
+logger = logging.getLogger("flask_concurrency.deadline")
+
+
+def hold_to_deadline(app: Flask, endpoint: str) -> None:
+    """Make an endpoint's view answer in time or not at all.
+
+    The view function is replaced, the first time it is to be called.
+    """
+    view = app.view_functions[endpoint]
+    if hasattr(view, HELD):
+        return
+
+    if inspect.iscoroutinefunction(view):
+
+        @functools.wraps(view)
+        async def held(*args: Any, **kwargs: Any) -> Any:
+            with _InTime(endpoint):
+                return await view(*args, **kwargs)
+    else:
+
+        @functools.wraps(view)
+        def held(*args: Any, **kwargs: Any) -> Any:
+            with _InTime(endpoint):
+                return view(*args, **kwargs)
+
+    setattr(held, HELD, True)
+    app.view_functions[endpoint] = held
+
+
+def answer_overdue(error: DeadlineExceeded) -> ResponseReturnValue:
+    """Flask's error handler: answer 504, by the app's own handler of 504 if it has one."""
+    journey: Journey | None = request.environ.get(JOURNEY)
+    if journey is not None:
+        journey.overdue = True
+    answer: Any = current_app.handle_http_exception
+    passed = DeadlinePassed()
+    passed.__cause__ = error
+    if CONTEXTS_ARE_MERGED:
+        handled = answer(app_ctx._get_current_object(), passed)  # type: ignore[attr-defined]
+    else:
+        handled = answer(passed)
+    value: ResponseReturnValue = handled
+    return value
+
+
+class _InTime:
+    """A block that ends late only with ``DeadlineExceeded``.
+
+    An error after the deadline most often comes of it, such as the time-out of a call that was
+    given the time left; one that does not is found in the log.
+    """
+
+    def __init__(self, endpoint: str) -> None:
+        self._endpoint = endpoint
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if remaining() != 0.0 or isinstance(error, DeadlineExceeded):
+            return
+        if error is not None:
+            if not isinstance(error, Exception):
+                return
+            if not isinstance(error, HTTPException):
+                logger.warning("%r failed after its deadline", self._endpoint, exc_info=error)
+        raise DeadlineExceeded(
+            f"{self._endpoint!r} did not answer before its deadline. Give what it calls the time "
+            "that is left, as in timeout=concurrency.remaining()."
+        ) from error

@@ -1,0 +1,67 @@
+"""What ``deadline()`` gives: a decorator for routes, and a block for anything else.
+
+Knows how long; what happens when the time is up is decided where somebody waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+from types import TracebackType
+from typing import Any, TypeVar
+
+from flask_concurrency.vocabulary.deadline import Deadline, within
+from flask_concurrency.vocabulary.errors import ConfigurationError
+
+Target = TypeVar("Target", bound=Any)
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimit:
+    """The time a request may take.
+
+    :ivar seconds: From its arrival until its view has answered.
+    :raises ConfigurationError: It is no time at all.
+    """
+
+    seconds: float
+
+    def __post_init__(self) -> None:
+        wrong = isinstance(self.seconds, bool) or not isinstance(self.seconds, int | float)
+        if wrong or not 0 < self.seconds < inf:
+            raise ConfigurationError(
+                f"deadline({self.seconds!r}): give seconds, more than 0, as in deadline(2.0)."
+            )
+
+
+class DeadlineMark:
+    """A time limit, ready to be put on a view, a class or a blueprint, or around a block.
+
+    A block is entered by one thread or task; make a new one for each.
+    """
+
+    def __init__(self, limit: TimeLimit, mark: Callable[[Any], Any]) -> None:
+        self._limit = limit
+        self._mark = mark
+        self._entered: list[Deadline] = []
+
+    def __call__(self, target: Target) -> Target:
+        """Limit the time of a view function, a ``View`` class, a method of one, or a blueprint."""
+        marked: Target = self._mark(target)
+        return marked
+
+    def __enter__(self) -> Deadline:
+        """Let what is done inside have so much time, or what is left outside if that is less."""
+        deadline = within(self._limit.seconds).__enter__()
+        self._entered.append(deadline)
+        return deadline
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Go back to the time outside."""
+        self._entered.pop().__exit__(kind, error, traceback)
