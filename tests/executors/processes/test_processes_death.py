@@ -135,10 +135,11 @@ def test_kill_workers_ends_hanging_tasks(pool_of: PoolOf, make_gate: MakeGate) -
 @pytest.mark.slow
 def test_a_killed_forkserver_is_replaced(pool_of: PoolOf, gate: Any) -> None:
     """Its workers go with it, the running tasks fail, and the next task finds new ones."""
-    executor = pool_of(1)
+    # A name of its own: executors of other tests, forgotten and not yet collected, have the usual.
+    executor = pool_of(1, name="bereaved")
     future = executor.submit(tasks.pass_gate, *gate.paths)
     gate.wait_entered()
-    (forkserver,) = watching.children_running("forkserver of processes")
+    (forkserver,) = watching.children_running("forkserver of bereaved")
     os.kill(forkserver, signal.SIGKILL)
     with pytest.raises(WorkerDied, match=r"forkserver process \d+ ended with exit code -9"):
         future.result(10)
