@@ -286,6 +286,18 @@ def test_forgetting_reaches_both_stores_and_says_if_it_failed(world: World) -> N
     assert world.spent() == 0
 
 
+def test_clearing_reaches_both_stores_and_says_if_it_failed(world: World) -> None:
+    """What is counted here meanwhile is forgotten even if the store cannot be reached."""
+    world.store.take([RATE])
+    assert world.store.clear() == 1
+    world.go()
+    world.store.take([RATE])
+    world.remote.clear = world.remote._meet  # type: ignore[method-assign, assignment]
+    with pytest.raises(StoreUnavailable, match="gone"):
+        world.store.clear()
+    assert world.store.take([RATE])[0].remaining == 4
+
+
 def test_a_forked_child_owes_nothing(world: World) -> None:
     """What the parent held and owes is the parent's affair."""
     world.store.take([INSIDE])

@@ -19,7 +19,11 @@ from flask_concurrency.policies.token_bucket import TokenBucket
 from flask_concurrency.stores.limits_adapter import STRATEGIES, LimitsStore, _options
 from flask_concurrency.stores.store import Check
 from flask_concurrency.testing.manual_clock import ManualClock
-from flask_concurrency.vocabulary.errors import ConfigurationError, StoreUnavailable
+from flask_concurrency.vocabulary.errors import (
+    ConfigurationError,
+    StoreError,
+    StoreUnavailable,
+)
 
 POLICIES: list[Policy] = [SlidingWindow(5, 60.0), FixedWindow(5, 60.0), MovingWindow(5, 60.0)]
 CHECKS = [Check(repr(policy), policy, "k", 1) for policy in POLICIES]
@@ -186,6 +190,24 @@ def test_a_storage_without_exact_logs_says_so(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(STRATEGIES, MovingWindow, ("m", cannot))
     with pytest.raises(ConfigurationError, match="no moving window here"):
         store.take([CHECKS[2]])
+
+
+def test_a_storage_of_our_own_is_cleared(store: LimitsStore) -> None:
+    """All keys of all limits begin anew."""
+    store.take(CHECKS)
+    assert store.clear() > 0
+    assert store.clear() == 0
+    assert [outcome.remaining for outcome in store.take(CHECKS)] == [4, 4, 4]
+
+
+def test_a_storage_that_others_share_is_not_cleared(redis_server: Any) -> None:
+    """The library could only forget what everybody counts there."""
+    url = "limits+redis+unix://" + redis_server.url.removeprefix("unix://")
+    store = LimitsStore(url)
+    store.take(CHECKS)
+    with pytest.raises(StoreError, match="one by one, or use another namespace"):
+        store.clear()
+    assert store.forget(CHECKS) == 3
 
 
 @pytest.mark.parametrize("scheme", ["memcached", "mongodb", "mongodb+srv"])

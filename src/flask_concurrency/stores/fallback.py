@@ -111,6 +111,14 @@ class FallbackStore:
         self._spare.forget(checks)
         return self.store.forget(checks)
 
+    def clear(self) -> int:
+        """Start all rates anew, in both stores.
+
+        :raises StoreError: The store cannot be written; whoever asks for this must know.
+        """
+        self._spare.clear()
+        return self.store.clear()
+
     def snapshot(self) -> Health:
         """How the store has been doing, seen from this process."""
         return self._outage.health()

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from limits import RateLimitItem, RateLimitItemPerSecond
 from limits.errors import ConfigurationError as LimitsConfigurationError
 from limits.errors import StorageError
-from limits.storage import Storage, storage_from_string
+from limits.storage import MemoryStorage, Storage, storage_from_string
 from limits.strategies import (
     FixedWindowRateLimiter,
     MovingWindowRateLimiter,
@@ -30,7 +30,11 @@ from flask_concurrency.stores.key_names import KeyNames
 from flask_concurrency.stores.store import Check
 from flask_concurrency.vocabulary.clock import Clock, wall
 from flask_concurrency.vocabulary.decision import Outcome
-from flask_concurrency.vocabulary.errors import ConfigurationError, StoreUnavailable
+from flask_concurrency.vocabulary.errors import (
+    ConfigurationError,
+    StoreError,
+    StoreUnavailable,
+)
 
 logger = logging.getLogger("flask_concurrency.store")
 
@@ -120,6 +124,18 @@ class LimitsStore:
             for each in asked:
                 each.limiter.clear(each.item, each.name)
             return sum(each.remaining < each.check.policy.quota for each in asked)
+
+    def clear(self) -> int:
+        """Start all counts anew, where nobody else's are in the storage.
+
+        :raises StoreError: The storage could only forget everybody's, or nobody's.
+        """
+        if not isinstance(self._storage, MemoryStorage):
+            raise StoreError(
+                f"{self._text!r} cannot be cleared: the limits library empties a storage with all "
+                "that others count there. Start keys anew one by one, or use another namespace."
+            )
+        return self._storage.reset() or 0
 
     def probe(self) -> None:
         """See whether the storage answers.

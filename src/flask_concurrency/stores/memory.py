@@ -99,7 +99,8 @@ class MemoryStore:
             state, outcome = policy.take(table.get(key), now, cost)
             outcomes.append(outcome)
             if outcome.admitted:
-                spent.append((table, key, state, check))
+                if cost:  # else it only looks
+                    spent.append((table, key, state, check))
             elif not shadow:
                 admitted = False
         if not admitted:
@@ -124,6 +125,17 @@ class MemoryStore:
                     self._keys -= 1
                     forgotten += 1
         return forgotten
+
+    def clear(self) -> int:
+        """Start the counts of all rates anew, of every key; permits stay held."""
+        with self._lock:
+            before = self._keys
+            for table in self._tables.values():
+                # What a rate remembers of a key is a tuple; how many are inside is a number.
+                for key in [key for key, state in table.items() if isinstance(state, tuple)]:
+                    del table[key]
+                    self._keys -= 1
+            return before - self._keys
 
     def close(self) -> None:
         """Forget everything."""

@@ -18,7 +18,8 @@ class Check(NamedTuple):
     :ivar limiter_id: Whose counts these are; the same id shares one count between routes.
     :ivar policy: The arithmetic that decides.
     :ivar key: Who is counted.
-    :ivar cost: Units to spend, at least 0.
+    :ivar cost: Units to spend, at least 0. A check of cost 0 is a look: it changes nothing, not
+        even when the window of a key begins.
     :ivar shadow: Whether a refusal is only reported: it holds nobody up, and spends nothing.
     """
 
@@ -62,6 +63,17 @@ class Store(Protocol):
 
         :returns: How many of them had a count.
         :raises StoreError: The counts cannot be written.
+        """
+        ...
+
+    def clear(self) -> int:
+        """Start the counts of all rates anew, of every key; permits stay held.
+
+        Who is inside is still there, so to forget permits would let too many in. It takes as long
+        as there are keys, so it is not for requests; what is counted meanwhile may stay.
+
+        :returns: How many keys had a count.
+        :raises StoreError: The counts cannot be written, or not without those of others.
         """
         ...
 

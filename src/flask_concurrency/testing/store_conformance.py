@@ -179,6 +179,49 @@ def forgetting_starts_anew(open_store: OpenStore) -> None:
     store.close()
 
 
+def clearing_starts_everybody_anew(open_store: OpenStore) -> None:
+    """Every key of every rate has all its units again; who is inside is still inside."""
+    clock = ManualClock()
+    store = open_store(clock)
+    assert store.clear() == 0
+    keys = ("one", "other", "")
+    spent = [Check(repr(policy), policy, key, 3) for policy in RATES for key in keys]
+    inside = Check("f", InFlightCount(3), "k", 1)
+    store.take([*spent, inside])
+    assert store.clear() == len(spent)
+    assert store.clear() == 0
+    outcomes = store.take([*spent, inside])
+    assert [outcome.remaining for outcome in outcomes] == [2] * len(spent) + [1], outcomes
+    store.give_back([inside, inside])
+    assert _take(store, inside).remaining == 2
+    store.close()
+
+
+def clearing_of_a_store_of_permits_clears_nothing(open_store: OpenStore) -> None:
+    """A permit that is held while it is forgotten would let one too many in."""
+    store = open_store(ManualClock())
+    inside = Check("f", InFlightCount(2), "k", 2)
+    assert _take(store, inside).admitted
+    assert store.clear() == 0
+    assert not _take(store, inside).admitted
+    store.close()
+
+
+def a_look_changes_nothing(open_store: OpenStore) -> None:
+    """Asking what is left, of a key seen or unseen, leaves every later answer as it would be."""
+    for policy in (*RATES, InFlightCount(5)):
+        clock = ManualClock()
+        store = open_store(clock)
+        looked, left_alone = (Check("r", policy, key, 1) for key in ("looked at", "left alone"))
+        for pause in (0.0, 29.5, 13.0, 47.5, 60.0, 170.0):
+            assert _take(store, looked._replace(cost=0)).admitted, policy
+            clock.advance(pause)
+            answers = [_take(store, check) for check in (looked, left_alone)]
+            assert answers[0] == answers[1], f"{policy}: {answers}"
+            assert _take(store, looked._replace(cost=0)).remaining == answers[0].remaining, policy
+        store.close()
+
+
 def limiters_and_keys_are_apart(open_store: OpenStore) -> None:
     """Two limiters never share a count, nor do two keys, however they are spelled."""
     store = open_store(ManualClock())
@@ -249,6 +292,9 @@ LAWS: tuple[Case, ...] = (
     refunds_return,
     a_refund_of_something_forgotten_is_nothing,
     forgetting_starts_anew,
+    clearing_starts_everybody_anew,
+    clearing_of_a_store_of_permits_clears_nothing,
+    a_look_changes_nothing,
     limiters_and_keys_are_apart,
     limiters_of_one_id_share,
     odd_keys_are_counted,

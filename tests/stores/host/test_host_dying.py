@@ -203,6 +203,23 @@ def test_a_count_starts_anew_or_stays(policy: Policy, tmp_path: Path) -> None:
         assert admitted(survivor, check) in ((1, 4) if ended else (4,))
 
 
+@each_rate
+def test_all_counts_start_anew_or_some_stay_whole(policy: Policy, tmp_path: Path) -> None:
+    """Whoever dies clearing forgot some keys and left the others; permits are still held."""
+    checks = [Check("r", policy, str(number), 1) for number in range(2)]
+
+    def before(victim: HostStore) -> None:
+        for check in checks:
+            admitted(victim, check, 3)
+
+    for survivor, ended in deaths(tmp_path, before, HostStore.clear):
+        survivor.take([INSIDE])
+        left = [admitted(survivor, check) for check in checks]
+        assert set(left) <= ({1, 4} if ended else {4})
+        assert survivor.clear() == 2
+        assert survivor.take([INSIDE])[0].remaining == QUOTA - 2
+
+
 def test_permits_of_the_dead_come_back_at_once(tmp_path: Path) -> None:
     """Wherever the process died, taking or giving back, the next one finds all permits."""
 

@@ -91,6 +91,11 @@ class SeveralProcesses(RuleBasedStateMachine):
         for store in (self.processes[process], self.memory):
             store.give_back([check], after=after)
 
+    @rule(process=st.integers(0, PROCESSES - 1))
+    def clear(self, process: int) -> None:
+        self.processes[process].clear()
+        self.memory.clear()
+
     @rule(process=st.integers(0, PROCESSES - 1), asked=checks())
     def forget(self, process: int, asked: list[Check]) -> None:
         self.processes[process].forget(asked)

@@ -12,6 +12,7 @@ from flask_concurrency.policies.in_flight import InFlightCount
 from flask_concurrency.policies.moving_window import MovingWindow
 from flask_concurrency.policies.sliding_window import SlidingWindow
 from flask_concurrency.policies.token_bucket import TokenBucket
+from flask_concurrency.stores.redis.client import SCANNED
 from flask_concurrency.stores.redis.redis_store import RedisStore
 from flask_concurrency.stores.store import Check
 from flask_concurrency.testing.manual_clock import ManualClock
@@ -203,6 +204,32 @@ def test_forgetting_spares_permits(store: RedisStore) -> None:
     assert store.forget([*RATES, INSIDE]) == 4
     assert [outcome.remaining for outcome in store.take([*RATES, INSIDE])] == [4, 4, 4, 4, 1]
     assert store.forget([INSIDE]) == 0
+
+
+def test_clearing_spares_permits_and_other_namespaces(
+    redis_server: Any, namespace: str, store: RedisStore
+) -> None:
+    """More keys than one command looks at, and a neighbour whose name begins alike."""
+    neighbour = RedisStore(redis_server.url, namespace=f"{namespace}0", timeout=PATIENT)
+    neighbour.take([*RATES, INSIDE])
+    many = [RATES[0]._replace(key=str(number)) for number in range(2 * SCANNED)]
+    store.take([*RATES, *many, INSIDE])
+    assert store.clear() == len(RATES) + len(many)
+    assert [outcome.remaining for outcome in store.take([*RATES, INSIDE])] == [4, 4, 4, 4, 1]
+    assert neighbour.take([RATES[0]])[0].remaining == 3
+    neighbour.close()
+
+
+@pytest.mark.parametrize("name", ["[a-z]*", "*", "?", "a\\", "{}", "ключ", ""])
+def test_odd_namespaces_are_cleared(name: str, redis_server: Any, namespace: str) -> None:
+    """A name that looks like a pattern stands for itself."""
+    store, other = (
+        RedisStore(redis_server.url, namespace=f"{namespace}{end}", timeout=PATIENT)
+        for end in (name, "x")
+    )
+    store.take([RATES[0]])
+    other.take([RATES[0]])
+    assert [store.clear(), store.clear(), other.clear()] == [1, 0, 1]
 
 
 @pytest.mark.parametrize("check", [*RATES, INSIDE], ids=lambda check: check.limiter_id)

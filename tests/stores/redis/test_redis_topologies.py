@@ -59,6 +59,8 @@ def test_a_cluster_counts_a_stage_in_one_slot(start_redis: Any, free_port: Any) 
         store.give_back(STAGE)
         assert [outcome.remaining for outcome in store.take(STAGE)] == [4, 4, 4]
         assert store.forget(STAGE) == 2
+        store.take([STAGE[0]])
+        assert [store.clear(), store.clear()] == [1, 0]
         store.close()
     homes = [
         sum(1 for _ in server.client().scan_iter("{flask-concurrency:*")) for server in servers

@@ -292,6 +292,8 @@ def test_the_rights_on_the_page_are_enough_and_none_is_too_many(start_redis: Any
     store.give_back(stage)
     store.take([check._replace(cost=6) for check in stage])
     assert store.forget(stage) == 3  # the exact log was empty again
+    store.take([RATE])
+    assert store.clear() == 1
     store.probe()
     store.close()
     used = server.client().info("commandstats")

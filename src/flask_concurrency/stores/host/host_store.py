@@ -131,6 +131,10 @@ class HostStore:
         """Start the counts of these checks' rates anew; permits stay held."""
         return self._do(lambda ledger: ledger.forget(checks))
 
+    def clear(self) -> int:
+        """Start the counts of all rates anew, of every key; permits stay held."""
+        return self._do(Ledger.clear)
+
     def close(self) -> None:
         """Let go of the file; it is opened again when it is needed."""
         if self._ledger is not None:

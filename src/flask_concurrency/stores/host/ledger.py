@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from flask_concurrency.policies.policy import Policy
 from flask_concurrency.stores.host.blocks import Extent
+from flask_concurrency.stores.host.clearing import clear_shard
 from flask_concurrency.stores.host.evictions import Evictions
 from flask_concurrency.stores.host.in_flight import InFlightRow, InFlightRows
 from flask_concurrency.stores.host.locks import FileGone
@@ -121,6 +122,18 @@ class Ledger:
             return 0
         return self._locked(sorted({cell.shard for cell in cells}), self._remove, cells)
 
+    def clear(self) -> int:
+        """Start the counts of all rates anew, shard by shard; permits stay held.
+
+        :returns: How many keys were remembered.
+        :raises FileGone: The file cannot be used any more.
+        :raises StoreError: A lock was not to be had in time.
+        """
+        return sum(
+            self._locked([shard], self._clear_shard, shard)
+            for shard in range(self.file.header.geometry.shards)
+        )
+
     def probe(self) -> None:
         """See whether the file is there and can be locked.
 
@@ -155,7 +168,8 @@ class Ledger:
                 state, outcome = policy.take(old, now, cost)
             outcomes.append(outcome)
             if outcome.admitted:
-                counted.append((place, old, state, policy))
+                if cost:  # else it only looks
+                    counted.append((place, old, state, policy))
             elif not shadow:
                 admitted = False
         if not admitted:
@@ -227,6 +241,11 @@ class Ledger:
                 cell.remove()
                 removed += 1
         return removed
+
+    def _clear_shard(self, shard: int) -> int:
+        now = self._clock()
+        self._look(now)
+        return clear_shard(self.file.memory, self.file.header.geometry, shard, now)
 
     def _look(self, now: float) -> None:
         """Make sure that the file is whole, and from time to time that it is still the one.

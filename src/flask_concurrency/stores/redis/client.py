@@ -6,7 +6,7 @@ Knows no key and no policy.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -20,6 +20,7 @@ from flask_concurrency.stores.redis.connections import (
     connect,
     disconnect,
     end_within,
+    scan,
 )
 from flask_concurrency.stores.redis.scripts import Script
 from flask_concurrency.stores.redis.url import Address
@@ -32,6 +33,10 @@ FOREIGN = "WRONGTYPE"
 
 PROBED_FOR = 1_000
 """Milliseconds the key lives by which it is seen whether the server takes writes."""
+
+SCANNED = 500
+"""Keys looked at in one command: the server does nothing else meanwhile, a fraction of a
+millisecond."""
 
 
 class ScriptClient:
@@ -77,7 +82,24 @@ class ScriptClient:
         """
         self._do("SET", key, "1", "PX", PROBED_FOR)
 
-    def delete(self, keys: Sequence[str]) -> int:
+    def find(self, pattern: str) -> Iterator[list[bytes]]:
+        """Find the keys a glob pattern names, some at a time; one command for each some.
+
+        A key that is there from the beginning to the end is found, perhaps twice. Between two
+        commands all else may happen on the server, so what was found may be deleted meanwhile.
+
+        :param pattern: Of one slot, where there is a cluster: it begins with a hash tag.
+        :raises StoreUnavailable: The server does not answer.
+        """
+        cursor = 0
+        while True:
+            cursor, keys = self._scan(pattern, cursor)
+            if keys:
+                yield keys
+            if not cursor:
+                return
+
+    def delete(self, keys: Sequence[str] | Sequence[bytes]) -> int:
         """Delete keys; returns how many there were.
 
         :raises StoreUnavailable: The server does not answer or takes no writes.
@@ -91,10 +113,19 @@ class ScriptClient:
             with suppress(RedisError, OSError):
                 disconnect(self._client)
 
-    def _do(self, *command: str | int) -> Any:
+    def _do(self, *command: str | bytes | int) -> Any:
         end_within(self._timeout)
         try:
             return (self._call or self._connected())(*command)
+        except ERRORS as error:
+            raise self._translated(error) from error
+
+    def _scan(self, pattern: str, cursor: int) -> tuple[int, list[bytes]]:
+        end_within(self._timeout)
+        try:
+            self._connected()
+            assert self._client is not None
+            return scan(self._client, pattern, cursor, SCANNED)
         except ERRORS as error:
             raise self._translated(error) from error
 

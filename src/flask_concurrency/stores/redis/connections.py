@@ -162,6 +162,22 @@ def call_of(client: Client) -> Call:
     return call
 
 
+def scan(client: Client, pattern: str, cursor: int, count: int) -> tuple[int, list[bytes]]:
+    """Look at about ``count`` keys; in a cluster at those of the node that has the pattern's slot.
+
+    :param cursor: Where to go on; ``0`` to begin.
+    :returns: Where to go on, ``0`` at the end, and the keys that match.
+    """
+    command = ("SCAN", cursor, "MATCH", pattern, "COUNT", count)
+    if not isinstance(client, RedisCluster):
+        found: tuple[int, list[bytes]] = client.execute_command(*command)
+        return found
+    node = client.get_node_from_key(pattern)
+    cursors, keys = client.execute_command(*command, target_nodes=node)
+    (cursor,) = cursors.values()  # one a node that was asked
+    return cursor, keys
+
+
 def disconnect(client: Client) -> None:
     """Close all connections; each opens again when it is needed."""
     if isinstance(client, RedisCluster):

@@ -103,6 +103,15 @@ class RedisStore:
         keys = [self._names.of(check, letter) for check, letter in rules if letter != IN_FLIGHT]
         return self._scripts.delete(keys) if keys else 0
 
+    def clear(self) -> int:
+        """Start the counts of all rates anew, of every key; permits stay held.
+
+        Many commands, each short, so that the server answers others in between.
+        """
+        rates = "".join(letter for letter in LETTERS.values() if letter != IN_FLIGHT)
+        batches = self._scripts.find(f"{self._names.prefix}[{rates}]:*")
+        return sum(map(self._scripts.delete, batches))
+
     def renew(self) -> None:
         """Prolong the leases of everything held here; a thread calls it in time.
 

@@ -15,8 +15,6 @@ policies.i = {
   end,
 
   write = function(key, rule, inside, now, id, index, lease)
-    if rule.cost > 0 then
-      add(key, now + lease, entry_of(rule.cost, id, index), lease)
-    end
+    add(key, now + lease, entry_of(rule.cost, id, index), lease)
   end,
 }

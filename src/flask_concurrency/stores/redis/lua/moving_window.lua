@@ -42,9 +42,7 @@ policies.m = {
   end,
 
   write = function(key, rule, log, now, id, index)
-    if rule.cost > 0 then
-      add(key, now, entry_of(rule.cost, id, index), rule.period)
-    end
+    add(key, now, entry_of(rule.cost, id, index), rule.period)
   end,
 
   -- Takes the entry of that cost nearest to the instant out of the log; there is nothing to write.

@@ -42,7 +42,9 @@ for index, key in ipairs(KEYS) do
   if reply[4 * index - 3] == 1 then
     local policy = policies[rule.kind]
     if admitted then
-      policy.write(key, rule, rule.after, now, id, index, lease)
+      if rule.cost > 0 then -- else it only looks
+        policy.write(key, rule, rule.after, now, id, index, lease)
+      end
     else -- another check refused: tell what is left without spending
       report(index, select(2, policy.take(rule, rule.before, now, 0)))
     end
