@@ -1,10 +1,12 @@
 """Decide how a message looks on the socket between two processes, and how to wait for one.
 
-Knows no task, no worker and no pickle: a message is a kind, a number and bytes.
+Knows no task, no worker and no pickle: a message is a kind, a number and bytes, with which
+descriptors may travel.
 """
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import struct
@@ -15,14 +17,19 @@ from typing import Final, TypeAlias
 HEADER: Final = struct.Struct("<BQQ")
 """Kind, number (of the task or of the worker), length of the payload in bytes."""
 
+INSTANT: Final = struct.Struct("<d")
+"""A deadline, by the monotonic clock, which all processes of a host share."""
+
 # From the owner to a worker.
 SETUP: Final = 1  # sys.path, working directory, initializer; the first message a worker gets
 CALL: Final = 2  # one task
+UNTIL: Final = 12  # the deadline of the task that comes next; not answered
 # From a worker to its owner. It speaks only when spoken to: one message for each it got.
 READY: Final = 3
 START_FAILED: Final = 4
 RESULT: Final = 5
 ERROR: Final = 6
+WORN: Final = 0x80  # added to one of the two: the worker is to be replaced
 # From the owner to whoever starts and ends its workers ...
 LAUNCH: Final = 7  # carries the worker's end of a socket pair
 KILL: Final = 8
@@ -35,6 +42,38 @@ Frame: TypeAlias = "tuple[int, int, bytes | bytearray]"
 
 _CHUNK = 65536
 _SMALL = 16384
+_PARCEL: Final = 0x80  # added to the kind: the payload is a Parcel and arrives as Received
+_PASSES: Final = hasattr(socket, "send_fds")
+_ROOM: Final = socket.CMSG_SPACE(struct.calcsize("i")) if _PASSES else 0
+
+
+class Parcel(bytes):
+    """A payload in several parts, with which a descriptor may travel.
+
+    It is ``bytes`` so that whoever only hands a payload on need not know.
+    """
+
+    def parts(self) -> tuple[Sequence[bytes | memoryview], int | None]:
+        """Return what is sent, and the descriptor that goes along. Called by the sender."""
+        raise NotImplementedError
+
+
+class Received(bytearray):
+    """The payload of a :class:`Parcel` on the other side, in one piece.
+
+    :ivar descriptor: What came along; closed with the payload unless it is taken.
+    """
+
+    descriptor: int | None = None
+
+    def take_descriptor(self) -> int | None:
+        """Return the descriptor, which is the caller's from now on."""
+        descriptor, self.descriptor = self.descriptor, None
+        return descriptor
+
+    def __del__(self) -> None:
+        if self.descriptor is not None:
+            os.close(self.descriptor)
 
 
 class Channel:
@@ -59,12 +98,25 @@ class Channel:
 
         :raises OSError: The other side is gone.
         """
+        if isinstance(payload, Parcel):
+            return self._send_parcel(kind, number, payload)
         header = HEADER.pack(kind, number, len(payload))
         if len(payload) <= _SMALL:
             self._socket.sendall(header + payload)
         else:  # one more system call costs less than one more copy
             self._socket.sendall(header)
             self._socket.sendall(payload)
+        return None
+
+    def _send_parcel(self, kind: int, number: int, parcel: Parcel) -> None:
+        parts, descriptor = parcel.parts()
+        header = HEADER.pack(kind | _PARCEL, number, sum(map(len, parts)))
+        if descriptor is None:
+            self._socket.sendall(header)
+        else:  # so few bytes are taken whole or not at all
+            socket.send_fds(self._socket, [header], [descriptor])
+        for part in parts:
+            self._socket.sendall(part)
 
     def receive(self) -> Frame | None:
         """Read one message, waiting for it; ``None`` if the other side is gone.
@@ -73,12 +125,22 @@ class Channel:
             (so Linux reports it).
         :raises EOFError: The other side went in the middle of a message.
         """
-        head = self._rest or self._socket.recv(_CHUNK)
+        descriptor: int | None = None
+        head = self._rest
+        if not head:
+            # Linux ends a read behind a descriptor, which so belongs to the message that begins.
+            head, descriptor = self._read_some()
         if not head:
             return None
         if len(head) < HEADER.size:
             head += self._exactly(HEADER.size - len(head))
         kind, number, length = HEADER.unpack_from(head)
+        if kind & _PARCEL:
+            self._rest = b""
+            received = Received(length)
+            received.descriptor = descriptor
+            self._fill(received, head[HEADER.size :])
+            return kind & ~_PARCEL, number, received
         end = HEADER.size + length
         if len(head) >= end:
             self._rest = head[end:]
@@ -86,8 +148,22 @@ class Channel:
         self._rest = b""
         return kind, number, self._exactly(length, head[HEADER.size :])
 
+    def _read_some(self) -> tuple[bytes, int | None]:
+        if not _PASSES:
+            return self._socket.recv(_CHUNK), None
+        data, ancillary, _, _ = self._socket.recvmsg(_CHUNK, _ROOM)
+        descriptor = None
+        for level, kind, content in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                (descriptor,) = struct.unpack("i", content)
+        return data, descriptor
+
     def _exactly(self, size: int, start: bytes = b"") -> bytearray:
         buffer = bytearray(size)
+        self._fill(buffer, start)
+        return buffer
+
+    def _fill(self, buffer: bytearray, start: bytes) -> None:
         buffer[: len(start)] = start
         view = memoryview(buffer)[len(start) :]
         while view:
@@ -95,7 +171,6 @@ class Channel:
             if not count:
                 raise EOFError("The other process ended in the middle of a message.")
             view = view[count:]
-        return buffer
 
     def send_end(self, kind: int, number: int, end: socket.socket) -> None:
         """Write a message that hands a copy of a socket over. POSIX only.
