@@ -63,16 +63,22 @@ def project(tmp_path: Path) -> Project:
 def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """``run("explain", "/", app=path)`` runs the command in this process.
 
-    What it imports is forgotten afterwards. ``columns=`` is the terminal's width.
+    What it imports is forgotten afterwards. ``columns=`` is the terminal's width, ``answer=`` what
+    is typed.
     """
     monkeypatch.setattr(sys, "path", sys.path[:])
     known = set(sys.modules)
 
-    def invoke(*arguments: str, app: str | Path | ScriptInfo | None, columns: int = 80) -> Result:
+    def invoke(
+        *arguments: str,
+        app: str | Path | ScriptInfo | None,
+        columns: int = 80,
+        answer: str | None = None,
+    ) -> Result:
         monkeypatch.setenv("COLUMNS", str(columns))
         if not isinstance(app, ScriptInfo):
             app = ScriptInfo(None if app is None else str(app))
-        return CliRunner().invoke(concurrency, arguments, obj=app)
+        return CliRunner().invoke(concurrency, arguments, obj=app, input=answer)
 
     yield invoke
     for name in set(sys.modules) - known:

@@ -12,7 +12,7 @@ from flask import Blueprint, Flask
 from flask.cli import ScriptInfo
 from flask.views import MethodView
 
-from flask_concurrency import Concurrency, Rate
+from flask_concurrency import Concurrency, InFlight, Rate
 from flask_concurrency.keys import header
 
 Run = Callable[..., Result]
@@ -197,6 +197,46 @@ def test_json_says_the_same_in_numbers(explain: Callable[..., Result]) -> None:
     limit = index["limits"][2]
     assert (limit["name"], limit["quota"], limit["period"]) == ("route:5/minute", 5, 60.0)
     assert routes(result)[" None"]["limits"][0]["name"] == "app:1000/hour"
+
+
+def used_shop() -> Flask:
+    """An app that one client has asked twice; each call is another process's view of it."""
+    app = Flask("shop")
+    concurrency = Concurrency(app, store="host://", default_limits="100/day")
+    busy = concurrency.limit(InFlight(4, max_queue=8, max_wait=1.0))
+    chosen = concurrency.limit(lambda: "7/hour")
+    app.get("/")(busy(chosen(concurrency.limit("5/minute")(lambda: ""))))
+    return app
+
+
+def test_what_is_left_for_a_client_is_told_with_its_key(run: Run) -> None:
+    """Limit by limit, as the running server counts; what a function chooses nobody knows here."""
+    worker = used_shop()
+    worker.test_client().get("/")
+    held = worker.test_client().get("/", buffered=False)
+    info = ScriptInfo(create_app=used_shop)
+    for _ in range(2):  # to look spends nothing
+        said = words(run("explain", "/", "--key", "127.0.0.1", app=info, columns=100))
+        assert "by remote_address; 98 of 100 left, more in" in said
+        assert "everybody together; 3 of 4 left, 0 of 8 waiting" in said
+        assert "by remote_address; 3 of 5 left, more in" in said
+        assert "how much is left is known only within a request" in said
+    in_short = words(run("explain", "--key", "127.0.0.1", app=info, columns=200))
+    assert "default:100/day (98 left), route:4 in flight (3 left), route:chosen by" in in_short
+    held.close()
+
+
+def test_what_is_left_is_told_to_scripts(run: Run) -> None:
+    """Beside the limits, under the same names; without a key nothing is read."""
+    info = ScriptInfo(create_app=used_shop)
+    route = routes(run("explain", "--json", "--key", "192.0.2.7", app=info))["GET /"]
+    found = [(each["name"], each["remaining"], each["used"]) for each in route["counts"]]
+    assert found == [
+        ("default:100/day", 100, 0),
+        ("route:4 in flight", 4, 0),
+        ("route:5/minute", 5, 0),
+    ]
+    assert "counts" not in routes(run("explain", "--json", app=info))["GET /"]
 
 
 def test_no_password_is_shown(run: Run) -> None:

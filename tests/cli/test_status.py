@@ -10,7 +10,7 @@ from click.testing import Result
 from flask import Flask
 from flask.cli import ScriptInfo
 
-from flask_concurrency import Concurrency, InFlight
+from flask_concurrency import Concurrency, InFlight, Rate
 
 Run = Callable[..., Result]
 
@@ -71,7 +71,49 @@ def test_a_reset_key_starts_anew(worker: Flask, run: Run) -> None:
     assert "has counted the key '192.0.2.99'" in nobody.output
 
 
-@pytest.mark.parametrize("command", [["status"], ["reset", "k"]])
+def test_everybody_starts_anew_after_a_question(worker: Flask, run: Run) -> None:
+    """Whoever is asked and does not say yes has changed nothing."""
+    held = worker.test_client().get("/", buffered=False)
+    asked = run("reset", "--all", app=script(make_app()), answer="n\n")
+    assert asked.exit_code == 1
+    assert "Start the rates of everybody anew, in all limits of 'shop'?" in asked.stderr
+    assert "3 of 5" in run("status", "--key", "127.0.0.1", app=script(make_app())).output
+    told = run("reset", "--all", app=script(make_app()), answer="y\n")
+    assert (told.exit_code, told.stdout) == (0, "2 counts of everybody start anew.\n")
+    seen = run("status", "--key", "127.0.0.1", app=script(make_app())).output
+    assert "0 of 5\n" in seen
+    assert "1 of 4 inside" in seen
+    held.close()
+
+
+def test_scripts_reset_without_a_question(worker: Flask, run: Run) -> None:
+    """And read what became of it as JSON."""
+    one = run("reset", "127.0.0.1", "--json", app=script(make_app()))
+    assert json.loads(one.stdout) == {"app": "shop", "key": "127.0.0.1", "reset": 2}
+    everybody = run("reset", "--all", "--yes", "--json", app=script(make_app()))
+    assert json.loads(everybody.stdout) == {"app": "shop", "key": None, "reset": 0}
+
+
+@pytest.mark.parametrize("arguments", [[], ["192.0.2.7", "--all"]])
+def test_a_reset_says_of_whom(arguments: list[str], run: Run) -> None:
+    """Neither all by mistake, nor two things at once."""
+    told = run("reset", *arguments, app=script(make_app()))
+    assert told.exit_code == 2
+    assert "Name a KEY, or say --all" in told.output
+
+
+def test_a_bucket_is_as_large_as_its_burst(run: Run) -> None:
+    """What is used and left of it adds up to that, not to the rate."""
+    app = Flask("shop")
+    bucket = Rate("3/hour", algorithm="token-bucket", burst=9)
+    app.get("/")(Concurrency(app, store="host://").limit(bucket)(lambda: ""))
+    app.test_client().get("/")
+    assert "1 of 9, more in" in run("status", "--key", "127.0.0.1", app=script(app)).output
+
+
+@pytest.mark.parametrize(
+    "command", [["status"], ["reset", "k"], ["reset", "--all"], ["explain", "--key", "k"]]
+)
 def test_counts_of_one_process_cannot_be_seen(run: Run, command: list[str]) -> None:
     """Rather than show an empty store of the command's own."""
     told = run(*command, app=script(make_app("memory://")))

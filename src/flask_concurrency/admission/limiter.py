@@ -61,6 +61,11 @@ class Limiter:
         return self.limit.period if isinstance(self.limit, Rate) else None
 
     @property
+    def units(self) -> int:
+        """Units that are left where nobody has spent any: the quota, or what a bucket holds."""
+        return self.limit.burst if isinstance(self.limit, Rate) else self.limit.quota
+
+    @property
     def repeats(self) -> bool:
         """Whether nothing but time lets in again whom it refused: no option, no other route."""
         return not (

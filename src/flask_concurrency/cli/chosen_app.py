@@ -43,6 +43,22 @@ def state_of(app: Flask) -> AppState | None:
     return state if isinstance(state, AppState) else None
 
 
+def shared_state_of(app: Flask) -> AppState:
+    """The app's state, if other processes can look into its store.
+
+    :raises click.ClickException: They cannot, or the app never called ``init_app``.
+    """
+    state = state_of(app)
+    if state is None:
+        raise click.ClickException(not_served(app))
+    if state.store_uri == "memory://":
+        raise click.ClickException(
+            f"{app.name!r} counts in memory://, inside each worker process, where no command can "
+            'look. Use the default store, or CONCURRENCY_STORE = "host://" or "redis://…".'
+        )
+    return state
+
+
 def not_served(app: Flask) -> str:
     """What to tell the author of an app without the extension."""
     return (

@@ -22,12 +22,14 @@ class ListedRoute:
     :ivar endpoint: Its endpoint; ``None`` for requests that match none.
     :ivar methods: HTTP methods, in alphabetical order.
     :ivar explanation: Their limits.
+    :ivar rule: The rule itself; ``None`` for requests that match none.
     """
 
     path: str | None
     endpoint: str | None
     methods: tuple[str, ...]
     explanation: Explanation
+    rule: Rule | None = None
 
     @property
     def title(self) -> str:
@@ -55,6 +57,6 @@ def _of_rule(app: Flask, state: AppState, rule: Rule) -> list[ListedRoute]:
     for method in sorted(methods):
         alike.setdefault(state.explain(app, rule, method), []).append(method)
     return [
-        ListedRoute(rule.rule, rule.endpoint, tuple(methods), explanation)
+        ListedRoute(rule.rule, rule.endpoint, tuple(methods), explanation, rule)
         for explanation, methods in alike.items()
     ]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import click
 
 from flask_concurrency.cli.routes import ListedRoute
 from flask_concurrency.engine.explanation import ExplainedLimit, Explanation
+from flask_concurrency.engine.snapshot import LimiterSnapshot
 
 DECLARED = {
     "app": "on the app",
@@ -19,26 +20,41 @@ DECLARED = {
 }
 EVERYBODY = "everybody"
 
+Left = Mapping[str, LimiterSnapshot]
+"""What is left of limits, by their names; of some nobody can know."""
 
-def in_short(explanation: Explanation) -> str:
-    """A route's limits on one line: ``default:100/day, route:5/minute``."""
+
+def in_short(explanation: Explanation, left: Left | None = None) -> str:
+    """A route's limits on one line: ``default:100/day, route:5/minute``.
+
+    :param left: What is left of them, to be told with each; ``None`` for not.
+    """
     if explanation.exempt:
         return "exempt"
-    names = [
-        f"{limit.name} (shadow)" if limit.shadow else limit.name for limit in explanation.applying
-    ]
+    names = []
+    for limit in explanation.applying:
+        name = f"{limit.name} (shadow)" if limit.shadow else limit.name
+        if left is not None:
+            name += f" ({left[limit.name].remaining} left)" if limit.name in left else " (? left)"
+        names.append(name)
     return ", ".join(names) or "no limits"
 
 
-def in_full(route: ListedRoute) -> list[tuple[str, str]]:
-    """A route's limits line by line, numbered as they are asked: name and explanation."""
+def in_full(route: ListedRoute, left: Left | None = None) -> list[tuple[str, str]]:
+    """A route's limits line by line, numbered as they are asked: name and explanation.
+
+    :param left: What is left of them, to be told with each; ``None`` for not.
+    """
     lines = []
     number = 0
     for limit in route.explanation.limits:
         if limit.left_out is None:
             number += 1
         mark = f"{number}." if limit.left_out is None else "-"
-        lines.append((f"{mark} {limit.name}", _sentence(limit)))
+        sentence = _sentence(limit)
+        if left is not None and limit.left_out is None:
+            sentence += f"; {_left(left.get(limit.name))}"
+        lines.append((f"{mark} {limit.name}", sentence))
     return lines or [("no limits", "every request comes in")]
 
 
@@ -62,6 +78,17 @@ def _sentence(limit: ExplainedLimit) -> str:
     if limit.shadow:
         parts.append("shadow: only reported")
     return "; ".join(parts)
+
+
+def _left(found: LimiterSnapshot | None) -> str:
+    if found is None:
+        return "how much is left is known only within a request"
+    text = f"{found.remaining} of {found.used + found.remaining} left"
+    if found.period is not None and found.used and found.reset_after:
+        text += f", more in {found.reset_after:.0f} s"
+    if found.max_queue:
+        text += f", {found.waiting} of {found.max_queue} waiting"
+    return text
 
 
 def _counted(limit: ExplainedLimit) -> str:

@@ -13,7 +13,7 @@ import click
 from flask import Flask
 from flask.cli import ScriptInfo, pass_script_info
 
-from flask_concurrency.cli.chosen_app import load, not_served, state_of
+from flask_concurrency.cli.chosen_app import load, shared_state_of
 from flask_concurrency.cli.sentences import layout
 from flask_concurrency.engine.snapshot import LimiterSnapshot, look
 from flask_concurrency.engine.snapshot import reset as reset_counts
@@ -36,7 +36,8 @@ def status(info: ScriptInfo, key: str | None, watch: bool, as_json: bool) -> Non
 
     Stores keep digests of clients' keys, not the keys: to see one client, name it with --key.
     """
-    app, state = _shared(load(info))
+    app = load(info)
+    state = shared_state_of(app)
     while True:
         found = _look(app, state, key)
         if watch and not as_json:
@@ -48,33 +49,38 @@ def status(info: ScriptInfo, key: str | None, watch: bool, as_json: bool) -> Non
 
 
 @click.command()
-@click.argument("key")
+@click.argument("key", required=False)
+@click.option("--all", "everybody", is_flag=True, help="Every key of every limit.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask whether --all is meant.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 @pass_script_info
-def reset(info: ScriptInfo, key: str) -> None:
+def reset(info: ScriptInfo, key: str | None, everybody: bool, yes: bool, as_json: bool) -> None:
     """Start the rates of KEY anew, in every limit of the app; who is inside stays inside.
 
     KEY is what the limit counts by, such as 192.0.2.7; "" for what is counted for everybody.
     """
-    app, state = _shared(load(info))
+    if (key is None) != everybody:
+        raise click.UsageError("Name a KEY, or say --all: one of the two.")
+    app = load(info)
+    state = shared_state_of(app)
+    if everybody and not yes:
+        question = f"Start the rates of everybody anew, in all limits of {app.name!r}?"
+        click.confirm(question, abort=True, err=True)
     try:
-        number = reset_counts(state.limiters(app), state.store, key=key)
+        if key is None:
+            number = state.store.clear()
+        else:
+            number = reset_counts(state.limiters(app), state.store, key=key)
     except StoreError as error:
         raise click.ClickException(str(error)) from None
-    if not number:
+    if key is not None and not number:
         raise click.ClickException(f"No limit of {app.name!r} has counted the key {key!r} lately.")
-    click.echo(f"{number} limit{'s' if number != 1 else ''} of {key!r} start anew.")
-
-
-def _shared(app: Flask) -> tuple[Flask, AppState]:
-    state = state_of(app)
-    if state is None:
-        raise click.ClickException(not_served(app))
-    if state.store_uri == "memory://":
-        raise click.ClickException(
-            f"{app.name!r} counts in memory://, inside each worker process, where no command can "
-            'look. Use the default store, or CONCURRENCY_STORE = "host://" or "redis://…".'
-        )
-    return app, state
+    if as_json:
+        click.echo(json.dumps({"app": app.name, "key": key, "reset": number}))
+    else:
+        counts = "count" if key is None else "limit"
+        whose = "everybody" if key is None else repr(key)
+        click.echo(f"{number} {counts}{'s' if number != 1 else ''} of {whose} start anew.")
 
 
 def _look(app: Flask, state: AppState, key: str | None) -> list[LimiterSnapshot]:
@@ -102,7 +108,7 @@ def _inside(found: LimiterSnapshot) -> str:
 
 
 def _used(found: LimiterSnapshot) -> str:
-    text = f"{found.used} of {found.quota}"
+    text = f"{found.used} of {found.used + found.remaining}"
     return (
         f"{text}, more in {found.reset_after:.0f} s" if found.used and found.reset_after else text
     )

@@ -24,6 +24,7 @@ class LimiterSnapshot:
     :ivar quota: Units allowed, per ``period`` or at once.
     :ivar period: Seconds of a rate's period; ``None`` for an in-flight limit.
     :ivar used: Units spent, or requests inside.
+    :ivar remaining: Units left.
     :ivar waiting: Requests waiting for a place.
     :ivar max_queue: Requests that may wait; ``0`` where nobody does.
     :ivar reset_after: Seconds until more is left; ``None`` if nobody can know.
@@ -34,6 +35,7 @@ class LimiterSnapshot:
     quota: int
     period: float | None
     used: int
+    remaining: int
     waiting: int
     max_queue: int
     reset_after: float | None
@@ -63,7 +65,8 @@ def look(limiters: Iterable[Limiter], store: Store, *, key: str | None) -> list[
                 key=check.key,
                 quota=limit.quota,
                 period=limiter.period,
-                used=limit.quota - outcome.remaining,
+                used=limiter.units - outcome.remaining,
+                remaining=outcome.remaining,
                 waiting=waiting,
                 max_queue=max_queue,
                 reset_after=outcome.reset_after,

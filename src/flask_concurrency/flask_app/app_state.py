@@ -122,12 +122,19 @@ class AppState:
         rules: list[Rule | None] = [None, *app.url_map.iter_rules()]
         for rule in rules:
             for method in sorted((rule.methods if rule is not None else None) or {"GET"}):
-                plan = self._compile(app, rule, method).plan
-                for gate in (plan.arrival, plan.view):
-                    for limiter in gate.limiters if gate is not None else ():
-                        if isinstance(limiter, Limiter):
-                            found.setdefault(limiter.id, limiter)
+                for limiter in self.limiters_of(app, rule, method):
+                    found.setdefault(limiter.id, limiter)
         return list(found.values())
+
+    def limiters_of(self, app: Flask, rule: Rule | None, method: str) -> list[Limiter]:
+        """The limiters of one route; those chosen in a request are not known."""
+        plan = self._compile(app, rule, method).plan
+        limiters = [
+            limiter
+            for gate in (plan.arrival, plan.view)
+            for limiter in (() if gate is None else gate.limiters)
+        ]
+        return [limiter for limiter in limiters if isinstance(limiter, Limiter)]
 
     def explain(self, app: Flask, rule: Rule | None, method: str) -> Explanation:
         """Which limits a request would meet, and why; nothing is counted."""
