@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
+from flask_concurrency.executors.thread_exit import start_thread
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 
 logger = logging.getLogger("flask_concurrency.executors")
@@ -38,10 +39,13 @@ class Alarm:
         self._keeper = keeper
 
     def cancel(self) -> None:
-        """Let the call not be made, and forget it; nothing happens if it was."""
+        """Let the call not be made, and forget it; nothing happens if it was.
+
+        Takes no lock, since a destructor may call it, in the middle of anything.
+        """
         if self.callback is not None:
             self.callback = None
-            self._keeper.note_cancelled()
+            self._keeper.cancelled += 1
 
 
 class Timekeeper:
@@ -50,45 +54,50 @@ class Timekeeper:
     A call is to be short and must not wait: the next one waits for it. What it raises is logged.
 
     :param clock: Tells the time.
+    :param idle: Seconds for which the thread waits for the next alarm before it ends.
+    :ivar cancelled: About how many alarms it keeps that were cancelled.
     """
 
-    def __init__(self, clock: Clock = monotonic) -> None:
+    def __init__(self, clock: Clock = monotonic, *, idle: float = IDLE) -> None:
         self._clock = clock
+        self._idle = idle
         self._begin()
 
     def _begin(self) -> None:
-        # Re-entrant, because the garbage collector may cancel an alarm while this thread holds it.
-        self._changed = threading.Condition(threading.RLock())
+        self._changed = threading.Condition(threading.Lock())
         self._due: list[tuple[float, int, Alarm]] = []
-        self._cancelled = 0
         self._numbers = itertools.count()
         self._running = False
+        self.cancelled = 0
 
     def call_at(self, at: float, callback: Callable[[], object]) -> Alarm:
-        """Have ``callback`` called at the monotonic instant ``at``, or soon if that has passed."""
+        """Have ``callback`` called at the monotonic instant ``at``, or soon if that has passed.
+
+        :raises RuntimeError: No thread can be started.
+        """
         alarm = Alarm(at, callback, self)
         with self._changed:
-            heapq.heappush(self._due, (at, next(self._numbers), alarm))
+            self._throw_cancelled_away()
             if not self._running:
-                threading.Thread(target=self._run, name="concurrency-time", daemon=True).start()
+                thread = threading.Thread(target=self._run, name="concurrency-time", daemon=True)
+                start_thread(thread)
                 self._running = True
-            elif self._due[0][2] is alarm:  # else the thread wakes early enough
+            heapq.heappush(self._due, (at, next(self._numbers), alarm))
+            if self._due[0][2] is alarm:  # else the thread wakes early enough
                 self._changed.notify()
         return alarm
-
-    def note_cancelled(self) -> None:
-        """One alarm more is of no use; together they are thrown away once they are many."""
-        with self._changed:
-            self._cancelled += 1
-            if self._cancelled > max(_FEW, len(self._due) // 2):
-                self._due = [entry for entry in self._due if entry[2].callback is not None]
-                heapq.heapify(self._due)
-                self._cancelled = 0
 
     def __len__(self) -> int:
         """Alarms that are due one day."""
         with self._changed:
             return sum(alarm.callback is not None for _, _, alarm in self._due)
+
+    def _throw_cancelled_away(self) -> None:
+        """Do so once they are half of all: most alarms are cancelled long before they are due."""
+        if self.cancelled > max(_FEW, len(self._due) // 2):
+            self.cancelled = 0
+            self._due = [entry for entry in self._due if entry[2].callback is not None]
+            heapq.heapify(self._due)
 
     def _run(self) -> None:
         while (alarm := self._next()) is not None:
@@ -96,7 +105,7 @@ class Timekeeper:
             if callback is not None:
                 try:
                     callback()
-                except Exception:
+                except BaseException:  # ``sys.exit()`` in a callback would end everybody's time
                     logger.exception("What was due at an instant failed")
             del alarm, callback  # it may hold a request
 
@@ -106,13 +115,13 @@ class Timekeeper:
             while True:
                 while self._due and self._due[0][2].callback is None:
                     heapq.heappop(self._due)
-                    self._cancelled = max(0, self._cancelled - 1)
+                    self.cancelled = max(0, self.cancelled - 1)
                 if self._due:
                     left = self._due[0][0] - self._clock()
                     if left <= 0:
                         return heapq.heappop(self._due)[2]
                     self._changed.wait(min(left, threading.TIMEOUT_MAX))
-                elif not self._changed.wait(IDLE) and not self._due:
+                elif not self._changed.wait(self._idle) and not self._due:
                     self._running = False
                     return None
 

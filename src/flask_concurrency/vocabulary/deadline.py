@@ -12,10 +12,10 @@ the instant on, and each step waits until its own or its caller's, whichever is 
 
 from __future__ import annotations
 
-from contextvars import ContextVar, Token
+from contextvars import Context, ContextVar
 from math import inf
 from types import TracebackType
-from typing import Final
+from typing import Final, NamedTuple
 
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.errors import DeadlineExceeded
@@ -24,28 +24,33 @@ from flask_concurrency.vocabulary.errors import DeadlineExceeded
 class Deadline:
     """An instant that inner deadlines can only bring closer; as a block, the current one.
 
+    One deadline may be entered by many threads and tasks at once, and again inside itself.
+
     :param at: Monotonic instant in seconds; infinite where only :meth:`expire` ends the time.
     :param outer: The deadline that it is inside of, which is never outlived.
     """
 
-    __slots__ = ("_at", "_outer", "_tokens")
+    __slots__ = ("_at", "_outers")
 
     def __init__(self, at: float = inf, outer: Deadline | None = None) -> None:
         self._at = at
-        self._outer = outer
-        self._tokens: list[Token[Deadline | None]] = []
+        self._outers: tuple[Deadline, ...] = () if outer is None else (outer,)
 
     @property
     def at(self) -> float:
         """The instant after which nobody waits any more; infinite if there is none."""
-        return self._at if self._outer is None else min(self._at, self._outer.at)
+        at = self._at
+        for outer in self._outers:
+            at = min(at, outer.at)
+        return at
 
     def expire(self) -> None:
         """Let the time be up now, for everybody inside."""
         self._at = -inf
 
     def __enter__(self) -> Deadline:
-        self._tokens.append(_current.set(self))
+        entered = _entered.get()
+        _entered.set(_Entered(self, self._brought_into(entered), entered))
         return self
 
     def __exit__(
@@ -54,10 +59,33 @@ class Deadline:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        _current.reset(self._tokens.pop())
+        entered = _entered.get()
+        while entered is not None and entered.block is not self:
+            entered = entered.before  # a block inside that was never left, as in a generator
+        if entered is not None:
+            _entered.set(entered.before)
+
+    def _brought_into(self, entered: _Entered | None) -> Deadline:
+        if entered is None or self._is_inside(entered.deadline):
+            return self
+        # It was made elsewhere, and must not outlive what it is entered in either.
+        both = Deadline(outer=self)
+        both._outers += (entered.deadline,)
+        return both
+
+    def _is_inside(self, other: Deadline) -> bool:
+        return self is other or any(outer._is_inside(other) for outer in self._outers)
 
 
-_current: Final[ContextVar[Deadline | None]] = ContextVar("deadline", default=None)
+class _Entered(NamedTuple):
+    """A block that was entered. Each context has a chain of its own, so none can be left twice."""
+
+    block: Deadline
+    deadline: Deadline
+    before: _Entered | None
+
+
+_entered: Final[ContextVar[_Entered | None]] = ContextVar("deadline", default=None)
 
 
 def within(seconds: float | None, clock: Clock = monotonic) -> Deadline:
@@ -65,17 +93,23 @@ def within(seconds: float | None, clock: Clock = monotonic) -> Deadline:
 
     :param seconds: ``None`` for no time of its own.
     """
-    return Deadline(inf if seconds is None else clock() + seconds, _current.get())
+    return Deadline(inf if seconds is None else clock() + seconds, current_deadline())
 
 
 def current_deadline() -> Deadline | None:
     """The deadline of the work in hand, if it has one."""
-    return _current.get()
+    entered = _entered.get()
+    return None if entered is None else entered.deadline
+
+
+def forget_deadline(context: Context) -> None:
+    """Let the work of ``context`` have no deadline: nobody waits for it."""
+    context.run(_entered.set, None)
 
 
 def expires_at() -> float | None:
     """The monotonic instant after which nobody wants the work in hand; ``None`` for none."""
-    deadline = _current.get()
+    deadline = current_deadline()
     if deadline is None:
         return None
     at = deadline.at
