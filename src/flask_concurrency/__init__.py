@@ -1,5 +1,7 @@
 """Control over concurrency for Flask: who may come in, where the work runs, how it ends."""
 
+from flask_concurrency.executors.task_group import TaskGroup
+from flask_concurrency.executors.task_result import TaskResult
 from flask_concurrency.flask_app.extension import Concurrency
 from flask_concurrency.flask_app.responses import (
     DeadlinePassed,
@@ -40,7 +42,9 @@ __all__ = [
     "Refusal",
     "ServerBusy",
     "StoreError",
+    "TaskGroup",
     "TaskNotPicklable",
+    "TaskResult",
     "Verdict",
     "WorkerDied",
     "WorkerStartFailed",

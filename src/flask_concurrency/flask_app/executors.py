@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from flask import Flask
 
 from flask_concurrency.executors.loop import LoopThread
+from flask_concurrency.executors.named_executors import Meaning, NamedExecutors
 from flask_concurrency.executors.processes.executor import ProcessExecutor
 from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.flask_app.settings import PREFIX, Settings
@@ -28,24 +29,34 @@ class AppExecutors:
     :ivar threads: One bounded pool of threads; it also serves the loop's ``asyncio.to_thread``.
     :ivar processes: One warm pool of worker processes.
     :ivar loop: One event loop, on which the app's ``async`` views, hooks and handlers run.
+    :ivar named: These and any others, by name.
     """
 
     threads: ThreadExecutor
     processes: ProcessExecutor
     loop: LoopThread
+    named: NamedExecutors
 
 
-def make_executors(app: Flask, settings: Settings) -> AppExecutors:
+def make_executors(app: Flask, settings: Settings, *, added: Mapping[str, Meaning]) -> AppExecutors:
     """Make an app's executors, and send its ``async`` functions to the shared loop.
 
+    :param added: Names of further executors; later additions are seen.
     :raises ConfigurationError: ``THREADS`` or ``PROCESSES`` holds a wrong option.
     """
-    threads = _made("THREADS", ThreadExecutor, settings.threads, carry=FlaskCarrier(app))
+    carry = FlaskCarrier(app)
+    threads = _made("THREADS", ThreadExecutor, settings.threads, carry=carry)
     processes = _made("PROCESSES", ProcessExecutor, settings.processes)
     loop = LoopThread(default_executor=threads)
     # Flask's documented way to choose what runs its async functions.
     app.async_to_sync = loop.async_to_sync  # type: ignore[method-assign, assignment]
-    return AppExecutors(threads, processes, loop)
+    named = NamedExecutors(
+        {"threads": threads, "processes": processes},
+        added=added,
+        configured=settings.executors,
+        carry=carry,
+    )
+    return AppExecutors(threads, processes, loop, named)
 
 
 def _made(key: str, make: Callable[..., E], options: Mapping[str, Any], **ours: Any) -> E:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
 from datetime import timedelta
 from typing import Any, TypeVar, get_args
 
@@ -15,8 +16,11 @@ from flask import Flask, Response, current_app, has_app_context, request
 from flask_concurrency.admission.limiter import check_cost
 from flask_concurrency.engine.declaration import Declaration, Stage
 from flask_concurrency.engine.journey import Journey
+from flask_concurrency.executors.group_policy import PolicyName
 from flask_concurrency.executors.loop import LoopThread
+from flask_concurrency.executors.named_executors import Meaning, check_meaning
 from flask_concurrency.executors.processes.executor import ProcessExecutor
+from flask_concurrency.executors.task_group import TaskGroup
 from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.flask_app import hooks, markers
 from flask_concurrency.flask_app.app_state import KNOWN_METHODS, AppState
@@ -76,6 +80,7 @@ class Concurrency:
         }
         self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
         self._decorated = Decorated(self._apps)
+        self._executors: dict[str, Meaning] = {}
         self._meets_departures = False
         self._key = _checked_callable("key", key)
         if app is not None:
@@ -96,7 +101,7 @@ class Concurrency:
             self,
             settings=settings,
             store=AppStore(app, settings),
-            executors=make_executors(app, settings),
+            executors=make_executors(app, settings, added=self._executors),
             decorated=self._decorated,
             key=self._key,
         )
@@ -261,6 +266,61 @@ class Concurrency:
     def loop(self) -> LoopThread:
         """The event loop on which the app's ``async`` views run, one for the whole process."""
         return self._current_state().executors.loop
+
+    def add_executor(self, name: str, executor: Meaning) -> None:
+        """Give any other :class:`concurrent.futures.Executor` a name, beside the app's own two.
+
+        .. code-block:: python
+
+            concurrency.add_executor("dask", client.get_executor())
+
+        Its tasks fail at their deadline as any others do. The request is taken along to a
+        ``ThreadPoolExecutor``; to others goes nothing but the arguments.
+        ``CONCURRENCY_EXECUTORS`` may say otherwise what a name stands for.
+
+        :param name: What to call it.
+        :param executor: The executor, a function that makes it when it is first needed, or the
+            name of another one.
+        :raises ConfigurationError: It is none of these, or the name is taken.
+        """
+        check_meaning(name, executor)
+        if name in self._executors:
+            raise ConfigurationError(
+                f"There is an executor {name!r} already: {self._executors[name]!r}. "
+                "Choose another name."
+            )
+        self._executors[name] = executor
+
+    def executor(self, name: str) -> Executor:
+        """The executor of a name: ``"threads"``, ``"processes"``, or one that was added.
+
+        :raises ConfigurationError: There is none of that name.
+        """
+        return self._current_state().executors.named.get(name)
+
+    def task_group(self, timeout: float | None = None, policy: PolicyName = "all") -> TaskGroup:
+        """Tasks that end with their block, wherever each of them runs.
+
+        .. code-block:: python
+
+            with concurrency.task_group(timeout=3.0) as group:
+                page = group.threads.submit(fetch, url)
+                size = group.processes.submit(crunch, data)
+            return {"page": page.result(), "size": size.result()}
+
+        In coroutines it is ``async with``, and tasks can be awaited. ``group.loop`` takes async
+        functions, ``group.executor(name)`` is any other executor.
+
+        :param timeout: Seconds for all tasks together, or less if the request has less. ``None``:
+            as much as the request has.
+        :param policy: ``"all"``: the first error cancels the rest and is raised. ``"any"``: the
+            first result is ``group.result()``, and cancels the rest. ``"settle"``: all are waited
+            for, and ``group.results()`` tells how each ended. ``"partial"``: as ``"all"``, but at
+            the deadline ``group.results()`` are those that are ready.
+        :raises ConfigurationError: ``timeout`` or ``policy`` is none.
+        """
+        executors = self._current_state().executors
+        return TaskGroup(executors.named.get, executors.loop, timeout=timeout, policy=policy)
 
     @property
     def current(self) -> Decision | None:

@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from math import inf
 from typing import Any, Literal
 
+from flask_concurrency.executors.named_executors import check_meaning
 from flask_concurrency.stores.fallback import ON_FAILURE, OnFailure
 from flask_concurrency.stores.opening import TIMEOUT
 from flask_concurrency.vocabulary.errors import ConfigurationError
@@ -49,6 +50,8 @@ class Settings:
         was told; elsewhere not known, and all may wait.
     :ivar threads: ``THREADS``, options of the thread executor; default none.
     :ivar processes: ``PROCESSES``, options of the process executor; default none.
+    :ivar executors: ``EXECUTORS``, what further names of executors stand for: another name, an
+        executor, or a function that makes one; default none.
     """
 
     store: str | None = None
@@ -63,6 +66,7 @@ class Settings:
     server_threads: int | None = None
     threads: Mapping[str, Any] = field(default_factory=dict)
     processes: Mapping[str, Any] = field(default_factory=dict)
+    executors: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_settings(config: Mapping[str, Any], **given: object) -> Settings:
@@ -146,6 +150,17 @@ def _options(name: str, value: object) -> Mapping[str, Any]:
     return dict(value)
 
 
+def _executors(name: str, value: object) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise _wrong(name, value, 'give a dict of names, such as {"reports": "processes"}')
+    try:
+        for executor, meaning in value.items():
+            check_meaning(executor, meaning)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{PREFIX}{name.upper()}: {error}") from None
+    return dict(value)
+
+
 _READERS: Mapping[str, Any] = {
     "store": _text,
     "namespace": _text,
@@ -159,4 +174,5 @@ _READERS: Mapping[str, Any] = {
     "server_threads": _threads,
     "threads": _options,
     "processes": _options,
+    "executors": _executors,
 }

@@ -1,0 +1,85 @@
+"""What a group gives for each task: a future that can also be awaited.
+
+Knows neither the group's policy nor where the task runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from typing import Any, TypeVar
+
+from flask_concurrency.executors.linked_future import LinkedFuture, error_of
+from flask_concurrency.executors.task_result import How, TaskResult
+from flask_concurrency.vocabulary.errors import LoopBlocked
+
+T = TypeVar("T")
+
+
+class GroupTask(LinkedFuture[T]):
+    """One task of a group: a :class:`concurrent.futures.Future` that can be awaited.
+
+    :ivar name: Name of its function.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self._late = False
+
+    def __await__(self) -> Generator[Any, None, T]:
+        """Wait without blocking the loop; whoever is cancelled meanwhile cancels the task."""
+        return asyncio.wrap_future(self).__await__()
+
+    def result(self, timeout: float | None = None) -> T:
+        """Wait for what the task returns, or raise what it raises.
+
+        :param timeout: Seconds to wait at most; ``None`` until it has ended.
+        :raises concurrent.futures.CancelledError: It was cancelled.
+        :raises DeadlineExceeded: It had not ended at the group's deadline.
+        :raises LoopBlocked: It has not ended, and waiting here would hold an event loop up.
+        """
+        self._refuse_on_a_loop()
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for the task's end; its error, or ``None`` if it returned.
+
+        :raises concurrent.futures.CancelledError: It was cancelled.
+        :raises LoopBlocked: It has not ended, and waiting here would hold an event loop up.
+        """
+        self._refuse_on_a_loop()
+        return super().exception(timeout)
+
+    def be_late(self, error: BaseException) -> None:
+        """Its time is up: fail at once, and cancel the call."""
+        if not self.done():
+            self._late = True
+        self.give_up(error)
+
+    def outcome(self) -> TaskResult:
+        """How it ended. Asked only once it has."""
+        if self.cancelled():
+            return TaskResult(self.name, "cancelled")
+        error = error_of(self)
+        if error is None:
+            return TaskResult(self.name, "done", value=super().result())
+        how: How = "late" if self._late else "failed"
+        return TaskResult(self.name, how, error=error)
+
+    def _refuse_on_a_loop(self) -> None:
+        if self.done() or not is_on_a_loop():
+            return
+        raise LoopBlocked(
+            f"{self.name!r} would be waited for on an event loop, which stands still meanwhile. "
+            "Write 'await task' there instead of 'task.result()'."
+        )
+
+
+def is_on_a_loop() -> bool:
+    """Whether the calling code runs on an event loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
