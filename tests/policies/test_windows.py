@@ -159,8 +159,9 @@ def test_the_fixed_window_never_holds_more_than_its_quota(
         now += wait / 1_000
         state, outcome = policy.take(state, now, cost)
         if outcome.admitted:
-            spent[state.started_at] = spent.get(state.started_at, 0) + cost
-            assert spent[state.started_at] + outcome.remaining == quota
+            started_at, used = state
+            spent[started_at] = spent.get(started_at, 0) + cost
+            assert spent[started_at] == used == quota - outcome.remaining
     assert all(units <= quota for units in spent.values())
     starts = sorted(spent)
     assert all(later - earlier >= 60 for earlier, later in pairwise(starts))

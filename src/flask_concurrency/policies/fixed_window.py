@@ -8,7 +8,6 @@ what you promised.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from flask_concurrency.policies.exact_wait import exact_wait
 from flask_concurrency.vocabulary.decision import Outcome
@@ -17,11 +16,8 @@ from flask_concurrency.vocabulary.decision import Outcome
 new = tuple.__new__
 
 
-class Window(NamedTuple):
-    """Units spent in the window that began at ``started_at``."""
-
-    started_at: float
-    used: int
+Window = tuple[float, int]
+"""When the window began, and the units spent in it; a plain tuple, which is made fastest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,27 +37,30 @@ class FixedWindow:
         :param state: What the last call returned; ``None`` for a key never seen.
         :param now: The instant, in seconds of any clock that does not go back.
         """
-        window = Window(now, 0) if state is None or self.forgettable(state, now) else state
-        admitted = window.used + cost <= self.quota
-        if admitted:
-            window = new(Window, (window.started_at, window.used + cost))
-        retry_after: float | None = 0.0
-        if not admitted:
-            retry_after = self._retry_after(window, now) if cost <= self.quota else None
-        reset_after = window.started_at + self.period - now if window.used else 0.0
-        remaining = self.quota - window.used
-        return window, new(Outcome, (admitted, remaining, retry_after, reset_after))
+        # This runs for every limit of every request, so it calls as little as it can.
+        period = self.period
+        started_at, used = state or (now, 0)
+        if now - started_at >= period:
+            started_at, used = now, 0
+        if used + cost > self.quota:
+            return (started_at, used), self._refusal((started_at, used), now, cost)
+        used += cost
+        reset_after = started_at + period - now if used else 0.0
+        return (started_at, used), new(Outcome, (True, self.quota - used, 0.0, reset_after))
 
     def give_back(self, state: Window, now: float, cost: int, after: float) -> Window:
         """Return ``cost`` units, if the window they were spent in is still open."""
-        if now - after < state.started_at:
-            return state
-        return Window(state.started_at, max(0, state.used - cost))
+        started_at, used = state
+        return state if now - after < started_at else (started_at, max(0, used - cost))
 
     def forgettable(self, state: Window, now: float) -> bool:
         """Whether the state decides like a key never seen."""
-        return now - state.started_at >= self.period
+        return now - state[0] >= self.period
 
-    def _retry_after(self, window: Window, now: float) -> float:
-        wait = window.started_at + self.period - now
-        return exact_wait(wait, now, lambda at: self.forgettable(window, at))
+    def _refusal(self, window: Window, now: float, cost: int) -> Outcome:
+        started_at, used = window
+        left = started_at + self.period - now
+        retry_after = None
+        if cost <= self.quota:
+            retry_after = exact_wait(left, now, lambda at: self.forgettable(window, at))
+        return Outcome(False, self.quota - used, retry_after, left if used else 0.0)

@@ -10,7 +10,6 @@ at a key's first request instead of at the full minute, so clients do not come b
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from flask_concurrency.policies.exact_wait import exact_wait
 from flask_concurrency.vocabulary.decision import Outcome
@@ -19,12 +18,11 @@ from flask_concurrency.vocabulary.decision import Outcome
 new = tuple.__new__
 
 
-class Windows(NamedTuple):
-    """Units spent in the window that began at ``started_at``, and in the one before it."""
+Windows = tuple[float, int, int]
+"""When the window began, the units spent in it, and those spent in the one before it.
 
-    started_at: float
-    current: int
-    previous: int
+A plain tuple: every limit of every request makes one, and a named one takes twice as long.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +48,13 @@ class SlidingWindow:
         """
         # This runs for every limit of every request, so it calls as little as it can.
         period, quota = self.period, self.quota
-        if state is None or not 0.0 <= now - state.started_at < period:
-            state = self._roll(state, now)
-        started_at, current, previous = state
+        started_at, current, previous = state or (now, 0, 0)
+        if not 0.0 <= now - started_at < period:
+            started_at, current, previous = self._roll((started_at, current, previous), now)
         used = current + previous * (1.0 - (now - started_at) / period)
         if used + cost > quota:
-            return state, self._refusal(state, now, cost, int(quota - used))
+            windows = started_at, current, previous
+            return windows, self._refusal(windows, now, cost, int(quota - used))
         used += cost
         current += cost
         remaining = int(quota - used)
@@ -66,38 +65,38 @@ class SlidingWindow:
             reset_after = started_at + (2.0 - ceiling / current) * period - now
         else:
             reset_after = started_at + (1.0 - (ceiling - current) / previous) * period - now
-        state = new(Windows, (started_at, current, previous))
-        return state, new(Outcome, (True, remaining, 0.0, reset_after))
+        return (started_at, current, previous), new(Outcome, (True, remaining, 0.0, reset_after))
 
     def give_back(self, state: Windows, now: float, cost: int, after: float) -> Windows:
         """Return ``cost`` units to the window they were spent in, ``after`` seconds ago."""
         started_at, current, previous = self._roll(state, now)
         spent_at = now - after
         if spent_at >= started_at:
-            return Windows(started_at, max(0, current - cost), previous)
+            return started_at, max(0, current - cost), previous
         if spent_at >= started_at - self.period:
-            return Windows(started_at, current, max(0, previous - cost))
-        return Windows(started_at, current, previous)
+            return started_at, current, max(0, previous - cost)
+        return started_at, current, previous
 
     def forgettable(self, state: Windows, now: float) -> bool:
         """Whether the state decides like a key never seen."""
-        return now - state.started_at >= 2 * self.period
+        return now - state[0] >= 2 * self.period
 
-    def _roll(self, state: Windows | None, now: float) -> Windows:
-        if state is None:
-            return Windows(now, 0, 0)
-        elapsed = now - state.started_at
+    def _roll(self, windows: Windows, now: float) -> Windows:
+        started_at, current, previous = windows
+        elapsed = now - started_at
         if elapsed < self.period:
-            return state if elapsed >= 0 else state._replace(started_at=now)
+            return (started_at, current, previous) if elapsed >= 0 else (now, current, previous)
         if elapsed < 2 * self.period:
-            return Windows(state.started_at + self.period, 0, state.current)
-        return Windows(now, 0, 0)
+            return started_at + self.period, 0, current
+        return now, 0, 0
 
     def _refusal(self, windows: Windows, now: float, cost: int, remaining: int) -> Outcome:
+        started_at, current, previous = windows
+
         def until(ceiling: int) -> float:
             """Seconds until the estimate has fallen to ``ceiling`` if nobody else comes."""
-            faded = _faded(windows.current, windows.previous, ceiling)
-            return max(0.0, windows.started_at + faded * self.period - now)
+            faded = _faded(current, previous, ceiling)
+            return max(0.0, started_at + faded * self.period - now)
 
         ceiling = self.quota - cost
         retry_after = None
@@ -105,7 +104,7 @@ class SlidingWindow:
             retry_after = exact_wait(
                 until(ceiling), now, lambda at: self._estimate(windows, at) <= ceiling
             )
-        used = windows.current or windows.previous
+        used = current or previous
         return Outcome(
             False, remaining, retry_after, until(self.quota - remaining - 1) if used else 0.0
         )

@@ -10,17 +10,12 @@ numbers, however large the instant is.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from flask_concurrency.policies.exact_wait import exact_wait
 from flask_concurrency.vocabulary.decision import Outcome
 
-
-class Bucket(NamedTuple):
-    """Units that had not flowed back at the instant ``at``."""
-
-    at: float
-    spent: float
+Bucket = tuple[float, float]
+"""An instant, and the units that had not flowed back then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +41,7 @@ class TokenBucket:
         admitted = spent + cost <= self.burst
         if admitted:
             spent += cost
-        bucket = Bucket(now, spent)
+        bucket = (now, spent)
         remaining = int(self.burst - spent)
         return bucket, Outcome(
             admitted,
@@ -58,7 +53,7 @@ class TokenBucket:
     def give_back(self, state: Bucket, now: float, cost: int, after: float) -> Bucket:
         """Return ``cost`` units but for what may have flowed back in ``after`` seconds already."""
         left = max(0.0, cost - after * self.quota / self.period)
-        return Bucket(now, max(0.0, self._spent(state, now) - left))
+        return now, max(0.0, self._spent(state, now) - left)
 
     def forgettable(self, state: Bucket, now: float) -> bool:
         """Whether the state decides like a key never seen."""
@@ -67,13 +62,14 @@ class TokenBucket:
     def _spent(self, state: Bucket | None, now: float) -> float:
         if state is None:
             return 0.0
-        return max(0.0, state.spent - max(0.0, now - state.at) * self.quota / self.period)
+        at, spent = state
+        return max(0.0, spent - max(0.0, now - at) * self.quota / self.period)
 
     def _until(self, bucket: Bucket, ceiling: float) -> float | None:
         """Seconds until at most ``ceiling`` units are out; ``None`` if nothing flows back."""
         if self.quota == 0:
             return None
-        return max(0.0, (bucket.spent - ceiling) * self.period / self.quota)
+        return max(0.0, (bucket[1] - ceiling) * self.period / self.quota)
 
     def _retry_after(self, bucket: Bucket, now: float, cost: int) -> float | None:
         wait = self._until(bucket, self.burst - cost)

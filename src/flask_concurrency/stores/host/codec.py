@@ -34,8 +34,7 @@ class LogPlace(NamedTuple):
 class Codec(NamedTuple):
     """How the states of one kind of policy are written.
 
-    :ivar state: The class of a state, a named tuple.
-    :ivar unpack: Reads its fields.
+    :ivar unpack: Reads a state, a tuple.
     :ivar pack: Writes its fields, and after them the instant at which it may be forgotten.
     :ivar expires_at: Gives that instant of a state and its policy.
     :ivar same: Which field beside the first must be what it was, if then only the second changes,
@@ -43,7 +42,6 @@ class Codec(NamedTuple):
     :ivar in_blocks: Whether the state is a log, of which the record says where it is.
     """
 
-    state: type[tuple[Any, ...]]
     unpack: Callable[..., tuple[Any, ...]]
     pack: Callable[..., None]
     expires_at: Callable[[Any, Any], float]
@@ -52,7 +50,6 @@ class Codec(NamedTuple):
 
 
 def _codec(
-    state: type[tuple[Any, ...]],
     fields: str,
     expires_at: Callable[[Any, Any], float],
     *,
@@ -61,7 +58,7 @@ def _codec(
 ) -> Codec:
     unpack = struct.Struct(f"@{fields}").unpack_from
     pack = struct.Struct(f"@{fields}d").pack_into
-    return Codec(state, unpack, pack, expires_at, same, in_blocks)
+    return Codec(unpack, pack, expires_at, same, in_blocks)
 
 
 def _windows_expire_at(state: Windows, policy: SlidingWindow) -> float:
@@ -75,7 +72,8 @@ def _window_expires_at(state: Window, policy: FixedWindow) -> float:
 def _bucket_expires_at(state: Bucket, policy: TokenBucket) -> float:
     if not policy.quota:
         return math.inf
-    return state.at + state.spent * policy.period / policy.quota
+    at, spent = state
+    return at + spent * policy.period / policy.quota
 
 
 def _log_expires_at(place: LogPlace, policy: MovingWindow) -> float:
@@ -83,10 +81,10 @@ def _log_expires_at(place: LogPlace, policy: MovingWindow) -> float:
 
 
 CODECS: Mapping[type, Codec] = {
-    SlidingWindow: _codec(Windows, "dII", _windows_expire_at, same=2),
-    FixedWindow: _codec(Window, "dI4x", _window_expires_at, same=0),
-    TokenBucket: _codec(Bucket, "dd", _bucket_expires_at),
-    MovingWindow: _codec(LogPlace, "dII", _log_expires_at, in_blocks=True),
+    SlidingWindow: _codec("dII", _windows_expire_at, same=2),
+    FixedWindow: _codec("dI4x", _window_expires_at, same=0),
+    TokenBucket: _codec("dd", _bucket_expires_at),
+    MovingWindow: _codec("dII", _log_expires_at, in_blocks=True),
 }
 """By the policy's class; an in-flight count has no record but a row of its own."""
 

@@ -38,7 +38,6 @@ _EXPIRIES: Final = struct.Struct("@" + "I4x16xd16xd" * WAYS)
 
 _read_word = WORD.unpack_from
 _write_word = WORD.pack_into
-_new = tuple.__new__  # what a named tuple calls, without unpacking and packing its fields
 
 
 class RateCell:
@@ -67,7 +66,6 @@ class RateCell:
         "_record",
         "_same",
         "_start",
-        "_state",
         "_unpack",
         "in_blocks",
         "policy",
@@ -85,7 +83,7 @@ class RateCell:
         self.policy, self.shard, self._start, self._digest = address
         self.in_blocks = codec.in_blocks
         self._codec = codec
-        self._state, self._unpack, self._same = codec.state, codec.unpack, codec.same
+        self._unpack, self._same = codec.unpack, codec.same
         self._memory = memory
         self._blocks = blocks
         self._evictions = evictions
@@ -103,7 +101,7 @@ class RateCell:
         if not selector:  # whoever wrote the digest died before the first record counted
             return None
         self._record = record = cell + RECORD_AT[selector]
-        state = _new(self._state, self._unpack(memory, record))
+        state = self._unpack(memory, record)
         if self.in_blocks:
             return unpack_log(self._blocks.read(self.shard, Extent(*state[1:])))
         return state
