@@ -25,9 +25,11 @@ from flask_concurrency.executors.loop_background import (
     SpawnedCall,
     blocked_message,
 )
+from flask_concurrency.executors.loop_borrowed import BorrowedLoop
 from flask_concurrency.executors.loop_call import WaitingCall, logger, name_of
 from flask_concurrency.executors.loop_runner import LoopFactory, LoopRunner
 from flask_concurrency.vocabulary.errors import ConfigurationError, ExecutorShutdown, LoopBlocked
+from flask_concurrency.vocabulary.suspension import can_suspend, suspend
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -93,7 +95,8 @@ class LoopThread:
         self._loop_factory = loop_factory
         self._lock = threading.Lock()
         self._shut_down = False
-        self._runner: LoopRunner | None = None
+        self._runner: LoopRunner | BorrowedLoop | None = None
+        self._former: list[LoopRunner] = []
         self._finalizer: weakref.finalize[Any, Any] | None = None
         _live.add(self)
 
@@ -112,6 +115,8 @@ class LoopThread:
         :raises concurrent.futures.CancelledError: Something else cancelled the task.
         :raises Exception: What the coroutine raised.
         """
+        if can_suspend():
+            return suspend(coroutine)
         runner = self._runner_for(coroutine)
         if runner.is_current_thread():
             _refuse(
@@ -133,6 +138,32 @@ class LoopThread:
             return self.run(function(*args, **kwargs))
 
         return run
+
+    def adopt(self) -> None:
+        """Make the running loop the one: of a server, which runs and ends it.
+
+        Called on that loop, in each request; the first time does it. What runs on a thread's loop
+        of ours already goes on there.
+        """
+        runner = self._runner
+        if isinstance(runner, BorrowedLoop) and runner.loop is asyncio.get_running_loop():
+            return
+        with self._lock:
+            if self._shut_down:
+                return
+            if isinstance(runner, LoopRunner):
+                self._former.append(runner)
+            self._runner = BorrowedLoop(self._default_executor)
+
+    async def drain(self, seconds: float) -> None:
+        """Let what was started on an adopted loop finish, and cancel what does not; on that loop.
+
+        :param seconds: How long it may take.
+        """
+        if isinstance(self._runner, BorrowedLoop):
+            late = await self._runner.drain(seconds)
+            if late:
+                logger.warning("Cancelled, since the server ends: %s", ", ".join(late))
 
     def spawn(
         self,
@@ -169,6 +200,8 @@ class LoopThread:
         """
         with self._lock:
             runner, first = self._runner, not self._shut_down
+            for former in self._former:
+                former.stop(drain)
             if runner is not None and runner.is_current_thread():
                 raise LoopBlocked(blocked_message("shutdown", "await asyncio.to_thread(shutdown)"))
             self._shut_down = True
@@ -176,8 +209,7 @@ class LoopThread:
                 return True
             if first:
                 runner.stop(drain)
-        runner.thread.join(timeout + drain)
-        if not runner.thread.is_alive():
+        if runner.join(timeout + drain):
             return True
         logger.error("Did not end within %s s of shutdown: %s", timeout, runner.give_up())
         return False
@@ -190,7 +222,7 @@ class LoopThread:
         calls = tuple(runner.calls)
         spawned = sum(isinstance(call, SpawnedCall) for call in calls)
         return LoopSnapshot(
-            alive=runner.thread.is_alive(),
+            alive=runner.alive,
             waiting=len(calls) - spawned,
             spawned=spawned,
             tasks=len(asyncio.all_tasks(runner.loop)),
@@ -199,7 +231,7 @@ class LoopThread:
             cancelled=runner.cancelled,
         )
 
-    def _runner_for(self, coroutine: Coroutine[Any, Any, Any]) -> LoopRunner:
+    def _runner_for(self, coroutine: Coroutine[Any, Any, Any]) -> LoopRunner | BorrowedLoop:
         if not isinstance(coroutine, Coroutine):
             raise TypeError(
                 f"{coroutine!r} is no coroutine. Call the asynchronous function: "
@@ -208,7 +240,7 @@ class LoopThread:
         runner = self._runner
         return self._start(coroutine) if runner is None or runner.closing else runner
 
-    def _start(self, coroutine: Coroutine[Any, Any, Any]) -> LoopRunner:
+    def _start(self, coroutine: Coroutine[Any, Any, Any]) -> LoopRunner | BorrowedLoop:
         with self._lock:
             if self._shut_down:
                 _refuse(
@@ -240,7 +272,7 @@ class LoopThread:
 
 
 _live: weakref.WeakSet[LoopThread] = weakref.WeakSet()
-_inherited: list[LoopRunner] = []
+_inherited: list[LoopRunner | BorrowedLoop] = []
 
 
 def _refuse(coroutine: Coroutine[Any, Any, Any], error: Exception) -> NoReturn:

@@ -14,15 +14,15 @@ from contextvars import Context
 from typing import Any
 
 from flask_concurrency.executors.borrowed_executor import BorrowedExecutor
-from flask_concurrency.executors.loop_call import Call, logger
+from flask_concurrency.executors.loop_call import logger
+from flask_concurrency.executors.loop_host import LoopHost
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 
-class LoopRunner:
+class LoopRunner(LoopHost):
     """One running loop. Used once: it starts when it is made, and ends at :meth:`stop`.
 
-    :ivar calls: What was handed over and has not ended; holding them keeps their tasks alive.
     :ivar closing: New calls are refused from now on: it was stopped, or it broke.
     :ivar drained: No new task is made from now on; those left are cancelled.
     """
@@ -33,14 +33,11 @@ class LoopRunner:
         loop_factory: LoopFactory,
         default_executor: concurrent.futures.Executor | None,
     ) -> None:
-        self.loop = loop_factory()
+        super().__init__(loop_factory())
         self.loop.set_exception_handler(_log)
         if default_executor is not None:
             self.loop.set_default_executor(BorrowedExecutor(default_executor))
-        self.calls: set[Call[Any]] = set()
         self.closing = False
-        self.completed = self.failed = self.cancelled = 0
-        self.drained = False
         # An empty context: where threads inherit their starter's, the loop would otherwise keep
         # the first request, uploads included, for as long as it lives.
         self.thread = threading.Thread(
@@ -52,31 +49,10 @@ class LoopRunner:
         """Tell whether the caller is on the loop's thread."""
         return threading.get_ident() == self.thread.ident
 
-    def submit(self, call: Call[Any]) -> None:
-        """Hand a call to the loop, or refuse it if the loop is closed."""
-        # Entered before it is sent: whatever the close overtakes is found in ``calls``.
-        self.calls.add(call)
-        try:
-            self.loop.call_soon_threadsafe(call.start, context=call.context)
-        except RuntimeError:
-            call.refuse()
-
-    def claim(self, call: Call[Any]) -> bool:
-        """Take a call that ends out of the books; ``False`` if somebody else has."""
-        try:
-            self.calls.remove(call)
-        except KeyError:
-            return False
-        return True
-
-    def count(self, error: BaseException | None) -> None:
-        """Count how a call's task ended. Runs on the loop's thread, the only writer."""
-        if error is None:
-            self.completed += 1
-        elif isinstance(error, asyncio.CancelledError):
-            self.cancelled += 1
-        else:
-            self.failed += 1
+    @property
+    def alive(self) -> bool:
+        """Whether its thread runs."""
+        return self.thread.is_alive()
 
     def stop(self, drain: float = 0.0) -> None:
         """Refuse new calls, and end the loop; returns at once, on any thread.
@@ -87,12 +63,10 @@ class LoopRunner:
         with contextlib.suppress(RuntimeError):  # it is closed already
             self.loop.call_soon_threadsafe(self._begin_to_stop, drain)
 
-    def give_up(self) -> list[str]:
-        """Refuse what has not ended, so that no caller waits for it; name what still runs."""
-        still_running = [repr(task) for task in asyncio.all_tasks(self.loop)]
-        for call in tuple(self.calls):
-            call.refuse()
-        return still_running
+    def join(self, timeout: float) -> bool:
+        """Wait for the thread's end, and tell whether it has come."""
+        self.thread.join(timeout)
+        return not self.thread.is_alive()
 
     def _begin_to_stop(self, drain: float) -> None:
         self._draining = self.loop.create_task(self._drain(drain))

@@ -13,7 +13,7 @@ from concurrent.futures import Executor, Future
 from itertools import starmap
 from typing import Any, ParamSpec, TypeVar
 
-from flask_concurrency.executors.context import Carrier, capture_context
+from flask_concurrency.executors.context import Captured, Carrier, capture_context
 from flask_concurrency.executors.thread_crew import Crew, ThreadsSnapshot
 from flask_concurrency.executors.thread_map import Call, Mapping
 from flask_concurrency.executors.thread_task import Task
@@ -94,6 +94,18 @@ class ThreadExecutor(Executor):
         """
         future: Future[T] = Future()
         self._crew.submit(Task(future, self._carry(), fn, args, kwargs), future)
+        return future
+
+    def submit_in(
+        self, captured: Captured, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]:
+        """Schedule a call in surroundings that were captured before, in place of the caller's.
+
+        :raises QueueFull: ``max_queue`` tasks wait already. Never inside a task of this executor.
+        :raises ExecutorShutdown: After :meth:`shutdown`.
+        """
+        future: Future[T] = Future()
+        self._crew.submit(Task(future, captured, fn, args, kwargs), future)
         return future
 
     async def run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

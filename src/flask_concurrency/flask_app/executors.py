@@ -15,6 +15,7 @@ from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.named_executors import Meaning, NamedExecutors
 from flask_concurrency.executors.processes.executor import ProcessExecutor
 from flask_concurrency.executors.threads import ThreadExecutor
+from flask_concurrency.flask_app.async_body import async_to_sync
 from flask_concurrency.flask_app.settings import PREFIX, Settings
 from flask_concurrency.flask_app.task_context import FlaskCarrier
 from flask_concurrency.vocabulary.errors import ConfigurationError
@@ -49,7 +50,7 @@ def make_executors(app: Flask, settings: Settings, *, added: Mapping[str, Meanin
     processes = _made("PROCESSES", ProcessExecutor, settings.processes)
     loop = LoopThread(default_executor=threads)
     # Flask's documented way to choose what runs its async functions.
-    app.async_to_sync = loop.async_to_sync  # type: ignore[method-assign, assignment]
+    app.async_to_sync = async_to_sync(loop, threads)  # type: ignore[method-assign, assignment]
     named = NamedExecutors(
         {"threads": threads, "processes": processes},
         added=added,

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, get_args
 from flask import Flask, Response, current_app, has_app_context, request
 
 from flask_concurrency.admission.limiter import check_cost
+from flask_concurrency.asgi.interface import AsgiApplication
 from flask_concurrency.engine.declaration import Declaration, Stage
 from flask_concurrency.engine.journey import Journey
 from flask_concurrency.executors.group_policy import PolicyName
@@ -25,6 +26,7 @@ from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.flask_app import hooks, markers
 from flask_concurrency.flask_app.app_state import KNOWN_METHODS, AppState
 from flask_concurrency.flask_app.app_store import AppStore
+from flask_concurrency.flask_app.asgi_app import make_asgi_app
 from flask_concurrency.flask_app.cors import METHODS, Origins, cors_policy
 from flask_concurrency.flask_app.declared import EXEMPT
 from flask_concurrency.flask_app.door import JOURNEY
@@ -243,6 +245,18 @@ class Concurrency:
         In a view, and in the tasks it hands to threads, to worker processes and to the loop.
         """
         return remaining()
+
+    def asgi_app(self, app: Flask) -> AsgiApplication:
+        """Make the ASGI application of an app, for servers such as uvicorn, granian and hypercorn.
+
+        The app is the same, unchanged. Its asynchronous views run on the server's event loop, in
+        any number at once; all other requests run on :attr:`threads`, each whole. :attr:`loop`
+        becomes the server's loop.
+
+        :param app: The app, after :meth:`init_app`.
+        :raises ConfigurationError: It is not served by this extension yet.
+        """
+        return make_asgi_app(app, self._state(app))
 
     @property
     def threads(self) -> ThreadExecutor:

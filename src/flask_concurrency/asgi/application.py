@@ -1,0 +1,83 @@
+"""Receive what an ASGI server has to say, and decide who deals with it.
+
+Knows scopes; knows no Flask: which requests run on the loop is told from outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from flask_concurrency.asgi.environ import make_environ
+from flask_concurrency.asgi.inbox import Inbox
+from flask_concurrency.asgi.input_stream import input_of
+from flask_concurrency.asgi.interface import Receive, Scope, Send
+from flask_concurrency.asgi.lifespan import serve_lifespan
+from flask_concurrency.asgi.on_loop import serve_on_loop
+from flask_concurrency.asgi.on_thread import ThreadRequest
+from flask_concurrency.executors.loop import LoopThread
+from flask_concurrency.executors.threads import ThreadExecutor
+from flask_concurrency.vocabulary.errors import QueueFull
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
+
+
+class AsgiBridge:
+    """An ASGI 3 application that answers with a WSGI application.
+
+    :param wsgi_app: Answers every request.
+    :param runs_on_loop: Says of a request whether it is for the loop, and not for a thread.
+    :param threads: Where the other requests run.
+    :param loop: Becomes the server's loop, for everybody who uses it.
+    :param busy: Answers in place of ``wsgi_app`` where ``threads`` takes no more.
+    """
+
+    def __init__(
+        self,
+        wsgi_app: WSGIApplication,
+        *,
+        runs_on_loop: Callable[[WSGIEnvironment], bool],
+        threads: ThreadExecutor,
+        loop: LoopThread,
+        busy: WSGIApplication,
+    ) -> None:
+        self._wsgi_app = wsgi_app
+        self._runs_on_loop = runs_on_loop
+        self._threads = threads
+        self._loop = loop
+        self._busy = busy
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection's scope.
+
+        :raises ValueError: It is of a kind that is not served.
+        """
+        self._loop.adopt()
+        kind = scope["type"]
+        if kind == "http":
+            await self._serve_request(scope, receive, send)
+        elif kind == "lifespan":
+            await serve_lifespan(receive, send, loop=self._loop)
+        elif kind == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1000})
+        else:
+            raise ValueError(f"A scope of type {kind!r} is not served; 'http' and 'lifespan' are.")
+
+    async def _serve_request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        inbox = Inbox(receive)
+        environ = make_environ(scope)
+        environ["wsgi.input"] = input_of(environ, inbox, self._loop)
+        if self._runs_on_loop(environ):
+            await serve_on_loop(self._wsgi_app, environ, inbox, send)
+            return
+        request = ThreadRequest(
+            self._wsgi_app, environ, inbox, send, threads=self._threads, loop=self._loop
+        )
+        try:
+            await request.serve()
+        except QueueFull:
+            if request.started:
+                raise
+            await serve_on_loop(self._busy, environ, inbox, send)

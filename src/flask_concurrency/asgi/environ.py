@@ -1,0 +1,107 @@
+"""Say in WSGI's words what an ASGI scope says. Reads no body and knows no application."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+from urllib.parse import unquote_to_bytes
+
+from flask_concurrency.asgi.interface import Scope
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+SCOPE = "asgi.scope"
+"""Where in the WSGI environment the ASGI scope travels."""
+
+PORTABLE = "flask_concurrency.portable"
+"""Set in the WSGI environment by whoever answers with a body that any thread, and the loop, may
+read: it waits as its reader can."""
+
+_PLAIN = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}
+"""Fields that WSGI, after CGI, spells without ``HTTP_``."""
+
+
+def make_environ(scope: Scope) -> WSGIEnvironment:
+    """The WSGI environment of an ``http`` scope, all but its input.
+
+    Text in it is bytes read as Latin-1, as WSGI wants it, whatever they mean.
+    """
+    path, root_path, target = _paths(scope)
+    environ: WSGIEnvironment = {
+        "REQUEST_METHOD": scope["method"],
+        "SCRIPT_NAME": root_path,
+        "PATH_INFO": path,
+        "QUERY_STRING": scope["query_string"].decode("latin-1"),
+        "REQUEST_URI": target,
+        "RAW_URI": target,
+        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope.get("scheme") or "http",
+        "wsgi.errors": sys.stderr,
+        "wsgi.input_terminated": True,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+        SCOPE: scope,
+    }
+    _add_fields(environ, scope["headers"])
+    _add_addresses(environ, scope)
+    return environ
+
+
+def _paths(scope: Scope) -> tuple[str, str, str]:
+    """The path below the mount point, the mount point, and what the request line asked for."""
+    raw: bytes | None = scope.get("raw_path")
+    root_path: str = scope.get("root_path") or ""
+    path: str = scope["path"]
+    if raw is None:
+        encoded = path.encode("utf-8", "surrogateescape")
+        target = path
+    else:
+        raw = raw.partition(b"?")[0]
+        # Not from ``path``: what is no UTF-8 was lost there.
+        encoded = unquote_to_bytes(raw) if b"%" in raw else raw
+        target = raw.decode("latin-1")
+    path = encoded.decode("latin-1")
+    if root_path:
+        root_path = root_path.encode("utf-8", "surrogateescape").decode("latin-1").rstrip("/")
+        if path.startswith(root_path) and path[len(root_path) : len(root_path) + 1] in ("/", ""):
+            path = path[len(root_path) :]
+    if scope["query_string"]:
+        target += "?" + scope["query_string"].decode("latin-1")
+    return path, root_path, target
+
+
+def _add_fields(environ: WSGIEnvironment, fields: list[tuple[bytes, bytes]]) -> None:
+    repeated: dict[str, list[str]] = {}
+    for name, value in fields:
+        plain = _PLAIN.get(name)
+        if plain is not None:
+            environ[plain] = value.decode("latin-1")
+            continue
+        if b"_" in name:
+            continue  # with it a client could pretend to be the proxy that writes the one with "-"
+        key = "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
+        if key not in environ:
+            environ[key] = value.decode("latin-1")
+        else:  # joined once, at the end: many small pieces must not cost their square
+            repeated.setdefault(key, [environ[key]]).append(value.decode("latin-1"))
+    for key, values in repeated.items():
+        environ[key] = ("; " if key == "HTTP_COOKIE" else ",").join(values)
+
+
+def _add_addresses(environ: WSGIEnvironment, scope: Scope) -> None:
+    client, server = scope.get("client"), scope.get("server")
+    environ["REMOTE_ADDR"] = client[0] if client else ""
+    if client and client[1]:
+        environ["REMOTE_PORT"] = str(client[1])
+    if server and server[1] is not None:
+        environ["SERVER_NAME"], environ["SERVER_PORT"] = server[0], str(server[1])
+        return
+    # A Unix socket has neither; WSGI wants both, and what the client called the server is next.
+    secure = environ["wsgi.url_scheme"] == "https"
+    host, colon, port = environ.get("HTTP_HOST", "").rpartition(":")
+    if not (colon and port.isdecimal()):
+        host, port = environ.get("HTTP_HOST", ""), "443" if secure else "80"
+    environ["SERVER_NAME"], environ["SERVER_PORT"] = host or "localhost", port

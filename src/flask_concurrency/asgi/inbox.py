@@ -1,0 +1,92 @@
+"""Take in what the client sends: its body piece by piece, and that it has left.
+
+Knows messages; knows neither WSGI nor what is done with the body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from flask_concurrency.asgi.interface import Receive
+
+READ_AHEAD = 65_536
+"""Bytes of a body that are taken in before somebody asks for them. One who never asks holds the
+client up with the next ones."""
+
+
+class Inbox:
+    """The messages of one request, in their order, for a reader and a watch at once.
+
+    :param receive: The server's; awaited by one of the two at a time.
+    :ivar ended: The whole body has come in.
+    :ivar gone: The client has left, or the answer is complete.
+    """
+
+    __slots__ = ("_ahead", "_lock", "_read", "_receive", "_size", "ended", "gone")
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._ahead: deque[bytes] = deque()
+        self._size = 0
+        self._lock: asyncio.Lock | None = None
+        self._read: asyncio.Event | None = None
+        self.ended = False
+        self.gone = False
+
+    async def piece(self) -> bytes | None:
+        """The next piece of the body; empty at its end, ``None`` if the client left before."""
+        while not self._ahead and not self.ended and not self.gone:
+            await self._take_in()
+        if not self._ahead:
+            return b"" if self.ended else None
+        piece = self._ahead.popleft()
+        self._size -= len(piece)
+        if self._read is not None:
+            self._read.set()
+        return piece
+
+    async def read_ahead(self, size: int = READ_AHEAD) -> None:
+        """Take in so many bytes of the body, or all there are if those are fewer."""
+        while self._size < size and not self.ended and not self.gone:
+            await self._take_in()
+
+    async def until_gone(self) -> bool:
+        """Return when the client has left; false if there is no telling any more."""
+        while not self.gone:
+            if self.ended or self._size < READ_AHEAD:
+                if not await self._take_in():
+                    return False
+            else:
+                self._read = asyncio.Event()
+                await self._read.wait()
+        return True
+
+    async def _take_in(self) -> bool:
+        """Await one message more; false if it was one that must not come any more.
+
+        :raises RuntimeError: The server sent something else than a body and a disconnect.
+        """
+        known = self._size, self.ended, self.gone
+        if self._lock is None:
+            self._lock = asyncio.Lock()
+        async with self._lock:
+            if known != (self._size, self.ended, self.gone):
+                return True  # the other one was waiting already, and something has come
+            message = await self._receive()
+            kind = message.get("type")
+            if kind == "http.disconnect":
+                self.gone = True
+            elif kind != "http.request":
+                raise RuntimeError(
+                    f"The server sent {kind!r}, where 'http.request' or 'http.disconnect' follows."
+                )
+            elif self.ended:
+                return False
+            else:
+                body = message.get("body") or b""
+                if body:
+                    self._ahead.append(body)
+                    self._size += len(body)
+                self.ended = not message.get("more_body", False)
+            return True

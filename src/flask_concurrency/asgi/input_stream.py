@@ -1,0 +1,79 @@
+"""Make the file that a WSGI application reads its request body from.
+
+Waits as its reader can: suspended on the loop, blocking in a thread. Knows no message.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from werkzeug.exceptions import ClientDisconnected
+
+from flask_concurrency.asgi.inbox import Inbox
+from flask_concurrency.executors.loop import LoopThread
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+    from _typeshed.wsgi import WSGIEnvironment
+
+PIECE = 65_536
+"""Bytes that are buffered; what servers hand over at once."""
+
+
+def input_of(environ: WSGIEnvironment, inbox: Inbox, loop: LoopThread) -> io.BufferedIOBase:
+    """The ``wsgi.input`` of a request."""
+    length = declared_length(environ)
+    if length == 0 or (length is None and not _may_follow(environ)):
+        return io.BytesIO()
+    return io.BufferedReader(_Body(lambda: loop.run(inbox.piece()), length), PIECE)
+
+
+def declared_length(environ: WSGIEnvironment) -> int | None:
+    """What ``Content-Length`` says; ``None`` where it says nothing of use."""
+    text = environ.get("CONTENT_LENGTH", "")
+    return int(text) if text.isascii() and text.isdecimal() else None
+
+
+def _may_follow(environ: WSGIEnvironment) -> bool:
+    """Whether a body of unknown length may follow: chunked, or as HTTP/2 and 3 send it."""
+    protocol: str = environ["SERVER_PROTOCOL"]
+    return "HTTP_TRANSFER_ENCODING" in environ or not protocol.startswith("HTTP/1")
+
+
+class _Body(io.RawIOBase):
+    """Reads the pieces of a body as one.
+
+    :param next_piece: Waits for the next piece; empty at the end, ``None`` if it never comes.
+    :param length: Bytes to expect; what comes after them is no part of the body.
+    """
+
+    def __init__(self, next_piece: Callable[[], bytes | None], length: int | None) -> None:
+        self._next_piece = next_piece
+        self._left = length
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Wait for one piece at most.
+
+        :raises ClientDisconnected: The client left before the end.
+        """
+        if self._left == 0:
+            return 0
+        if not self._rest:
+            piece = self._next_piece()
+            if piece is None or (not piece and self._left is not None):
+                raise ClientDisconnected
+            self._rest = memoryview(piece)
+        target = memoryview(buffer).cast("B")
+        size = min(len(target), len(self._rest))
+        if self._left is not None:
+            size = min(size, self._left)
+            self._left -= size
+        target[:size] = self._rest[:size]
+        self._rest = self._rest[size:]
+        return size

@@ -1,0 +1,96 @@
+"""Turn what a WSGI application answers into ASGI's messages. Sends and awaits nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from flask_concurrency.asgi.interface import Message
+
+if TYPE_CHECKING:
+    from _typeshed import OptExcInfo
+
+
+class Reply:
+    """One answer: its ``start_response``, and the messages that say it.
+
+    :ivar started: The first message was given away, so the status stands.
+    :ivar complete: The last one was.
+    """
+
+    __slots__ = ("_fields", "_left", "_status", "_written", "complete", "started")
+
+    def __init__(self) -> None:
+        self._status: int | None = None
+        self._fields: list[tuple[bytes, bytes]] = []
+        self._written: list[bytes] = []
+        self._left: int | None = None
+        self.started = False
+        self.complete = False
+
+    def start_response(
+        self, status: str, fields: list[tuple[str, str]], exc_info: OptExcInfo | None = None
+    ) -> Callable[[bytes], object]:
+        """What the application calls; see PEP 3333."""
+        if self._status is not None:
+            try:
+                if exc_info is None:
+                    raise AssertionError("start_response() was called twice without exc_info.")
+                if self.started and exc_info[1] is not None:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None
+        self._status = int(status.partition(" ")[0])
+        self._fields = [
+            (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in fields
+        ]
+        self._left = None
+        for name, length in self._fields:
+            if name == b"content-length" and length.isdigit():
+                self._left = int(length)
+        return self._written.append
+
+    def messages(self, body: Iterable[bytes]) -> Iterator[Message]:
+        """Say the answer, each message as soon as its part of the body is there.
+
+        The iteration goes on after the last message, because to the body that means it was sent.
+
+        :raises AssertionError: The body began before ``start_response`` was called.
+        """
+        for chunk in body:
+            if self._written:
+                chunk, self._written[:] = b"".join([*self._written, chunk]), []
+            if self.complete:
+                break  # longer than its Content-Length
+            if chunk:
+                yield from self._begin()
+                yield self._part(chunk)
+        if not self.complete:
+            yield from self._begin()
+            yield self._part(b"".join(self._written), last=True)
+
+    def _begin(self) -> Iterator[Message]:
+        if not self.started:
+            if self._status is None:
+                raise AssertionError("The application began to answer before start_response().")
+            self.started = True
+            yield {
+                "type": "http.response.start",
+                "status": self._status,
+                "headers": self._fields,
+            }
+
+    def _part(self, chunk: bytes, *, last: bool = False) -> dict[str, Any]:
+        if self._left is not None:
+            chunk = chunk[: self._left]
+            self._left -= len(chunk)
+            last = last or self._left == 0
+        self.complete = last
+        return {"type": "http.response.body", "body": chunk, "more_body": not last}
+
+
+def close_body(body: Iterable[bytes]) -> None:
+    """Tell a body that nobody reads it any more, as PEP 3333 demands on every path."""
+    close: Callable[[], object] | None = getattr(body, "close", None)
+    if close is not None:
+        close()

@@ -1,0 +1,36 @@
+"""Put the ASGI bridge in front of an app. Knows what of Flask it needs; serves nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from flask import Flask
+
+from flask_concurrency.asgi.application import AsgiBridge
+from flask_concurrency.asgi.interface import AsgiApplication
+from flask_concurrency.flask_app.app_state import AppState
+from flask_concurrency.flask_app.loop_endpoints import LoopEndpoints
+from flask_concurrency.flask_app.responses import BUSY_RETRY_AFTER, REFUSED_UNASKED, ServerBusy
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+
+def make_asgi_app(app: Flask, state: AppState) -> AsgiApplication:
+    """The ASGI application of ``app``, middleware that stands around ``app.wsgi_app`` included."""
+    return AsgiBridge(
+        app,
+        runs_on_loop=LoopEndpoints(app),
+        threads=state.executors.threads,
+        loop=state.executors.loop,
+        busy=_no_thread_free,
+    )
+
+
+def _no_thread_free(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Answer a request for which the pool has no place, without the app: WSGI."""
+    refused = ServerBusy(REFUSED_UNASKED, "All threads are taken, and so is the queue for them.")
+    response = refused.get_response(environ)
+    response.headers["Retry-After"] = str(BUSY_RETRY_AFTER)
+    return response(environ, start_response)

@@ -1,0 +1,87 @@
+"""Decide which requests of an app run on the server's event loop, and which on a thread.
+
+Knows Flask's routing and views; knows no ASGI.
+
+A request runs on the loop if its view is asynchronous. All else, 404 and 405 included, may block
+and goes to a thread; so does a request that somebody between here and Flask will route elsewhere.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask
+from werkzeug.exceptions import HTTPException
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+
+class LoopEndpoints:
+    """What of one app runs on the loop.
+
+    :param app: The app. Its views may still be registered; it is asked in requests.
+    """
+
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+        self._views = 0
+        self._any_async = False
+        self._fixed: dict[tuple[str, str], bool] = {}
+
+    def __call__(self, environ: WSGIEnvironment) -> bool:
+        """Whether this request runs on the loop."""
+        app = self._app
+        if len(app.view_functions) != self._views:
+            self._look_again()
+        if not self._any_async:
+            return False  # such an app pays for no second look at its URLs
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        known = self._fixed.get((method, path))
+        if known is not None:
+            return known
+        try:
+            adapter = app.create_url_adapter(app.request_class(environ, populate_request=False))
+            if adapter is None:
+                return False
+            rule, arguments = adapter.match(return_rule=True)
+        except HTTPException:  # a redirect, 404, 405: no view will run, but hooks that may block
+            return False
+        except Exception:  # a converter that needs a context: Flask asks it again, in one
+            return False
+        on_loop = is_async(app.view_functions.get(rule.endpoint), method)
+        # As many paths as there are rules without variables, whatever clients send.
+        if not arguments and rule.rule == path and not _many_hosts(app):
+            self._fixed[method, path] = on_loop
+        return on_loop
+
+    def _look_again(self) -> None:
+        views = list(self._app.view_functions.values())
+        self._views = len(views)
+        self._any_async = any(is_async(view, None) for view in views)
+        self._fixed.clear()
+
+
+def is_async(view: Any, method: str | None) -> bool:
+    """Whether a view is a coroutine function, or a class that answers ``method`` with one.
+
+    :param method: ``None`` for any.
+    """
+    if inspect.iscoroutinefunction(view):
+        return True
+    view_class: Any = getattr(view, "view_class", None)
+    if view_class is None:
+        return False
+    if inspect.iscoroutinefunction(view_class.dispatch_request):
+        return True
+    methods = [method] if method is not None else list(view_class.methods or ())
+    if method == "HEAD" and not hasattr(view_class, "head"):
+        methods = ["GET"]
+    return any(
+        inspect.iscoroutinefunction(getattr(view_class, name.lower(), None)) for name in methods
+    )
+
+
+def _many_hosts(app: Flask) -> bool:
+    return app.url_map.host_matching or app.subdomain_matching

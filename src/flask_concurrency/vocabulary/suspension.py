@@ -1,0 +1,150 @@
+"""Let plain code wait for an awaitable without blocking the thread it shares with an event loop.
+
+Knows no request and no particular loop: whoever drives a :class:`Suspendable` awaits for it.
+
+Plain code cannot ``await``. Where it runs in a :class:`Suspendable`, a greenlet with a stack of its
+own, :func:`suspend` sets that stack aside and hands what an awaitable yields to the coroutine that
+drives it, whose task passes it on to the loop. When the task is resumed, so is the stack. All in
+between, coroutines included, is one task and one context to everybody who looks.
+
+The technique is that of SQLAlchemy's asyncio extension
+(https://docs.sqlalchemy.org/en/20/orm/extensions/asyncio.html).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextvars import Context
+from typing import Any, Generic, TypeVar
+
+from greenlet import getcurrent, greenlet
+
+T = TypeVar("T")
+
+
+class Suspendable(greenlet):
+    """The stack on which a function runs that may be suspended."""
+
+
+class Driving(Generic[T]):
+    """An awaitable that runs a function in a :class:`Suspendable`, and returns what it returns.
+
+    A cancellation of the task that awaits it is raised in the function, where it is suspended.
+
+    :param fn: The function, without arguments.
+    :param context: The context variables it runs with. Another one than the task's keeps what it
+        sets to itself.
+    """
+
+    __slots__ = ("_context", "_fn")
+
+    def __init__(self, fn: Callable[[], T], context: Context) -> None:
+        self._fn = fn
+        self._context = context
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        stack = Suspendable(self._fn)
+        # Given, not entered: while the stack is set aside, its context is free, and another thread
+        # may run a step of the same request in it.
+        stack.gr_context = self._context
+        del self._fn, self._context
+        passed: Any = stack.switch()
+        while not stack.dead:
+            try:
+                value = yield passed
+            except BaseException as error:
+                passed = stack.throw(error)
+            else:
+                passed = stack.switch(value)
+        result: T = passed
+        return result
+
+
+def can_suspend() -> bool:
+    """Whether :func:`suspend` may be called here."""
+    return isinstance(getcurrent(), Suspendable)
+
+
+def suspend(awaitable: Awaitable[T]) -> T:
+    """Wait for an awaitable as ``await`` does; only where :func:`can_suspend`.
+
+    :raises RuntimeError: This code is not driven by a coroutine.
+    """
+    coroutine = awaitable if isinstance(awaitable, Coroutine) else _awaiting(awaitable)
+    stack = getcurrent()
+    if not isinstance(stack, Suspendable):
+        coroutine.close()
+        raise RuntimeError(
+            f"{awaitable!r} cannot be waited for here: this code does not run on an event loop. "
+            "Ask can_suspend() first."
+        )
+    driver = stack.parent
+    step: Callable[[Any], Any] = coroutine.send
+    value: Any = None
+    while True:
+        try:
+            passed = step(value)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        try:
+            # A bound method's name tells nothing; the driver is the ``Driving`` above.
+            value = driver.switch(passed)  # type: ignore[union-attr]
+        except BaseException as error:
+            step, value = coroutine.throw, error
+        else:
+            step = coroutine.send
+
+
+async def _awaiting(awaitable: Awaitable[T]) -> T:
+    return await awaitable
+
+
+class WakeUp:
+    """What one waits for and others, in any thread, bring about; used again and again.
+
+    Waits as its waiter can: suspended where that is possible, else blocking its thread.
+    """
+
+    __slots__ = ("_event", "_notify")
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._notify: Callable[[], object] | None = None
+
+    def wait(self, seconds: float) -> None:
+        """Wait to be woken, ``seconds`` at most."""
+        if can_suspend():
+            suspend(self._asleep(seconds))
+        else:
+            self._event.wait(seconds)
+        # Whoever wakes it after this line wakes its next wait.
+        self._event.clear()
+
+    def set(self) -> None:
+        """Wake whoever waits, or the next who does."""
+        self._event.set()
+        notify = self._notify
+        if notify is not None:
+            notify()
+
+    async def _asleep(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        awake = asyncio.Event()
+
+        def notify() -> None:
+            # Its own thread may be the one that wakes it, and the loop may have ended without it.
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(awake.set)
+
+        self._notify = notify
+        try:
+            if not self._event.is_set():  # set before there was anybody to notify
+                async with asyncio.timeout(seconds):
+                    await awake.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._notify = None
