@@ -1,0 +1,192 @@
+"""Publish what the executors of this process do, for ``flask concurrency status`` in another.
+
+Knows files and snapshots; knows neither executors nor Flask.
+
+Each process that uses an executor keeps one small file in the private directory of its user, and
+holds a lock on it. The kernel drops the lock when the process dies, however it does, so a file
+without one is nobody's, and whoever finds it removes it. The file is rewritten at most every two
+seconds, and only if something has changed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from flask_concurrency.executors.timekeeper import Timekeeper, timekeeper
+from flask_concurrency.stores.host.private_directory import default_directory, locked_directory
+from flask_concurrency.vocabulary.clock import monotonic
+from flask_concurrency.vocabulary.errors import StoreError
+
+EVERY: Final = 2.0
+"""Seconds between two looks at what has changed."""
+
+_PATIENCE: Final = 1.0
+"""Seconds to wait for another process that makes its file."""
+
+Snapshots = Callable[[], Mapping[str, Any]]
+"""Gives a dataclass, or ``None``, for each executor by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bulletin:
+    """What one process last said.
+
+    :ivar process: Its number.
+    :ivar published: Seconds since 1970.
+    :ivar executors: A snapshot for each executor it has used, as a dict.
+    """
+
+    process: int
+    published: float
+    executors: dict[str, dict[str, Any]]
+
+
+class Publisher:
+    """The file of this process for one app. A forked child has one of its own.
+
+    :param name: Whose executors they are; the same for all processes of a deployment.
+    :param snapshots: Asked every two seconds from :meth:`begin` on.
+    :param keeper: Tells when.
+    """
+
+    def __init__(self, name: str, snapshots: Snapshots, *, keeper: Timekeeper = timekeeper) -> None:
+        self._name = name
+        self._snapshots = snapshots
+        self._keeper = keeper
+        self._lock = threading.Lock()
+        self._file: int | None = None
+        self._said: object = None
+        self._process: int | None = None
+        self._finalizer: weakref.finalize[Any, Any] | None = None
+        _publishers.add(self)
+
+    def begin(self) -> None:
+        """Publish from now on; costs nothing if it has begun in this process."""
+        if self._process == os.getpid():
+            return
+        with self._lock:
+            if self._process == os.getpid():
+                return
+            self._process = os.getpid()
+        self._again()
+
+    def publish(self) -> None:
+        """Write what there is to say, unless it was said."""
+        said = {
+            name: asdict(snapshot)
+            for name, snapshot in self._snapshots().items()
+            if snapshot is not None
+        }
+        if said == self._said:
+            return
+        text = {"process": os.getpid(), "published": time.time(), "executors": said}
+        data = json.dumps(text).encode()
+        with self._lock:
+            if self._file is None:
+                self._open()
+            assert self._file is not None
+            os.pwrite(self._file, data, 0)
+            os.ftruncate(self._file, len(data))
+            self._said = said
+
+    def _again(self) -> None:
+        publisher = weakref.ref(self)
+
+        def look() -> None:
+            found = publisher()
+            if found is None:
+                return
+            with suppress(OSError, StoreError):  # a full or foreign directory: nobody will know
+                found.publish()
+            found._again()
+
+        self._keeper.call_at(monotonic() + EVERY, look)
+
+    def _open(self) -> None:
+        directory = default_directory()
+        path = directory / f"{_prefix(self._name)}{os.getpid()}.json"
+        with locked_directory(directory, timeout=_PATIENCE):
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._file = file
+        self._finalizer = weakref.finalize(self, _remove, file, path)
+
+    def _forget_parent(self) -> None:
+        """Leave the parent its file, in a forked child, and let go of the lock on it."""
+        self._lock = threading.Lock()
+        self._said = None
+        if self._finalizer is not None:
+            self._finalizer.detach()
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+_publishers: weakref.WeakSet[Publisher] = weakref.WeakSet()
+
+
+def _forget_parents() -> None:
+    for publisher in tuple(_publishers):
+        publisher._forget_parent()
+
+
+os.register_at_fork(after_in_child=_forget_parents)
+
+
+def read_bulletins(name: str) -> list[Bulletin]:
+    """What all living processes of a deployment last said, by their numbers.
+
+    :raises StoreUnavailable: The directory is not this user's alone.
+    """
+    directory = default_directory()
+    if not directory.is_dir():
+        return []
+    with locked_directory(directory, timeout=_PATIENCE):
+        found = [bulletin for path in _files(directory, name) if (bulletin := _read(path))]
+    return sorted(found, key=lambda bulletin: bulletin.process)
+
+
+def _prefix(name: str) -> str:
+    return f"executors-{hashlib.sha256(name.encode()).hexdigest()[:16]}-"
+
+
+def _files(directory: Path, name: str) -> Iterator[Path]:
+    return directory.glob(f"{_prefix(name)}*.json")
+
+
+def _read(path: Path) -> Bulletin | None:
+    """What a file says; ``None``, and the file is gone, if its process is."""
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pass  # its process lives
+        else:
+            path.unlink(missing_ok=True)
+            return None
+        for _ in range(3):  # it may be being written
+            with suppress(ValueError):
+                return Bulletin(**json.loads(os.pread(file, 1 << 20, 0)))
+        return None
+    finally:
+        os.close(file)
+
+
+def _remove(file: int, path: Path) -> None:
+    path.unlink(missing_ok=True)
+    os.close(file)

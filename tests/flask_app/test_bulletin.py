@@ -1,0 +1,130 @@
+"""What one process publishes, another reads, as long as the first one lives."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from flask_concurrency.executors.timekeeper import Timekeeper
+from flask_concurrency.flask_app.bulletin import Publisher, read_bulletins
+from flask_concurrency.stores.host.private_directory import default_directory
+from flask_concurrency.testing.manual_clock import ManualClock
+from flask_concurrency.vocabulary.errors import StoreUnavailable
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Of an executor, as far as it matters here."""
+
+    busy: int
+
+
+def publisher(busy: list[int], name: str = "shop") -> Publisher:
+    """One whose time never comes by itself."""
+    return Publisher(
+        name, lambda: {"threads": Snapshot(busy[0]), "loop": None}, keeper=Timekeeper(ManualClock())
+    )
+
+
+def test_what_is_published_is_read() -> None:
+    """By the name of the deployment; executors that were not used are left out."""
+    busy = [3]
+    ours = publisher(busy)
+    ours.publish()
+    (found,) = read_bulletins("shop")
+    assert (found.process, found.executors) == (os.getpid(), {"threads": {"busy": 3}})
+    assert read_bulletins("another shop") == []
+
+    busy[0] = 12_345
+    ours.publish()
+    busy[0] = 1
+    ours.publish()  # shorter than before
+    assert read_bulletins("shop")[0].executors == {"threads": {"busy": 1}}
+
+
+def test_what_has_not_changed_is_not_written() -> None:
+    """An idle server writes nothing."""
+    ours = publisher([0])
+    ours.publish()
+    before = read_bulletins("shop")[0].published
+    ours.publish()
+    assert read_bulletins("shop")[0].published == before
+
+
+def test_it_is_gone_with_its_app() -> None:
+    """A publisher that nobody holds any more takes its file along."""
+    ours = publisher([0])
+    ours.publish()
+    del ours
+    gc.collect()
+    assert list(default_directory().iterdir()) == []
+
+
+def test_a_dead_process_says_nothing_any_more() -> None:
+    """Killed, it cannot remove its file; whoever reads removes it."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        ours = publisher([7])
+        ours.publish()
+        os.write(writer, b"x")
+        signal.pause()
+        os._exit(0)
+    os.read(reader, 1)
+    assert [each.process for each in read_bulletins("shop")] == [child]
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert read_bulletins("shop") == []
+    assert list(default_directory().iterdir()) == []
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_forked_child_does_not_keep_its_parent_alive() -> None:
+    """The lock on the file is the parent's alone; the child's words are its own."""
+    reader, writer = os.pipe()
+    parent = os.fork()
+    if parent == 0:
+        ours = publisher([1])
+        ours.publish()
+        if os.fork() == 0:
+            ours.publish()
+            os.write(writer, b"x")
+            signal.pause()
+        os._exit(0)
+    os.waitpid(parent, 0)
+    os.read(reader, 1)
+    (found,) = read_bulletins("shop")
+    assert found.process != parent
+    os.kill(found.process, signal.SIGKILL)
+    os.close(reader)
+    os.close(writer)
+
+
+def test_it_begins_once_and_publishes_in_time() -> None:
+    """``begin`` is called with every use of an executor."""
+    clock = ManualClock()
+    keeper = Timekeeper(clock)
+    ours = Publisher("shop", dict, keeper=keeper)
+    ours.begin()
+    ours.begin()
+    assert len(keeper) == 1
+
+
+def test_a_directory_of_somebody_else_is_not_read() -> None:
+    """What is read there could have been prepared."""
+    publisher([0]).publish()
+    Path(default_directory()).chmod(0o777)
+    with pytest.raises(StoreUnavailable, match="permissions 777"):
+        read_bulletins("shop")
+
+
+def test_where_nothing_was_published_nothing_is_made() -> None:
+    """Looking leaves no directory behind."""
+    assert read_bulletins("shop") == []
+    assert not default_directory().exists()
