@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Hashable
 
 from flask_concurrency.vocabulary.limits import Order
+from flask_concurrency.vocabulary.suspension import WakeUp, can_suspend
 
 FREE_THREADS = 2
 """Threads of a server that stay free to refuse, and to answer health checks, while others wait."""
@@ -21,20 +22,20 @@ class Waiter:
     """One request in a room.
 
     :ivar room: Which room it waits in.
+    :ivar holds_thread: Whether a thread of the server waits with it.
     """
 
-    __slots__ = ("_woken", "order", "room")
+    __slots__ = ("_woken", "holds_thread", "order", "room")
 
     def __init__(self, room: Hashable, order: Order) -> None:
         self.room = room
         self.order = order
-        self._woken = threading.Event()
+        self.holds_thread = not can_suspend()
+        self._woken = WakeUp()
 
     def wait(self, seconds: float) -> None:
         """Wait to be woken, ``seconds`` at most."""
         self._woken.wait(seconds)
-        # Whoever wakes it after this line wakes its next wait; what it then asks is newer anyway.
-        self._woken.clear()
 
     def wake(self) -> None:
         """Let it ask again."""
@@ -49,19 +50,28 @@ class WaitingRooms:
     """
 
     def __init__(self, *, server_threads: int | None = None) -> None:
-        self._most = None if server_threads is None else max(0, server_threads - FREE_THREADS)
+        self._most: int | None = None
+        if server_threads is not None:
+            self.served_by(server_threads)
         self._rooms: dict[Hashable, deque[Waiter]] = {}
         self._waiting = 0
+        self._waiting_threads = 0
         # Re-entrant, because the garbage collector may end an abandoned request, and so wake a
         # room, in the middle of any line that holds the lock.
         self._lock = threading.RLock()
 
+    def served_by(self, threads: int) -> None:
+        """Learn how many threads answer requests, of which some must stay free."""
+        self._most = max(0, threads - FREE_THREADS)
+
     def enter(self, room: Hashable, order: Order) -> Waiter | None:
         """Take a seat; ``None`` if the server has no thread left that may wait."""
         with self._lock:
-            if self._most is not None and self._waiting >= self._most:
-                return None
             waiter = Waiter(room, order)
+            if waiter.holds_thread:
+                if self._most is not None and self._waiting_threads >= self._most:
+                    return None
+                self._waiting_threads += 1
             self._waiting += 1
             self._rooms.setdefault(room, deque()).append(waiter)
             return waiter
@@ -72,6 +82,7 @@ class WaitingRooms:
             waiters = self._rooms[waiter.room]
             waiters.remove(waiter)
             self._waiting -= 1
+            self._waiting_threads -= waiter.holds_thread
             if waiters:
                 _next(waiters).wake()
             else:

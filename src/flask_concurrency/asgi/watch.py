@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final
 
 from flask_concurrency.asgi.inbox import Inbox
 
 logger = logging.getLogger("flask_concurrency.asgi")
 
-LOOK_AFTER: Final = 0.05
+LOOK_AFTER = 0.05
 """Seconds after which a request is watched. Most are answered before, and need no watch."""
 
 
@@ -25,11 +24,11 @@ class Watch:
 
     __slots__ = ("_act", "_inbox", "_task", "_timer", "acted")
 
-    def __init__(self, inbox: Inbox, act: Callable[[], object], after: float = LOOK_AFTER) -> None:
+    def __init__(self, inbox: Inbox, act: Callable[[], object]) -> None:
         self._inbox = inbox
         self._act = act
         self._task: asyncio.Task[None] | None = None
-        self._timer = asyncio.get_running_loop().call_later(after, self._begin)
+        self._timer = asyncio.get_running_loop().call_later(LOOK_AFTER, self._begin)
         self.acted = False
 
     def stop(self) -> None:

@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 
 def make_asgi_app(app: Flask, state: AppState) -> AsgiApplication:
     """The ASGI application of ``app``, middleware that stands around ``app.wsgi_app`` included."""
+    threads = state.executors.threads
+    if state.settings.server_threads is None:
+        state.rooms.served_by(threads.max_workers)
     return AsgiBridge(
         app,
         runs_on_loop=LoopEndpoints(app),
-        threads=state.executors.threads,
+        threads=threads,
         loop=state.executors.loop,
         busy=_no_thread_free,
     )
