@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from flask_concurrency.executors.processes.arena import Arena
+from flask_concurrency.executors.processes.buffers import (
+    Opened,
+    dump,
+    is_raw,
+    raw_or_same,
+    with_raw,
+)
+from flask_concurrency.executors.processes.crossing import CallParcel
 from flask_concurrency.executors.processes.main_script import MainScript, find_main, loads
+from flask_concurrency.executors.processes.parcel import is_small
 from flask_concurrency.vocabulary.errors import TaskNotPicklable
 
 Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
@@ -25,14 +34,20 @@ class ChunkedCall:
         return [self.fn(*args) for args in chunk]
 
 
-def encode_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
+def encode_call(
+    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], arena: Arena
+) -> bytes:
     """Pickle a call.
 
+    :param arena: Has room for the call's large buffers, perhaps.
     :raises TaskNotPicklable: The function or an argument cannot be pickled; the message says
         which, why, and what to do.
     """
     try:
-        payload = pickle.dumps((fn, args, kwargs), pickle.HIGHEST_PROTOCOL)
+        if is_raw(args) or (kwargs and is_raw(kwargs.values())):
+            pickled = dump((fn, *with_raw(args, kwargs)))
+        else:
+            pickled = dump((fn, args, kwargs))
     except Exception as error:
         raise TaskNotPicklable(_blame(fn, args, kwargs, error)) from error
     if getattr(fn, "__module__", None) == "__main__" and find_main() is None:
@@ -40,16 +55,19 @@ def encode_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[s
             f"{name_of(fn)!r} is defined in __main__, which is no file that a worker could "
             "import. Move it to a module and import it from there."
         )
-    return payload
+    expected = arena.expected(name_of(fn)) if arena.expects else 0
+    if is_small(pickled) and not expected:
+        return pickled.stream
+    return CallParcel.pack(pickled, arena, expected)
 
 
-def decode_call(payload: bytes | bytearray, script: MainScript | None) -> Call:
+def decode_call(pickled: Opened, script: MainScript | None) -> Call:
     """Unpickle a call, importing the owner's script if the call needs a name in it.
 
     :raises TaskNotPicklable: Something in it cannot be imported or rebuilt here.
     """
     try:
-        call: Call = loads(payload, script)
+        call: Call = loads(pickled.stream, script, pickled.buffers)
     except TaskNotPicklable:
         raise
     except Exception as error:
@@ -71,7 +89,7 @@ def name_of(fn: Any) -> str:
 def cannot_pickle(value: object) -> str | None:
     """Say why ``value`` cannot be pickled; ``None`` if it can."""
     try:
-        pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+        dump(raw_or_same(value))
     except Exception as error:
         return _line(error)
     return None

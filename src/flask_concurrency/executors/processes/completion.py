@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from flask_concurrency.executors.processes.buffers import Opened
+from flask_concurrency.executors.processes.crossing import open_reply
 from flask_concurrency.executors.processes.outcome import decode_error, decode_result
 from flask_concurrency.executors.processes.round import NO_REPLY
 from flask_concurrency.executors.processes.task import Task
-from flask_concurrency.executors.processes.wire import RESULT
+from flask_concurrency.executors.processes.wire import RESULT, Received
 from flask_concurrency.vocabulary.errors import ExecutorError
 
 
@@ -38,8 +40,13 @@ def complete(task: Task, kind: int, content: Any) -> None:
 
 def _open(task: Task, kind: int, content: Any) -> tuple[Any, BaseException | None]:
     try:
+        if kind == NO_REPLY:
+            return None, content
+        pickled = Opened(content)
+        if isinstance(content, Received):
+            pickled = open_reply(content, task.payload, task.name, task.future.arena)
         if kind == RESULT:
-            return decode_result(content, task.fn), None
-        return None, content if kind == NO_REPLY else decode_error(content, task.fn)
+            return decode_result(pickled, task.fn), None
+        return None, decode_error(pickled.stream, task.fn)
     except Exception as error:
         return None, error

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    from flask_concurrency.executors.processes.arena import Arena
     from flask_concurrency.executors.processes.pool import Pool
     from flask_concurrency.executors.processes.task import Task
 
@@ -28,6 +29,11 @@ class ProcessFuture(Future[T]):
         self._task = task
         # The first of the callbacks: waiting threads must not wait for the application's.
         super().add_done_callback(pool.finish)
+
+    @property
+    def arena(self) -> Arena:
+        """Where large buffers of its result go."""
+        return self._pool.arena
 
     def detach(self) -> Task | None:
         """Forget the task, which holds the future: the result shall not live in a cycle."""

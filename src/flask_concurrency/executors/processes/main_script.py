@@ -14,7 +14,7 @@ import pickle
 import runpy
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -49,15 +49,19 @@ def find_main() -> MainScript | None:
     return MainScript(None, path if os.path.isabs(path) else os.path.abspath(path))
 
 
-def loads(payload: bytes | bytearray, script: MainScript | None) -> Any:
+def loads(
+    payload: bytes | bytearray | memoryview,
+    script: MainScript | None,
+    buffers: Sequence[memoryview] = (),
+) -> Any:
     """Unpickle in a worker, importing the owner's script if a name in it is asked for."""
     try:
-        return pickle.loads(payload)
+        return pickle.loads(payload, buffers=buffers)
     except AttributeError:
         if script is None or _loaded:
             raise
     load_main(script)
-    return pickle.loads(payload)
+    return pickle.loads(payload, buffers=buffers)
 
 
 def load_main(script: MainScript) -> None:

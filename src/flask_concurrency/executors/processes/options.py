@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from flask_concurrency.executors.processes.memory_limit import available_memory
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
 WINDOWS_MAX_WORKERS: Final = 61  # what one WaitForMultipleObjects() call can watch
@@ -24,6 +25,7 @@ class ProcessOptions:
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
     max_tasks_per_worker: int | None
+    max_shared_memory: int
     start_method: str
     name: str
 
@@ -52,6 +54,7 @@ def check_options(
     initializer: Callable[..., object] | None,
     initargs: Sequence[Any],
     max_tasks_per_worker: int | None,
+    max_shared_memory: int | None,
     start_method: str | None,
     name: str,
 ) -> ProcessOptions:
@@ -71,6 +74,9 @@ def check_options(
         _check_count("max_queue", max_queue, 0, "None lets any number of tasks wait")
     if max_tasks_per_worker is not None:
         _check_count("max_tasks_per_worker", max_tasks_per_worker, 1, "None never replaces one")
+    if max_shared_memory is None:
+        max_shared_memory = available_memory() // 8
+    _check_count("max_shared_memory", max_shared_memory, 0, "None takes an eighth of the memory")
     if isinstance(preload, str) or not all(isinstance(module, str) for module in preload):
         raise ConfigurationError(
             f"preload={preload!r} is no sequence of module names. Write preload=['app']."
@@ -95,6 +101,7 @@ def check_options(
         initializer=initializer,
         initargs=tuple(initargs),
         max_tasks_per_worker=max_tasks_per_worker,
+        max_shared_memory=max_shared_memory,
         start_method=start_method,
         name=name,
     )

@@ -7,7 +7,10 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from flask_concurrency.executors.processes.buffers import Opened, dump, raw_or_same
 from flask_concurrency.executors.processes.call import cannot_pickle, name_of
+from flask_concurrency.executors.processes.inbox import ReplyParcel
+from flask_concurrency.executors.processes.parcel import is_small
 from flask_concurrency.executors.processes.wire import ERROR, RESULT
 from flask_concurrency.vocabulary.errors import ExecutorError, TaskNotPicklable
 
@@ -26,7 +29,8 @@ class RemoteTraceback(Exception):
 def encode_result(value: object, fn: Callable[..., Any]) -> tuple[int, bytes]:
     """Pickle what a task returned; if that cannot be, the error that says so."""
     try:
-        return RESULT, pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+        pickled = dump(raw_or_same(value))
+        return RESULT, pickled.stream if is_small(pickled) else ReplyParcel.pack(pickled)
     except Exception as error:
         refusal = TaskNotPicklable(
             f"The result of {name_of(fn)!r} ({type(value).__qualname__}) cannot be sent back from "
@@ -58,13 +62,13 @@ def encode_error(error: BaseException) -> tuple[int, bytes]:
     return ERROR, pickle.dumps((pickled, fatal, kind, message, text), pickle.HIGHEST_PROTOCOL)
 
 
-def decode_result(payload: bytes | bytearray, fn: Callable[..., Any]) -> Any:
+def decode_result(pickled: Opened, fn: Callable[..., Any]) -> Any:
     """Unpickle what a task returned.
 
     :raises TaskNotPicklable: It cannot be rebuilt here.
     """
     try:
-        return pickle.loads(payload)
+        return pickle.loads(pickled.stream, buffers=pickled.buffers)
     except Exception as error:
         raise TaskNotPicklable(
             f"The result of {name_of(fn)!r} came back but cannot be rebuilt here: "
@@ -73,7 +77,7 @@ def decode_result(payload: bytes | bytearray, fn: Callable[..., Any]) -> Any:
         ) from error
 
 
-def decode_error(payload: bytes | bytearray, fn: Callable[..., Any]) -> Exception:
+def decode_error(payload: bytes | bytearray | memoryview, fn: Callable[..., Any]) -> Exception:
     """Rebuild what a task raised, its traceback in the worker as ``__cause__``."""
     pickled, fatal, kind, message, text = pickle.loads(payload)
     error: Exception | None = None

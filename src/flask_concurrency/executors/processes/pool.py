@@ -13,6 +13,7 @@ from contextvars import Context
 from typing import Any, Final
 
 from flask_concurrency.executors.processes import wire
+from flask_concurrency.executors.processes.arena import Arena
 from flask_concurrency.executors.processes.batch import Batch
 from flask_concurrency.executors.processes.completion import complete
 from flask_concurrency.executors.processes.desk import Desk
@@ -48,6 +49,7 @@ class Pool:
 
     def __init__(self, options: ProcessOptions) -> None:
         self.options = options
+        self.arena = Arena(options.max_shared_memory)
         self._lock = threading.Lock()
         self._roster = Roster(options)
         self._abandoned = False
@@ -361,6 +363,7 @@ class Pool:
         for worker in workers:
             worker.channel.close()  # which it takes as the end
         self._staff.stop()
+        self.arena.close()
         self._watch.close()
         open_pools.discard(self)
 

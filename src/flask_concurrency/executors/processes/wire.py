@@ -40,40 +40,44 @@ LAUNCHER_FAILED: Final = 11
 
 Frame: TypeAlias = "tuple[int, int, bytes | bytearray]"
 
+MAX_DESCRIPTORS: Final = 2  # that travel with one message
+
 _CHUNK = 65536
 _SMALL = 16384
-_PARCEL: Final = 0x80  # added to the kind: the payload is a Parcel and arrives as Received
+_DESCRIPTOR: Final = struct.calcsize("i")
+_PARCEL: Final = 0x40  # added to the kind: the payload is a Parcel and arrives as Received
+_CARRIES: Final = 0x20  # added as well: descriptors came along
 _PASSES: Final = hasattr(socket, "send_fds")
-_ROOM: Final = socket.CMSG_SPACE(struct.calcsize("i")) if _PASSES else 0
+_ROOM: Final = socket.CMSG_SPACE(MAX_DESCRIPTORS * _DESCRIPTOR) if _PASSES else 0
 
 
 class Parcel(bytes):
-    """A payload in several parts, with which a descriptor may travel.
+    """A payload in several parts, with which descriptors may travel.
 
     It is ``bytes`` so that whoever only hands a payload on need not know.
     """
 
-    def parts(self) -> tuple[Sequence[bytes | memoryview], int | None]:
-        """Return what is sent, and the descriptor that goes along. Called by the sender."""
+    def parts(self) -> tuple[Sequence[bytes | memoryview], Sequence[int]]:
+        """Return what is sent, and the descriptors that go along. Called by the sender."""
         raise NotImplementedError
 
 
 class Received(bytearray):
     """The payload of a :class:`Parcel` on the other side, in one piece.
 
-    :ivar descriptor: What came along; closed with the payload unless it is taken.
+    :ivar descriptors: What came along; closed with the payload unless taken.
     """
 
-    descriptor: int | None = None
+    descriptors: tuple[int, ...] = ()
 
-    def take_descriptor(self) -> int | None:
-        """Return the descriptor, which is the caller's from now on."""
-        descriptor, self.descriptor = self.descriptor, None
-        return descriptor
+    def take_descriptors(self) -> tuple[int, ...]:
+        """Return the descriptors, which are the caller's from now on."""
+        descriptors, self.descriptors = self.descriptors, ()
+        return descriptors
 
     def __del__(self) -> None:
-        if self.descriptor is not None:
-            os.close(self.descriptor)
+        for descriptor in self.descriptors:
+            os.close(descriptor)
 
 
 class Channel:
@@ -87,6 +91,7 @@ class Channel:
         end.setblocking(True)
         self._socket = end
         self._rest = b""
+        self._descriptors: tuple[int, ...] = ()  # came along with what is read next
         self.fd = end.fileno()
 
     def fileno(self) -> int:
@@ -99,22 +104,23 @@ class Channel:
         :raises OSError: The other side is gone.
         """
         if isinstance(payload, Parcel):
-            return self._send_parcel(kind, number, payload)
+            self._send_parcel(kind | _PARCEL, number, payload)
+            return
         header = HEADER.pack(kind, number, len(payload))
         if len(payload) <= _SMALL:
             self._socket.sendall(header + payload)
         else:  # one more system call costs less than one more copy
             self._socket.sendall(header)
             self._socket.sendall(payload)
-        return None
 
     def _send_parcel(self, kind: int, number: int, parcel: Parcel) -> None:
-        parts, descriptor = parcel.parts()
-        header = HEADER.pack(kind | _PARCEL, number, sum(map(len, parts)))
-        if descriptor is None:
-            self._socket.sendall(header)
+        parts, descriptors = parcel.parts()
+        length = sum(map(len, parts))
+        if not descriptors:
+            self._socket.sendall(HEADER.pack(kind, number, length))
         else:  # so few bytes are taken whole or not at all
-            socket.send_fds(self._socket, [header], [descriptor])
+            header = HEADER.pack(kind | _CARRIES, number, length)
+            socket.send_fds(self._socket, [header], list(descriptors))
         for part in parts:
             self._socket.sendall(part)
 
@@ -125,38 +131,34 @@ class Channel:
             (so Linux reports it).
         :raises EOFError: The other side went in the middle of a message.
         """
-        descriptor: int | None = None
-        head = self._rest
-        if not head:
-            # Linux ends a read behind a descriptor, which so belongs to the message that begins.
-            head, descriptor = self._read_some()
+        head = self._rest or self._read_some()
         if not head:
             return None
         if len(head) < HEADER.size:
             head += self._exactly(HEADER.size - len(head))
         kind, number, length = HEADER.unpack_from(head)
-        if kind & _PARCEL:
-            self._rest = b""
-            received = Received(length)
-            received.descriptor = descriptor
-            self._fill(received, head[HEADER.size :])
-            return kind & ~_PARCEL, number, received
         end = HEADER.size + length
+        if kind & _PARCEL:
+            self._rest = head[end:]
+            received = Received(length)
+            if kind & _CARRIES:
+                received.descriptors, self._descriptors = self._descriptors, ()
+            self._fill(received, head[HEADER.size : end])
+            return kind & ~(_PARCEL | _CARRIES), number, received
         if len(head) >= end:
             self._rest = head[end:]
             return kind, number, head[HEADER.size : end]
         self._rest = b""
         return kind, number, self._exactly(length, head[HEADER.size :])
 
-    def _read_some(self) -> tuple[bytes, int | None]:
+    def _read_some(self) -> bytes:
         if not _PASSES:
-            return self._socket.recv(_CHUNK), None
+            return self._socket.recv(_CHUNK)
         data, ancillary, _, _ = self._socket.recvmsg(_CHUNK, _ROOM)
-        descriptor = None
-        for level, kind, content in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                (descriptor,) = struct.unpack("i", content)
-        return data, descriptor
+        for _, _, content in ancillary:
+            # Of one message at most: the system ends a read behind one that carries some.
+            self._descriptors = struct.unpack(f"{len(content) // _DESCRIPTOR}i", content)
+        return data
 
     def _exactly(self, size: int, start: bytes = b"") -> bytearray:
         buffer = bytearray(size)

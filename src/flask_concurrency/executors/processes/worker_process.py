@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from flask_concurrency.executors.processes.call import decode_call
+from flask_concurrency.executors.processes.inbox import Inbox
 from flask_concurrency.executors.processes.launch.process_state import (
     give_forked_children_stop_signals,
 )
@@ -70,22 +71,25 @@ def _set_up(channel: Channel, prepare: Callable[[], None] | None) -> Setup | Non
 
 
 def _serve(channel: Channel, script: MainScript | None, process: int) -> None:
+    inbox = Inbox()
     while (frame := channel.receive()) is not None:
         _, number, payload = frame
-        kind, reply = _run(payload, script)
+        kind, reply = _run(payload, script, inbox)
         del frame, payload  # arguments may be large, and the next task may be long in coming
         if os.getpid() != process:
             # A task forked and let the child return; the answer is its parent's to give.
             return
         _flush()
-        channel.send(kind, number, reply)
+        channel.send(kind, number, inbox.seal(reply))
         del reply
 
 
-def _run(payload: bytes | bytearray, script: MainScript | None) -> tuple[int, bytes]:
+def _run(
+    payload: bytes | bytearray, script: MainScript | None, inbox: Inbox
+) -> tuple[int, bytes]:
     """Run one call; whatever it does short of ending the process, there is an answer."""
     try:
-        fn, args, kwargs = decode_call(payload, script)
+        fn, args, kwargs = decode_call(inbox.open(payload), script)
     except BaseException as error:
         return encode_error(error)
     try:
@@ -93,6 +97,7 @@ def _run(payload: bytes | bytearray, script: MainScript | None) -> tuple[int, by
         value: Any = contextvars.copy_context().run(fn, *args, **kwargs)
     except BaseException as error:
         return encode_error(error)
+    del args, kwargs  # a result may take their place in shared memory
     return encode_result(value, fn)
 
 

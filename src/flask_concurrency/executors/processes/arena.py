@@ -1,0 +1,279 @@
+"""Decide which segment of shared memory carries which buffers, and when it may carry others.
+
+Knows no task, no pickle and no socket. All segments of an executor belong to its owner's arena.
+Each is in one of these states, and every change of them is a line in this file:
+
+*free*     nobody refers to it; the next buffers that fit may have it
+*leased*   to a task, from its submission on. Ends free if the worker says that it has let go,
+           otherwise given up
+*shown*    the application holds objects made of a result that lies in it; free once they are gone
+*given up* out of the arena, never to be written again: a worker kept what it was given, died with
+           it, or a process was forked that may look at it. The system frees it with its last user
+"""
+
+from __future__ import annotations
+
+import mmap
+import threading
+import weakref
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+from flask_concurrency.executors.processes.layout import Place, best_fit, block_size, extent
+from flask_concurrency.executors.processes.segment import (
+    SUPPORTED,
+    Descriptor,
+    Segment,
+    forks,
+    make_descriptor,
+)
+from flask_concurrency.executors.timekeeper import Alarm, timekeeper
+from flask_concurrency.vocabulary.clock import monotonic
+
+MAX_SEGMENTS: Final = 32
+"""Each takes a descriptor of this process, or up to three."""
+_REMEMBERED: Final = 256  # functions
+
+IDLE: Final = 10.0
+"""Seconds after which a segment that nothing has used is given back to the system, or twice as
+many at most."""
+
+
+class Lease:
+    """A segment that one task has. Let go of without a word, it is returned.
+
+    :ivar sent: A worker may know of it, so that only a worker's word frees it.
+    """
+
+    __slots__ = ("_arena", "_ended", "segment", "sent")
+
+    def __init__(self, arena: Arena, segment: Segment) -> None:
+        self._arena = arena
+        self._ended = False
+        self.segment = segment
+        self.sent = False
+
+    def take(self) -> Segment:
+        """End the lease without returning the segment, which is the caller's now."""
+        self._ended = True
+        return self.segment
+
+    def end(self, *, reusable: bool) -> None:
+        """Return the segment."""
+        if not self._ended:
+            self._ended = True
+            # May happen wherever an object is collected, so no lock is taken here.
+            self._arena.returned.append((self.segment, reusable))
+
+    def __del__(self) -> None:
+        self.end(reusable=not self.sent)
+
+
+class Arena:
+    """The segments of one executor.
+
+    :param max_bytes: What all segments together may hold; ``0`` makes none.
+    :ivar returned: Segments whose leases have ended, and whether they may be used again.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes if SUPPORTED else 0
+        self._lock = threading.Lock()
+        self._segments: dict[int, Segment] = {}
+        self._free: dict[int, Segment] = {}  # the one that was used last is the last
+        self._shown: list[tuple[Segment, weakref.ref[mmap.mmap], int]] = []
+        self._used: set[int] = set()
+        self._made = 0
+        self._expected: OrderedDict[str, int] = OrderedDict()
+        self._alarm: Alarm | None = None
+        self.returned: deque[tuple[Segment, bool]] = deque()
+
+    def lease(self, buffers: Sequence[memoryview], places: Sequence[Place]) -> Lease | None:
+        """Copy buffers into a segment; ``None`` if there is no room, nor memory, for them."""
+        needed = extent(places)
+        if needed > self._max_bytes:
+            return None
+        with self._lock:
+            segment = self._take(needed)
+        if segment is None:
+            return None
+        lease = Lease(self, segment)
+        try:
+            segment.write(buffers, places)
+        except OSError:
+            lease.sent = True  # what there is of it is of no use
+            return None
+        return lease
+
+    @property
+    def expects(self) -> bool:
+        """Whether some functions are known for large results."""
+        return bool(self._expected)
+
+    def expected(self, function: str) -> int:
+        """Return the bytes that the last result of a function had; ``0`` if it was no large one."""
+        return self._expected.get(function, 0)
+
+    def expect(self, function: str, size: int) -> None:
+        """Remember how large a function's result was, for its next call to be prepared."""
+        with self._lock:
+            self._expected.pop(function, None)
+            if size:
+                self._expected[function] = size
+                if len(self._expected) > _REMEMBERED:
+                    self._expected.popitem(last=False)
+
+    def spare(self, size: int) -> Lease | None:
+        """Lease a segment that has been used before, for a result of about that size."""
+        with self._lock:
+            self._sweep()
+            segment = self._take_free(size)
+        return None if segment is None else Lease(self, segment)
+
+    def adopt(self, descriptor: Descriptor, size: int) -> Segment | None:
+        """Take a segment over that a worker has made; ``None`` if there is no room for it."""
+        with self._lock:
+            self._sweep()
+            if not self._make_room(size) or self._shown_bytes() + size > self._max_bytes // 2:
+                return None
+            return self._add(descriptor, size, size)
+
+    def show(self, segment: Segment, length: int) -> memoryview | None:
+        """Return the content of a segment for the application to keep, as its very own.
+
+        :returns: ``None`` if so much is shown already that tasks would have no room. The content
+            is then to be copied, and the segment to be returned.
+        """
+        with self._lock:
+            self._sweep()
+            too_much = self._shown_bytes() + segment.size > self._max_bytes // 2
+            if too_much or len(self._shown) >= MAX_SEGMENTS // 2:
+                return None
+        try:
+            content = segment.view(length)
+        except OSError:
+            return None
+        with self._lock:
+            self._shown.append((segment, weakref.ref(content), forks()))
+        return memoryview(content)
+
+    def numbers(self) -> tuple[int, ...]:
+        """Return the numbers of all segments that a worker may meet again."""
+        with self._lock:
+            return tuple(self._segments)
+
+    def trim(self) -> None:
+        """Free the segments that nothing has used since the last time."""
+        with self._lock:
+            self._sweep()
+            self._alarm = None
+            for number in [number for number in self._free if number not in self._used]:
+                self._evict(number)
+            self._used.clear()
+            self._set_alarm()
+
+    def close(self) -> None:
+        """Make no more segments, and free those that nobody refers to."""
+        with self._lock:
+            self._max_bytes = 0
+            self._sweep()
+            for number in tuple(self._free):
+                self._evict(number)
+            # The rest ends with those who have it; a short deque keeps nothing of what returns.
+            self._segments.clear()
+            self._shown.clear()
+            self.returned = deque(maxlen=0)
+            if self._alarm is not None:
+                self._alarm.cancel()
+                self._alarm = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of all segments."""
+        return sum(segment.size for segment in self._segments.values())
+
+    # --- under the lock ---
+
+    def _take_free(self, needed: int) -> Segment | None:
+        fitting = best_fit((segment.size for segment in self._free.values()), needed)
+        if fitting is None:
+            return None
+        # The one that was used last: the others may turn out not to be needed any more.
+        number = next(n for n in reversed(self._free) if self._free[n].size == fitting)
+        self._used.add(number)
+        return self._free.pop(number)
+
+    def _take(self, needed: int) -> Segment | None:
+        self._sweep()
+        segment = self._take_free(needed)
+        if segment is not None:
+            return segment
+        size = min(block_size(needed), self._max_bytes)
+        if not self._make_room(size):
+            return None
+        try:
+            return self._add(make_descriptor(), size, 0)
+        except OSError:
+            return None
+
+    def _add(self, descriptor: Descriptor, size: int, written: int) -> Segment:
+        self._made += 1
+        segment = Segment(self._made, descriptor, size, written)
+        self._segments[segment.number] = segment
+        self._used.add(segment.number)
+        self._set_alarm()
+        return segment
+
+    def _make_room(self, size: int) -> bool:
+        """Free what has not been used for longest, until there is room for so many bytes more."""
+        free = sum(segment.size for segment in self._free.values())
+        if self.size - free + size > self._max_bytes:
+            return False
+        if len(self._segments) - len(self._free) >= MAX_SEGMENTS:
+            return False
+        while self.size + size > self._max_bytes or len(self._segments) >= MAX_SEGMENTS:
+            self._evict(next(iter(self._free)))
+        return True
+
+    def _sweep(self) -> None:
+        """Look which segments have become free."""
+        while self.returned:
+            segment, reusable = self.returned.popleft()
+            self._let_go(segment, reusable)
+        still = []
+        for shown in self._shown:
+            segment, content, forks_then = shown
+            if content() is not None:
+                still.append(shown)
+            else:
+                self._let_go(segment, forks_then == forks())
+        self._shown = still
+
+    def _let_go(self, segment: Segment, reusable: bool) -> None:
+        if segment.number not in self._segments:
+            return
+        if reusable:
+            self._free[segment.number] = segment
+        else:
+            del self._segments[segment.number]
+
+    def _evict(self, number: int) -> None:
+        del self._segments[number]
+        with suppress(OSError):
+            self._free.pop(number).free()
+
+    def _shown_bytes(self) -> int:
+        return sum(segment.size for segment, _, _ in self._shown)
+
+    def _set_alarm(self) -> None:
+        if self._segments and self._alarm is None and self._max_bytes:
+            trim = weakref.WeakMethod(self.trim)
+
+            def trim_if_alive() -> None:
+                method = trim()
+                if method is not None:
+                    method()
+
+            self._alarm = timekeeper.call_at(monotonic() + IDLE, trim_if_alive)

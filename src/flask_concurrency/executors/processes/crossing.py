@@ -1,0 +1,129 @@
+"""Decide how a call's buffers leave the owner, and whose memory a reply's buffers become.
+
+Knows the arena and the form of messages; no socket, no worker, no future.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from flask_concurrency.executors.processes.arena import Arena, Lease
+from flask_concurrency.executors.processes.buffers import Opened, Pickled
+from flask_concurrency.executors.processes.layout import extent
+from flask_concurrency.executors.processes.parcel import (
+    FRESH,
+    SHARED,
+    Known,
+    Load,
+    Manifest,
+    open_pickle,
+    read,
+)
+from flask_concurrency.executors.processes.segment import Descriptor, Segment
+from flask_concurrency.executors.processes.wire import Parcel, Received
+
+
+class CallParcel(Parcel):
+    """A call that takes shared memory along: for its arguments, or for the result it should have.
+
+    Its buffers are copied when it is made, so that later changes do not reach the worker: into a
+    segment if there is room, else beside it until it is sent.
+    """
+
+    _load: Load
+    _arena: Arena
+    _expected: int
+    _arguments: Lease | None
+    _spare: Lease | None
+
+    @classmethod
+    def pack(cls, pickled: Pickled, arena: Arena, expected: int = 0) -> CallParcel:
+        """Copy a call's buffers.
+
+        :param expected: Bytes that the result may have.
+        """
+        parcel = cls()
+        parcel._load = Load(pickled)
+        parcel._arena = arena
+        parcel._expected = expected
+        parcel._arguments = parcel._spare = None
+        parcel._find_segment()
+        if parcel._arguments is None:
+            parcel._load.copy_buffers()
+        return parcel
+
+    def parts(self) -> tuple[Sequence[bytes | memoryview], Sequence[int]]:
+        """Return what is sent now; a second time if the first worker never read it."""
+        if self._arguments is None:
+            self._find_segment()
+        if self._spare is None and self._expected:
+            self._spare = self._arena.spare(self._expected)
+        known, descriptors = [], []
+        for lease in self._leases():
+            lease.sent = True
+            segment = lease.segment
+            known.append(Known(segment.number, segment.size, segment.written))
+            descriptors.append(segment.descriptor.number)
+        manifest = Manifest(
+            segment=None if self._arguments is None else self._arguments.segment.number,
+            known=tuple(known),
+            numbers=self._arena.numbers() if known else (),
+        )
+        return self._load.write(manifest), descriptors
+
+    def settle(self, manifest: Manifest) -> Segment | None:
+        """End the leases as a reply says, and return the segment that holds the result, if any."""
+        found = None
+        for lease in self._leases():
+            if manifest.segment == lease.segment.number:
+                found = lease.take()
+            else:
+                lease.end(reusable=lease is self._spare or manifest.clean)
+        self._arguments = self._spare = None
+        return found
+
+    def _leases(self) -> list[Lease]:
+        return [lease for lease in (self._arguments, self._spare) if lease is not None]
+
+    def _find_segment(self) -> None:
+        if self._load.size >= SHARED:
+            self._arguments = self._arena.lease(self._load.buffers, self._load.places)
+            if self._arguments is not None:
+                self._load.drop_buffers()
+
+
+def open_reply(received: Received, call: bytes, function: str, arena: Arena) -> Opened:
+    """Return the pickle in a reply, and settle what becomes of the call's segments.
+
+    :param call: The payload that is answered.
+    :param function: Its name; the next call of it is prepared for a result like this.
+    :returns: Buffers are views of memory that nobody else writes to while they exist.
+    """
+    manifest, rest = read(received)
+    segment = call.settle(manifest) if isinstance(call, CallParcel) else None
+    length = extent(manifest.places)
+    arena.expect(function, length if length >= SHARED else 0)
+    if manifest.segment is None:
+        return open_pickle(manifest, rest, None)
+    if manifest.segment == FRESH:
+        (number,) = received.take_descriptors()
+        descriptor = Descriptor(number)
+        segment = arena.adopt(descriptor, length)
+        if segment is None:
+            return open_pickle(manifest, rest, _copy(descriptor, length))
+    assert segment is not None, f"segment {manifest.segment} was not this call's"
+    segment.written = max(segment.written, length)
+    shown = arena.show(segment, length)
+    if shown is None:
+        shown = _copy(segment.descriptor, length)
+        arena.returned.append((segment, True))
+    return open_pickle(manifest, rest, shown)
+
+
+def _copy(descriptor: Descriptor, length: int) -> memoryview:
+    content = memoryview(bytearray(length))
+    done = 0
+    while done < length:
+        done += os.preadv(descriptor.number, [content[done:]], done)
+    return content
