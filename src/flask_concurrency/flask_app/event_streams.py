@@ -1,0 +1,67 @@
+"""Make the response that is a stream of events. Knows responses; how a stream lives, it does not.
+
+:func:`flask_concurrency.lifecycle.event_stream.beating_async` and its siblings do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Callable, Iterable
+from contextvars import copy_context
+from functools import partial
+from math import inf
+from typing import Any, Final
+
+from flask import Response, current_app, request
+
+from flask_concurrency.asgi.environ import PORTABLE
+from flask_concurrency.executors.loop import LoopThread
+from flask_concurrency.flask_app.async_body import AsyncBody
+from flask_concurrency.lifecycle.drain import Drain, watch_signals
+from flask_concurrency.lifecycle.event_stream import Beating, beating_async, ending
+from flask_concurrency.lifecycle.server_sent_events import encode
+
+FIELDS: Final = {
+    # What a cache or a proxy keeps back arrives too late, or never.
+    "Cache-Control": "no-cache",
+    "X-Accel-Buffering": "no",
+}
+
+Source = AsyncIterable[Any] | Iterable[Any] | Callable[[str | None], Any]
+
+
+def event_response(
+    source: Source, *, heartbeat: float | None, loop: LoopThread, drain: Drain
+) -> Response:
+    """The response to a request for events.
+
+    :param loop: Where asynchronous sources run.
+    :param drain: Ends the stream.
+    :raises TypeError: ``source`` gives no events one after another.
+    :raises ValueError: ``heartbeat`` is no time.
+    """
+    if heartbeat is not None and not 0 < heartbeat < inf:
+        raise ValueError(f"heartbeat={heartbeat!r}: give seconds, more than 0, or None for none.")
+    if callable(source):
+        source = source(request.headers.get("Last-Event-ID"))
+    watch_signals()
+    spell = partial(encode, dumps=current_app.json.dumps)
+    context = copy_context()
+    if isinstance(source, AsyncIterable):
+        events = beating_async(
+            aiter(source), spell, heartbeat=heartbeat, drain=drain, context=context
+        )
+        request.environ[PORTABLE] = True
+        return _response(AsyncBody(events, loop))
+    if not isinstance(source, Iterable) or isinstance(source, str | bytes | dict):
+        raise TypeError(
+            f"event_stream({source!r}): give a generator of events, an asynchronous one, or a "
+            "function that makes one of the Last-Event-ID."
+        )
+    items = iter(source)
+    if heartbeat is None:
+        return _response(ending(items, spell, drain=drain, context=context))
+    return _response(Beating(items, spell, heartbeat=heartbeat, drain=drain, context=context))
+
+
+def _response(body: Iterable[bytes]) -> Response:
+    return current_app.response_class(body, mimetype="text/event-stream", headers=FIELDS)

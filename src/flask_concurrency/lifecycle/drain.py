@@ -1,0 +1,94 @@
+"""Tell those who would go on for ever that the server is about to end.
+
+Knows neither what ends nor how long that may take.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import weakref
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Final
+
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+"""What service managers and people end a server with."""
+
+_drains: weakref.WeakSet[Drain] = weakref.WeakSet()
+_watching: set[int] = set()
+
+
+class Drain:
+    """The end of a server, from the moment it is told to end.
+
+    May begin in a signal handler, so no lock is taken here.
+    """
+
+    def __init__(self) -> None:
+        self._begun = False
+        self._callbacks: dict[object, Callable[[], object]] = {}
+        _drains.add(self)
+
+    @property
+    def begun(self) -> bool:
+        """Whether the server has been told to end."""
+        return self._begun
+
+    def begin(self) -> None:
+        """Tell everybody, once."""
+        self._begun = True
+        for ticket in tuple(self._callbacks):
+            callback = self._callbacks.pop(ticket, None)
+            if callback is not None:
+                callback()
+
+    def call(self, callback: Callable[[], object]) -> object:
+        """Have ``callback`` called when it begins, or now if it has. It must not block nor raise.
+
+        :returns: A ticket for :meth:`forget`.
+        """
+        ticket = object()
+        self._callbacks[ticket] = callback
+        if self._begun and self._callbacks.pop(ticket, None) is not None:
+            callback()
+        return ticket
+
+    def forget(self, ticket: object) -> None:
+        """Call nothing for it any more."""
+        self._callbacks.pop(ticket, None)
+
+
+def watch_signals() -> bool:
+    """Begin all drains of this process when it is told to end, and then do what was done before.
+
+    Python lets only the main thread do this; once a process is enough.
+
+    :returns: Whether the signals are watched.
+    """
+    if os.getpid() in _watching:
+        return True
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    for number in SIGNALS:
+        _chain(number)
+    _watching.add(os.getpid())
+    return True
+
+
+def _chain(number: signal.Signals) -> None:
+    before: Any = signal.getsignal(number)
+    if before is None:  # not Python's: there is no way to do what it does
+        return
+
+    def begin(signum: int, frame: FrameType | None) -> None:
+        for drain in tuple(_drains):
+            drain.begin()
+        if callable(before):
+            before(signum, frame)
+        elif before == signal.SIG_DFL:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+
+    signal.signal(number, begin)

@@ -1,0 +1,91 @@
+"""Whoever would go on for ever hears that the server is about to end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import pytest
+
+from flask_concurrency.lifecycle.drain import Drain, watch_signals
+
+
+def test_everybody_is_told_once() -> None:
+    """Those who forgot their ticket are not told; who comes later is told at once."""
+    drain, told = Drain(), []
+    drain.call(lambda: told.append("first"))
+    drain.forget(drain.call(lambda: told.append("forgotten")))
+    assert not drain.begun
+    drain.begin()
+    drain.begin()
+    drain.call(lambda: told.append("late"))
+    assert drain.begun
+    assert told == ["first", "late"]
+
+
+def test_who_comes_while_it_begins_is_told_once() -> None:
+    """Both sides look for the callback; only one finds it."""
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(200):
+            drain, told, together = Drain(), [], threading.Barrier(2)
+            coming = pool.submit(_come, drain, together, partial(told.append, 1))
+            together.wait(30)
+            drain.begin()
+            coming.result(30)
+            assert told == [1]
+
+
+def _come(drain: Drain, together: threading.Barrier, callback: Callable[[], object]) -> None:
+    together.wait(30)
+    drain.call(callback)
+
+
+SCRIPT = """
+import os, signal, sys
+from flask_concurrency.lifecycle.drain import Drain, watch_signals
+if sys.argv[1] == "handled":
+    signal.signal(signal.SIGTERM, lambda *_: print("handled", flush=True))
+drain = Drain()
+drain.call(lambda: print("draining", flush=True))
+assert watch_signals() and watch_signals()
+os.kill(os.getpid(), signal.SIGTERM)
+print("lives", flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("handler", "said", "code"),
+    [("handled", "draining\nhandled\nlives\n", 0), ("default", "draining\n", -signal.SIGTERM)],
+)
+def test_a_signal_begins_the_drain_and_does_what_it_did(handler: str, said: str, code: int) -> None:
+    """The server's own handler runs as before; without one the process ends as before."""
+    ended = subprocess.run(
+        [sys.executable, "-c", SCRIPT, handler], capture_output=True, text=True, timeout=50
+    )
+    assert (ended.stdout, ended.returncode) == (said, code), ended.stderr
+
+
+def test_only_the_main_thread_can_watch_signals() -> None:
+    """Elsewhere it says so, and changes nothing."""
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(_watch_as_a_new_process).result(30) is False
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+
+
+def _watch_as_a_new_process() -> bool:
+    from flask_concurrency.lifecycle import drain
+
+    known = drain._watching - {os.getpid()}
+    drain._watching, before = known, drain._watching
+    try:
+        return watch_signals()
+    finally:
+        drain._watching = before
