@@ -25,6 +25,7 @@ def options(**changed: Any) -> ProcessOptions:
         "initializer": None,
         "initargs": (),
         "max_tasks_per_worker": None,
+        "max_shared_memory": None,
         "start_method": None,
         "name": "tested",
     }
