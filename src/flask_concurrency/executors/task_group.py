@@ -2,9 +2,8 @@
 
 Knows no Flask, and neither when a policy cancels nor what it gives: ``group_policy.py`` does.
 
-Nothing outlives the block. At its end all tasks are waited for, and what is needed no more is
-cancelled before: tasks in a queue are dropped, a worker process is killed, a coroutine is
-cancelled. A call that runs on a thread cannot be stopped; it sees ``remaining() == 0.0``, and the
+Nothing outlives the block: at its end all tasks are waited for, and what is needed no more is
+cancelled before. The one exception is a call that runs on a thread, which cannot be stopped. The
 block waits for it, at most until the group's deadline.
 
 The shape is Java's ``StructuredTaskScope`` (JEP 505): a policy that is an object of its own, and a
@@ -15,18 +14,16 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import logging
-import threading
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
-from contextlib import suppress
+from concurrent.futures import Executor
 from contextvars import ContextVar, Token
 from functools import partial
 from math import inf
 from types import TracebackType
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn
 
 from flask_concurrency.executors.group_executors import GroupExecutor, GroupLoop
+from flask_concurrency.executors.group_members import CallAt, Members
 from flask_concurrency.executors.group_policy import (
     POLICIES,
     Conclusion,
@@ -36,8 +33,8 @@ from flask_concurrency.executors.group_policy import (
 from flask_concurrency.executors.group_task import GroupTask, is_on_a_loop
 from flask_concurrency.executors.linked_future import error_of
 from flask_concurrency.executors.loop import LoopThread
-from flask_concurrency.executors.task_result import How, TaskResult
-from flask_concurrency.executors.timekeeper import Alarm, timekeeper
+from flask_concurrency.executors.task_result import TaskResult
+from flask_concurrency.executors.timekeeper import timekeeper
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.deadline import within
 from flask_concurrency.vocabulary.errors import (
@@ -48,11 +45,8 @@ from flask_concurrency.vocabulary.errors import (
     LoopBlocked,
 )
 
-T = TypeVar("T")
-
-logger = logging.getLogger("flask_concurrency.executors")
-
-_innermost: Final[ContextVar[TaskGroup | None]] = ContextVar("task_group", default=None)
+_innermost: Final[ContextVar[Members | None]] = ContextVar("task_group", default=None)
+"""The tasks of the group that the running code is inside of, be it in a block or in a task."""
 
 
 class TaskGroup:
@@ -88,7 +82,7 @@ class TaskGroup:
         timeout: float | None = None,
         policy: PolicyName = "all",
         clock: Clock = monotonic,
-        call_at: Callable[[float, Callable[[], object]], Alarm] = timekeeper.call_at,
+        call_at: CallAt = timekeeper.call_at,
     ) -> None:
         self._timeout = _checked_timeout(timeout)
         self._policy_name, self._policy = policy, POLICIES[_checked_policy(policy)]
@@ -96,17 +90,8 @@ class TaskGroup:
         self._shared_loop = loop
         self._clock = clock
         self._call_at = call_at
-        self._lock = threading.Lock()
-        self._all_ended = threading.Condition(self._lock)
-        self._tasks: list[GroupTask[Any]] = []
-        self._inner: set[TaskGroup] = set()
-        self._running = 0  # calls that have not ended, those of tasks that are late included
-        self._entered = self._leaving = self._closed = False
-        self._stopped = self._late = False
-        self._decisive: GroupTask[Any] | None = None
+        self._begun: Members | None = None
         self._cut_off = False
-        self._wake: Callable[[], object] | None = None
-        self._alarm: Alarm | None = None
         self._results: tuple[TaskResult, ...] = ()
         self._conclusion: Conclusion | None = None
 
@@ -125,23 +110,22 @@ class TaskGroup:
     @property
     def loop(self) -> GroupLoop:
         """The event loop that the block runs on, or else the app's own."""
-        self._check_open()
-        return GroupLoop(self, self._home, self._shared_loop)
+        members = self._members
+        return GroupLoop(members, self._home, self._shared_loop)
 
     def executor(self, name: str) -> GroupExecutor:
         """The executor of that name.
 
         :raises ConfigurationError: There is none.
         """
-        return GroupExecutor(self, self._find(name))
+        return GroupExecutor(self._members, self._find(name))
 
     # --- what came of them ---
 
     @property
     def tasks(self) -> tuple[GroupTask[Any], ...]:
         """All tasks, in the order in which they were submitted."""
-        with self._lock:
-            return tuple(self._tasks)
+        return () if self._begun is None else self._begun.tasks
 
     @property
     def missing(self) -> tuple[GroupTask[Any], ...]:
@@ -169,7 +153,8 @@ class TaskGroup:
             )
         if self._policy_name == "settle":
             return [self._results[number] for number in conclusion.kept]
-        return [self._tasks[number].result() for number in conclusion.kept]
+        tasks = self.tasks
+        return [tasks[number].result() for number in conclusion.kept]
 
     def result(self) -> Any:
         """The one result of a group with ``policy="any"``, after the block.
@@ -225,75 +210,72 @@ class TaskGroup:
         return self._conclude(error, interruption)
 
     def _begin(self, home: asyncio.AbstractEventLoop | None) -> TaskGroup:
-        if self._entered:
+        if self._begun is not None:
             raise ExecutorError("A task group is entered once. Make another one.")
-        self._entered = True
         self._home = home
         self._outer = _innermost.get()
         self._deadline = within(self._timeout, self._clock)
-        self._at = self._deadline.at
+        members = Members(self._policy, self._deadline, self._clock, self._call_at)
+        self._begun = members
         self._deadline.__enter__()
-        self._token: Token[TaskGroup | None] = _innermost.set(self)
+        self._token: Token[Members | None] = _innermost.set(members)
         if self._outer is not None:
-            self._outer._take_in(self)
+            self._outer.take_in(members)
         return self
 
     def _end_body(self, error: BaseException | None) -> None:
-        if isinstance(error, DeadlineExceeded) and self._clock() >= self._at:
-            self.time_is_up()  # the body was told before the group was
-        self._cut_off = error is not None and self._stopped and _is_of_a_stop(error)
+        members = self._members
+        if isinstance(error, DeadlineExceeded) and members.time_has_come:
+            members.time_is_up()  # the body was told before the group was
+        self._cut_off = error is not None and members.stopped and _is_of_a_stop(error)
         if error is not None:
-            self._stop()
-        with self._lock:
-            self._leaving = True
-            self._closed = not self._running
+            members.stop()
+        members.leave()
 
     def _join(self) -> BaseException | None:
         """Wait until all calls have ended. Gives what interrupted that, such as Ctrl-C."""
         interruption: BaseException | None = None
         while True:
             try:
-                with self._lock:
-                    while not self._closed:
-                        self._all_ended.wait()
+                self._members.wait()
                 return interruption
             except BaseException as error:
                 if interruption is not None:  # whoever insists need not wait for threads
                     raise
                 interruption = error
-                self._stop()
+                self._members.stop()
 
     async def _join_on_loop(self) -> BaseException | None:
         """The same without blocking the loop."""
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[None] = loop.create_future()
-        with self._lock:
-            if self._closed:
-                return None
-            self._wake = partial(loop.call_soon_threadsafe, ended.set_result, None)
+        wake = partial(loop.call_soon_threadsafe, ended.set_result, None)
+        if not self._members.wake_by(wake):
+            return None
         interruption: BaseException | None = None
         while not ended.done():
             try:
                 await asyncio.wait([ended])  # which does not cancel what it waits for
             except asyncio.CancelledError as error:
                 interruption = error
-                self._stop()
+                self._members.stop()
         return interruption
 
     def _leave(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
+        members = self._members
+        members.forget_time()
         if self._outer is not None:
-            with self._outer._lock:
-                self._outer._inner.discard(self)
+            self._outer.let_go(members)
         _innermost.reset(self._token)
         self._deadline.__exit__(None, None, None)
 
     def _conclude(self, error: BaseException | None, interruption: BaseException | None) -> bool:
-        """Raise what comes of the group, or tell whether the body's error is thereby settled."""
-        results = self._results = tuple(task.outcome() for task in self._tasks)
-        decisive = None if self._decisive is None else self._tasks.index(self._decisive)
-        conclusion = self._policy.conclude(results, decisive)
+        """Raise what comes of the group, or tell whether the body's error is settled thereby."""
+        tasks, decisive = self.tasks, self._members.decisive
+        results = self._results = tuple(task.outcome() for task in tasks)
+        conclusion = self._policy.conclude(
+            results, None if decisive is None else tasks.index(decisive)
+        )
         of_block = interruption or (None if self._cut_off else error)
         if of_block is not None and of_block is not conclusion.error:
             self._conclusion = Conclusion(of_block)
@@ -309,136 +291,14 @@ class TaskGroup:
             _raise_as_it_is(conclusion.error)
         return False
 
-    # --- the tasks, in any thread ---
-
-    def start(self, name: str, call: Callable[[], Future[T]]) -> GroupTask[T]:
-        """Have ``call`` submit something, and take its future into the group.
-
-        :param name: What the task is called in messages.
-        :raises ExecutorShutdown: The group has ended.
-        """
-        task: GroupTask[T] = GroupTask(name)
-        with self._lock:
-            self._check_open()
-            self._tasks.append(task)
-            self._running += 1
-            if self._alarm is None and self._at != inf:
-                self._alarm = self._call_at(self._at, self.time_is_up)
-        try:
-            if self._clock() >= self._at:
-                self.time_is_up()
-            if not self._stopped:
-                self._submit(task, call)
-                return task
-        except BaseException:
-            with self._lock:
-                self._tasks.remove(task)
-            self._one_ended()
-            raise
-        if self._late:
-            task.be_late(_too_late(name))
-        task.end_cancelled()
-        self._one_ended()
-        return task
-
-    def _submit(self, task: GroupTask[T], call: Callable[[], Future[T]]) -> None:
-        with self._deadline:  # which is not current where a task submits, or another group's block
-            future = call()
-        task.follow(future)
-        future.add_done_callback(partial(self._ended, task))
-        if self._stopped:  # meanwhile
-            _cancel(task)
-
-    def _ended(self, task: GroupTask[Any], future: Future[Any]) -> None:
-        """A call has ended: note it, wake who waits for it, and cancel the rest if need be."""
-        try:
-            how = self._how(future)
-            with self._lock:
-                decides = not self._stopped and self._policy.stops(how)
-                if decides:  # noted first, so that a body that it wakes finds it decided
-                    self._stopped = True
-                    self._decisive = task
-            if how == "cancelled":
-                task.end_cancelled()
-            task.adopt(future)
-            if decides:
-                self._cancel_rest()
-        finally:
-            self._one_ended()
-
-    def _how(self, future: Future[Any]) -> How:
-        if future.cancelled():
-            return "cancelled"
-        error = future.exception()
-        if isinstance(error, DeadlineExceeded):
-            if self._clock() >= self._at:
-                self.time_is_up()
-            if self._stopped:  # it asked for the time, and was told that nobody waits
-                return "cancelled"
-        return "done" if error is None else "failed"
-
-    def _one_ended(self) -> None:
-        with self._lock:
-            self._running -= 1
-            if self._running or not self._leaving:
-                return
-            self._closed = True
-            self._all_ended.notify_all()
-            wake = self._wake
-        if wake is not None:
-            with suppress(RuntimeError):  # the loop is closed, and nobody waits on it
-                wake()
-
-    # --- the end of what is not needed any more ---
-
-    def time_is_up(self) -> None:
-        """End all tasks that have not ended, as too late."""
-        with self._lock:
-            if self._late or self._closed:
-                return
-            self._late = self._stopped = True
-            late = [task for task in self._tasks if not task.done()]
-        self._deadline.expire()
-        for task in late:
-            _guarded(partial(task.be_late, _too_late(task.name)))
-        self._end_inner()
-
-    def _stop(self) -> None:
-        with self._lock:
-            if self._stopped:
-                return
-            self._stopped = True
-        self._cancel_rest()
-
-    def _cancel_rest(self) -> None:
-        self._deadline.expire()  # seen by running threads, too
-        for task in self.tasks:
-            if not task.done():
-                _cancel(task)
-        self._end_inner()
-
-    def _take_in(self, inner: TaskGroup) -> None:
-        with self._lock:
-            if not self._stopped:
-                self._inner.add(inner)
-                return
-            closed = self._closed
-        if not closed:
-            inner.time_is_up()
-
-    def _end_inner(self) -> None:
-        with self._lock:
-            inner = list(self._inner)
-        for group in inner:
-            group.time_is_up()
-
-    def _check_open(self) -> None:
-        if not self._entered or self._closed:
-            when = "has ended" if self._entered else "has not begun"
+    @property
+    def _members(self) -> Members:
+        if self._begun is None:
             raise ExecutorShutdown(
-                f"A task group {when}, and takes no task. Submit inside of its block: "
+                "A task group takes tasks inside of its block: "
                 "'with concurrency.task_group() as group:'."
             )
+        return self._begun
 
 
 def _is_of_a_stop(error: BaseException) -> bool:
@@ -447,21 +307,6 @@ def _is_of_a_stop(error: BaseException) -> bool:
         current = asyncio.current_task()
         return current is not None and current.cancelling() == 0
     return isinstance(error, concurrent.futures.CancelledError | DeadlineExceeded)
-
-
-def _too_late(name: str) -> DeadlineExceeded:
-    return DeadlineExceeded(f"{name!r} had not ended when the time of its group was up.")
-
-
-def _cancel(task: GroupTask[Any]) -> None:
-    _guarded(task.cancel_call)
-
-
-def _guarded(end: Callable[[], object]) -> None:
-    try:
-        end()
-    except Exception:  # of a stranger's executor; the others shall be cancelled all the same
-        logger.exception("A task could not be cancelled")
 
 
 def _add_notes(error: BaseException, notes: tuple[str, ...]) -> None:
@@ -493,7 +338,7 @@ def _checked_timeout(timeout: float | None) -> float | None:
 
 
 def _checked_policy(policy: PolicyName) -> PolicyName:
-    if policy not in POLICIES:
+    if not isinstance(policy, str) or policy not in POLICIES:
         raise ConfigurationError(
             f"policy={policy!r}: choose one of {', '.join(map(repr, POLICIES))}."
         )

@@ -1,0 +1,247 @@
+"""Hold the tasks of one group: take them in, note how each ends, end those that are not needed.
+
+Knows no block and no body, and neither where a task runs nor what its ending means to the policy.
+Every method may be called in any thread.
+
+When the group is stopped, tasks in a queue are dropped, a worker process is killed, a coroutine is
+cancelled. A call that runs on a thread cannot be stopped; it sees ``remaining() == 0.0``.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
+from math import inf
+from typing import Any, TypeVar
+
+from flask_concurrency.executors.group_policy import Policy
+from flask_concurrency.executors.group_task import GroupTask
+from flask_concurrency.executors.task_result import How
+from flask_concurrency.executors.timekeeper import Alarm
+from flask_concurrency.vocabulary.clock import Clock
+from flask_concurrency.vocabulary.deadline import Deadline
+from flask_concurrency.vocabulary.errors import DeadlineExceeded, ExecutorShutdown
+
+T = TypeVar("T")
+
+logger = logging.getLogger("flask_concurrency.executors")
+
+CallAt = Callable[[float, Callable[[], object]], Alarm]
+"""Has something called at a monotonic instant."""
+
+
+class Members:
+    """The tasks of one group.
+
+    :param policy: Says when the rest is cancelled.
+    :param deadline: Theirs. Only they expire it, when they are stopped.
+    :param clock: Tells the time.
+    :param call_at: Rings at the deadline.
+    :ivar at: The deadline's instant, before it was expired.
+    :ivar stopped: No more results are needed.
+    :ivar decisive: The task whose ending stopped the group, if one did.
+    """
+
+    def __init__(self, policy: Policy, deadline: Deadline, clock: Clock, call_at: CallAt) -> None:
+        self._policy = policy
+        self._deadline = deadline
+        self.at = deadline.at
+        self._clock = clock
+        self._call_at = call_at
+        self._alarm: Alarm | None = None
+        self._lock = threading.Lock()
+        self._all_ended = threading.Condition(self._lock)
+        self._tasks: list[GroupTask[Any]] = []
+        self._inner: set[Members] = set()
+        self._running = 0  # calls that have not ended, those of tasks that are late included
+        self._leaving = self._closed = False
+        self.stopped = self._late = False
+        self.decisive: GroupTask[Any] | None = None
+        self._wake: Callable[[], object] | None = None
+
+    @property
+    def tasks(self) -> tuple[GroupTask[Any], ...]:
+        """All of them, in the order in which they came."""
+        with self._lock:
+            return tuple(self._tasks)
+
+    @property
+    def time_has_come(self) -> bool:
+        """Whether the deadline has passed, be it noticed or not."""
+        return self._clock() >= self.at
+
+    def start(self, name: str, call: Callable[[], Future[T]]) -> GroupTask[T]:
+        """Have ``call`` submit something, and take its future into the group.
+
+        :param name: What the task is called in messages.
+        :raises ExecutorShutdown: The group has ended.
+        :raises Exception: What ``call`` raises; there is no task then.
+        """
+        task: GroupTask[T] = GroupTask(name)
+        with self._lock:
+            if self._closed:
+                raise ExecutorShutdown(
+                    f"{name!r} refused: its task group has ended. Submit inside of the group's "
+                    "block: 'with concurrency.task_group() as group:'."
+                )
+            self._tasks.append(task)
+            self._running += 1
+            if self._alarm is None and self.at != inf:
+                self._alarm = self._call_at(self.at, self.time_is_up)
+        try:
+            if self.time_has_come:
+                self.time_is_up()
+            if not self.stopped:
+                self._submit(task, call)
+                return task
+        except BaseException:
+            with self._lock:
+                self._tasks.remove(task)
+            self._one_ended()
+            raise
+        if self._late:
+            task.be_late(_too_late(name))
+        task.end_cancelled()
+        self._one_ended()
+        return task
+
+    def stop(self) -> None:
+        """Cancel what has not ended: no more results are needed."""
+        with self._lock:
+            if self.stopped:
+                return
+            self.stopped = True
+        self._cancel_rest()
+
+    def time_is_up(self) -> None:
+        """End all tasks that have not ended, as too late."""
+        with self._lock:
+            if self._late or self._closed:
+                return
+            self._late = self.stopped = True
+            late = [task for task in self._tasks if not task.done()]
+        self._deadline.expire()
+        for task in late:
+            _guarded(partial(task.be_late, _too_late(task.name)))
+        self._end_inner()
+
+    def take_in(self, inner: Members) -> None:
+        """Let the tasks of a group inside end with these, as if their own time were up."""
+        with self._lock:
+            if self._closed:
+                return
+            if not self.stopped:
+                self._inner.add(inner)
+                return
+        inner.time_is_up()
+
+    def let_go(self, inner: Members) -> None:
+        """A group inside has ended."""
+        with self._lock:
+            self._inner.discard(inner)
+
+    # --- the end of the block ---
+
+    def leave(self) -> None:
+        """Take no more tasks once all have ended."""
+        with self._lock:
+            self._leaving = True
+            self._closed = not self._running
+
+    def wait(self) -> None:
+        """After :meth:`leave`: block until all calls have ended."""
+        with self._lock:
+            while not self._closed:
+                self._all_ended.wait()
+
+    def wake_by(self, wake: Callable[[], object]) -> bool:
+        """After :meth:`leave`: have ``wake`` called when all calls have ended.
+
+        :returns: Whether there is anything to wait for.
+        """
+        with self._lock:
+            self._wake = wake
+            return not self._closed
+
+    def forget_time(self) -> None:
+        """Let the alarm be."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+    # --- inside ---
+
+    def _submit(self, task: GroupTask[T], call: Callable[[], Future[T]]) -> None:
+        with self._deadline:  # which is not current where a task submits, or another group's block
+            future = call()
+        task.follow(future)
+        future.add_done_callback(partial(self._ended, task))
+        if self.stopped:  # meanwhile
+            _guarded(task.cancel_call)
+
+    def _ended(self, task: GroupTask[Any], future: Future[Any]) -> None:
+        """A call has ended: note it, wake who waits for it, and cancel the rest if need be."""
+        try:
+            how = self._how(future)
+            with self._lock:
+                decides = not self.stopped and self._policy.stops(how)
+                if decides:  # noted first, so that a body that it wakes finds it decided
+                    self.stopped = True
+                    self.decisive = task
+            if how == "cancelled":
+                task.end_cancelled()
+            task.adopt(future)
+            if decides:
+                self._cancel_rest()
+        finally:
+            self._one_ended()
+
+    def _how(self, future: Future[Any]) -> How:
+        if future.cancelled():
+            return "cancelled"
+        error = future.exception()
+        if isinstance(error, DeadlineExceeded):
+            if self.time_has_come:
+                self.time_is_up()
+            if self.stopped:  # it asked for the time, and was told that nobody waits
+                return "cancelled"
+        return "done" if error is None else "failed"
+
+    def _one_ended(self) -> None:
+        with self._lock:
+            self._running -= 1
+            if self._running or not self._leaving:
+                return
+            self._closed = True
+            self._all_ended.notify_all()
+            wake = self._wake
+        if wake is not None:
+            with suppress(RuntimeError):  # the loop is closed, and nobody waits on it
+                wake()
+
+    def _cancel_rest(self) -> None:
+        self._deadline.expire()  # seen by running threads, too
+        for task in self.tasks:
+            if not task.done():
+                _guarded(task.cancel_call)
+        self._end_inner()
+
+    def _end_inner(self) -> None:
+        with self._lock:
+            inner = list(self._inner)
+        for members in inner:
+            members.time_is_up()
+
+
+def _too_late(name: str) -> DeadlineExceeded:
+    return DeadlineExceeded(f"{name!r} had not ended when the time of its group was up.")
+
+
+def _guarded(end: Callable[[], object]) -> None:
+    try:
+        end()
+    except Exception:  # of a stranger's executor; the others shall be ended all the same
+        logger.exception("A task could not be cancelled")

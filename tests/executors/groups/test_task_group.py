@@ -1,0 +1,467 @@
+"""Tasks end with their block: what is raised, what is cancelled, and what the block waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future, wait
+from functools import partial
+from typing import Any
+
+import pytest
+
+from flask_concurrency.executors.task_group import TaskGroup
+from flask_concurrency.executors.task_result import TaskResult
+from flask_concurrency.executors.threads import ThreadExecutor
+from flask_concurrency.vocabulary.deadline import check_deadline, remaining
+from flask_concurrency.vocabulary.errors import (
+    DeadlineExceeded,
+    ExecutorError,
+    ExecutorShutdown,
+    LoopBlocked,
+    QueueFull,
+)
+
+SOON = 30.0
+
+
+def fail() -> None:
+    raise ValueError("no")
+
+
+def until_unwanted() -> str:
+    """Run until nobody wants the result, as a task that asks for the time does."""
+    give_up_at = time.monotonic() + SOON
+    while remaining() != 0.0:
+        assert time.monotonic() < give_up_at
+        time.sleep(0.001)
+    return "ran to its end"
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+async def twice(number: int) -> int:
+    return 2 * number
+
+
+def test_results_come_in_the_order_of_submission(bench: Any) -> None:
+    """Whichever executor they ran on, and in whatever order they ended."""
+    with bench.group() as group:
+        slow = group.executor("hand").submit(double, 0)
+        quick = group.threads.submit(double, 1)
+        on_loop = group.loop.submit(twice, 2)
+        assert (quick.result(SOON), on_loop.result(SOON)) == (2, 4)
+        bench.hand.end(0, result="last")
+
+    assert group.results() == ["last", 2, 4]
+    assert slow.result() == "last"
+    assert group.missing == ()
+
+
+def test_the_first_error_is_raised_itself_and_ends_the_rest(bench: Any) -> None:
+    """In a queue, on a thread, on the loop: none outlives the block."""
+    cleaned_up = threading.Event()
+
+    async def for_ever() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaned_up.set()
+
+    with bench.failing(ValueError, "no") as (group, caught):
+        queued = group.executor("hand").submit(double, 1)
+        running = group.threads.submit(until_unwanted)
+        coroutine = group.loop.submit(for_ever)
+        group.threads.submit(fail)
+
+    assert queued.cancelled()
+    assert coroutine.cancelled()
+    assert cleaned_up.is_set()
+    assert running.result() == "ran to its end"
+    assert caught.value.__notes__ == [
+        "Raised by task #4 fail (ValueError('no')) of 4 in a group.",
+        "Its siblings that were cancelled: #1 double, #3 for_ever.",
+    ]
+
+
+def test_a_body_that_waits_for_a_cancelled_sibling_raises_the_first_error(bench: Any) -> None:
+    """Not that sibling's cancellation, which would hide what happened."""
+    with bench.failing(ValueError, "no") as (group, caught):
+        queued = group.executor("hand").submit(double, 1)
+        group.threads.submit(fail)
+        queued.result(SOON)
+
+    assert caught.value.__context__ is None
+
+
+def test_a_body_that_meets_the_first_error_itself_raises_it_with_its_notes(bench: Any) -> None:
+    """Asked for by ``result()``, it is the same error."""
+    with bench.failing(ValueError, "no") as (group, caught):
+        queued = group.executor("hand").submit(double, 1)
+        group.threads.submit(fail).result(SOON)
+
+    assert queued.cancelled()
+    assert any("#1 double" in note for note in caught.value.__notes__)
+
+
+@pytest.mark.parametrize("error", [KeyError("body"), KeyboardInterrupt(), SystemExit(3)], ids=repr)
+def test_an_error_of_the_body_cancels_waits_and_goes_on(bench: Any, error: BaseException) -> None:
+    """Whatever the policy, and with a word on tasks that had failed."""
+    with bench.failing(type(error), policy="settle") as (group, caught):
+        failed = group.threads.submit(fail)
+        wait([failed], SOON)
+        queued = group.executor("hand").submit(double, 1)
+        running = group.threads.submit(until_unwanted)
+        raise error
+
+    assert caught.value is error
+    assert queued.cancelled()
+    assert running.done()
+    assert error.__notes__ == ["Tasks of the group that failed: #1 fail (ValueError('no'))."]
+    with pytest.raises(ExecutorError, match="without an error"):
+        group.results()
+
+
+def test_a_task_that_is_refused_is_an_error_of_the_body(
+    pool_of: Callable[..., ThreadExecutor],
+    occupy: Callable[[ThreadExecutor, int], threading.Event],
+    bench: Any,
+) -> None:
+    """A full queue: what was accepted is cancelled, and what was refused is no task."""
+    bench.executors["small"] = small = pool_of(1, max_queue=2)
+    occupy(small, 1)
+
+    with bench.failing(QueueFull) as (group, _):
+        for number in range(5):
+            group.executor("small").submit(double, number)
+
+    assert [task.cancelled() for task in group.tasks] == [True, True]
+
+
+def test_the_first_result_of_any_cancels_the_rest(bench: Any) -> None:
+    """Errors before it do not matter."""
+    with bench.group(policy="any") as group:
+        queued = group.executor("hand").submit(double, 1)
+        group.threads.submit(fail)
+        group.threads.submit(until_unwanted)
+        wait(group.tasks[1:2], SOON)
+        group.threads.submit(double, 21)
+
+    assert group.result() == 42
+    assert group.results() == [42]
+    assert queued.cancelled()
+
+
+def test_a_body_that_waits_for_a_loser_goes_on_after_the_block(bench: Any) -> None:
+    """The group has its result, so this is no error."""
+    with bench.group(policy="any") as group:
+        loser = group.executor("hand").submit(double, 1)
+        group.threads.submit(double, 21)
+        loser.result(SOON)
+        pytest.fail("nobody comes here")
+
+    assert group.result() == 42
+
+
+def test_a_task_submitted_too_late_is_cancelled_and_never_called(bench: Any) -> None:
+    """A loop that submits need not know that the race is over."""
+    with bench.group(policy="any") as group:
+        group.threads.submit(double, 21).result(SOON)
+        late = [group.executor("hand").submit(double, number) for number in range(3)]
+
+    assert group.result() == 42
+    assert all(task.cancelled() for task in late)
+    assert bench.hand.futures == []
+
+
+def test_any_without_a_task_has_no_result(bench: Any) -> None:
+    """Asking for it says so; the block itself is no error."""
+    with bench.group(policy="any") as group:
+        pass
+
+    with pytest.raises(ExecutorError, match="no task was left"):
+        group.result()
+
+
+def test_settle_tells_how_each_ended(bench: Any) -> None:
+    """Nothing is raised and nothing is cancelled, until time is up."""
+    with bench.group(timeout=5, policy="settle") as group:
+        group.threads.submit(double, 1)
+        failed = group.threads.submit(fail)
+        group.executor("hand").submit(double, 2).cancel()
+        group.executor("hand").submit(double, 3)
+        wait(group.tasks[:3], SOON)
+        bench.alarms.advance(5)
+
+    done, error, cancelled, late = group.results()
+    assert done == TaskResult("double", "done", value=2)
+    assert (error.how, error.error, error.ok) == ("failed", failed.exception(), False)
+    assert (cancelled.cancelled, cancelled.error) == (True, None)
+    assert late.how == "late"
+    assert isinstance(late.error, DeadlineExceeded)
+    assert group.missing == group.tasks[1:]
+
+
+def test_partial_gives_what_is_ready_when_time_is_up(bench: Any) -> None:
+    """And tells what is missing; a body that waits for that is cut off, which is no error."""
+    with bench.group(timeout=5, policy="partial") as group:
+        group.threads.submit(double, 1).result(SOON)
+        missing = group.executor("hand").submit(double, 2)
+        bench.alarms.advance(5)
+        missing.result(SOON)
+        pytest.fail("nobody comes here")
+
+    assert group.results() == [2]
+    assert group.missing == (missing,)
+    assert isinstance(missing.exception(), DeadlineExceeded)
+    assert bench.hand.futures[0].cancelled()
+
+
+def test_all_that_run_out_of_time_are_named(bench: Any) -> None:
+    """By number and name, with what to do."""
+    told = "2 of its 3 tasks had not ended: #2 double, #3"
+    with bench.failing(DeadlineExceeded, told, timeout=5) as (group, _):
+        group.threads.submit(double, 1).result(SOON)
+        group.executor("hand").submit(double, 2)
+        group.executor("hand").submit(double, 3)
+        bench.alarms.advance(5)
+
+    assert [future.cancelled() for future in bench.hand.futures] == [True, True]
+
+
+def test_a_task_that_notices_first_that_time_is_up_is_late_like_the_others(bench: Any) -> None:
+    """Its own DeadlineExceeded is not taken for an error that the others are cancelled for."""
+    with bench.failing(DeadlineExceeded, "2 of its 2 tasks", timeout=5) as (group, _):
+        group.executor("hand").submit(check_deadline)
+        group.executor("hand").submit(double, 1)
+        bench.hand.begin(0)
+        bench.clock.advance(5)  # and the alarm has not rung yet
+        bench.hand.end(0, error=DeadlineExceeded("noticed"))
+
+    assert [task.outcome().how for task in group.tasks] == ["late", "late"]
+
+
+def test_the_time_of_a_body_that_needs_no_task_any_more_is_its_own(bench: Any) -> None:
+    """All tasks were done in time: what the body does with more is no business of the group's."""
+    with bench.group(timeout=5) as group:
+        group.threads.submit(double, 1).result(SOON)
+        bench.alarms.advance(5)
+
+    assert group.results() == [2]
+
+
+def test_a_deadline_that_the_body_checks_is_not_hushed_up(bench: Any) -> None:
+    """``all`` ended without a late task, but its body did not get to its end."""
+    with bench.failing(DeadlineExceeded, "nobody waits", timeout=5):
+        bench.alarms.advance(5)
+        bench.clock.advance(1)
+        raise DeadlineExceeded("nobody waits")
+
+
+def test_a_task_that_is_submitted_after_the_deadline_is_late_at_once(bench: Any) -> None:
+    """It is not even handed over."""
+    with bench.group(timeout=0, policy="settle") as group:
+        group.executor("hand").submit(double, 1)
+
+    assert [result.how for result in group.results()] == ["late"]
+    assert bench.hand.futures == []
+
+
+def test_the_deadline_is_read_in_the_block_and_in_its_tasks(bench: Any) -> None:
+    """An inner group's time can only be shorter."""
+    with bench.group(timeout=1_000_000) as group:
+        outside = group.threads.submit(remaining, bench.clock).result(SOON)
+        with bench.group(timeout=2) as inner:
+            assert remaining(bench.clock) == 2
+            shorter = inner.threads.submit(remaining, bench.clock)
+            foreign = group.threads.submit(remaining, bench.clock)
+        with bench.group(timeout=2_000_000):
+            assert remaining(bench.clock) == 1_000_000
+
+    assert outside == 1_000_000
+    assert shorter.result() == 2
+    assert foreign.result() == 2  # both: it was submitted inside of the inner block
+    assert remaining() is None
+
+
+def test_a_group_inside_ends_with_the_one_around_it(bench: Any) -> None:
+    """The outer one's first error is what is raised, not what it did to the inner one."""
+    with bench.failing(ValueError, "no") as (outer, _), bench.group() as inner:
+        queued = inner.executor("hand").submit(double, 1)
+        outer.threads.submit(fail)
+
+    assert queued.outcome().how == "late"
+    assert bench.hand.futures[0].cancelled()
+
+
+def test_a_group_inside_a_task_ends_with_the_one_around_the_task(bench: Any) -> None:
+    """On another thread, which waits for something that nobody needs any more."""
+    began = threading.Event()
+
+    def nested() -> None:
+        with bench.group() as inner:
+            inner.executor("hand").submit(double, 1)
+            began.set()
+
+    with bench.failing(ValueError, "no") as (outer, _):
+        outer.threads.submit(nested)
+        assert began.wait(SOON)
+        outer.threads.submit(fail)
+
+    assert bench.hand.futures[0].cancelled()
+
+
+def test_a_group_that_begins_inside_a_stopped_one_is_stopped(bench: Any) -> None:
+    """Its tasks are never handed over."""
+    with bench.failing(ValueError, "no") as (outer, _):
+        wait([outer.threads.submit(fail)], SOON)
+        with bench.group() as inner:
+            inner.executor("hand").submit(double, 1)
+
+    assert bench.hand.futures == []
+
+
+def test_a_task_may_add_tasks_while_the_block_ends(bench: Any) -> None:
+    """The block waits for them, too."""
+
+    def spread(group: TaskGroup, left: int) -> int:
+        if left:
+            group.threads.submit(spread, group, left - 1)
+        return left
+
+    with bench.group() as group:
+        group.threads.submit(spread, group, 3)
+
+    assert group.results() == [3, 2, 1, 0]
+
+
+def test_a_group_outside_of_its_block_takes_no_task(bench: Any) -> None:
+    """Before, after, and never twice."""
+    group = bench.group()
+    with pytest.raises(ExecutorShutdown, match="inside of its block"):
+        group.threads.submit(double, 1)
+    with pytest.raises(ExecutorError, match="known after its block"), group:
+        group.results()
+    with pytest.raises(ExecutorShutdown, match="'double' refused"):
+        group.threads.submit(double, 1)
+    with pytest.raises(ExecutorShutdown, match="'twice' refused"):
+        group.loop.submit(twice, 1)
+    with pytest.raises(ExecutorError, match="entered once"), group:
+        pass
+
+
+def test_only_any_has_one_result(bench: Any) -> None:
+    """The others say where theirs are."""
+    with bench.group() as group:
+        group.threads.submit(double, 1)
+
+    with pytest.raises(ExecutorError, match=r"policy='all' .*group\.results\(\)"):
+        group.result()
+
+
+def test_what_cannot_run_there_is_refused(bench: Any) -> None:
+    """An async function on threads, an ordinary one or a coroutine on the loop."""
+    for where, wrong, told in [
+        ("threads", twice, "Submit it to group.loop"),
+        ("loop", double, "Submit it to group.threads"),
+        ("loop", twice(1), r"submit\(fetch, url\)"),
+    ]:
+        with bench.failing(TypeError, told) as (group, _):
+            getattr(group, where).submit(wrong, 1)
+        assert group.tasks == ()
+
+
+def test_ctrl_c_while_the_block_waits_ends_its_tasks(bench: Any) -> None:
+    """It is raised once they have ended."""
+
+    def interrupt(ident: int) -> str:
+        signal.pthread_kill(ident, signal.SIGINT)
+        return until_unwanted()
+
+    with bench.failing(KeyboardInterrupt) as (group, _):
+        queued = group.executor("hand").submit(double, 1)
+        running = group.threads.submit(interrupt, threading.get_ident())
+        running.add_done_callback(lambda _: None)
+
+    assert queued.cancelled()
+    assert running.done()
+
+
+def test_an_executor_that_fails_to_cancel_does_not_keep_the_others(
+    bench: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged, and the rest is cancelled all the same."""
+
+    class Stubborn(Future[None]):
+        def cancel(self) -> bool:
+            self.set_result(None)
+            raise OSError("no connection")
+
+    bench.executors["odd"] = odd = type(bench.hand)()
+    odd.submit = lambda *_: Stubborn()
+
+    with bench.failing(ValueError, "no") as (group, _):
+        group.executor("odd").submit(double, 1)
+        queued = group.executor("hand").submit(double, 1)
+        group.threads.submit(fail)
+
+    assert queued.cancelled()
+    assert "no connection" in caplog.text
+
+
+def test_a_task_is_a_future_like_any_other(bench: Any) -> None:
+    """``wait``, callbacks, ``running()`` and ``cancel()`` do what they always do."""
+    ended: list[str] = []
+    with bench.group() as group:
+        task = group.executor("hand").submit(double, 1)
+        task.add_done_callback(lambda task: ended.append(task.name))
+        assert (task.running(), task.done()) == (False, False)
+        bench.hand.begin(0)
+        assert task.running()
+        assert not task.cancel()
+        bench.hand.end(0, result=2)
+        assert wait([task], SOON).done == {task}
+        assert not task.cancel()
+        other = group.executor("hand").submit(partial(double, 1))
+        assert other.cancel()
+        assert other.cancel()
+        with pytest.raises(CancelledError):
+            other.exception()
+
+    assert ended == ["double"]
+    assert other.name == "double"
+
+
+def test_an_ended_task_does_not_keep_its_arguments(bench: Any) -> None:
+    """Which may be a request with its uploads."""
+
+    class Upload:
+        pass
+
+    upload = Upload()
+    kept = weakref.ref(upload)
+    with bench.group() as group:
+        group.threads.submit(id, upload)
+        del upload
+
+    gc.collect()
+    assert kept() is None
+    assert len(group.results()) == 1
+
+
+def test_an_ordinary_block_does_not_hold_an_event_loop_up(bench: Any) -> None:
+    """It says what to write instead."""
+
+    async def wrong() -> None:
+        with bench.group():
+            pass
+
+    with pytest.raises(LoopBlocked, match="async with"):
+        bench.loop.run(wrong())
