@@ -2,6 +2,7 @@
 
 from flask_concurrency.executors.task_group import TaskGroup
 from flask_concurrency.executors.task_result import TaskResult
+from flask_concurrency.flask_app.declaring import Limits
 from flask_concurrency.flask_app.extension import Concurrency
 from flask_concurrency.flask_app.responses import (
     DeadlinePassed,
@@ -35,6 +36,7 @@ __all__ = [
     "ExecutorError",
     "ExecutorShutdown",
     "InFlight",
+    "Limits",
     "LoopBlocked",
     "QueueFull",
     "QuotaExceeded",

@@ -8,6 +8,7 @@ import pytest
 from flask import Flask
 
 from flask_concurrency import Concurrency, ConfigurationError
+from flask_concurrency.flask_app.declaring import read_declarations
 from flask_concurrency.flask_app.settings import Settings, read_settings
 from flask_concurrency.vocabulary.limits import read_limits
 
@@ -21,17 +22,17 @@ def test_configuration_wins_over_code() -> None:
     """Who deploys knows better than who wrote it; what is not configured stays as written."""
     settings = read_settings(
         {"CONCURRENCY_DEFAULT_LIMITS": "1/day", "CONCURRENCY_THREADS": {"max_workers": 3}},
-        default_limits=read_limits("2/day"),
-        app_limits=read_limits("3/day"),
+        default_limits=read_declarations("2/day"),
+        app_limits=read_declarations("3/day"),
     )
-    assert settings.default_limits == read_limits("1/day")
-    assert settings.app_limits == read_limits("3/day")
+    assert [each.limits for each in settings.default_limits] == [read_limits("1/day")]
+    assert [each.limits for each in settings.app_limits] == [read_limits("3/day")]
     assert settings.threads == {"max_workers": 3}
 
 
 def test_limits_can_be_configured_away() -> None:
     """An empty value means none, also where the code gives some."""
-    settings = read_settings({"CONCURRENCY_APP_LIMITS": ""}, app_limits=read_limits("3/day"))
+    settings = read_settings({"CONCURRENCY_APP_LIMITS": ""}, app_limits=read_declarations("3/day"))
     assert settings.app_limits == ()
 
 

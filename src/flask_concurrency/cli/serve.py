@@ -23,9 +23,9 @@ from flask_concurrency.cli.server_options import (
     ServerOptions,
     available_cpus,
 )
+from flask_concurrency.engine.declaration import Declaration
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.settings import SERVED_WITH
-from flask_concurrency.vocabulary.limits import Chosen, Limit
 
 SHOWN_ROUTES = 12
 """Routes listed at start-up; ``flask concurrency explain`` lists all."""
@@ -125,8 +125,9 @@ def _limits(app: Flask, state: AppState, workers: int) -> str:
     )
 
 
-def _written(limits: tuple[Limit | Chosen, ...], reach: str) -> str:
-    return f"{'; '.join(limit.text for limit in limits)} ({reach})" if limits else "none"
+def _written(declared: tuple[Declaration, ...], reach: str) -> str:
+    limits = [limit.text for each in declared for limit in each.limits]
+    return f"{'; '.join(limits)} ({reach})" if limits else "none"
 
 
 def _counts(store: str, workers: int) -> str:

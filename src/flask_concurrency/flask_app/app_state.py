@@ -22,15 +22,12 @@ from flask_concurrency.engine.plan import Plan, Source, compile_plan
 from flask_concurrency.flask_app.app_store import AppStore
 from flask_concurrency.flask_app.cors import CorsPolicy
 from flask_concurrency.flask_app.declared import collect
+from flask_concurrency.flask_app.declaring import KNOWN_METHODS
 from flask_concurrency.flask_app.executors import AppExecutors
 from flask_concurrency.flask_app.settings import Settings
 from flask_concurrency.flask_app.time_limit import TimeLimit
 from flask_concurrency.flask_app.unreached import Decorated
 from flask_concurrency.stores.store import Store
-
-KNOWN_METHODS = frozenset(
-    {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,23 +50,24 @@ def collect(
     cors: CorsPolicy | None = None
     time: TimeLimit | None = None
     exempt = False
-    if settings.app_limits:
-        sources.append(Source("app", Declaration(settings.app_limits)))
+    for declared in settings.app_limits:
+        if rule is not None or declared.at == "arrival":  # else there is no view to ask before
+            sources.append(Source("app", declared))
     if rule is not None:
-        if settings.default_limits and not _is_static(rule):
-            sources.append(Source("default", Declaration(settings.default_limits)))
+        if not _is_static(rule):
+            sources += [Source("default", declared) for declared in settings.default_limits]
         found: list[tuple[Origin, object]] = [
             *(("blueprint", d) for d in markers.on_blueprints(app, rule.endpoint, owner)),
             *(("route", d) for d in markers.on_view(app, rule.endpoint, method, owner)),
         ]
-        for origin, declared in found:
-            if isinstance(declared, Declaration):
-                sources.append(Source(origin, declared))
-            elif isinstance(declared, CorsPolicy):
-                cors = declared
-            elif isinstance(declared, TimeLimit):
-                time = declared
-            elif declared is EXEMPT:
+        for origin, mark in found:
+            if isinstance(mark, Declaration):
+                sources.append(Source(origin, mark))
+            elif isinstance(mark, CorsPolicy):
+                cors = mark
+            elif isinstance(mark, TimeLimit):
+                time = mark
+            elif mark is EXEMPT:
                 exempt = True
     return Declared(tuple(sources), cors, exempt, time)
 

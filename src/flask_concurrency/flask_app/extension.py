@@ -9,13 +9,12 @@ import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from datetime import timedelta
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 from flask import Flask, Response, current_app, has_app_context, request
 
-from flask_concurrency.admission.limiter import check_cost
 from flask_concurrency.asgi.interface import AsgiApplication
-from flask_concurrency.engine.declaration import Declaration, Stage
+from flask_concurrency.engine.declaration import Stage
 from flask_concurrency.engine.journey import Journey
 from flask_concurrency.executors.group_policy import PolicyName
 from flask_concurrency.executors.loop import LoopThread
@@ -24,23 +23,28 @@ from flask_concurrency.executors.processes.executor import ProcessExecutor
 from flask_concurrency.executors.task_group import TaskGroup
 from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.flask_app import hooks, markers
-from flask_concurrency.flask_app.app_state import KNOWN_METHODS, AppState
+from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.app_store import AppStore
 from flask_concurrency.flask_app.asgi_app import make_asgi_app
 from flask_concurrency.flask_app.cors import METHODS, Origins, cors_policy
 from flask_concurrency.flask_app.declared import EXEMPT
+from flask_concurrency.flask_app.declaring import (
+    LimitsLike,
+    checked_callable,
+    declare,
+    read_declarations,
+)
 from flask_concurrency.flask_app.door import JOURNEY
 from flask_concurrency.flask_app.executors import make_executors
 from flask_concurrency.flask_app.keys import remote_address
 from flask_concurrency.flask_app.limit_mark import LimitMark
-from flask_concurrency.flask_app.rate_limit_fields import check_name
 from flask_concurrency.flask_app.settings import read_settings
 from flask_concurrency.flask_app.time_limit import DeadlineMark, TimeLimit
 from flask_concurrency.flask_app.unreached import Decorated
 from flask_concurrency.vocabulary.deadline import remaining
 from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.errors import ConfigurationError
-from flask_concurrency.vocabulary.limits import LimitLike, read_limits
+from flask_concurrency.vocabulary.limits import LimitLike
 
 Target = TypeVar("Target", bound=Any)
 EXTENSION = "concurrency"
@@ -57,8 +61,10 @@ class Concurrency:
     One object may serve many apps. Values in ``app.config`` win over those given here.
 
     :param app: The app to serve; or call :meth:`init_app` later.
-    :param default_limits: Limits of each route by itself. Default: none.
-    :param app_limits: Limits counted once for the whole app, 404 and 405 included. Default: none.
+    :param default_limits: Limits of each route by itself, with options as
+        :class:`~flask_concurrency.Limits`. Default: none.
+    :param app_limits: Limits counted once for the whole app, 404 and 405 included; the same.
+        Default: none.
     :param key: Gives who is counted by a rate that names no key of its own. Default:
         :func:`~flask_concurrency.keys.remote_address`.
     :param store: Where counts live, as a URI. Default: ``"host://"``, shared by all processes of
@@ -70,21 +76,21 @@ class Concurrency:
         self,
         app: Flask | None = None,
         *,
-        default_limits: LimitLike | None = None,
-        app_limits: LimitLike | None = None,
+        default_limits: LimitsLike | None = None,
+        app_limits: LimitsLike | None = None,
         key: Callable[[], object] = remote_address,
         store: str | None = None,
     ) -> None:
         self._given: dict[str, object] = {
-            "default_limits": None if default_limits is None else read_limits(default_limits),
-            "app_limits": None if app_limits is None else read_limits(app_limits),
+            "default_limits": None if default_limits is None else read_declarations(default_limits),
+            "app_limits": None if app_limits is None else read_declarations(app_limits),
             "store": store,
         }
         self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
         self._decorated = Decorated(self._apps)
         self._executors: dict[str, Meaning] = {}
         self._meets_departures = False
-        self._key = _checked_callable("key", key)
+        self._key = checked_callable("key", key)
         if app is not None:
             self.init_app(app)
 
@@ -110,7 +116,7 @@ class Concurrency:
         app.extensions[EXTENSION] = state
         self._apps.add(app)
         hooks.install(app, state)
-        if self._meets_departures:
+        if self._meets_departures or settings.charges_by_response:
             hooks.meet_departures(app, state)
 
     def limit(
@@ -153,18 +159,16 @@ class Concurrency:
         :param shadow: Count and report, but let in: to see what a limit would do.
         :raises ConfigurationError: Anything of it is malformed; raised here, not in a request.
         """
-        if not limits:
-            raise ConfigurationError('limit() needs a limit, as in limit("5/minute").')
-        declaration = Declaration(
-            limits=read_limits(limits),
-            key=None if key is None else _checked_callable("key", key),
-            cost=cost if callable(cost) else check_cost(cost, written="cost"),
-            methods=None if methods is None else _checked_methods(methods),
-            exempt_when=exempt_when and _checked_callable("exempt_when", exempt_when),
+        declaration = declare(
+            limits,
+            key=key,
+            cost=cost,
+            methods=methods,
+            exempt_when=exempt_when,
             replace=replace,
-            name=None if name is None else check_name(name),
-            at=_checked_stage(at),
-            charge_when=charge_when and _checked_callable("charge_when", charge_when),
+            name=name,
+            at=at,
+            charge_when=charge_when,
             shadow=shadow,
         )
         if charge_when is not None:
@@ -375,28 +379,3 @@ class Concurrency:
                 "view or blueprint with concurrency.cors(origins=...)."
             ) from None
         return state
-
-
-def _checked_callable(option: str, value: Any) -> Any:
-    if not callable(value):
-        raise ConfigurationError(
-            f"{option}={value!r}: give a function that is asked in each request."
-        )
-    return value
-
-
-def _checked_stage(at: Stage) -> Stage:
-    if at not in get_args(Stage):
-        raise ConfigurationError(f'at={at!r}: give "arrival" or "view".')
-    return at
-
-
-def _checked_methods(methods: Iterable[str]) -> frozenset[str]:
-    names = [methods] if isinstance(methods, str) else list(methods)
-    unknown = [name for name in names if name not in KNOWN_METHODS]
-    if unknown or not names:
-        raise ConfigurationError(
-            f'methods={names!r}: name HTTP methods in capitals, as in methods=["POST"].'
-        )
-    # As Flask does for routes: whoever may not GET may not ask for the same without its body.
-    return frozenset({*names, "HEAD"} if "GET" in names else names)

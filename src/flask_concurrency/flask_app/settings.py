@@ -12,11 +12,12 @@ from difflib import get_close_matches
 from math import inf
 from typing import Any, Literal
 
+from flask_concurrency.engine.declaration import Declaration
 from flask_concurrency.executors.named_executors import check_meaning
+from flask_concurrency.flask_app.declaring import LimitsLike, read_declarations
 from flask_concurrency.stores.fallback import ON_FAILURE, OnFailure
 from flask_concurrency.stores.opening import TIMEOUT
 from flask_concurrency.vocabulary.errors import ConfigurationError
-from flask_concurrency.vocabulary.limits import Chosen, Limit, LimitLike, read_limits
 
 PREFIX = "CONCURRENCY_"
 
@@ -58,8 +59,8 @@ class Settings:
     namespace: str | None = None
     store_timeout: float = TIMEOUT
     on_store_failure: OnFailure = "local"
-    default_limits: tuple[Limit | Chosen, ...] = ()
-    app_limits: tuple[Limit | Chosen, ...] = ()
+    default_limits: tuple[Declaration, ...] = ()
+    app_limits: tuple[Declaration, ...] = ()
     enabled: bool = True
     headers: bool | Literal["legacy"] = True
     max_request_age: float | None = None
@@ -67,6 +68,11 @@ class Settings:
     threads: Mapping[str, Any] = field(default_factory=dict)
     processes: Mapping[str, Any] = field(default_factory=dict)
     executors: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def charges_by_response(self) -> bool:
+        """Whether a response decides if a limit of the app is charged."""
+        return any(each.charge_when for each in (*self.default_limits, *self.app_limits))
 
 
 def read_settings(config: Mapping[str, Any], **given: object) -> Settings:
@@ -101,9 +107,9 @@ def _wrong(name: str, value: object, wanted: str) -> ConfigurationError:
     return ConfigurationError(f"{PREFIX}{name.upper()} = {value!r}: {wanted}.")
 
 
-def _limits(name: str, value: LimitLike) -> tuple[Limit | Chosen, ...]:
+def _limits(name: str, value: LimitsLike) -> tuple[Declaration, ...]:
     try:
-        return read_limits(value) if value else ()
+        return read_declarations(value) if value else ()
     except ConfigurationError as error:
         raise ConfigurationError(f"{PREFIX}{name.upper()}: {error}") from None
 

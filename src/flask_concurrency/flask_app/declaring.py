@@ -1,0 +1,148 @@
+"""Check what a limit is declared with, where it is written, so that no request meets a mistake.
+
+Knows options and their values; knows no app and no request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, get_args
+
+from flask import Response
+
+from flask_concurrency.admission.limiter import check_cost
+from flask_concurrency.engine.declaration import Declaration, Stage
+from flask_concurrency.flask_app.rate_limit_fields import check_name
+from flask_concurrency.vocabulary.errors import ConfigurationError
+from flask_concurrency.vocabulary.limits import LimitLike, read_limits
+
+KNOWN_METHODS = frozenset(
+    {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
+)
+
+
+class Limits:
+    """Limits with options, for ``default_limits`` and ``app_limits``.
+
+    .. code-block:: python
+
+        Concurrency(app, default_limits=["10/hour", Limits("5/minute", methods=["POST"])])
+
+    The options are those of :meth:`Concurrency.limit`, but for ``replace``: nothing is wider.
+
+    :ivar declaration: What was written, checked.
+    :raises ConfigurationError: Anything of it is malformed.
+    """
+
+    def __init__(
+        self,
+        *limits: LimitLike,
+        key: Callable[[], object] | None = None,
+        cost: int | Callable[[], int] = 1,
+        methods: Iterable[str] | None = None,
+        exempt_when: Callable[[], bool] | None = None,
+        name: str | None = None,
+        at: Stage = "arrival",
+        charge_when: Callable[[Response], bool] | None = None,
+        shadow: bool = False,
+    ) -> None:
+        self.declaration = declare(
+            limits,
+            key=key,
+            cost=cost,
+            methods=methods,
+            exempt_when=exempt_when,
+            name=name,
+            at=at,
+            charge_when=charge_when,
+            shadow=shadow,
+            example='Limits("5/minute", methods=["POST"])',
+        )
+
+
+LimitsLike = LimitLike | Limits | Declaration | Iterable["LimitsLike"]
+"""What ``default_limits`` and ``app_limits`` may be written as."""
+
+
+def declare(
+    limits: tuple[LimitLike, ...],
+    *,
+    key: Callable[[], object] | None,
+    cost: int | Callable[[], int],
+    methods: Iterable[str] | None,
+    exempt_when: Callable[[], bool] | None,
+    name: str | None,
+    at: Stage,
+    charge_when: Callable[[Response], bool] | None,
+    shadow: bool,
+    replace: bool = False,
+    example: str = 'limit("5/minute")',
+) -> Declaration:
+    """Check limits and their options; see :meth:`Concurrency.limit`.
+
+    :param example: How it is written right.
+    :raises ConfigurationError: Anything of it is malformed.
+    """
+    if not limits:
+        raise ConfigurationError(f"{example.partition('(')[0]}() needs a limit, as in {example}.")
+    return Declaration(
+        limits=read_limits(limits),
+        key=None if key is None else checked_callable("key", key),
+        cost=cost if callable(cost) else check_cost(cost, written="cost"),
+        methods=None if methods is None else _checked_methods(methods),
+        exempt_when=exempt_when and checked_callable("exempt_when", exempt_when),
+        replace=replace,
+        name=None if name is None else check_name(name),
+        at=_checked_stage(at),
+        charge_when=charge_when and checked_callable("charge_when", charge_when),
+        shadow=shadow,
+    )
+
+
+def read_declarations(written: LimitsLike) -> tuple[Declaration, ...]:
+    """Turn what was written for an app into declarations, in the order written.
+
+    :raises ConfigurationError: Naming the text, the place in it, and an example.
+    """
+    return tuple(_declarations(written))
+
+
+def _declarations(written: LimitsLike) -> Iterator[Declaration]:
+    if isinstance(written, Declaration):
+        yield written
+    elif isinstance(written, Limits):
+        yield written.declaration
+    elif isinstance(written, Iterable) and not isinstance(written, str):
+        for part in written:
+            yield from _declarations(part)
+    else:
+        yield Declaration(read_limits(written))
+
+
+def checked_callable(option: str, value: Any) -> Any:
+    """Refuse what cannot be asked in each request.
+
+    :raises ConfigurationError: Naming the option and what it was given.
+    """
+    if not callable(value):
+        raise ConfigurationError(
+            f"{option}={value!r}: give a function that is asked in each request."
+        )
+    return value
+
+
+def _checked_stage(at: Stage) -> Stage:
+    if at not in get_args(Stage):
+        raise ConfigurationError(f'at={at!r}: give "arrival" or "view".')
+    return at
+
+
+def _checked_methods(methods: Iterable[str]) -> frozenset[str]:
+    names = [methods] if isinstance(methods, str) else list(methods)
+    unknown = [name for name in names if name not in KNOWN_METHODS]
+    if unknown or not names:
+        raise ConfigurationError(
+            f'methods={names!r}: name HTTP methods in capitals, as in methods=["POST"].'
+        )
+    # As Flask does for routes: whoever may not GET may not ask for the same without its body.
+    return frozenset({*names, "HEAD"} if "GET" in names else names)
