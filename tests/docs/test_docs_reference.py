@@ -22,10 +22,10 @@ from flask_concurrency.vocabulary.limits import ALGORITHMS
 
 FLAG = re.compile(r"(?<!\w)--?[a-z-]+")
 ROW = re.compile(r"^\| `(?P<first>[^|]+)` \|(?P<rest>.*)\|$", re.MULTILINE)
-OURS = {"carry", "clock"}
+OURS = {"carry", "clock", "timekeeper"}
 """Options of an executor that are not for the configuration."""
-INTERNAL = {"begin_anew"}
-"""Methods that only a fork calls."""
+INTERNAL = {"begin_anew", "submit_in"}
+"""Methods that only our own code calls."""
 
 
 def rows(text: str) -> dict[str, list[str]]:

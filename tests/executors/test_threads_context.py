@@ -10,7 +10,7 @@ from contextvars import ContextVar, copy_context
 
 import pytest
 
-from flask_concurrency.executors.context import Captured, capture_context
+from flask_concurrency.executors.context import Carried, capture_context
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.threads import ThreadExecutor
 
@@ -78,9 +78,9 @@ def test_pitfall_3_overlapping_tasks_do_not_share_one_context(pool_of: PoolOf) -
 
 def test_a_map_captures_its_caller_once(pool_of: PoolOf) -> None:
     """However many calls it makes; ``submit`` captures for each."""
-    captures: list[Captured] = []
+    captures: list[Carried] = []
 
-    def carry() -> Captured:
+    def carry() -> Carried:
         captures.append(capture_context())
         return captures[-1]
 

@@ -44,7 +44,6 @@ def test_a_task_runs_in_a_named_thread_of_the_pool(pool_of: PoolOf) -> None:
     """Whoever reads a stack dump sees whose thread it is."""
     thread = pool_of(name="reports").submit(threading.current_thread).result(5)
     assert thread.name.startswith("reports_")
-    assert not thread.daemon
 
 
 def test_an_exception_is_raised_in_the_caller_with_its_traceback(pool_of: PoolOf) -> None:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextvars import copy_context
 
 import pytest
 
-from flask_concurrency.executors.context import Captured, CapturedContext
 from flask_concurrency.executors.threads import ThreadExecutor
-from flask_concurrency.testing.manual_clock import ManualClock
-from flask_concurrency.vocabulary.errors import DeadlineExceeded, QueueFull
+from flask_concurrency.vocabulary.errors import QueueFull
 
 PoolOf = Callable[..., ThreadExecutor]
 Occupy = Callable[[ThreadExecutor, int], threading.Event]
@@ -65,28 +62,6 @@ def test_a_cancelled_task_gives_its_place_back_at_once(pool_of: PoolOf, occupy: 
     assert (second.result(5), third.result(5)) == (0, 0)
     pool.shutdown()
     assert pool.snapshot().cancelled == 1
-
-
-def test_pitfall_15_a_deadline_counts_from_submission(pool_of: PoolOf, occupy: Occupy) -> None:
-    """A task whose time passed in the queue never starts, on the monotonic clock it was given."""
-    clock = ManualClock()
-
-    def carry() -> Captured:
-        return CapturedContext(copy_context(), expires_at=clock() + 2.0)
-
-    pool, ran = pool_of(1, clock=clock, carry=carry), threading.Event()
-    gate = occupy(pool, 1)
-    early = pool.submit(ran.set)
-    clock.advance(1.5)
-    late = pool.submit(int, "7")
-    clock.advance(1.0)
-    gate.set()
-    with pytest.raises(DeadlineExceeded, match=r"0\.500 s before a thread was free"):
-        early.result(5)
-    assert late.result(5) == 7
-    assert not ran.is_set()
-    pool.shutdown()
-    assert pool.snapshot().expired == 1
 
 
 def test_the_snapshot_counts_what_is_and_what_was(pool_of: PoolOf, occupy: Occupy) -> None:

@@ -32,7 +32,7 @@ from werkzeug.test import EnvironBuilder
 from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.flask_app import task_context
 from flask_concurrency.flask_app.task_context import FlaskCarrier, TaskContext
-from flask_concurrency.testing.manual_clock import ManualClock
+from flask_concurrency.testing.manual_timekeeper import ManualTimekeeper
 from flask_concurrency.vocabulary.deadline import within
 from flask_concurrency.vocabulary.errors import DeadlineExceeded
 
@@ -364,8 +364,9 @@ def test_pitfall_6_a_request_is_let_go_with_its_last_task(app: Flask, fails: boo
 
 def test_an_expired_deadline_of_the_request_drops_its_queued_tasks(app: Flask) -> None:
     """The carrier captures the instant, and the executor compares it when a thread is free."""
-    clock, gate, entered = ManualClock(), threading.Event(), threading.Event()
-    with ThreadExecutor(1, carry=FlaskCarrier(), clock=clock) as threads, app.app_context():
+    time, gate, entered = ManualTimekeeper(), threading.Event(), threading.Event()
+    threads = ThreadExecutor(1, carry=FlaskCarrier(), clock=time.clock, timekeeper=time)
+    with threads, app.app_context():
 
         def occupy() -> None:
             entered.set()
@@ -373,9 +374,9 @@ def test_an_expired_deadline_of_the_request_drops_its_queued_tasks(app: Flask) -
 
         threads.submit(occupy)
         assert entered.wait(5)
-        with within(1.0, clock):
+        with within(1.0, time.clock):
             late = threads.submit(int)
-        clock.advance(1.0)
+        time.advance(1.0)
         gate.set()
         with pytest.raises(DeadlineExceeded):
             late.result(5)

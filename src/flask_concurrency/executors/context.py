@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextvars import Context, copy_context
 from typing import Any, Protocol, TypeVar
 
-from flask_concurrency.vocabulary.deadline import expires_at
+from flask_concurrency.vocabulary.deadline import Deadline, current_deadline, forget_deadline
 
 T = TypeVar("T")
 
@@ -21,28 +21,41 @@ class Captured(Protocol):
     """
 
     @property
-    def expires_at(self) -> float | None:
-        """Monotonic instant after which a call that has not started is pointless, or ``None``."""
+    def deadline(self) -> Deadline | None:
+        """Until when the results are wanted, if that was said; it may yet come closer."""
 
     def __call__(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
         """Return ``fn(*args, **kwargs)``, called as if in the captured surroundings."""
 
 
-Carrier = Callable[[], Captured]
+class Carried(Captured, Protocol):
+    """What a carrier captures."""
+
+    def detached(self) -> Captured:
+        """The same for work that nobody waits for: no deadline, and nothing of the request."""
+
+
+Carrier = Callable[[], Carried]
 """Called in the submitting thread, once per ``submit`` and once per ``map``."""
 
 
 class CapturedContext:
     """A snapshot of the context variables.
 
-    :ivar expires_at: Monotonic instant after which a call must not start, or ``None``.
+    :ivar deadline: Until when the results are wanted, or ``None``.
     """
 
-    __slots__ = ("_context", "expires_at")
+    __slots__ = ("_context", "deadline")
 
-    def __init__(self, context: Context, *, expires_at: float | None = None) -> None:
+    def __init__(self, context: Context, deadline: Deadline | None = None) -> None:
         self._context = context
-        self.expires_at = expires_at
+        self.deadline = deadline
+
+    def detached(self) -> CapturedContext:
+        """The same variables, the deadline excepted."""
+        context = self._context.copy()
+        forget_deadline(context)
+        return CapturedContext(context)
 
     def __call__(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
         # A Context can be entered by one thread at a time, so every call has a copy of its own.
@@ -55,6 +68,6 @@ class CapturedContext:
             del self, context, args, kwargs
 
 
-def capture_context() -> Captured:
+def capture_context() -> Carried:
     """Take along the context variables of the caller, its deadline among them."""
-    return CapturedContext(copy_context(), expires_at=expires_at())
+    return CapturedContext(copy_context(), current_deadline())

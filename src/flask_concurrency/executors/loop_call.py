@@ -15,6 +15,7 @@ from collections.abc import Coroutine
 from contextvars import Context
 from typing import Any, Generic, Protocol, TypeVar
 
+from flask_concurrency.executors.thread_lending import wait_for_a_loop
 from flask_concurrency.vocabulary.errors import ExecutorShutdown
 
 T = TypeVar("T")
@@ -157,7 +158,7 @@ class WaitingCall(Call[T]):
         """
         try:
             self.host.submit(self)
-            self.done.acquire()
+            wait_for_a_loop(self.done.acquire)
         except BaseException:
             self._interrupt()
             raise

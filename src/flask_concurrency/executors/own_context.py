@@ -6,6 +6,8 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any, TypeVar
 
+from flask_concurrency.vocabulary.deadline import Deadline
+
 T = TypeVar("T")
 
 
@@ -17,7 +19,7 @@ class OwnContext:
 
     __slots__ = ("context",)
 
-    expires_at: float | None = None
+    deadline: Deadline | None = None
 
     def __init__(self, context: Context) -> None:
         self.context = context

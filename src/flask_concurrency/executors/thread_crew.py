@@ -13,58 +13,53 @@ The rule that keeps nested work from deadlock
     Work from other threads may queue without a free thread. It delays nobody inside: what the crew
     itself submits never stands behind it.
 
-    The one exception are the tasks of a ``map`` called inside a task, which may queue like work
-    from outside, because whoever consumes such a ``map`` in a thread of the crew runs what no
-    thread has taken up yet (:meth:`Crew.help_with`).
+    The exceptions are the tasks of a ``map`` called inside a task, and background tasks. They may
+    queue like work from outside, because whoever waits for one of them in a thread of the crew runs
+    what no thread has taken up yet (:meth:`Crew.help_with`).
+
+The rule for threads that wait for an event loop
+    A coroutine may need a thread before it ends, and a thread may wait for a coroutine. So a thread
+    that waits for a loop lends its right to be at work. While it does, a task that was handed in on
+    the thread of a loop need not wait for its turn: a *spare* thread is started for it. A spare
+    takes up no other tasks, and goes when there are none or when the lenders are back. Never are
+    more than ``max_workers`` threads at work, not counting those that wait for a loop; and as tasks
+    from loops are the only ones that spares run, other work cannot multiply threads.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
+from math import inf
 from queue import SimpleQueue
 from threading import get_ident
-from typing import Any, NoReturn, get_args
+from typing import Any, get_args
 
+from flask_concurrency.executors.durations import Durations
+from flask_concurrency.executors.thread_background import BackgroundFuture, log_failure
 from flask_concurrency.executors.thread_exit import retire_at_exit, start_thread
-from flask_concurrency.executors.thread_task import Batch, Outcome, Task
-from flask_concurrency.vocabulary.clock import Clock
-from flask_concurrency.vocabulary.errors import ExecutorError, ExecutorShutdown, QueueFull
+from flask_concurrency.executors.thread_lateness import dropped, log_overrun, overran
+from flask_concurrency.executors.thread_lending import work_for
+from flask_concurrency.executors.thread_line import Line, Place, turn_away
+from flask_concurrency.executors.thread_options import ThreadOptions
+from flask_concurrency.executors.thread_snapshot import ThreadsSnapshot
+from flask_concurrency.executors.thread_task import Batch, Outcome, Task, fail_if_undone
+from flask_concurrency.executors.timekeeper import Alarm
+from flask_concurrency.vocabulary.clock import monotonic
+from flask_concurrency.vocabulary.deadline import Deadline
+from flask_concurrency.vocabulary.errors import (
+    DeadlineExceeded,
+    ExecutorError,
+    ExecutorShutdown,
+    QueueFull,
+)
 
 logger = logging.getLogger("flask_concurrency.executors")
-
-
-@dataclass(frozen=True, slots=True)
-class ThreadsSnapshot:
-    """The state of a thread executor at one instant, and what became of its tasks so far.
-
-    :ivar workers: Threads that exist.
-    :ivar max_workers: Threads that may exist.
-    :ivar busy: Threads that run a task.
-    :ivar queued: Tasks that wait for a thread.
-    :ivar max_queue: Tasks that may wait; ``None`` for any number.
-    :ivar done: Tasks that returned.
-    :ivar failed: Tasks that raised.
-    :ivar cancelled: Tasks cancelled before they started.
-    :ivar expired: Tasks dropped because their deadline passed before they started.
-    :ivar refused: Tasks that found the queue full.
-    """
-
-    workers: int
-    max_workers: int
-    busy: int
-    queued: int
-    max_queue: int | None
-    done: int
-    failed: int
-    cancelled: int
-    expired: int
-    refused: int
 
 
 class Crew:
@@ -74,50 +69,94 @@ class Crew:
     can be collected, and its crew retires.
     """
 
-    def __init__(self, name: str, *, max_workers: int, max_queue: int | None, clock: Clock) -> None:
-        self.name = name
-        self.max_workers = max_workers
-        self.max_queue = max_queue
-        self._clock = clock
+    def __init__(self, options: ThreadOptions) -> None:
+        self.options = options
+        self._clock = options.clock
         self._lock = threading.Lock()
         self._free = 0
         self._tasks: deque[Task] = deque()
+        self._line = Line()
         # One token for each task, and some more: a thread that gets a token looks for a task. The
         # tokens are for sleeping on; tasks are in a deque because they may be withdrawn from it.
         self._tokens: SimpleQueue[None] = SimpleQueue()
         self._threads: set[threading.Thread] = set()
+        self._spares: set[threading.Thread] = set()
         self._idents: set[int] = set()
         self._started = 0
+        self._lent = 0
+        self._running: dict[Task, int] = {}
+        self._background: set[Future[Any]] = set()
         self._counts: dict[Outcome, int] = dict.fromkeys(get_args(Outcome), 0)
         self._refused = 0
+        self._durations = Durations()
         self._closed = False
+        self._draining = False
         self._cancelling = False
         self._retiring = False
 
-    def submit(self, task: Task, future: Future[Any]) -> None:
+    @property
+    def drain_timeout(self) -> float | None:
+        """Seconds for which the end of the process waits for accepted tasks."""
+        return self.options.drain_timeout
+
+    def submit(
+        self, task: Task, future: Future[Any], *, background: bool = False, awaits: bool = False
+    ) -> Place | None:
         """Hand ``task`` to a free thread, queue it, or run it here; see the top of this file.
 
         :param future: The future that ``task`` settles.
+        :param background: Nobody waits for it: rather refuse it than run it here.
+        :param awaits: The caller can wait for a place although it is on an event loop.
+        :returns: The place the caller has to wait for, if it is not in the queue yet.
         :raises QueueFull: ``max_queue`` tasks wait already; never raised inside a task.
         :raises ExecutorShutdown: After :meth:`shutdown`.
         """
-        with self._lock:
-            if self._closed:
-                self._refuse_as_closed()
-            if self._free > 0 or self._grows():
-                self._enqueue(task)
-                return
-            inside = get_ident() in self._idents
-            if not inside:
-                if self._is_full():
-                    self._refuse_as_full()
-                self._enqueue(task)
-        if inside:
+        now = task.queued_at = self._clock()
+        if task.deadline is not None:
+            if now >= task.deadline.at:
+                with self._lock:
+                    self._counts["expired"] += 1
+                task.drop(self._dropped(task))
+                return None
+            task.alarm = self.call_at(task.deadline, partial(self.expire, [(task, future)]))
+        place: Place | None = None
+        try:
+            with self._lock:
+                if self._closed:
+                    self._refuse_as_closed()
+                if self._free > 0 or self._grows():
+                    self._enqueue(task)
+                    return None
+                inside = get_ident() in self._idents
+                if not inside or background:
+                    task.from_loop = _is_on_loop()
+                    if self._is_full():
+                        place = self._stand_in_line(task, awaits=awaits)
+                    else:
+                        self._enqueue(task)
+                    self._send_spare()
+        except BaseException:
+            task.forget_alarm()
+            raise
+        if inside and not background:
             self._run(task)
         else:
             # A cancelled task gives its place in the queue, and the request it holds, back at once.
             # Added outside the lock: if the task has ended meanwhile, this calls back right here.
             future.add_done_callback(partial(self._withdraw_if_cancelled, task))
+        return place
+
+    def spawn(self, task: Task, future: BackgroundFuture[Any]) -> Place | None:
+        """Submit a task that nobody waits for, and log it if it fails."""
+        name = task.name
+        self._background.add(future)
+        future.run_here = partial(self.help_with, task)
+        future.add_done_callback(partial(self._background_ended, name))
+        try:
+            return self.submit(task, future, background=True)
+        except BaseException:
+            self._background.discard(future)
+            raise
 
     def start(self, batch: Batch, tasks: Iterable[Task]) -> None:
         """Add ``tasks`` to ``batch``, and queue at most one for each thread the crew may have.
@@ -127,19 +166,31 @@ class Crew:
 
         :raises QueueFull: Not one task fits; a batch once admitted is never refused.
         :raises ExecutorShutdown: After :meth:`shutdown`.
+        :raises DeadlineExceeded: There was no place until the deadline of the tasks.
         """
+        now, place, from_loop = self._clock(), None, _is_on_loop()
         with self._lock:
             if self._closed:
                 self._refuse_as_closed()
             for task in tasks:
+                task.from_loop = from_loop
                 batch.add(task)
-            while batch.waiting and batch.queued < self.max_workers and self._admits(batch):
-                batch.queued += 1
-                batch.admitted = True
-                self._enqueue(batch.waiting.popleft())
+            while batch.waiting and batch.queued < self.options.max_workers and self._admits(batch):
+                self._enqueue(batch.next(now))
+            if batch.waiting and not batch.admitted:
+                first = batch.waiting[0]
+                place = self._stand_in_line(first, awaits=False)
+                batch.next(now)
+            self._send_spare()
+        if place is not None:
+            try:
+                place.result()
+            except BaseException:
+                self.abandon(batch, [first])
+                raise
 
     def help_with(self, task: Task) -> None:
-        """Run ``task`` of a batch here, if this thread is ours and none has taken the task up."""
+        """Run ``task`` here, if this thread is ours and none has taken the task up."""
         if get_ident() not in self._idents:
             return
         with self._lock:
@@ -150,33 +201,90 @@ class Crew:
     def abandon(self, batch: Batch, tasks: Iterable[Task]) -> None:
         """Cancel what has not started of a ``map`` that is consumed no further."""
         with self._lock:
-            dropped = [*batch.clear(), *(task for task in tasks if self._remove(task))]
-            self._counts["cancelled"] += len(dropped)
-        for task in dropped:
-            task.cancel()
+            taken = self._take_out(tasks, batch)
+            self._counts["cancelled"] += len(taken)
+        for task, _ in taken:
+            task.drop()
+
+    def call_at(self, deadline: Deadline, callback: Callable[[], object]) -> Alarm | None:
+        """Have ``callback`` called at ``deadline``, if that is an instant."""
+        at = deadline.at
+        if at == inf:
+            return None
+        try:
+            return self.options.timekeeper.call_at(at, callback)
+        except RuntimeError:  # no thread more: late tasks are dropped by ours, when one is free
+            return None
+
+    def expire(self, calls: Sequence[tuple[Task, Future[Any]]], batch: Batch | None = None) -> None:
+        """Settle those of ``calls`` that have not ended: their deadline has passed."""
+        with self._lock:
+            taken = self._take_out([task for task, _ in calls], batch)
+            self._counts["expired"] += len(taken)
+        for task, place in taken:
+            error = self._dropped(task)
+            task.drop(error)
+            if place is not None:
+                turn_away(place, error)
+        for task, future in calls:
+            # One that neither waits nor runs is with a thread that is about to look at the time.
+            if future.running():
+                fail_if_undone(future, overran(task.name))
 
     def shutdown(self, *, wait: bool, cancel_futures: bool) -> None:
         """Take no more work; see :meth:`concurrent.futures.Executor.shutdown`."""
-        dropped: list[Task] = []
         with self._lock:
-            self._closed = True
-            if cancel_futures:
-                self._cancelling = True
-                while self._tasks:
-                    task = self._tasks.popleft()
-                    dropped.append(task)
-                    self._free += 1
-                    if task.batch is not None:
-                        dropped += task.batch.clear()
-                self._counts["cancelled"] += len(dropped)
-            threads = list(self._threads)
+            self._closed, self._draining = True, False
+            dropped = self._take_all() if cancel_futures else []
+            threads = [*self._threads, *self._spares]
+        self._turn_line_away()
         self.retire()
         for task in dropped:
-            task.cancel()
+            task.drop()
         if wait:
             for thread in threads:
                 if thread is not threading.current_thread():
                     thread.join()
+
+    def drain(self, timeout: float | None) -> list[str]:
+        """Take no more work from outside, and :meth:`finish`."""
+        with self._lock:
+            if not self._closed:
+                self._closed = self._draining = True
+        self._turn_line_away()
+        return self.finish(timeout)
+
+    def finish(self, timeout: float | None) -> list[str]:
+        """Wait for the accepted tasks, and send the threads home.
+
+        What is still queued after ``timeout`` is cancelled; what runs then, runs on.
+
+        :param timeout: Seconds to wait at most; ``None`` waits for all.
+        :returns: Names of the tasks that were left behind, which are also logged.
+        """
+        self.retire()
+        me = threading.current_thread()
+        give_up_at = inf if timeout is None else monotonic() + timeout
+        while (left := give_up_at - monotonic()) > 0:
+            with self._lock:
+                others = [thread for thread in (*self._threads, *self._spares) if thread is not me]
+            if not others:
+                break
+            others[0].join(min(left, threading.TIMEOUT_MAX))
+        with self._lock:
+            dropped = self._take_all() if timeout is not None else []
+        behind = [task.name for task, at in self._running.copy().items() if at != get_ident()]
+        behind += [task.name for task in dropped]
+        for task in dropped:
+            task.drop()
+        if behind:
+            logger.warning(
+                "%r waited %g s for its tasks and left behind: %s",
+                self.options.name,
+                timeout,
+                ", ".join(behind),
+            )
+        return behind
 
     def retire(self) -> None:
         """Let each thread end as soon as it finds nothing to do.
@@ -186,11 +294,20 @@ class Crew:
         self._retiring = True
         self._tokens.put(None)  # one thread wakes and ends, and each that ends wakes the next
 
+    def lend(self) -> None:
+        """One of our threads begins to wait for an event loop."""
+        with self._lock:
+            self._lent += 1
+            self._send_spare()
+
+    def take_back(self) -> None:
+        """It waits no longer."""
+        with self._lock:
+            self._lent -= 1
+
     def successor(self) -> Crew:
         """A crew for a forked child: the same options, none of the work, open if this one is."""
-        crew = Crew(
-            self.name, max_workers=self.max_workers, max_queue=self.max_queue, clock=self._clock
-        )
+        crew = Crew(self.options)
         crew._closed = self._closed
         return crew
 
@@ -201,72 +318,116 @@ class Crew:
         """
         self._lock = threading.Lock()  # another thread may have held it when the fork came
         self._tasks.clear()
+        self._line.clear()
         self.retire()
 
     def snapshot(self) -> ThreadsSnapshot:
         """The state now."""
+        now = self._clock()
+        running = self._running.copy()
         with self._lock:
             idle = self._free + len(self._tasks)
+            workers = len(self._threads) + len(self._spares)
             return ThreadsSnapshot(
-                workers=len(self._threads),
-                max_workers=self.max_workers,
-                busy=len(self._threads) - idle,
+                workers=workers,
+                max_workers=self.options.max_workers,
+                busy=workers - idle,
                 queued=max(0, -self._free),
-                max_queue=self.max_queue,
+                max_queue=self.options.max_queue,
+                waiting=len(self._line),
+                overdue=sum(
+                    task.deadline is not None and now >= task.deadline.at for task in running
+                ),
+                spawned=len(self._background),
                 done=self._counts["done"],
                 failed=self._counts["failed"],
                 cancelled=self._counts["cancelled"],
                 expired=self._counts["expired"],
                 refused=self._refused,
+                durations=self._durations.summary(),
             )
 
     # From here on: called with the lock held.
 
-    def _refuse_as_closed(self) -> NoReturn:
-        raise ExecutorShutdown(
-            f"{self.name!r} was shut down and takes no more work. "
+    def _refuse_as_closed(self) -> None:
+        """Refuse, unless the work is part of what a drain waits for."""
+        if self._draining and (get_ident() in self._idents or (self._lent and _is_on_loop())):
+            return
+        raise self._shut_down_error()
+
+    def _shut_down_error(self) -> ExecutorShutdown:
+        return ExecutorShutdown(
+            f"{self.options.name!r} was shut down and takes no more work. "
             "Submit before shutdown(), or make a new executor."
         )
 
-    def _refuse_as_full(self) -> NoReturn:
+    def _stand_in_line(self, task: Task, *, awaits: bool) -> Place:
+        """Have the caller wait for a place in the full queue, or refuse."""
+        max_queue = self.options.max_queue
+        assert max_queue is not None
+        if self.options.when_full == "wait" and get_ident() not in self._idents:
+            if awaits or not _is_on_loop():
+                return self._line.join(task)
+            self._refused += 1
+            raise QueueFull(
+                self.options.name,
+                max_queue=max_queue,
+                advice="An event loop cannot wait for a place: write 'await threads.run(...)' "
+                "there.",
+            )
         self._refused += 1
-        assert self.max_queue is not None
-        raise QueueFull(self.name, max_queue=self.max_queue)
+        raise QueueFull(self.options.name, max_queue=max_queue)
 
     def _is_full(self) -> bool:
-        return self.max_queue is not None and -self._free >= self.max_queue
+        return self.options.max_queue is not None and -self._free >= self.options.max_queue
 
     def _admits(self, batch: Batch) -> bool:
         if self._free > 0 or self._grows():
             return True
+        inside = get_ident() in self._idents
         if batch.queued > 0:
-            return get_ident() not in self._idents and not self._is_full()
-        if self._is_full() and not batch.admitted and get_ident() not in self._idents:
-            self._refuse_as_full()
-        return True
+            return not inside and not self._is_full()
+        return inside or batch.admitted or not self._is_full()
 
     def _grows(self) -> bool:
         """Start one thread more if there may be one, and tell whether a thread is free now."""
-        if len(self._threads) >= self.max_workers:
+        if len(self._threads) >= self.options.max_workers:
             return False
-        self._started += 1
-        thread = threading.Thread(
-            target=self._work, name=f"{self.name}_{self._started}", daemon=False
-        )
         try:
             if not self._threads:
                 retire_at_exit(self)
-            start_thread(thread)
+            self._threads.add(self._start(self._work))
         except RuntimeError as error:  # the system's limit of threads, or the interpreter is ending
             if not self._threads:
                 raise ExecutorError(
-                    f"{self.name!r} has no thread and cannot start one: {error}. "
+                    f"{self.options.name!r} has no thread and cannot start one: {error}. "
                     "Lower 'max_workers', or raise the system's limit of threads."
                 ) from error
             return False
-        self._threads.add(thread)
         self._free += 1
         return self._free > 0
+
+    def _start(self, work: Callable[[], object]) -> threading.Thread:
+        self._started += 1
+        name = f"{self.options.name}_{self._started}"
+        # A daemon, because :mod:`thread_exit` waits for it, and not for ever.
+        thread = threading.Thread(target=work, name=name, daemon=True)
+        start_thread(thread)
+        return thread
+
+    def _send_spare(self) -> None:
+        """Start a spare thread if one of ours waits for a loop, and a task from a loop for ours."""
+        if not self._lent or self._are_too_many(with_one_more=True):
+            return
+        if any(task.from_loop for task in (*self._tasks.copy(), *self._line)):
+            try:
+                self._spares.add(self._start(self._work_as_spare))
+            except RuntimeError:
+                logger.exception("%r cannot start a spare thread", self.options.name)
+
+    def _are_too_many(self, *, with_one_more: bool = False) -> bool:
+        at_work = len(self._threads) + len(self._spares) - self._lent + with_one_more
+        return at_work > self.options.max_workers
 
     def _enqueue(self, task: Task) -> None:
         self._tasks.append(task)
@@ -279,21 +440,71 @@ class Crew:
         except ValueError:
             return False
         self._free += 1
+        self._let_in()
         return True
 
+    def _let_in(self) -> None:
+        """Pass places in the queue that have become free on to those who wait for one."""
+        while self._line and not self._is_full() and (task := self._line.next()) is not None:
+            self._enqueue(task)
+
+    def _take_out(
+        self, tasks: Iterable[Task], batch: Batch | None
+    ) -> list[tuple[Task, Place | None]]:
+        """Take out what has not started."""
+        taken: list[tuple[Task, Place | None]] = []
+        if batch is not None:
+            taken += [(task, None) for task in batch.clear()]
+        for task in tasks:
+            place = self._line.leave(task) if self._line else None
+            if place is not None or self._remove(task):
+                taken.append((task, place))
+        return taken
+
+    def _take_all(self) -> list[Task]:
+        """Take everything out that has not started, to be cancelled."""
+        self._cancelling = True
+        taken: list[Task] = []
+        while self._tasks:
+            task = self._tasks.popleft()
+            taken.append(task)
+            self._free += 1
+            if task.batch is not None:
+                taken += task.batch.clear()
+        self._counts["cancelled"] += len(taken)
+        return taken
+
     # From here on: called without the lock.
+
+    def _dropped(self, task: Task) -> DeadlineExceeded:
+        assert task.deadline is not None
+        return dropped(task.name, self._clock() - task.deadline.at)
+
+    def _turn_line_away(self) -> None:
+        with self._lock:
+            standing = self._line.clear()
+        for task, place in standing:
+            task.drop()
+            turn_away(place, self._shut_down_error())
 
     def _withdraw_if_cancelled(self, task: Task, future: Future[Any]) -> None:
         if not future.cancelled():
             return
         with self._lock:
-            withdrawn = self._remove(task)
-            self._counts["cancelled"] += withdrawn
-        if withdrawn:
-            task.cancel()
+            withdrawn = self._take_out([task], None)
+            self._counts["cancelled"] += len(withdrawn)
+        for task, _ in withdrawn:
+            task.drop()
+
+    def _background_ended(self, name: str, future: Future[Any]) -> None:
+        assert isinstance(future, BackgroundFuture)
+        future.run_here = None
+        self._background.discard(future)
+        log_failure(self.options.name, name, future)
 
     def _work(self) -> None:
         self._idents.add(get_ident())
+        work_for(self)
         while not (self._retiring and self._leave()):
             self._tokens.get()
             try:
@@ -313,25 +524,61 @@ class Crew:
         self._tokens.put(None)
         return True
 
+    def _work_as_spare(self) -> None:
+        self._idents.add(get_ident())
+        work_for(self)
+        while (task := self._next_for_spare()) is not None:
+            self._run(task)
+            del task
+
+    def _next_for_spare(self) -> Task | None:
+        with self._lock:
+            if not self._are_too_many():
+                for task in self._tasks.copy():
+                    if task.from_loop and self._remove(task):
+                        return task
+                task_in_line = self._line.next(lambda task: task.from_loop)
+                if task_in_line is not None:
+                    return task_in_line
+            self._spares.discard(threading.current_thread())
+            self._idents.discard(get_ident())
+            return None
+
     def _run(self, task: Task, frees: int = 0) -> None:
+        self._running[task] = get_ident()
         try:
             outcome = task.run(self._clock)
         except BaseException:
             # Only a done callback can raise here, and only what is no Exception. The thread stays:
             # a crew that loses one at each ``sys.exit()`` would end with none.
-            logger.critical("A done callback of a task of %r raised", self.name, exc_info=True)
+            logger.critical(
+                "A done callback of a task of %r raised", self.options.name, exc_info=True
+            )
             outcome = "failed"
-        batch = task.batch
+        del self._running[task]
+        if task.deadline is not None:
+            task.forget_alarm()
+            if task.late is not None:
+                log_overrun(task.name, self.options.name, task.late)
+        if outcome == "done" or outcome == "failed":
+            ran = task.ended_at - task.started_at
+            self._durations.record(task.started_at - task.queued_at, ran)
+        batch, orphans = task.batch, list[Task]()
         with self._lock:
             self._counts[outcome] += 1
             self._free += frees
-            if batch is None:
-                return
-            orphans = batch.clear() if self._cancelling else []
-            self._counts["cancelled"] += len(orphans)
-            if batch.waiting:
-                self._enqueue(batch.waiting.popleft())
-            else:
+            if batch is not None:
+                orphans = batch.clear() if self._cancelling else []
+                self._counts["cancelled"] += len(orphans)
                 batch.queued -= 1
+                if batch.waiting:
+                    self._enqueue(batch.next(task.ended_at))
+            if self._line:
+                self._let_in()
         for orphan in orphans:
-            orphan.cancel()
+            orphan.drop()
+
+
+def _is_on_loop() -> bool:
+    """Whether the calling thread runs an event loop."""
+    return asyncio._get_running_loop() is not None

@@ -1,10 +1,12 @@
-"""Decide when idle threads go home at the end of the process. Knows no task and no queue.
+"""Decide how long the end of the process waits for threads. Knows no task and no queue.
 
-A process must not end before the work it accepted, so the threads of a crew are not daemons: the
-interpreter waits for them. Those that sleep over an empty queue have to be told, or it waits for
-ever. The standard library's pool uses a private hook of ``threading``; here one more thread, which
-does nothing but wait for the main thread to end. That is public API, comes before the interpreter
-joins its threads, and also happens in children of ``multiprocessing``, which run no ``atexit``.
+A process must not end before the work it accepted, nor wait for it for ever. Neither kind of
+thread does that by itself: the interpreter waits for threads without limit, and for daemons not at
+all. So the threads of a crew are daemons, and one more thread, which is none, waits for them: it
+does nothing until the main thread ends and, after it, whatever else the interpreter waits for. Then
+it gives each crew its time. The standard library's pool uses a private hook of ``threading``; this
+is public API, comes before the interpreter's end, and also happens in children of
+``multiprocessing``, which run no ``atexit``.
 """
 
 from __future__ import annotations
@@ -15,12 +17,21 @@ from contextvars import Context
 from typing import Protocol
 from weakref import WeakSet
 
+from flask_concurrency.vocabulary.clock import monotonic
+
 
 class Retirable(Protocol):
     """Something with threads that wait for work."""
 
+    @property
+    def drain_timeout(self) -> float | None:
+        """Seconds for which the end of the process waits for its work; ``None`` for no limit."""
+
     def retire(self) -> None:
         """Let every thread end as soon as it finds nothing to do; take no lock."""
+
+    def finish(self, timeout: float | None) -> list[str]:
+        """Wait until every thread has ended, and log what has not after ``timeout``."""
 
 
 class _Watch:
@@ -37,6 +48,24 @@ class _Watch:
             crews = list(self.crews)
         for crew in crews:
             crew.retire()
+        _wait_for_others()
+        with self.lock:
+            crews = list(self.crews)
+        began_at = monotonic()
+        for crew in crews:  # their times run side by side
+            timeout = crew.drain_timeout
+            crew.finish(None if timeout is None else max(0.0, timeout - (monotonic() - began_at)))
+
+
+def _wait_for_others() -> None:
+    """Wait for the other threads that the interpreter waits for: they may need a crew."""
+    here, main = threading.current_thread(), threading.main_thread()
+    while others := [
+        thread
+        for thread in threading.enumerate()
+        if not thread.daemon and thread is not here and thread is not main
+    ]:
+        others[0].join()
 
 
 _watch = _Watch()

@@ -5,6 +5,7 @@ Knows neither threads nor context variables.
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -13,7 +14,9 @@ from typing import Any
 
 from flask_concurrency.executors.thread_crew import Crew
 from flask_concurrency.executors.thread_task import Batch, Task
+from flask_concurrency.executors.timekeeper import Alarm
 from flask_concurrency.vocabulary.clock import Clock
+from flask_concurrency.vocabulary.deadline import Deadline
 
 Call = tuple[Task, Future[Any]]
 
@@ -24,14 +27,27 @@ class Mapping:
     :param calls: Its tasks and their futures. Made at once, or, with ``buffersize``, as results
         are consumed; always in the consuming thread, whose context their arguments may need.
     :param buffersize: How many calls may be ahead of the consumer, or ``None`` for all.
+    :param deadline: Until when the results are wanted, or ``None``.
     :raises QueueFull: Not one call fits in the queue.
     :raises ExecutorShutdown: The crew takes no more work.
+    :raises DeadlineExceeded: There was no place in the queue before ``deadline``.
     """
 
-    def __init__(self, crew: Crew, calls: Iterator[Call], buffersize: int | None) -> None:
+    def __init__(
+        self,
+        crew: Crew,
+        calls: Iterator[Call],
+        buffersize: int | None,
+        deadline: Deadline | None,
+    ) -> None:
         self._crew = crew
         self._batch = Batch()
         self._calls: deque[Call] = deque()
+        # One alarm for all calls, and it holds nothing: a ``map`` nobody consumes can be collected.
+        self._alarm: Alarm | None = None
+        if deadline is not None:
+            expire = weakref.WeakMethod(self._expire)
+            self._alarm = crew.call_at(deadline, lambda: _call(expire))
         self._add(islice(calls, buffersize))
         # An exhausted source is not kept: it leads to the caller's context variables.
         self._to_come = calls if buffersize is not None else iter(())
@@ -49,6 +65,8 @@ class Mapping:
                 self._crew.help_with(calls[0][0])
                 yield self._take_result(None if end_at is None else end_at - clock())
         finally:
+            if self._alarm is not None:
+                self._alarm.cancel()
             self._crew.abandon(self._batch, [task for task, _ in calls])
             # An error's traceback leads here: it shall not lead on to the future that holds it.
             calls.clear()
@@ -63,3 +81,12 @@ class Mapping:
         self._calls.extend(calls)
         if calls:
             self._crew.start(self._batch, [task for task, _ in calls])
+
+    def _expire(self) -> None:
+        self._crew.expire(self._calls.copy(), self._batch)
+
+
+def _call(method: weakref.WeakMethod[Any]) -> None:
+    alive = method()
+    if alive is not None:
+        alive()

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from typing import Any, Literal
 
 from flask_concurrency.executors.context import Captured
+from flask_concurrency.executors.thread_lateness import dropped, overran
+from flask_concurrency.executors.timekeeper import Alarm
 from flask_concurrency.vocabulary.clock import Clock
 from flask_concurrency.vocabulary.errors import DeadlineExceeded
 
@@ -20,10 +23,30 @@ Outcome = Literal["done", "failed", "cancelled", "expired"]
 class Task:
     """A call that waits for its turn, and the future that tells how it ended.
 
+    :ivar deadline: Until when its result is wanted, or ``None``. At that instant an alarm settles
+        the future, should the call still wait or run.
+    :ivar alarm: That alarm, where there is one.
     :ivar batch: The ``map`` whose next task takes this one's place when it ends, or ``None``.
+    :ivar from_loop: Whether it was handed in on the thread of an event loop.
+    :ivar queued_at: Instant in seconds at which it was handed in.
+    :ivar started_at: When its turn came.
+    :ivar ended_at: When it had run.
+    :ivar late: Seconds that it ran past its deadline; ``None`` if it did not, or stopped itself.
     """
 
-    __slots__ = ("_call", "_future", "batch")
+    __slots__ = (
+        "_call",
+        "_future",
+        "_name",
+        "alarm",
+        "batch",
+        "deadline",
+        "ended_at",
+        "from_loop",
+        "late",
+        "queued_at",
+        "started_at",
+    )
 
     def __init__(
         self,
@@ -35,46 +58,105 @@ class Task:
     ) -> None:
         self._future = future
         self._call = (captured, fn, args, kwargs)
+        self._name: str | None = None
+        self.deadline = captured.deadline
+        self.alarm: Alarm | None = None
         self.batch: Batch | None = None
+        self.from_loop = False
+        self.queued_at = self.started_at = self.ended_at = 0.0
+        self.late: float | None = None
+
+    @property
+    def name(self) -> str:
+        """What its function is called."""
+        try:
+            fn = self._call[1]
+        except AttributeError:  # it runs, and has let go of the call
+            return self._name or "a task"
+        return _name_of(fn)
 
     def run(self, clock: Clock) -> Outcome:
         """Make the call, unless it was cancelled or came too late, and settle the future."""
         captured, fn, args, kwargs = self._call
-        future = self._future
+        future, deadline = self._future, self.deadline
+        self._name = _name_of(fn)
         # Whoever still holds this task (a future's callback, a half-consumed ``map``) holds neither
         # the request and its uploads any longer, nor a reference cycle with the future.
         del self._call, self._future
         if not future.set_running_or_notify_cancel():
             return "cancelled"
-        expires_at = captured.expires_at
-        if expires_at is not None and (late := clock() - expires_at) >= 0:
-            future.set_exception(
-                DeadlineExceeded(
-                    f"A task was dropped before it started: its deadline passed {late:.3f} s "
-                    "before a thread was free. Give it more time, or raise 'max_workers'."
-                )
-            )
+        self.started_at = self.ended_at = started_at = clock()
+        # Only now, when the future runs: an alarm that finds a future neither queued nor running
+        # counts on this line.
+        if deadline is not None and (late := started_at - deadline.at) >= 0:
+            fail_if_undone(future, dropped(self._name, late))
             return "expired"
         try:
             result = captured(fn, args, kwargs)
         except BaseException as error:
-            future.set_exception(error)
+            self._end(future, clock, None, error)
             return "failed"
         else:
-            future.set_result(result)
-            return "done"
+            return self._end(future, clock, result, None)
         finally:
             # A traceback keeps this frame, be it this call's or that of one nested in it. It must
             # keep neither the request nor, in a cycle, the future that holds the error.
             del self, future, captured, fn, args, kwargs
 
-    def cancel(self) -> None:
-        """Cancel a call that nobody will run, and wake those who wait for it."""
+    def _end(
+        self, future: Future[Any], clock: Clock, result: Any, error: BaseException | None
+    ) -> Outcome:
+        self.ended_at = clock()
+        if self.deadline is not None and (late := self.ended_at - self.deadline.at) >= 0:
+            if not isinstance(error, DeadlineExceeded):
+                self.late = late
+                error, cause = overran(self.name), error
+                error.__cause__ = cause
+            fail_if_undone(future, error)
+            return "failed"
+        if error is not None:
+            fail_if_undone(future, error)
+            return "failed"
+        try:
+            future.set_result(result)
+        except InvalidStateError:  # its deadline passes in this very moment
+            return "failed"
+        return "done"
+
+    def drop(self, error: BaseException | None = None) -> None:
+        """Settle a call that nobody will run, and wake those who wait for it.
+
+        :param error: What it fails with; ``None`` cancels it.
+        """
         future = self._future
+        self._name = self.name
         del self._call, self._future
-        future.cancel()
-        # Without this ``concurrent.futures.wait`` goes on waiting for the cancelled future.
-        future.set_running_or_notify_cancel()
+        self.forget_alarm()
+        if error is None:
+            future.cancel()
+        # Without this ``concurrent.futures.wait`` goes on waiting for a cancelled future.
+        if future.set_running_or_notify_cancel() and error is not None:
+            future.set_exception(error)
+
+    def forget_alarm(self) -> None:
+        """Cancel the alarm: the future is settled."""
+        if self.alarm is not None:
+            self.alarm.cancel()
+            self.alarm = None
+
+
+def fail_if_undone(future: Future[Any], error: BaseException) -> None:
+    """Fail a future that somebody else may settle at the same time."""
+    with suppress(InvalidStateError):
+        future.set_exception(error)
+
+
+def _name_of(fn: Callable[..., Any]) -> str:
+    try:
+        name: str = fn.__qualname__
+    except AttributeError:  # an object that can be called, such as a partial function
+        name = getattr(getattr(fn, "func", type(fn)), "__qualname__", "a task")
+    return name
 
 
 class Batch:
@@ -96,6 +178,14 @@ class Batch:
         """Append ``task``."""
         task.batch = self
         self.waiting.append(task)
+
+    def next(self, now: float) -> Task:
+        """Take out the next one, which is to be queued."""
+        self.queued += 1
+        self.admitted = True
+        task = self.waiting.popleft()
+        task.queued_at = now
+        return task
 
     def take(self, task: Task) -> bool:
         """Take ``task`` out if it is the next in line. It has no place to pass on."""

@@ -14,9 +14,20 @@ from itertools import starmap
 from typing import Any, ParamSpec, TypeVar
 
 from flask_concurrency.executors.context import Captured, Carrier, capture_context
-from flask_concurrency.executors.thread_crew import Crew, ThreadsSnapshot
+from flask_concurrency.executors.thread_background import BackgroundFuture
+from flask_concurrency.executors.thread_crew import Crew
+from flask_concurrency.executors.thread_line import Place
 from flask_concurrency.executors.thread_map import Call, Mapping
+from flask_concurrency.executors.thread_options import (
+    ThreadOptions,
+    WhenFull,
+    check_options,
+    default_workers,
+    require_seconds,
+)
+from flask_concurrency.executors.thread_snapshot import ThreadsSnapshot
 from flask_concurrency.executors.thread_task import Task
+from flask_concurrency.executors.timekeeper import Timekeeper, timekeeper
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
@@ -33,20 +44,30 @@ class ThreadExecutor(Executor):
     ``as_completed``, ``loop.run_in_executor`` and as a ``with`` block. What it adds:
 
     * Threads start with the first tasks, and anew in a forked child.
-    * The queue is bounded. A full one refuses, rather than turn overload into delay.
+    * The queue is bounded. A full one refuses, rather than turn overload into delay, or has the
+      caller wait.
     * A task sees its caller's context variables; see ``carry``.
+    * A task's future is done at the caller's deadline at the latest, by ``DeadlineExceeded``. A
+      cancelled or expired task never starts. One that runs cannot be stopped: it runs on, is
+      counted as overdue, and logged when it ends.
     * A task may submit tasks to its own executor and wait for them: those that find no free thread
       run at once, in the thread that submits them. Such a task must not need anything its parent
-      does only after ``submit`` returns, such as letting go of a lock. What a task hands in by way
-      of an event loop in another thread counts as coming from outside.
-    * A cancelled or expired task never starts.
+      does only after ``submit`` returns, such as letting go of a lock.
+    * A task may wait for a coroutine on the shared loop that needs a thread itself.
 
     :param max_workers: Threads at most; by default ``min(32, processors + 4)``, as in
-        :class:`concurrent.futures.ThreadPoolExecutor`.
+        :class:`concurrent.futures.ThreadPoolExecutor`. Those that wait for the shared loop may each
+        be stood in for by one more.
     :param max_queue: Tasks that may wait for a thread; ``0`` for none, ``None`` for any number.
+    :param when_full: ``"refuse"`` raises ``QueueFull``; ``"wait"`` has the caller wait for a place,
+        until its deadline at the latest. An event loop's thread is never kept waiting: there
+        :meth:`run` waits, and the rest refuses.
+    :param drain_timeout: Seconds for which the end of the process waits for accepted tasks;
+        ``None`` waits for all.
     :param name: Names the threads, and the executor in messages.
     :param carry: Captures what each task takes along; the context variables by default.
     :param clock: Tells when a task has expired.
+    :param timekeeper: Makes calls at instants of ``clock``.
     :raises ConfigurationError: An option has an impossible value.
     """
 
@@ -55,46 +76,54 @@ class ThreadExecutor(Executor):
         max_workers: int | None = None,
         *,
         max_queue: int | None = 1_000,
+        when_full: WhenFull = "refuse",
+        drain_timeout: float | None = 30.0,
         name: str = "threads",
         carry: Carrier | None = None,
         clock: Clock = monotonic,
+        timekeeper: Timekeeper = timekeeper,
     ) -> None:
-        if max_workers is None:
-            max_workers = default_workers()
-        _require_int("max_workers", max_workers, at_least=1, instead="None for the default")
-        if max_queue is not None:
-            _require_int("max_queue", max_queue, at_least=0, instead="None for no bound")
-        if not isinstance(name, str) or not name:
-            raise ConfigurationError(f"name={name!r} is no name. Give a text such as 'threads'.")
         if carry is not None and not callable(carry):
             raise ConfigurationError(
                 f"carry={carry!r} cannot be called. Give a function that captures the caller's "
                 "surroundings, or None for its context variables."
             )
+        options = ThreadOptions(
+            max_workers=default_workers() if max_workers is None else max_workers,
+            max_queue=max_queue,
+            when_full=when_full,
+            drain_timeout=drain_timeout,
+            name=name,
+            clock=clock,
+            timekeeper=timekeeper,
+        )
         self._carry = carry if carry is not None else capture_context
-        self._clock = clock
-        self._take_crew(Crew(name, max_workers=max_workers, max_queue=max_queue, clock=clock))
+        self._take_crew(Crew(check_options(options)))
         _executors.add(self)
 
     @property
     def name(self) -> str:
         """What the executor is called."""
-        return self._crew.name
+        return self._crew.options.name
 
     @property
     def max_workers(self) -> int:
         """Threads at most."""
-        return self._crew.max_workers
+        return self._crew.options.max_workers
+
+    @property
+    def drain_timeout(self) -> float | None:
+        """Seconds for which the end of the process waits for accepted tasks."""
+        return self._crew.options.drain_timeout
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Schedule ``fn(*args, **kwargs)`` and return the future of its result.
 
         :raises QueueFull: ``max_queue`` tasks wait already. Never inside a task of this executor.
+        :raises DeadlineExceeded: With ``when_full="wait"``: there was no place in time.
         :raises ExecutorShutdown: After :meth:`shutdown`.
         """
-        future: Future[T] = Future()
-        self._crew.submit(Task(future, self._carry(), fn, args, kwargs), future)
-        return future
+        return self.submit_in(self._carry(), fn, *args, **kwargs)
 
     def submit_in(
         self, captured: Captured, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
@@ -102,10 +131,34 @@ class ThreadExecutor(Executor):
         """Schedule a call in surroundings that were captured before, in place of the caller's.
 
         :raises QueueFull: ``max_queue`` tasks wait already. Never inside a task of this executor.
+        :raises DeadlineExceeded: With ``when_full="wait"``: there was no place in time.
         :raises ExecutorShutdown: After :meth:`shutdown`.
         """
         future: Future[T] = Future()
-        self._crew.submit(Task(future, captured, fn, args, kwargs), future)
+        task = Task(future, captured, fn, args, kwargs)
+        del captured  # this frame may stay in a traceback, if the task runs right here
+        place = self._crew.submit(task, future)
+        if place is not None:
+            _wait_for(place, future)
+        return future
+
+    def spawn(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Schedule a call that may outlive the request, and that nobody has to wait for.
+
+        It has the app, not the request: hand it what it needs as arguments. It has no deadline. If
+        it fails, that is logged by ``flask_concurrency.executors``. The end of the process waits
+        for it as for all tasks, ``drain_timeout`` seconds at most. It is not durable: a crash or a
+        kill loses it. What must not be lost belongs into a job queue, such as Celery or huey.
+
+        :raises QueueFull: ``max_queue`` tasks wait already.
+        :raises DeadlineExceeded: With ``when_full="wait"``: there was no place in time.
+        :raises ExecutorShutdown: After :meth:`shutdown`.
+        """
+        future: BackgroundFuture[T] = BackgroundFuture()
+        task = Task(future, self._carry().detached(), fn, args, kwargs)
+        place = self._crew.spawn(task, future)
+        if place is not None:
+            _wait_for(place, future)
         return future
 
     async def run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -115,9 +168,20 @@ class ThreadExecutor(Executor):
         runs on, and its result is lost.
 
         :raises QueueFull: ``max_queue`` tasks wait already.
+        :raises DeadlineExceeded: The deadline has passed.
         :raises ExecutorShutdown: After :meth:`shutdown`.
         """
-        return await asyncio.wrap_future(self.submit(fn, *args, **kwargs))
+        future: Future[T] = Future()
+        place = self._crew.submit(
+            Task(future, self._carry(), fn, args, kwargs), future, awaits=True
+        )
+        if place is not None:
+            try:
+                await asyncio.wrap_future(place)
+            except BaseException:
+                future.cancel()
+                raise
+        return await asyncio.wrap_future(future)
 
     def map(
         self,
@@ -140,6 +204,7 @@ class ThreadExecutor(Executor):
         :raises QueueFull: The queue has no place for even one call.
         :raises ExecutorShutdown: After :meth:`shutdown`.
         :raises TimeoutError: While consuming: ``timeout`` has passed.
+        :raises DeadlineExceeded: While consuming, or waiting for a place: the deadline has passed.
         """
         if buffersize is not None and not isinstance(buffersize, int):
             raise TypeError("buffersize must be an integer or None")
@@ -153,7 +218,8 @@ class ThreadExecutor(Executor):
             return Task(future, captured, fn, args, {}), future
 
         calls = starmap(make, zip(*iterables, strict=False))
-        return Mapping(self._crew, calls, buffersize).results(end_at, monotonic)
+        mapping = Mapping(self._crew, calls, buffersize, captured.deadline)
+        return mapping.results(end_at, monotonic)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more work. Closing twice does nothing more.
@@ -163,6 +229,18 @@ class ThreadExecutor(Executor):
         :param cancel_futures: Cancel what has not started.
         """
         self._crew.shutdown(wait=wait, cancel_futures=cancel_futures)
+
+    def drain(self, timeout: float) -> list[str]:
+        """Take no more work from outside, and wait for what was accepted.
+
+        Tasks go on submitting to their own executor. What has not started after ``timeout`` is
+        cancelled; what runs then, runs on.
+
+        :param timeout: Seconds to wait at most.
+        :returns: Names of the tasks that were left behind, which are also logged.
+        """
+        require_seconds("timeout", timeout, instead="use shutdown() to wait for all")
+        return self._crew.drain(timeout)
 
     def snapshot(self) -> ThreadsSnapshot:
         """What the executor does now, and what became of its tasks in this process."""
@@ -182,21 +260,12 @@ class ThreadExecutor(Executor):
         deserted.desert()
 
 
-def default_workers() -> int:
-    """Threads at most, unless told otherwise.
-
-    The formula of ``ThreadPoolExecutor`` since Python 3.8 (bpo-35279): some threads that wait for
-    I/O even on one processor, and not hundreds on a machine with many.
-    """
-    count = getattr(os, "process_cpu_count", os.cpu_count)  # the former from Python 3.13 on
-    return min(32, (count() or 1) + 4)
-
-
-def _require_int(option: str, value: object, *, at_least: int, instead: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
-        raise ConfigurationError(
-            f"{option}={value!r} is no whole number of {at_least} or more. Give one, or {instead}."
-        )
+def _wait_for(place: Place, future: Future[Any]) -> None:
+    try:
+        place.result()
+    except BaseException:
+        future.cancel()  # it may stand anywhere now
+        raise
 
 
 def _replace_crews() -> None:

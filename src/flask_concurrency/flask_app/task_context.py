@@ -17,18 +17,22 @@ from collections.abc import Callable
 from contextvars import Context, copy_context
 from typing import Any, TypeVar
 
+import flask.ctx
 from flask import Flask, Request
 from flask.ctx import AppContext
 from flask.globals import app_ctx
 from flask.sessions import SessionMixin
 
-from flask_concurrency.executors.context import Captured, CapturedContext
-from flask_concurrency.vocabulary.deadline import expires_at
+from flask_concurrency.executors.context import CapturedContext, Carried
+from flask_concurrency.vocabulary.deadline import Deadline, current_deadline, forget_deadline
 
 T = TypeVar("T")
 
 CONTEXTS_ARE_MERGED = hasattr(AppContext, "has_request")
 """Whether one context holds both app and request (Flask 3.2), or two do (Flask 3.1)."""
+
+_CONTEXTS = (AppContext,) if CONTEXTS_ARE_MERGED else (AppContext, flask.ctx.RequestContext)
+"""What leads to a request, where a context variable holds it."""
 
 
 class FlaskCarrier:
@@ -41,15 +45,15 @@ class FlaskCarrier:
     def __init__(self, app: Flask | None = None) -> None:
         self._app = app
 
-    def __call__(self) -> Captured:
+    def __call__(self) -> Carried:
         """Capture the surroundings of the caller, its deadline included."""
-        until = expires_at()
+        until = current_deadline()
         context = copy_context()
         try:
             active: AppContext = app_ctx._get_current_object()  # type: ignore[attr-defined]
         except RuntimeError:  # no app context is active
             if self._app is None:
-                return CapturedContext(context, expires_at=until)
+                return CapturedContext(context, until)
             return CapturedFlask(context, self._app, None, until)
         # Where there are two contexts, the request's is among the context variables.
         caller = active if CONTEXTS_ARE_MERGED else None
@@ -60,17 +64,27 @@ class CapturedFlask:
     """The context variables of a caller, and what a new app context is made from.
 
     :param caller: The caller's context, if it must be asked for the request.
+    :ivar deadline: Until when the caller wants the results, or ``None``.
     """
 
-    __slots__ = ("_app", "_caller", "_context", "expires_at")
+    __slots__ = ("_app", "_caller", "_context", "deadline")
 
     def __init__(
-        self, context: Context, app: Flask, caller: AppContext | None, expires_at: float | None
+        self, context: Context, app: Flask, caller: AppContext | None, deadline: Deadline | None
     ) -> None:
         self._context = context
         self._app = app
         self._caller = caller
-        self.expires_at = expires_at
+        self.deadline = deadline
+
+    def detached(self) -> CapturedFlask:
+        """The app and the variables of others, such as the name of a trace; no request."""
+        context = Context()
+        for variable, value in self._context.items():
+            if not isinstance(value, _CONTEXTS):
+                context.run(variable.set, value)
+        forget_deadline(context)
+        return CapturedFlask(context, self._app, None, None)
 
     def __call__(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
         """Call ``fn`` in an app context of its own."""

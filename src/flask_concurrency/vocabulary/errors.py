@@ -53,10 +53,15 @@ class QueueFull(ExecutorError):
     :ivar max_queue: Tasks that may wait.
     """
 
-    def __init__(self, executor: str, *, max_queue: int) -> None:
+    def __init__(
+        self,
+        executor: str,
+        *,
+        max_queue: int,
+        advice: str = "Submit fewer at once, or raise 'max_queue'.",
+    ) -> None:
         super().__init__(
-            f"{executor!r} refused a task: {max_queue} of {max_queue} tasks are waiting. "
-            "Submit fewer at once, or raise 'max_queue'."
+            f"{executor!r} refused a task: {max_queue} of {max_queue} tasks are waiting. {advice}"
         )
         self.max_queue = max_queue
 

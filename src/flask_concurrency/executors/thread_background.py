@@ -1,0 +1,43 @@
+"""Decide who hears of work that nobody waits for. Knows neither threads nor queue."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+logger = logging.getLogger("flask_concurrency.executors")
+
+
+class BackgroundFuture(Future[T]):
+    """The future of a background task.
+
+    Whoever does wait for it in a thread of the same executor runs it there, unless a thread has
+    taken it up: there may never be a free one.
+    """
+
+    run_here: Callable[[], object] | None = None
+
+    def result(self, timeout: float | None = None) -> T:
+        """What the task returned; raises what it raised."""
+        self._help()
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """What the task raised, ``None`` if it returned."""
+        self._help()
+        return super().exception(timeout)
+
+    def _help(self) -> None:
+        run_here, self.run_here = self.run_here, None
+        if run_here is not None:
+            run_here()
+
+
+def log_failure(executor: str, name: str, future: Future[Any]) -> None:
+    """Log how a background task failed, if it did; nobody else may ever ask."""
+    if not future.cancelled() and (error := future.exception()) is not None:
+        logger.error("Background task %r of %r failed", name, executor, exc_info=error)
