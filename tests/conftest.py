@@ -70,15 +70,15 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 
 @contextmanager
 def _served(app: str, server: str, *, workers: int, threads: int, scratch: Path) -> Iterator[str]:
-    path = ROOT / app
+    directory, module = _importable(ROOT / app)
     port = _free_port()
     log = scratch / f"{server}-{port}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             command(
                 server,
-                f"{path.name}:app",
-                directory=path.parent,
+                f"{module}:app",
+                directory=directory,
                 port=port,
                 workers=workers,
                 threads=threads,
@@ -93,6 +93,15 @@ def _served(app: str, server: str, *, workers: int, threads: int, scratch: Path)
         yield f"http://127.0.0.1:{port}"
     finally:
         _stop(process)
+
+
+def _importable(path: Path) -> tuple[Path, str]:
+    """Where to import a module from, and by what name, as ``flask --app`` does."""
+    directory, names = path.parent, [path.name]
+    while (directory / "__init__.py").exists():
+        names.insert(0, directory.name)
+        directory = directory.parent
+    return directory, ".".join(names)
 
 
 def _free_port() -> int:
