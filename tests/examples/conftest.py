@@ -19,17 +19,18 @@ def load_example(
 ) -> Iterator[Callable[[str], Flask]]:
     """``load_example("reports/app")`` gives the app, as ``flask --app`` finds it."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # counts kept on disk begin at nothing
-    loaded: list[str] = []
+    loaded: set[Path] = set()
 
     def load(name: str) -> Flask:
         path = EXAMPLES / name
         monkeypatch.syspath_prepend(str(path.parent))
-        loaded.append(path.name)
+        loaded.add(path.parent)
         return ScriptInfo(app_import_path=str(path)).load_app()
 
     yield load
-    for name in loaded:
-        sys.modules.pop(name, None)
+    for name, module in list(sys.modules.items()):
+        if Path(getattr(module, "__file__", None) or "/").parent in loaded:
+            del sys.modules[name]
 
 
 @pytest.fixture
