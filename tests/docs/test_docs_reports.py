@@ -33,7 +33,8 @@ def test_who_finds_no_place_and_no_thread_to_wait_in_is_refused(
     reports = [begun(app, "/orders.csv") for _ in range(4)]
 
     refused = begun(app, "/orders.csv")
-    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+    assert refused.status_code == 503
+    assert int(refused.headers["Retry-After"]) in range(1, 4)
 
     reports[0].close()
     whole = begun(app, "/orders.csv")

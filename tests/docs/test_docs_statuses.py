@@ -45,7 +45,8 @@ def test_where_only_the_place_is_taken_it_is_503(run_block: Run) -> None:
     refused = begun(app)
 
     assert inside.status_code == 200
-    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+    assert refused.status_code == 503
+    assert int(refused.headers["Retry-After"]) in range(1, 4)
     assert '"route:2/hour";r=1;' in refused.headers["RateLimit"]
 
 

@@ -126,7 +126,7 @@ def test_a_free_customer_asks_one_thing_at_a_time(
 
     assert second.status_code == 429
     assert second.get_json()["exceeded"] == ["plan:1 in flight"]
-    assert second.headers["Retry-After"] == "1"
+    assert int(second.headers["Retry-After"]) in range(1, 4)
     assert other.status_code == 200
     assert first.result() == 1
     assert asking_with(app, BRIAN).get("/plan").status_code == 200

@@ -113,7 +113,7 @@ def test_the_thirteenth_is_refused_at_once(app: Flask, waiting: Callable[[], Fut
 
     refused = app.test_client().get(REPORT)
     assert refused.status_code == 503
-    assert refused.headers["Retry-After"] == "1"
+    assert int(refused.headers["Retry-After"]) in range(1, 4)
     assert refused.get_json()["violated-policies"] == ["route:4 in flight"]
     assert app.test_client().get("/health").text == "ok"
 

@@ -48,7 +48,7 @@ def test_a_request_that_waited_too_long_is_refused(headers: dict[str, str]) -> N
         response = client.get("/", headers={**headers, **started})
         if response.status_code == 503:
             assert "31." in response.json["detail"]  # type: ignore[index]
-            assert response.headers["Retry-After"] == "1"
+            assert int(response.headers["Retry-After"]) in range(1, 4)
         return response.status_code, response.headers.get("Access-Control-Allow-Origin")
 
     allowed = headers.get("Origin")

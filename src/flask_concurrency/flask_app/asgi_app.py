@@ -11,7 +11,7 @@ from flask_concurrency.asgi.application import AsgiBridge
 from flask_concurrency.asgi.interface import AsgiApplication
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.loop_endpoints import LoopEndpoints
-from flask_concurrency.flask_app.responses import BUSY_RETRY_AFTER, REFUSED_UNASKED, ServerBusy
+from flask_concurrency.flask_app.responses import REFUSED_UNASKED, ServerBusy, soon
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -35,5 +35,5 @@ def _no_thread_free(environ: WSGIEnvironment, start_response: StartResponse) -> 
     """Answer a request for which the pool has no place, without the app: WSGI."""
     refused = ServerBusy(REFUSED_UNASKED, "All threads are taken, and so is the queue for them.")
     response = refused.get_response(environ)
-    response.headers["Retry-After"] = str(BUSY_RETRY_AFTER)
+    response.headers["Retry-After"] = str(soon())
     return response(environ, start_response)

@@ -6,7 +6,9 @@ A client's own limit is its affair: 429. A busy server is ours: 503.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from html import escape
+from random import randint
 from typing import Any
 
 from flask import request
@@ -25,8 +27,8 @@ from flask_concurrency.vocabulary.clock import wall
 from flask_concurrency.vocabulary.decision import Decision
 
 PROBLEM_TYPES = "https://iana.org/assignments/http-problem-types#"
-BUSY_RETRY_AFTER = 1
-"""Seconds a client is asked to wait for a place nobody knows when will be free."""
+SOON = (1, 3)
+"""Seconds a client is asked to wait at least, and at most, where nobody knows how long it takes."""
 
 REFUSED_UNASKED = Decision(False, ())
 """The decision on a request that is refused without a limit having been asked."""
@@ -131,10 +133,12 @@ def _prefers_html(environ: dict[str, Any] | None) -> bool:
 def refusal(decision: Decision) -> Refusal:
     """The exception to raise for a decision that does not admit."""
     names = ", ".join(verdict.name for verdict in decision.refusing)
-    seconds = retry_after(decision)
     if not decision.quota_exceeded:
         return ServerBusy(decision, f"All places are taken: {names}. Try again shortly.")
-    again = "" if seconds is None else f" Try again in {seconds} s."
+    again = ""
+    if not _in_vain(decision):
+        wait = decision.retry_after
+        again = " Try again shortly." if wait is None else f" Try again in {_told(wait)} s."
     return QuotaExceeded(decision, f"Limit reached: {names}.{again}")
 
 
@@ -156,12 +160,36 @@ def cannot_count() -> ServerBusy:
     return ServerBusy(REFUSED_UNASKED, "Limits cannot be counted at the moment.")
 
 
-def retry_after(decision: Decision) -> int | None:
-    """Whole seconds for ``Retry-After``, rounded up; ``None`` if coming back cannot help."""
-    if decision.retry_after is not None:
-        return max(1, whole_seconds(decision.retry_after))
-    never = any(verdict.period is not None for verdict in decision.refusing)
-    return None if never else BUSY_RETRY_AFTER
+def soon(draw: Callable[[int, int], int] = randint) -> int:
+    """Whole seconds to wait for what nobody knows when it will be, not the same for everybody.
+
+    All who are refused in one rush would come back in the same rush, and most of them in vain.
+
+    :param draw: Gives a whole number between two, both included.
+    """
+    return draw(*SOON)
+
+
+def retry_after(decision: Decision, guess: Callable[[], int] = soon) -> int | None:
+    """Whole seconds for ``Retry-After``; ``None`` if coming back cannot help.
+
+    What a rate knows is told as it is, rounded up: who comes then is let in, and to come later
+    would help nobody.
+
+    :param guess: Gives them where nobody can know.
+    """
+    if _in_vain(decision):
+        return None
+    return guess() if decision.retry_after is None else _told(decision.retry_after)
+
+
+def _told(wait: float) -> int:
+    return max(1, whole_seconds(wait))
+
+
+def _in_vain(decision: Decision) -> bool:
+    """Whether a rate refuses that no wait helps against."""
+    return any(v.period is not None and v.retry_after is None for v in decision.refusing)
 
 
 def is_error(status: str) -> bool:
