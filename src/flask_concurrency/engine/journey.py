@@ -17,21 +17,23 @@ NOT_ASKED = Decision(True, ())
 class Journey:
     """What one request was told and what it holds.
 
-    :param decision: What it was told without asking, if it was.
     :ivar decision: What every gate asked so far has said, as one.
     :ivar overdue: Whether it was given up because its deadline had passed.
+    :ivar begun: Whether anything was asked or timed, so that there is something to end.
+    :ivar seen_off: Whether somebody waits at the end to call :meth:`end`.
     """
 
-    __slots__ = ("_answers", "_deadline", "decision", "overdue")
-
-    def __init__(self, decision: Decision = NOT_ASKED) -> None:
-        self._answers: tuple[Answer, ...] = ()
-        self._deadline: Deadline | None = None
-        self.decision = decision
-        self.overdue = False
+    # Every request begins one, most meet no limit: what is on the class costs nothing to begin.
+    _answers: tuple[Answer, ...] = ()
+    _deadline: Deadline | None = None
+    decision = NOT_ASKED
+    overdue = False
+    begun = False
+    seen_off = True
 
     def start_clock(self, seconds: float) -> None:
         """Let the request have so many seconds, until :meth:`stop_clock` in the same context."""
+        self.begun = True
         self._deadline = within(seconds).__enter__()
 
     def stop_clock(self) -> None:
@@ -54,6 +56,7 @@ class Journey:
             told = Decision(admitted, self.decision.verdicts + told.verdicts)
         self._answers += (answer,)
         self.decision = told
+        self.begun = True
 
     @property
     def holds_permit(self) -> bool:

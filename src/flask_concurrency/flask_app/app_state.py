@@ -38,12 +38,14 @@ class Route:
     :ivar cors: Its CORS policy, the narrowest that was declared; ``None`` for none.
     :ivar answers_options: Whether Flask, not the view, answers ``OPTIONS``.
     :ivar time: Its time limit, the narrowest that was declared; ``None`` for none.
+    :ivar unmet: Whether there is nothing to do for its requests when they arrive.
     """
 
     plan: Plan
     cors: CorsPolicy | None
     answers_options: bool
     time: TimeLimit | None
+    unmet: bool
 
 
 class AppState:
@@ -140,16 +142,19 @@ class AppState:
 
     def _compile(self, app: Flask, rule: Rule | None, method: str) -> Route:
         found = collect(app, self.settings, self._owner, rule, method)
+        plan = compile_plan(
+            () if found.exempt else found.sources,
+            endpoint=rule.endpoint if rule is not None else None,
+            method=method,
+            key=self._key,
+            store=self.store,
+            rooms=self.rooms,
+        )
+        limited = (plan.arrival, plan.view, found.time) != (None, None, None)
         return Route(
-            compile_plan(
-                () if found.exempt else found.sources,
-                endpoint=rule.endpoint if rule is not None else None,
-                method=method,
-                key=self._key,
-                store=self.store,
-                rooms=self.rooms,
-            ),
+            plan,
             found.cors or self.cors,
             bool(getattr(rule, "provide_automatic_options", False)),
             found.time,
+            unmet=not limited and method != "OPTIONS",
         )

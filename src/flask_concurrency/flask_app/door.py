@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
-from flask_concurrency.engine.journey import Journey
+from flask_concurrency.engine.journey import NOT_ASKED, Journey
 from flask_concurrency.flask_app.rate_limit_fields import legacy_fields, rate_limit_fields
 from flask_concurrency.flask_app.repeat import Repeat
 from flask_concurrency.flask_app.responses import Refusal, is_error, refusal, retry_after, too_old
@@ -28,8 +28,15 @@ if TYPE_CHECKING:
 
 JOURNEY = "flask_concurrency.journey"
 """Where in the WSGI environment a request's :class:`Journey` travels."""
-WATCHED = "flask_concurrency.watched"
-"""Set in the environment of every request that passes a door."""
+
+
+def journey_of(environ: WSGIEnvironment) -> Journey:
+    """The journey of a request; begun here if it passed no door, as ``test_request_context``."""
+    journey: Journey | None = environ.get(JOURNEY)
+    if journey is None:
+        journey = environ[JOURNEY] = Journey()
+        journey.seen_off = False
+    return journey
 
 
 class Door:
@@ -56,35 +63,32 @@ class Door:
         self._refused = repeat.refused  # asked first, since it is empty for most of the time
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        journey = environ[JOURNEY] = Journey()
+
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            journey: Journey | None = environ.get(JOURNEY)
-            if journey is not None:
-                verdicts = journey.decision.verdicts
+            decision = journey.decision
+            if decision is not NOT_ASKED:
                 if self._fields:
-                    headers = headers + rate_limit_fields(verdicts)
+                    headers = headers + rate_limit_fields(decision.verdicts)
                 if self._fields == "legacy":
-                    headers = [*headers, *legacy_fields(verdicts, wall())]
+                    headers = [*headers, *legacy_fields(decision.verdicts, wall())]
                 # A view may have caught a refusal and answered all the same.
-                if not journey.decision.admitted and is_error(status):
-                    headers = [*headers, *_when_to_return(journey.decision, headers)]
+                if not decision.admitted and is_error(status):
+                    headers = [*headers, *_when_to_return(decision, headers)]
             return start_response(status, headers, exc_info)
 
         if (self._refused or self._max_age is not None) and (
             refused := self._refused_here(environ)
         ):
-            environ[JOURNEY] = Journey(refused.decision)
+            journey.decision = refused.decision
             return refused(environ, start)
-        environ[WATCHED] = True
         try:
             body = self._wsgi_app(environ, start)
         except BaseException:
-            journey: Journey | None = environ.get(JOURNEY)
-            if journey is not None:
-                journey.stop_clock()
-                journey.end(Ending.ABANDONED)
+            journey.stop_clock()
+            journey.end(Ending.ABANDONED)
             raise
-        journey = environ.get(JOURNEY)
-        if journey is None:
+        if not journey.begun:
             return body
         journey.stop_clock()
         return _Body(body, journey) if journey.holds_permit else body

@@ -15,7 +15,7 @@ from flask import Flask, Response, current_app, has_app_context, request
 
 from flask_concurrency.asgi.interface import AsgiApplication
 from flask_concurrency.engine.declaration import Stage
-from flask_concurrency.engine.journey import Journey
+from flask_concurrency.engine.journey import NOT_ASKED, Journey
 from flask_concurrency.executors.group_policy import PolicyName
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.named_executors import Meaning, check_meaning
@@ -344,7 +344,7 @@ class Concurrency:
     def current(self) -> Decision | None:
         """What the current request was told so far; ``None`` where no limit applies."""
         journey: Journey | None = request.environ.get(JOURNEY)
-        return None if journey is None else journey.decision
+        return None if journey is None or journey.decision is NOT_ASKED else journey.decision
 
     def _meet_departures(self) -> None:
         self._meets_departures = True

@@ -9,13 +9,13 @@ import functools
 import inspect
 from typing import Any
 
-from flask import Flask, Response, request
+from flask import Flask, Request, Response, request
 
 from flask_concurrency.admission.answer import Answer
 from flask_concurrency.admission.gate import Gate
 from flask_concurrency.engine.journey import Journey
-from flask_concurrency.flask_app.app_state import AppState
-from flask_concurrency.flask_app.door import JOURNEY, WATCHED, Door
+from flask_concurrency.flask_app.app_state import AppState, Route
+from flask_concurrency.flask_app.door import JOURNEY, Door, journey_of
 from flask_concurrency.flask_app.overdue import answer_overdue, hold_to_deadline
 from flask_concurrency.flask_app.repeat import Repeat
 from flask_concurrency.flask_app.responses import (
@@ -39,9 +39,14 @@ def install(app: Flask, state: AppState) -> None:
     enabled = state.settings.enabled
     max_age = state.settings.max_request_age if enabled else None
 
+    asked_now = request._get_current_object  # type: ignore[attr-defined]
+
     def arrive() -> Response | None:
-        asked = request._get_current_object()  # type: ignore[attr-defined]
+        asked = asked_now()
         route = state.route(app, asked.url_rule, asked.method)
+        return None if route.unmet and max_age is None else meet(asked, route)
+
+    def meet(asked: Request, route: Route) -> Response | None:
         if asked.method == "OPTIONS":
             if route.cors is not None and _is_preflight():
                 # Before any other hook: a preflight carries no credentials a login could check.
@@ -50,11 +55,11 @@ def install(app: Flask, state: AppState) -> None:
                 return None
         if enabled:
             if max_age is not None and (old := too_old(asked.environ, max_age)):
-                asked.environ[JOURNEY] = Journey(old.decision)
+                journey_of(asked.environ).decision = old.decision
                 raise old
             if route.time is not None:
                 _start_clock(app, asked.endpoint, route.time, asked.environ)
-            if route.plan.view is not None:
+            if route.plan.view is not None and asked.endpoint is not None:
                 ask_before_view(app, state, asked.endpoint)
             gate = route.plan.arrival
             if gate is not None:
@@ -109,9 +114,7 @@ def ask(app: Flask, gate: Gate, environ: dict[str, Any]) -> None:
 
     :raises Refusal: It does not let the request in.
     """
-    journey: Journey | None = environ.get(JOURNEY)
-    if journey is None:
-        journey = environ[JOURNEY] = Journey()
+    journey = journey_of(environ)
     try:
         decision = journey.ask(gate)
     except StoreError as error:
@@ -119,7 +122,7 @@ def ask(app: Flask, gate: Gate, environ: dict[str, Any]) -> None:
         raise cannot_count() from error
     if not decision.admitted:
         raise refusal(decision)
-    if WATCHED not in environ and journey.holds_permit:
+    if not journey.seen_off and journey.holds_permit:
         _watch_requests_without_a_door(app)
 
 
@@ -166,9 +169,8 @@ def _watch_requests_without_a_door(app: Flask) -> None:
 
 
 def _end_without_a_door(error: BaseException | None) -> None:
-    environ = request.environ
-    journey: Journey | None = environ.get(JOURNEY)
-    if journey is not None and WATCHED not in environ:
+    journey: Journey | None = request.environ.get(JOURNEY)
+    if journey is not None and not journey.seen_off:
         journey.stop_clock()
         journey.end(Ending.COMPLETED if error is None else Ending.ABANDONED)
 
@@ -176,11 +178,11 @@ def _end_without_a_door(error: BaseException | None) -> None:
 def _start_clock(
     app: Flask, endpoint: str | None, time: TimeLimit, environ: dict[str, Any]
 ) -> None:
-    journey: Journey = environ.setdefault(JOURNEY, Journey())
+    journey = journey_of(environ)
     journey.start_clock(time.seconds)
     if endpoint is not None:
         hold_to_deadline(app, endpoint)
-    if WATCHED not in environ:
+    if not journey.seen_off:
         _watch_requests_without_a_door(app)
 
 

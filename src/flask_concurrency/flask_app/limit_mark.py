@@ -14,9 +14,8 @@ from flask import has_request_context, request
 
 from flask_concurrency.admission.answer import Answer
 from flask_concurrency.engine.declaration import Declaration
-from flask_concurrency.engine.journey import Journey
 from flask_concurrency.flask_app.app_state import AppState
-from flask_concurrency.flask_app.door import JOURNEY
+from flask_concurrency.flask_app.door import journey_of
 from flask_concurrency.flask_app.responses import REFUSED_UNASKED, cannot_count, refusal
 from flask_concurrency.vocabulary.errors import ConfigurationError, StoreError
 from flask_concurrency.vocabulary.permit import Ending
@@ -96,5 +95,4 @@ class LimitMark:
 def _join(answer: Answer) -> None:
     """Let the current request, if there is one, tell and end what a block was told."""
     if has_request_context():
-        journey: Journey = request.environ.setdefault(JOURNEY, Journey())
-        journey.join(answer)
+        journey_of(request.environ).join(answer)
