@@ -30,6 +30,7 @@ def complete(task: Task, kind: int, content: Any) -> None:
             ExecutorError(f"The reading of {task.name!r}'s result was interrupted.")
         )
         raise
+    task.payload = b""  # gives shared memory back, whoever else still holds the task
     if error is not None:
         task.count = "failed"
         future.set_exception(error)
