@@ -41,6 +41,7 @@ class Members:
     :param deadline: Theirs. Only they expire it, when they are stopped.
     :param clock: Tells the time.
     :param call_at: Rings at the deadline.
+    :ivar deadline: Theirs.
     :ivar at: The deadline's instant, before it was expired.
     :ivar stopped: No more results are needed.
     :ivar decisive: The task whose ending stopped the group, if one did.
@@ -48,7 +49,7 @@ class Members:
 
     def __init__(self, policy: Policy, deadline: Deadline, clock: Clock, call_at: CallAt) -> None:
         self._policy = policy
-        self._deadline = deadline
+        self.deadline = deadline
         self.at = deadline.at
         self._clock = clock
         self._call_at = call_at
@@ -124,7 +125,7 @@ class Members:
                 return
             self._late = self.stopped = True
             late = [task for task in self._tasks if not task.done()]
-        self._deadline.expire()
+        self.deadline.expire()
         for task in late:
             _guarded(partial(task.be_late, _too_late(task.name)))
         self._end_inner()
@@ -175,7 +176,7 @@ class Members:
     # --- inside ---
 
     def _submit(self, task: GroupTask[T], call: Callable[[], Future[T]]) -> None:
-        with self._deadline:  # which is not current where a task submits, or another group's block
+        with self.deadline:  # which is not current where a task submits, or another group's block
             future = call()
         task.follow(future)
         future.add_done_callback(partial(self._ended, task))
@@ -223,7 +224,7 @@ class Members:
                 wake()
 
     def _cancel_rest(self) -> None:
-        self._deadline.expire()  # seen by running threads, too
+        self.deadline.expire()  # seen by running threads, too
         for task in self.tasks:
             if not task.done():
                 _guarded(task.cancel_call)

@@ -36,7 +36,7 @@ from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.task_result import TaskResult
 from flask_concurrency.executors.timekeeper import timekeeper
 from flask_concurrency.vocabulary.clock import Clock, monotonic
-from flask_concurrency.vocabulary.deadline import within
+from flask_concurrency.vocabulary.deadline import current_deadline, within
 from flask_concurrency.vocabulary.errors import (
     ConfigurationError,
     DeadlineExceeded,
@@ -213,7 +213,7 @@ class TaskGroup:
         if self._begun is not None:
             raise ExecutorError("A task group is entered once. Make another one.")
         self._home = home
-        self._outer = _innermost.get()
+        self._outer = _surrounding()
         self._deadline = within(self._timeout, self._clock)
         members = Members(self._policy, self._deadline, self._clock, self._call_at)
         self._begun = members
@@ -299,6 +299,14 @@ class TaskGroup:
                 "'with concurrency.task_group() as group:'."
             )
         return self._begun
+
+
+def _surrounding() -> Members | None:
+    """The tasks of the group around, unless this is work that was spawned to outlive them."""
+    members, deadline = _innermost.get(), current_deadline()
+    if members is None or deadline is None or not deadline.is_inside(members.deadline):
+        return None
+    return members
 
 
 def _is_of_a_stop(error: BaseException) -> bool:

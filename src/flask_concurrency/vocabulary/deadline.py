@@ -66,15 +66,16 @@ class Deadline:
             _entered.set(entered.before)
 
     def _brought_into(self, entered: _Entered | None) -> Deadline:
-        if entered is None or self._is_inside(entered.deadline):
+        if entered is None or self.is_inside(entered.deadline):
             return self
         # It was made elsewhere, and must not outlive what it is entered in either.
         both = Deadline(outer=self)
         both._outers += (entered.deadline,)
         return both
 
-    def _is_inside(self, other: Deadline) -> bool:
-        return self is other or any(outer._is_inside(other) for outer in self._outers)
+    def is_inside(self, other: Deadline) -> bool:
+        """Whether it ends when ``other`` does, at the latest."""
+        return self is other or any(outer.is_inside(other) for outer in self._outers)
 
 
 class _Entered(NamedTuple):

@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
+from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.task_group import TaskGroup
 from flask_concurrency.executors.task_result import TaskResult
 from flask_concurrency.executors.threads import ThreadExecutor
-from flask_concurrency.vocabulary.deadline import check_deadline, remaining
+from flask_concurrency.vocabulary.deadline import check_deadline, remaining, within
 from flask_concurrency.vocabulary.errors import (
     DeadlineExceeded,
     ExecutorError,
@@ -34,8 +35,10 @@ def fail() -> None:
     raise ValueError("no")
 
 
-def until_unwanted() -> str:
+def until_unwanted(began: threading.Event | None = None) -> str:
     """Run until nobody wants the result, as a task that asks for the time does."""
+    if began is not None:
+        began.set()
     give_up_at = time.monotonic() + SOON
     while remaining() != 0.0:
         assert time.monotonic() < give_up_at
@@ -67,27 +70,32 @@ def test_results_come_in_the_order_of_submission(bench: Any) -> None:
 
 def test_the_first_error_is_raised_itself_and_ends_the_rest(bench: Any) -> None:
     """In a queue, on a thread, on the loop: none outlives the block."""
-    cleaned_up = threading.Event()
+    cleaned_up, began = threading.Event(), threading.Event()
+    ended: list[str] = []
 
     async def for_ever() -> None:
         try:
+            began.set()
             await asyncio.Event().wait()
         finally:
             cleaned_up.set()
 
     with bench.failing(ValueError, "no") as (group, caught):
         queued = group.executor("hand").submit(double, 1)
-        running = group.threads.submit(until_unwanted)
+        group.threads.submit(lambda: ended.append(until_unwanted(began)))
+        assert began.wait(SOON)
+        began.clear()
         coroutine = group.loop.submit(for_ever)
+        assert began.wait(SOON)
         group.threads.submit(fail)
 
     assert queued.cancelled()
     assert coroutine.cancelled()
     assert cleaned_up.is_set()
-    assert running.result() == "ran to its end"
+    assert ended == ["ran to its end"]
     assert caught.value.__notes__ == [
         "Raised by task #4 fail (ValueError('no')) of 4 in a group.",
-        "Its siblings that were cancelled: #1 double, #3 for_ever.",
+        "Its siblings that were cancelled: #1 double, #2 <lambda>, #3 for_ever.",
     ]
 
 
@@ -326,6 +334,47 @@ def test_a_group_that_begins_inside_a_stopped_one_is_stopped(bench: Any) -> None
             inner.executor("hand").submit(double, 1)
 
     assert bench.hand.futures == []
+
+
+def test_a_group_of_work_that_was_spawned_outlives_the_group_around(bench: Any) -> None:
+    """Nobody waits for that work, so it ends with nobody."""
+    began = threading.Event()
+
+    def in_background() -> list[Any]:
+        with within(1_000_000), bench.group() as inner:
+            inner.executor("hand").submit(double, 1)
+            began.set()
+        return [task.result() for task in inner.tasks]
+
+    with bench.failing(ValueError, "no") as (outer, _):
+        spawned = bench.executors["threads"].spawn(in_background)
+        assert began.wait(SOON)
+        outer.threads.submit(fail)
+
+    bench.hand.end(0, result=2)
+    assert spawned.result(SOON) == [2]
+
+
+@pytest.mark.slow
+def test_a_thread_that_overruns_the_groups_time_does_not_hold_the_block(
+    loop: LoopThread, pool_of: Callable[..., ThreadExecutor]
+) -> None:
+    """It runs on, and is counted as overdue; this is real time."""
+    threads, gate, began = pool_of(2), threading.Event(), threading.Event()
+
+    def overrun() -> None:
+        began.set()
+        assert gate.wait(SOON)
+
+    group = TaskGroup({"threads": threads}.__getitem__, loop, timeout=0.2, policy="partial")
+    with group:
+        group.threads.submit(overrun)
+        began.wait(0.2)
+
+    assert isinstance(group.missing[0].exception(), DeadlineExceeded)
+    if began.is_set():  # a machine under load may not even have begun it
+        assert threads.snapshot().overdue == 1
+    gate.set()
 
 
 def test_a_task_may_add_tasks_while_the_block_ends(bench: Any) -> None:
