@@ -10,6 +10,7 @@ from flask_concurrency.flask_app.responses import (
     Refusal,
     ServerBusy,
 )
+from flask_concurrency.lifecycle.server_sent_events import Event
 from flask_concurrency.vocabulary.decision import Decision, Verdict
 from flask_concurrency.vocabulary.errors import (
     ConcurrencyError,
@@ -33,6 +34,7 @@ __all__ = [
     "DeadlineExceeded",
     "DeadlinePassed",
     "Decision",
+    "Event",
     "ExecutorError",
     "ExecutorShutdown",
     "InFlight",

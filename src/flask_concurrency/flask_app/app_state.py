@@ -27,6 +27,7 @@ from flask_concurrency.flask_app.executors import AppExecutors
 from flask_concurrency.flask_app.settings import Settings
 from flask_concurrency.flask_app.time_limit import TimeLimit
 from flask_concurrency.flask_app.unreached import Decorated
+from flask_concurrency.lifecycle.drain import Drain
 from flask_concurrency.stores.store import Store
 
 
@@ -52,6 +53,8 @@ class AppState:
     """What ``app.extensions["concurrency"]`` holds.
 
     :param owner: The extension whose declarations count for this app.
+    :param announce: Called whenever the executors are asked for.
+    :ivar drain: Ends what would go on for ever when the server is told to end.
     """
 
     def __init__(
@@ -63,10 +66,13 @@ class AppState:
         executors: AppExecutors,
         decorated: Decorated,
         key: Callable[[], object],
+        announce: Callable[[], None],
     ) -> None:
         self.settings = settings
         self._store = store
         self.executors = executors
+        self._announce = announce
+        self.drain = Drain()
         self.rooms = WaitingRooms(server_threads=settings.server_threads)
         self.decorated = decorated
         self.cors: CorsPolicy | None = None
@@ -74,6 +80,12 @@ class AppState:
         self._key = key
         self._routes: dict[tuple[str | None, str], Route] = {}
         self._lock = threading.Lock()
+
+    @property
+    def executors_in_use(self) -> AppExecutors:
+        """The executors for whoever has work; from now on other processes can see how it goes."""
+        self._announce()
+        return self.executors
 
     @property
     def store(self) -> Store:

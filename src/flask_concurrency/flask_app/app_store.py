@@ -45,12 +45,20 @@ class AppStore:
     def _open(self, uri: str) -> Store:
         app, settings = self._app(), self._settings
         assert app is not None
-        # Two deployments of one app must not share counts by accident: on one host they live in
-        # different directories. Different hosts may well keep the same app in different places.
-        where = f"{app.name}|{app.root_path}" if uri.startswith("host:") else app.name
+        # Different hosts may well keep the same app in different places.
+        here = uri.startswith("host:")
         return open_store(
             uri,
-            namespace=settings.namespace or where,
+            namespace=deployment(app, settings) if here else settings.namespace or app.name,
             timeout=settings.store_timeout,
             on_failure=settings.on_store_failure,
         )
+
+
+def deployment(app: Flask, settings: Settings) -> str:
+    """What all processes of one deployment call it, and no other one on this host.
+
+    Two deployments of one app must not share counts by accident; they live in different
+    directories.
+    """
+    return settings.namespace or f"{app.name}|{app.root_path}"

@@ -23,6 +23,7 @@ from flask_concurrency.executors.processes.executor import ProcessExecutor
 from flask_concurrency.executors.task_group import TaskGroup
 from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.flask_app import hooks, markers
+from flask_concurrency.flask_app.announcement import announcer
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.app_store import AppStore
 from flask_concurrency.flask_app.asgi_app import make_asgi_app
@@ -35,6 +36,7 @@ from flask_concurrency.flask_app.declaring import (
     read_declarations,
 )
 from flask_concurrency.flask_app.door import JOURNEY
+from flask_concurrency.flask_app.event_streams import Source, event_response
 from flask_concurrency.flask_app.executors import make_executors
 from flask_concurrency.flask_app.keys import remote_address
 from flask_concurrency.flask_app.limit_mark import LimitMark
@@ -105,13 +107,15 @@ class Concurrency:
                 f"{app.name!r} is served by a Concurrency already: call init_app once for an app."
             )
         settings = read_settings(app.config, **self._given)
+        executors = make_executors(app, settings, added=self._executors)
         state = AppState(
             self,
             settings=settings,
             store=AppStore(app, settings),
-            executors=make_executors(app, settings, added=self._executors),
+            executors=executors,
             decorated=self._decorated,
             key=self._key,
+            announce=announcer(app, settings, executors),
         )
         app.extensions[EXTENSION] = state
         self._apps.add(app)
@@ -262,6 +266,39 @@ class Concurrency:
         """
         return make_asgi_app(app, self._state(app))
 
+    def event_stream(self, source: Source, *, heartbeat: float | None = 15.0) -> Response:
+        """Answer with server-sent events, for the ``EventSource`` of a browser.
+
+        .. code-block:: python
+
+            @app.get("/prices")
+            @concurrency.limit("1000 in flight")
+            async def prices():
+                async def changes():
+                    async for price in feed:
+                        yield Event(price, event="price")
+
+                return concurrency.event_stream(changes())
+
+        The stream ends with its source, when the client leaves, and when the server is told to
+        end; an in-flight permit is held until then. A stream of an asynchronous source costs no
+        thread under ASGI, in an ordinary view as well; one of a source that blocks costs one, and
+        another for its signs of life.
+
+        :param source: Gives text, data that is sent as JSON, or
+            :class:`~flask_concurrency.Event` objects, one after another, synchronously or not; or
+            is a function that makes such a source of the ``Last-Event-ID`` that the client sent,
+            ``None`` if it sent none.
+        :param heartbeat: Seconds of silence after which a comment is sent, so that nobody in
+            between takes the connection for dead, and a client that has left is noticed.
+        :raises TypeError: ``source`` gives no events.
+        :raises ValueError: ``heartbeat`` is no time.
+        """
+        state = self._current_state()
+        return event_response(
+            source, heartbeat=heartbeat, loop=state.executors_in_use.loop, drain=state.drain
+        )
+
     @property
     def threads(self) -> ThreadExecutor:
         """The app's bounded pool of threads: a :class:`concurrent.futures.Executor`.
@@ -269,7 +306,7 @@ class Concurrency:
         Each task sees the caller's request and has an app context of its own. ``map`` gives
         results in order; ``await concurrency.threads.run(fn, …)`` waits without blocking a loop.
         """
-        return self._current_state().executors.threads
+        return self._current_state().executors_in_use.threads
 
     @property
     def processes(self) -> ProcessExecutor:
@@ -278,12 +315,12 @@ class Concurrency:
         Functions, arguments and results must be picklable; a worker that dies fails only its own
         task.
         """
-        return self._current_state().executors.processes
+        return self._current_state().executors_in_use.processes
 
     @property
     def loop(self) -> LoopThread:
         """The event loop on which the app's ``async`` views run, one for the whole process."""
-        return self._current_state().executors.loop
+        return self._current_state().executors_in_use.loop
 
     def add_executor(self, name: str, executor: Meaning) -> None:
         """Give any other :class:`concurrent.futures.Executor` a name, beside the app's own two.
@@ -314,7 +351,7 @@ class Concurrency:
 
         :raises ConfigurationError: There is none of that name.
         """
-        return self._current_state().executors.named.get(name)
+        return self._current_state().executors_in_use.named.get(name)
 
     def task_group(self, timeout: float | None = None, policy: PolicyName = "all") -> TaskGroup:
         """Tasks that end with their block, wherever each of them runs.
@@ -337,7 +374,7 @@ class Concurrency:
             the deadline ``group.results()`` are those that are ready.
         :raises ConfigurationError: ``timeout`` or ``policy`` is none.
         """
-        executors = self._current_state().executors
+        executors = self._current_state().executors_in_use
         return TaskGroup(executors.named.get, executors.loop, timeout=timeout, policy=policy)
 
     @property
