@@ -6,9 +6,11 @@ import asyncio
 import concurrent.futures
 from collections.abc import Coroutine
 from contextvars import Context
+from functools import partial
 from typing import Any
 
 from flask_concurrency.executors.loop_call import Call, Host, T, logger, name_of
+from flask_concurrency.executors.thread_lending import wait_for_a_loop
 from flask_concurrency.vocabulary.errors import LoopBlocked
 
 
@@ -66,7 +68,7 @@ class BackgroundTask(concurrent.futures.Future[T]):
         :raises LoopBlocked: Called on the loop that has to run the task.
         """
         self._refuse_on_the_loop()
-        return super().result(timeout)
+        return wait_for_a_loop(partial(super().result, timeout))
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the task's end, and give its exception if there is one.
@@ -74,7 +76,7 @@ class BackgroundTask(concurrent.futures.Future[T]):
         :raises LoopBlocked: Called on the loop that has to run the task.
         """
         self._refuse_on_the_loop()
-        return super().exception(timeout)
+        return wait_for_a_loop(partial(super().exception, timeout))
 
     def set_cancelled(self) -> None:
         """Take in that the task ended by cancellation."""

@@ -111,12 +111,9 @@ class Crew:
         :raises QueueFull: ``max_queue`` tasks wait already; never raised inside a task.
         :raises ExecutorShutdown: After :meth:`shutdown`.
         """
-        now = task.queued_at = self._clock()
+        task.queued_at = self._clock()
         if task.deadline is not None:
-            if now >= task.deadline.at:
-                with self._lock:
-                    self._counts["expired"] += 1
-                task.drop(self._dropped(task))
+            if self._drops_as_late([task]):
                 return None
             task.alarm = self.call_at(task.deadline, partial(self.expire, [(task, future)]))
         place: Place | None = None
@@ -158,7 +155,7 @@ class Crew:
             self._background.discard(future)
             raise
 
-    def start(self, batch: Batch, tasks: Iterable[Task]) -> None:
+    def start(self, batch: Batch, tasks: Sequence[Task]) -> None:
         """Add ``tasks`` to ``batch``, and queue at most one for each thread the crew may have.
 
         Each of these, when it ends, passes its place on to the next: a long ``map`` is always
@@ -168,6 +165,8 @@ class Crew:
         :raises ExecutorShutdown: After :meth:`shutdown`.
         :raises DeadlineExceeded: There was no place until the deadline of the tasks.
         """
+        if self._drops_as_late(tasks):
+            return
         now, place, from_loop = self._clock(), None, _is_on_loop()
         with self._lock:
             if self._closed:
@@ -475,6 +474,17 @@ class Crew:
         return taken
 
     # From here on: called without the lock.
+
+    def _drops_as_late(self, tasks: Sequence[Task]) -> bool:
+        """Drop ``tasks``, which have one caller, if its deadline has passed already."""
+        deadline = tasks[0].deadline
+        if deadline is None or self._clock() < deadline.at:
+            return False
+        with self._lock:
+            self._counts["expired"] += len(tasks)
+        for task in tasks:
+            task.drop(self._dropped(task))
+        return True
 
     def _dropped(self, task: Task) -> DeadlineExceeded:
         assert task.deadline is not None

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
 
 
 class Lender(Protocol):
@@ -32,14 +34,13 @@ def work_for(lender: Lender) -> None:
     _here.lender = lender
 
 
-def wait_for_a_loop(wait: Callable[[], object]) -> None:
-    """Call ``wait``, which returns when an event loop of another thread has done something."""
+def wait_for_a_loop(wait: Callable[[], T]) -> T:
+    """Return ``wait()``, which returns when an event loop of another thread has done something."""
     lender = _here.lender
     if lender is None:
-        wait()
-        return
+        return wait()
     lender.lend()
     try:
-        wait()
+        return wait()
     finally:
         lender.take_back()
