@@ -22,6 +22,7 @@ from flask_concurrency.executors.processes.parcel import (
     read,
 )
 from flask_concurrency.executors.processes.segment import (
+    SUPPORTED,
     Descriptor,
     copy_in,
     forks,
@@ -104,9 +105,13 @@ class Mapping:
 
 
 class Inbox:
-    """The segments that a worker knows, and those of the call it is at."""
+    """The segments that a worker knows, and those of the call it is at.
 
-    def __init__(self) -> None:
+    :param shares_memory: Large results may take shared memory, also where no call brought any.
+    """
+
+    def __init__(self, *, shares_memory: bool = True) -> None:
+        self._shares_memory = shares_memory and SUPPORTED
         self._mappings: dict[int, Mapping] = {}
         self._arguments: Mapping | None = None
         self._spare: Mapping | None = None
@@ -141,7 +146,7 @@ class Inbox:
                 return reply
             reply = ReplyParcel.pack(Pickled(reply, []))
         self._arguments = self._spare = None
-        if reply.load.size < SHARED or not _place(reply, [arguments, spare]):
+        if reply.load.size < SHARED or not self._place(reply, [arguments, spare]):
             reply.load.copy_buffers()  # they may be parts of the segment that is parted with
         for mapping in (arguments, spare):
             if mapping is not None:
@@ -166,22 +171,23 @@ class Inbox:
         self._mappings[known.number] = mapping
         return mapping
 
-
-def _place(reply: ReplyParcel, mappings: Sequence[Mapping | None]) -> bool:
-    """Copy a large result into shared memory, and say whether there was any."""
-    load = reply.load
-    try:
-        for mapping in mappings:
-            if mapping is not None and mapping.fits(load):
-                mapping.write(load)
-                number = mapping.known.number
-                break
-        else:
-            fresh = make_descriptor()
-            write_file(fresh, load.buffers, load.places)
-            reply.descriptor, number = fresh, FRESH
-    except (OSError, AttributeError):  # no memory, or no such memory on this platform
-        return False
-    load.drop_buffers()
-    reply.manifest = Manifest(segment=number)
-    return True
+    def _place(self, reply: ReplyParcel, mappings: Sequence[Mapping | None]) -> bool:
+        """Copy a large result into shared memory, and say whether there was any."""
+        if not self._shares_memory:
+            return False
+        load = reply.load
+        try:
+            for mapping in mappings:
+                if mapping is not None and mapping.fits(load):
+                    mapping.write(load)
+                    number = mapping.known.number
+                    break
+            else:
+                fresh = make_descriptor()
+                write_file(fresh, load.buffers, load.places)
+                reply.descriptor, number = fresh, FRESH
+        except OSError:  # there is no memory for it
+            return False
+        load.drop_buffers()
+        reply.manifest = Manifest(segment=number)
+        return True

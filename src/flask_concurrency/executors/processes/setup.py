@@ -22,6 +22,7 @@ class Setup:
 
     :ivar main: Where the owner's ``__main__`` can be imported from, should a task need it.
     :ivar initializer: Pickled function and arguments; to be unpickled once ``path`` is in place.
+    :ivar shares_memory: Large results may come back in shared memory.
     """
 
     path: list[str]
@@ -29,6 +30,7 @@ class Setup:
     argv: list[str]
     main: MainScript | None
     initializer: bytes | None
+    shares_memory: bool
 
     def enter(self) -> None:
         """Take over module search path, working directory and command line."""
@@ -46,7 +48,9 @@ class Setup:
         function(*arguments)
 
 
-def make_setup(initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> bytes:
+def make_setup(
+    initializer: Callable[..., object] | None, initargs: tuple[Any, ...], *, shares_memory: bool
+) -> bytes:
     """Describe this process to a worker.
 
     :raises TaskNotPicklable: The initializer or its arguments cannot be pickled.
@@ -64,5 +68,5 @@ def make_setup(initializer: Callable[..., object] | None, initargs: tuple[Any, .
         directory: str | None = os.getcwd()
     except OSError:
         directory = None
-    setup = Setup(search_path(), directory, list(sys.argv), find_main(), pickled)
+    setup = Setup(search_path(), directory, list(sys.argv), find_main(), pickled, shares_memory)
     return pickle.dumps(setup, pickle.HIGHEST_PROTOCOL)

@@ -80,7 +80,12 @@ class Staff:
             try:
                 with self._launcher_lock:
                     self._launcher_here().launch(worker.number, end)
-                setup = make_setup(self._options.initializer, self._options.initargs)
+                options = self._options
+                setup = make_setup(
+                    options.initializer,
+                    options.initargs,
+                    shares_memory=options.max_shared_memory > 0,
+                )
                 worker.channel.send(SETUP, payload=setup)
             except (OSError, ExecutorError) as error:
                 self.read_notices()

@@ -41,7 +41,7 @@ def main(channel: Channel, prepare: Callable[[], None] | None = None) -> NoRetur
     try:
         script = _set_up(channel, prepare)
         if script is not None:
-            _serve(channel, script.main, process)
+            _serve(channel, script.main, process, Inbox(shares_memory=script.shares_memory))
             code = 0
     except (OSError, EOFError):
         code = 0  # the owner is gone
@@ -70,8 +70,7 @@ def _set_up(channel: Channel, prepare: Callable[[], None] | None) -> Setup | Non
     return setup
 
 
-def _serve(channel: Channel, script: MainScript | None, process: int) -> None:
-    inbox = Inbox()
+def _serve(channel: Channel, script: MainScript | None, process: int, inbox: Inbox) -> None:
     while (frame := channel.receive()) is not None:
         _, number, payload = frame
         kind, reply = _run(payload, script, inbox)
