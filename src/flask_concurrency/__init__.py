@@ -23,6 +23,7 @@ from flask_concurrency.vocabulary.errors import (
     StoreError,
     TaskNotPicklable,
     WorkerDied,
+    WorkerOutOfMemory,
     WorkerStartFailed,
 )
 from flask_concurrency.vocabulary.limits import InFlight, Rate
@@ -51,5 +52,6 @@ __all__ = [
     "TaskResult",
     "Verdict",
     "WorkerDied",
+    "WorkerOutOfMemory",
     "WorkerStartFailed",
 ]

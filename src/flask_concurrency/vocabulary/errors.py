@@ -12,6 +12,7 @@
        ├─ QueueFull           the executor's queue holds ``max_queue`` tasks
        ├─ TaskNotPicklable    function, arguments or result cannot cross   (also TypeError)
        ├─ WorkerDied          the worker process ended before its task did
+       │  └─ WorkerOutOfMemory  the task wanted more memory than its worker may take
        ├─ WorkerStartFailed   no worker process came up
        └─ LoopBlocked         code on the event loop would wait for that same loop
 """
@@ -79,6 +80,16 @@ class WorkerDied(ExecutorError):
     def __init__(self, message: str, *, exitcode: int | None) -> None:
         super().__init__(message)
         self.exitcode = exitcode
+
+
+class WorkerOutOfMemory(WorkerDied):
+    """A task wanted more memory than ``max_memory`` grants it; its worker is replaced.
+
+    :ivar exitcode: ``None``, unless it ended the worker process.
+    """
+
+    def __init__(self, message: str, *, exitcode: int | None = None) -> None:
+        super().__init__(message, exitcode=exitcode)
 
 
 class WorkerStartFailed(ExecutorError):
