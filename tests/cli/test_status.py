@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from click.testing import Result
@@ -11,6 +14,10 @@ from flask import Flask
 from flask.cli import ScriptInfo
 
 from flask_concurrency import Concurrency, InFlight, Rate
+from flask_concurrency.cli.executor_lines import in_words
+from flask_concurrency.flask_app.announcement import snapshots
+from flask_concurrency.flask_app.app_store import deployment
+from flask_concurrency.flask_app.bulletin import Publisher
 
 Run = Callable[..., Result]
 
@@ -53,8 +60,9 @@ def test_a_client_is_found_by_its_key(worker: Flask, run: Run) -> None:
     told = run("status", "--key", "127.0.0.1", app=script(make_app()))
     assert "2 of 5, more in" in told.output
     assert "2 of 100, more in" in told.output
-    found = json.loads(run("status", "--key", "127.0.0.1", "--json", app=script(make_app())).output)
-    assert [(each["name"], each["used"]) for each in found] == [
+    told = run("status", "--key", "127.0.0.1", "--json", app=script(make_app()))
+    found = json.loads(told.output)
+    assert [(each["name"], each["used"]) for each in found["limits"]] == [
         ("default:100/day", 2),
         ("route:4 in flight", 0),
         ("route:5/minute", 2),
@@ -127,3 +135,49 @@ def test_an_app_without_limits_is_told_politely(run: Run) -> None:
     told = run("status", app=script(Flask("plain")))
     assert told.exit_code == 1
     assert "concurrency = Concurrency(app)" in told.output
+
+
+def test_what_executors_do_is_seen_from_outside(worker: Flask, run: Run) -> None:
+    """Each process tells it of itself; the command starts no executor of its own."""
+    state = worker.extensions["concurrency"]
+    publisher = Publisher(deployment(worker, state.settings), lambda: snapshots(state.executors))
+    with worker.app_context():
+        threads = state.executors_in_use.threads
+        assert threads.submit(int).result(30) == 0
+        assert threads.submit(int, "x").exception(30) is not None
+    while threads.snapshot().failed < 1:  # it is counted after its future is done
+        time.sleep(0.001)
+    publisher.publish()
+    told = run("status", app=script(make_app()))
+    assert f"threads of process {os.getpid()}" in told.output
+    assert "0 of " in told.output
+    assert "1 done, 1 failed; run " in told.output
+    (process,) = json.loads(run("status", "--json", app=script(make_app())).output)["processes"]
+    assert process["process"] == os.getpid()
+    assert list(process["executors"]) == ["threads"]
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "words"),
+    [
+        ({"busy": 2, "max_workers": 4, "queued": 7, "done": 3}, "2 of 4 busy, 7 queued; 3 done"),
+        (
+            {"busy": 0, "max_workers": 1, "done": 0, "failed": 1, "killed": 2},
+            "0 of 1 busy; 0 done, 1 failed, 2 killed",
+        ),
+        ({"kind": "Pool", "pending": 5, "done": 6}, "5 pending; 6 done"),
+        ({"tasks": 9, "spawned": 1, "done": 6}, "9 tasks; 6 done"),
+        (
+            {
+                "busy": 0,
+                "max_workers": 1,
+                "done": 1,
+                "durations": {"run_p50": 0.0123, "run_p99": 1.5, "wait_p99": 0.00002},
+            },
+            "0 of 1 busy; 1 done; run 12.3 ms (p50), 1.5 s (p99), wait 20 µs (p99)",
+        ),
+    ],
+)
+def test_an_executor_is_one_line(snapshot: dict[str, Any], words: str) -> None:
+    """What is nought and needs no attention is left out."""
+    assert in_words(snapshot) == words

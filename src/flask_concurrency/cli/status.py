@@ -8,17 +8,24 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 from flask import Flask
 from flask.cli import ScriptInfo, pass_script_info
 
 from flask_concurrency.cli.chosen_app import load, shared_state_of
+from flask_concurrency.cli.executor_lines import executor_rows
 from flask_concurrency.cli.sentences import layout
 from flask_concurrency.engine.snapshot import LimiterSnapshot, look
 from flask_concurrency.engine.snapshot import reset as reset_counts
 from flask_concurrency.flask_app.app_state import AppState
+from flask_concurrency.flask_app.app_store import deployment
+from flask_concurrency.stores.opening import HOST_WORKS
 from flask_concurrency.vocabulary.errors import StoreError
+
+if TYPE_CHECKING:
+    from flask_concurrency.flask_app.bulletin import Bulletin
 
 EVERY = 1.0
 """Seconds between two looks of ``--watch``."""
@@ -32,17 +39,19 @@ EVERY = 1.0
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 @pass_script_info
 def status(info: ScriptInfo, key: str | None, watch: bool, as_json: bool) -> None:
-    """Show what the running server counts: who is inside, who waits, what is used.
+    """Show what the running server does: who is inside, who waits, what is used, what works.
 
     Stores keep digests of clients' keys, not the keys: to see one client, name it with --key.
+    Executors are those of this machine's processes, as they were two seconds ago at most.
     """
     app = load(info)
     state = shared_state_of(app)
     while True:
-        found = _look(app, state, key)
+        limits = _look(app, state, key)
+        working = _bulletins(app, state)
         if watch and not as_json:
             click.clear()
-        click.echo(json.dumps([asdict(f) for f in found]) if as_json else _table(found, key))
+        click.echo(_json(limits, working) if as_json else _table(limits, working, key))
         if not watch:
             return
         time.sleep(EVERY)
@@ -90,13 +99,35 @@ def _look(app: Flask, state: AppState, key: str | None) -> list[LimiterSnapshot]
         raise click.ClickException(str(error)) from None
 
 
-def _table(found: list[LimiterSnapshot], key: str | None) -> str:
+def _bulletins(app: Flask, state: AppState) -> list[Bulletin]:
+    if not HOST_WORKS:
+        return []
+    from flask_concurrency.flask_app.bulletin import read_bulletins
+
+    try:
+        return read_bulletins(deployment(app, state.settings))
+    except (OSError, StoreError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _json(limits: list[LimiterSnapshot], working: list[Bulletin]) -> str:
+    return json.dumps(
+        {
+            "limits": [asdict(limit) for limit in limits],
+            "processes": [asdict(bulletin) for bulletin in working],
+        }
+    )
+
+
+def _table(found: list[LimiterSnapshot], working: list[Bulletin], key: str | None) -> str:
     inside = [f for f in found if f.period is None]
     rates = [f for f in found if f.period is not None]
     sections = [("In flight", [(f.name, _inside(f)) for f in inside])] if inside else []
     if rates:
         whose = f"Used by {key}" if key is not None else "Used by everybody together"
         sections.append((whose, [(f.name, _used(f)) for f in rates]))
+    if working:
+        sections.append(("Executors", executor_rows(working)))
     if not sections:
         return "No limit counts everybody together; name a client with --key KEY."
     return layout(sections)
