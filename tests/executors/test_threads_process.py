@@ -27,15 +27,20 @@ warnings.simplefilter("ignore", DeprecationWarning)  # a fork with threads: what
 """
 
 
-def printed_by(program: str) -> str:
-    """Run ``program`` in a new interpreter, which must end well and silently."""
-    ended = subprocess.run(
+def run(program: str) -> subprocess.CompletedProcess[str]:
+    """Run ``program`` in a new interpreter."""
+    return subprocess.run(
         [sys.executable, "-c", HEAD + program],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=50,
         check=False,
     )
+
+
+def printed_by(program: str) -> str:
+    """Run ``program`` in a new interpreter, which must end well and silently."""
+    ended = run(program)
     assert (ended.stderr, ended.returncode) == ("", 0)
     return ended.stdout
 
@@ -135,6 +140,44 @@ for pool in pools:
 print("main")
 """
     assert printed_by(program) == "main\n"
+
+
+@pytest.mark.slow
+def test_pitfall_19_the_end_of_the_program_is_bounded_and_reported() -> None:
+    """One task that never ends holds it for ``drain_timeout``, and is named in the log."""
+    program = """
+pool = ThreadExecutor(1, name="reports", drain_timeout=0.2)
+patient = ThreadExecutor(1, drain_timeout=None)
+def hang():
+    threading.Event().wait()
+def slow():
+    threading.main_thread().join()
+    print("the patient one is waited for", flush=True)
+pool.submit(hang)
+pool.submit(int)
+patient.submit(slow)
+"""
+    ended = run(program)
+    assert ended.returncode == 0
+    assert ended.stdout == "the patient one is waited for\n"
+    assert ended.stderr == "'reports' waited 0.2 s for its tasks and left behind: hang, int\n"
+
+
+@pytest.mark.slow
+def test_the_time_to_drain_begins_when_other_threads_have_ended() -> None:
+    """A thread that still serves may use the pool as long as it likes."""
+    program = """
+pool = ThreadExecutor(1, drain_timeout=0.0)
+def serve():
+    threading.main_thread().join()
+    time.sleep(0.1)
+    try:
+        print(pool.submit(int, "7").result(20))
+    except RuntimeError:
+        print(7)  # Python 3.12 lets no thread start then
+threading.Thread(target=serve).start()
+"""
+    assert printed_by(program) == "7\n"
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])

@@ -33,7 +33,7 @@ from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.flask_app import task_context
 from flask_concurrency.flask_app.task_context import FlaskCarrier, TaskContext
 from flask_concurrency.testing.manual_timekeeper import ManualTimekeeper
-from flask_concurrency.vocabulary.deadline import within
+from flask_concurrency.vocabulary.deadline import remaining, within
 from flask_concurrency.vocabulary.errors import DeadlineExceeded
 
 
@@ -362,6 +362,66 @@ def test_pitfall_6_a_request_is_let_go_with_its_last_task(app: Flask, fails: boo
     assert ref() is None
 
 
+def test_pitfall_6_background_work_keeps_no_request(app: Flask) -> None:
+    """While it waits and while it runs, body, uploads and session are gone with the response."""
+    begun, gate = threading.Event(), threading.Event()
+
+    def work() -> tuple[str, bool]:
+        begun.set()
+        assert gate.wait(30)
+        return current_app.name, has_request_context()
+
+    with ThreadExecutor(1, carry=FlaskCarrier()) as threads:
+
+        def view() -> tuple[object, object, weakref.ref[Request]]:
+            with app.test_request_context(method="POST", data=b"x" * 1_000):
+                assert len(request.get_data()) == 1_000
+                seen = request._get_current_object()  # type: ignore[attr-defined]
+                return threads.spawn(work), threads.spawn(work), weakref.ref(seen)
+
+        running, waiting, ref = view()
+        assert begun.wait(30)
+        gc.collect()  # Flask's own request contexts are cyclic
+        assert ref() is None
+        gate.set()
+    for future in (running, waiting):
+        assert future.result(30) == (app.name, False)  # type: ignore[attr-defined]
+
+
+def test_background_work_has_an_app_context_of_its_own(app: Flask, threads: ThreadExecutor) -> None:
+    """Torn down once, with its error; the request's names say that there is none."""
+
+    def work() -> str:
+        assert list(g) == []
+        with pytest.raises(RuntimeError, match="outside of request context"):
+            _ = request.path
+        raise LookupError("its own")
+
+    @app.post("/")
+    def view() -> str:
+        g.of_the_view = True
+        app.extensions["spawned"] = threads.spawn(work)
+        return ""
+
+    app.test_client().post("/")
+    error = app.extensions["spawned"].exception(30)
+    assert isinstance(error, LookupError)
+    assert [torn_down for _, torn_down in teardowns(app) if torn_down] == [error]
+    assert len(teardowns(app)) == 2
+
+
+def test_background_work_is_not_under_the_requests_deadline(
+    app: Flask, threads: ThreadExecutor
+) -> None:
+    """And from outside of a request it has the app that was given."""
+    with app.test_request_context(), within(60.0) as deadline:
+        deadline.expire()
+        assert threads.spawn(remaining).result(30) is None
+    with ThreadExecutor(1, carry=FlaskCarrier(app)) as pool:
+        assert pool.spawn(lambda: current_app.name).result(30) == app.name
+    assert not threads.spawn(has_app_context).result(30)
+
+
 def test_an_expired_deadline_of_the_request_drops_its_queued_tasks(app: Flask) -> None:
     """The carrier captures the instant, and the executor compares it when a thread is free."""
     time, gate, entered = ManualTimekeeper(), threading.Event(), threading.Event()
@@ -458,3 +518,14 @@ def test_merged_contexts_without_a_request_show_none(
     monkeypatch.setattr(MergedContext, "has_request", False)
     with MergedContext(app, "/"):
         assert not threads.submit(lambda: app_ctx.has_request).result(5)  # type: ignore[attr-defined]
+
+
+def test_merged_contexts_are_not_in_background_work(
+    app: Flask, threads: ThreadExecutor, merged: Callable[[Flask, str], MergedContext]
+) -> None:
+    """The context that holds the app holds the request, too: the task has a new one."""
+    with merged(app, "/here") as caller:
+        seen = threads.spawn(app_ctx._get_current_object).result(5)  # type: ignore[attr-defined]
+    assert seen.app is app
+    assert seen is not caller
+    assert not isinstance(seen, TaskContext | MergedContext)

@@ -278,7 +278,7 @@ class Crew:
             task.drop()
         if behind:
             logger.warning(
-                "%r waited %g s for its tasks and left behind: %s",
+                "%r waited %.3g s for its tasks and left behind: %s",
                 self.options.name,
                 timeout,
                 ", ".join(behind),
