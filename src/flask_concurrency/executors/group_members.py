@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from flask_concurrency.executors.group_policy import Policy
 from flask_concurrency.executors.group_task import GroupTask
+from flask_concurrency.executors.linked_future import error_of
 from flask_concurrency.executors.task_result import How
 from flask_concurrency.executors.timekeeper import Alarm
 from flask_concurrency.vocabulary.clock import Clock
@@ -186,7 +187,7 @@ class Members:
     def _ended(self, task: GroupTask[Any], future: Future[Any]) -> None:
         """A call has ended: note it, wake who waits for it, and cancel the rest if need be."""
         try:
-            how = self._how(future)
+            how = self._how(task, future)
             with self._lock:
                 decides = not self.stopped and self._policy.stops(how)
                 if decides:  # noted first, so that a body that it wakes finds it decided
@@ -200,16 +201,19 @@ class Members:
         finally:
             self._one_ended()
 
-    def _how(self, future: Future[Any]) -> How:
+    def _how(self, task: GroupTask[Any], future: Future[Any]) -> How:
         if future.cancelled():
             return "cancelled"
         error = future.exception()
-        if isinstance(error, DeadlineExceeded):
-            if self.time_has_come:
-                self.time_is_up()
-            if self.stopped:  # it asked for the time, and was told that nobody waits
-                return "cancelled"
-        return "done" if error is None else "failed"
+        if error is None:
+            return "done"
+        if self.time_has_come:  # and is why it failed, as far as anybody can tell
+            self.time_is_up()
+            if (late := error_of(task)) is not None:
+                late.__cause__ = error
+        if self.stopped and isinstance(error, DeadlineExceeded):
+            return "cancelled"  # it asked for the time, and was told that nobody waits
+        return "failed"
 
     def _one_ended(self) -> None:
         with self._lock:

@@ -244,16 +244,22 @@ def test_all_that_run_out_of_time_are_named(bench: Any) -> None:
     assert [future.cancelled() for future in bench.hand.futures] == [True, True]
 
 
-def test_a_task_that_notices_first_that_time_is_up_is_late_like_the_others(bench: Any) -> None:
-    """Its own DeadlineExceeded is not taken for an error that the others are cancelled for."""
+@pytest.mark.parametrize("error", [DeadlineExceeded("noticed"), OSError("timed out")], ids=repr)
+def test_a_task_that_fails_because_time_is_up_is_late_like_the_others(
+    bench: Any, error: Exception
+) -> None:
+    """Whoever passes ``remaining()`` on is told in many ways; the error is kept as the cause."""
     with bench.failing(DeadlineExceeded, "2 of its 2 tasks", timeout=5) as (group, _):
         group.executor("hand").submit(check_deadline)
         group.executor("hand").submit(double, 1)
         bench.hand.begin(0)
         bench.clock.advance(5)  # and the alarm has not rung yet
-        bench.hand.end(0, error=DeadlineExceeded("noticed"))
+        bench.hand.end(0, error=error)
 
     assert [task.outcome().how for task in group.tasks] == ["late", "late"]
+    late = group.tasks[0].exception()
+    assert late is not None
+    assert late.__cause__ is error
 
 
 def test_the_time_of_a_body_that_needs_no_task_any_more_is_its_own(bench: Any) -> None:
