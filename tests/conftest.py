@@ -34,7 +34,18 @@ def command(
         f"--blocking-threads={threads}",
         "--workers-kill-timeout=5s",
     ]
+    asgi = f"{app.partition(':')[0]}:asgi"
+    python = [sys.executable, "-m"]
+    here = [f"--app-dir={directory}", "--host=127.0.0.1", f"--port={port}"]
+    gunicorn_asgi = [*gunicorn, "--worker-class=asgi", "--graceful-timeout=5", asgi]
     return {
+        "uvicorn": [*python, "uvicorn", *here, "--log-level=warning", asgi],
+        "hypercorn": [*python, "hypercorn", f"--bind=127.0.0.1:{port}", f"{directory}/{asgi}"],
+        "granian-asgi": [
+            *[part.replace("wsgi", "asgi") for part in granian if "blocking" not in part],
+            asgi,
+        ],
+        "gunicorn-asgi": gunicorn_asgi,
         "gunicorn-sync": [*gunicorn, "--worker-class=sync", app],
         "gunicorn-gthread": [*gunicorn, "--worker-class=gthread", f"--threads={threads}", app],
         "granian": [*granian, app],
@@ -64,6 +75,27 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
             return running.enter_context(
                 _served(app, server, workers=workers, threads=threads, scratch=tmp_path)
             )
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def serve_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    """As ``serve``, for the length of a module: its tests share their servers.
+
+    On ``"uvicorn"``, ``"hypercorn"``, ``"granian-asgi"`` and ``"gunicorn-asgi"``, which serve what
+    the app's module calls ``asgi``, too.
+    """
+    scratch = tmp_path_factory.mktemp("served")
+    with ExitStack() as running:
+        started: dict[tuple[str, str], str] = {}
+
+        def start(app: str, server: str) -> str:
+            if (app, server) not in started:
+                started[app, server] = running.enter_context(
+                    _served(app, server, workers=1, threads=4, scratch=scratch)
+                )
+            return started[app, server]
 
         yield start
 

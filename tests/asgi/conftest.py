@@ -1,0 +1,77 @@
+"""Run each test on an event loop of its own, with nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from flask_concurrency import Concurrency
+from flask_concurrency.asgi import watch
+from flask_concurrency.asgi.interface import AsgiApplication
+from flask_concurrency.vocabulary import suspension
+from flask_concurrency.vocabulary.suspension import Suspendable
+
+GIVE_UP = 30.0
+"""Seconds; a wait that takes so long never ends."""
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+@pytest.fixture(autouse=True)
+def _watched_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Notice at once that a client leaves: no test waits for time to pass."""
+    monkeypatch.setattr(watch, "LOOK_AFTER", 0.0)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """Run a coroutine as a server's loop would, and see that no task or stack is left on it."""
+
+    stacks: weakref.WeakSet[Suspendable] = weakref.WeakSet()
+
+    class Counted(Suspendable):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            stacks.add(self)
+
+    monkeypatch.setattr(suspension, "Suspendable", Counted)
+
+    async def watched(story: Coroutine[Any, Any, Any]) -> Any:
+        result = await asyncio.wait_for(story, GIVE_UP)
+        for _ in range(3):  # what was cancelled at the end has its last turns
+            await asyncio.sleep(0)
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not left, f"Tasks were left: {left}"
+        return result
+
+    yield lambda story: asyncio.run(watched(story))
+    assert not [stack for stack in stacks if stack and not stack.dead]
+
+
+@pytest.fixture
+def app() -> Flask:
+    """An app whose errors reach the test."""
+    app = Flask("asgi")
+    app.testing = True
+    app.secret_key = "not a secret"
+    return app
+
+
+@pytest.fixture
+def concurrency(app: Flask) -> Iterator[Concurrency]:
+    """The extension of that app; its threads must go home."""
+    concurrency = Concurrency(app)
+    yield concurrency
+    concurrency.threads.shutdown()
+    assert concurrency.loop.shutdown()
+
+
+@pytest.fixture
+def asgi(app: Flask, concurrency: Concurrency) -> AsgiApplication:
+    """The app's ASGI application."""
+    return concurrency.asgi_app(app)
