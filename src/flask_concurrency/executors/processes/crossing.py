@@ -107,7 +107,7 @@ def open_reply(received: Received, call: bytes, function: str, arena: Arena) -> 
     if manifest.segment is None:
         return open_pickle(manifest, rest, None)
     if manifest.segment == FRESH:
-        (number,) = received.take_descriptors()
+        (number,) = received.take_descriptors(1)
         descriptor = Descriptor(number)
         segment = arena.adopt(descriptor, length)
         if segment is None:

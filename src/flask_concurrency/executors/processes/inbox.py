@@ -126,7 +126,8 @@ class Inbox:
         manifest, rest = read(payload)
         for gone in self._mappings.keys() - set(manifest.numbers):
             del self._mappings[gone]
-        for known, number in zip(manifest.known, payload.take_descriptors(), strict=True):
+        descriptors = payload.take_descriptors(len(manifest.known))
+        for known, number in zip(manifest.known, descriptors, strict=True):
             mapping = self._map(known, Descriptor(number))
             if known.number == manifest.segment:
                 self._arguments = mapping

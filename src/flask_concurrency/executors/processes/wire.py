@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, TypeAlias
 
+from flask_concurrency.vocabulary.errors import ExecutorError
+
 HEADER: Final = struct.Struct("<BQQ")
 """Kind, number (of the task or of the worker), length of the payload in bytes."""
 
@@ -70,8 +72,16 @@ class Received(bytearray):
 
     descriptors: tuple[int, ...] = ()
 
-    def take_descriptors(self) -> tuple[int, ...]:
-        """Return the descriptors, which are the caller's from now on."""
+    def take_descriptors(self, count: int) -> tuple[int, ...]:
+        """Return the descriptors, which are the caller's from now on.
+
+        :raises ExecutorError: Some that were sent did not arrive.
+        """
+        if len(self.descriptors) != count:
+            raise ExecutorError(
+                f"{len(self.descriptors)} of {count} descriptors of shared memory have arrived in "
+                f"process {os.getpid()}. Raise its limit of open files."
+            )
         descriptors, self.descriptors = self.descriptors, ()
         return descriptors
 
