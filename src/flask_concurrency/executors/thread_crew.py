@@ -31,22 +31,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from math import inf
-from queue import SimpleQueue
 from threading import get_ident
 from typing import Any, get_args
 
 from flask_concurrency.executors.durations import Durations
 from flask_concurrency.executors.thread_background import BackgroundFuture, log_failure
-from flask_concurrency.executors.thread_exit import retire_at_exit, start_thread
 from flask_concurrency.executors.thread_lateness import dropped, log_overrun, overran
 from flask_concurrency.executors.thread_lending import work_for
-from flask_concurrency.executors.thread_line import Line, Place, turn_away
+from flask_concurrency.executors.thread_line import Place, turn_away
 from flask_concurrency.executors.thread_options import ThreadOptions
+from flask_concurrency.executors.thread_queue import TaskQueue
+from flask_concurrency.executors.thread_roster import Roster
 from flask_concurrency.executors.thread_snapshot import ThreadsSnapshot
 from flask_concurrency.executors.thread_task import Batch, Outcome, Task, fail_if_undone
 from flask_concurrency.executors.timekeeper import Alarm
@@ -54,7 +53,6 @@ from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.deadline import Deadline
 from flask_concurrency.vocabulary.errors import (
     DeadlineExceeded,
-    ExecutorError,
     ExecutorShutdown,
     QueueFull,
 )
@@ -73,17 +71,8 @@ class Crew:
         self.options = options
         self._clock = options.clock
         self._lock = threading.Lock()
-        self._free = 0
-        self._tasks: deque[Task] = deque()
-        self._line = Line()
-        # One token for each task, and some more: a thread that gets a token looks for a task. The
-        # tokens are for sleeping on; tasks are in a deque because they may be withdrawn from it.
-        self._tokens: SimpleQueue[None] = SimpleQueue()
-        self._threads: set[threading.Thread] = set()
-        self._spares: set[threading.Thread] = set()
-        self._idents: set[int] = set()
-        self._started = 0
-        self._lent = 0
+        self._queue = TaskQueue(options.max_queue)
+        self._roster = Roster(options.name, options.max_workers)
         self._running: dict[Task, int] = {}
         self._background: set[Future[Any]] = set()
         self._counts: dict[Outcome, int] = dict.fromkeys(get_args(Outcome), 0)
@@ -121,16 +110,16 @@ class Crew:
             with self._lock:
                 if self._closed:
                     self._refuse_as_closed()
-                if self._free > 0 or self._grows():
-                    self._enqueue(task)
+                if self._queue.free > 0 or self._grows():
+                    self._queue.put(task)
                     return None
-                inside = get_ident() in self._idents
+                inside = self._roster.is_here()
                 if not inside or background:
                     task.from_loop = _is_on_loop()
-                    if self._is_full():
+                    if self._queue.is_full():
                         place = self._stand_in_line(task, awaits=awaits)
                     else:
-                        self._enqueue(task)
+                        self._queue.put(task)
                     self._send_spare()
         except BaseException:
             task.forget_alarm()
@@ -175,7 +164,7 @@ class Crew:
                 task.from_loop = from_loop
                 batch.add(task)
             while batch.waiting and batch.queued < self.options.max_workers and self._admits(batch):
-                self._enqueue(batch.next(now))
+                self._queue.put(batch.next(now))
             if batch.waiting and not batch.admitted:
                 first = batch.waiting[0]
                 place = self._stand_in_line(first, awaits=False)
@@ -190,17 +179,17 @@ class Crew:
 
     def help_with(self, task: Task) -> None:
         """Run ``task`` here, if this thread is ours and none has taken the task up."""
-        if get_ident() not in self._idents:
+        if not self._roster.is_here():
             return
         with self._lock:
-            ours = self._remove(task) or (task.batch is not None and task.batch.take(task))
+            ours = self._queue.remove(task) or (task.batch is not None and task.batch.take(task))
         if ours:
             self._run(task)
 
     def abandon(self, batch: Batch, tasks: Iterable[Task]) -> None:
         """Cancel what has not started of a ``map`` that is consumed no further."""
         with self._lock:
-            taken = self._take_out(tasks, batch)
+            taken = self._queue.take_out(tasks, batch)
             self._counts["cancelled"] += len(taken)
         for task, _ in taken:
             task.drop()
@@ -218,7 +207,7 @@ class Crew:
     def expire(self, calls: Sequence[tuple[Task, Future[Any]]], batch: Batch | None = None) -> None:
         """Settle those of ``calls`` that have not ended: their deadline has passed."""
         with self._lock:
-            taken = self._take_out([task for task, _ in calls], batch)
+            taken = self._queue.take_out([task for task, _ in calls], batch)
             self._counts["expired"] += len(taken)
         for task, place in taken:
             error = self._dropped(task)
@@ -235,7 +224,7 @@ class Crew:
         with self._lock:
             self._closed, self._draining = True, False
             dropped = self._take_all() if cancel_futures else []
-            threads = [*self._threads, *self._spares]
+            threads = self._roster.threads
         self._turn_line_away()
         self.retire()
         for task in dropped:
@@ -266,7 +255,7 @@ class Crew:
         give_up_at = inf if timeout is None else monotonic() + timeout
         while (left := give_up_at - monotonic()) > 0:
             with self._lock:
-                others = [thread for thread in (*self._threads, *self._spares) if thread is not me]
+                others = [thread for thread in self._roster.threads if thread is not me]
             if not others:
                 break
             others[0].join(min(left, threading.TIMEOUT_MAX))
@@ -291,18 +280,18 @@ class Crew:
         Takes no lock, since a destructor calls it, in the middle of anything.
         """
         self._retiring = True
-        self._tokens.put(None)  # one thread wakes and ends, and each that ends wakes the next
+        self._queue.wake()  # one thread wakes and ends, and each that ends wakes the next
 
     def lend(self) -> None:
         """One of our threads begins to wait for an event loop."""
         with self._lock:
-            self._lent += 1
+            self._roster.lent += 1
             self._send_spare()
 
     def take_back(self) -> None:
         """It waits no longer."""
         with self._lock:
-            self._lent -= 1
+            self._roster.lent -= 1
 
     def successor(self) -> Crew:
         """A crew for a forked child: the same options, none of the work, open if this one is."""
@@ -316,8 +305,7 @@ class Crew:
         If that one is ours, then it was a task that forked; its thread ends with the task.
         """
         self._lock = threading.Lock()  # another thread may have held it when the fork came
-        self._tasks.clear()
-        self._line.clear()
+        self._queue = TaskQueue(self.options.max_queue)
         self.retire()
 
     def snapshot(self) -> ThreadsSnapshot:
@@ -325,15 +313,15 @@ class Crew:
         now = self._clock()
         running = self._running.copy()
         with self._lock:
-            idle = self._free + len(self._tasks)
-            workers = len(self._threads) + len(self._spares)
+            idle = self._queue.free + len(self._queue)
+            workers = len(self._roster)
             return ThreadsSnapshot(
                 workers=workers,
                 max_workers=self.options.max_workers,
                 busy=workers - idle,
-                queued=max(0, -self._free),
+                queued=max(0, -self._queue.free),
                 max_queue=self.options.max_queue,
-                waiting=len(self._line),
+                waiting=len(self._queue.line),
                 overdue=sum(
                     task.deadline is not None and now >= task.deadline.at for task in running
                 ),
@@ -350,7 +338,7 @@ class Crew:
 
     def _refuse_as_closed(self) -> None:
         """Refuse, unless the work is part of what a drain waits for."""
-        if self._draining and (get_ident() in self._idents or (self._lent and _is_on_loop())):
+        if self._draining and (self._roster.is_here() or (self._roster.lent and _is_on_loop())):
             return
         raise self._shut_down_error()
 
@@ -364,9 +352,9 @@ class Crew:
         """Have the caller wait for a place in the full queue, or refuse."""
         max_queue = self.options.max_queue
         assert max_queue is not None
-        if self.options.when_full == "wait" and get_ident() not in self._idents:
+        if self.options.when_full == "wait" and not self._roster.is_here():
             if awaits or not _is_on_loop():
-                return self._line.join(task)
+                return self._queue.line.join(task)
             self._refused += 1
             raise QueueFull(
                 self.options.name,
@@ -377,99 +365,35 @@ class Crew:
         self._refused += 1
         raise QueueFull(self.options.name, max_queue=max_queue)
 
-    def _is_full(self) -> bool:
-        return self.options.max_queue is not None and -self._free >= self.options.max_queue
-
     def _admits(self, batch: Batch) -> bool:
-        if self._free > 0 or self._grows():
+        if self._queue.free > 0 or self._grows():
             return True
-        inside = get_ident() in self._idents
+        inside = self._roster.is_here()
         if batch.queued > 0:
-            return not inside and not self._is_full()
-        return inside or batch.admitted or not self._is_full()
+            return not inside and not self._queue.is_full()
+        return inside or batch.admitted or not self._queue.is_full()
 
     def _grows(self) -> bool:
         """Start one thread more if there may be one, and tell whether a thread is free now."""
-        if len(self._threads) >= self.options.max_workers:
+        if not self._roster.add_worker(self, self._work):
             return False
-        try:
-            if not self._threads:
-                retire_at_exit(self)
-            self._threads.add(self._start(self._work))
-        except RuntimeError as error:  # the system's limit of threads, or the interpreter is ending
-            if not self._threads:
-                raise ExecutorError(
-                    f"{self.options.name!r} has no thread and cannot start one: {error}. "
-                    "Lower 'max_workers', or raise the system's limit of threads."
-                ) from error
-            return False
-        self._free += 1
-        return self._free > 0
-
-    def _start(self, work: Callable[[], object]) -> threading.Thread:
-        self._started += 1
-        name = f"{self.options.name}_{self._started}"
-        # A daemon, because :mod:`thread_exit` waits for it, and not for ever.
-        thread = threading.Thread(target=work, name=name, daemon=True)
-        start_thread(thread)
-        return thread
+        self._queue.free += 1
+        return self._queue.free > 0
 
     def _send_spare(self) -> None:
         """Start a spare thread if one of ours waits for a loop, and a task from a loop for ours."""
-        if not self._lent or self._are_too_many(with_one_more=True):
+        if not self._roster.lent or self._roster.are_too_many(with_one_more=True):
             return
-        if any(task.from_loop for task in (*self._tasks.copy(), *self._line)):
+        if self._queue.has_from_loop():
             try:
-                self._spares.add(self._start(self._work_as_spare))
+                self._roster.add_spare(self._work_as_spare)
             except RuntimeError:
                 logger.exception("%r cannot start a spare thread", self.options.name)
-
-    def _are_too_many(self, *, with_one_more: bool = False) -> bool:
-        at_work = len(self._threads) + len(self._spares) - self._lent + with_one_more
-        return at_work > self.options.max_workers
-
-    def _enqueue(self, task: Task) -> None:
-        self._tasks.append(task)
-        self._free -= 1
-        self._tokens.put(None)
-
-    def _remove(self, task: Task) -> bool:
-        try:
-            self._tasks.remove(task)
-        except ValueError:
-            return False
-        self._free += 1
-        self._let_in()
-        return True
-
-    def _let_in(self) -> None:
-        """Pass places in the queue that have become free on to those who wait for one."""
-        while self._line and not self._is_full() and (task := self._line.next()) is not None:
-            self._enqueue(task)
-
-    def _take_out(
-        self, tasks: Iterable[Task], batch: Batch | None
-    ) -> list[tuple[Task, Place | None]]:
-        """Take out what has not started."""
-        taken: list[tuple[Task, Place | None]] = []
-        if batch is not None:
-            taken += [(task, None) for task in batch.clear()]
-        for task in tasks:
-            place = self._line.leave(task) if self._line else None
-            if place is not None or self._remove(task):
-                taken.append((task, place))
-        return taken
 
     def _take_all(self) -> list[Task]:
         """Take everything out that has not started, to be cancelled."""
         self._cancelling = True
-        taken: list[Task] = []
-        while self._tasks:
-            task = self._tasks.popleft()
-            taken.append(task)
-            self._free += 1
-            if task.batch is not None:
-                taken += task.batch.clear()
+        taken = self._queue.take_all()
         self._counts["cancelled"] += len(taken)
         return taken
 
@@ -492,7 +416,7 @@ class Crew:
 
     def _turn_line_away(self) -> None:
         with self._lock:
-            standing = self._line.clear()
+            standing = self._queue.line.clear()
         for task, place in standing:
             task.drop()
             turn_away(place, self._shut_down_error())
@@ -501,7 +425,7 @@ class Crew:
         if not future.cancelled():
             return
         with self._lock:
-            withdrawn = self._take_out([task], None)
+            withdrawn = self._queue.take_out([task])
             self._counts["cancelled"] += len(withdrawn)
         for task, _ in withdrawn:
             task.drop()
@@ -513,29 +437,25 @@ class Crew:
         log_failure(self.options.name, name, future)
 
     def _work(self) -> None:
-        self._idents.add(get_ident())
+        self._roster.enter()
         work_for(self)
         while not (self._retiring and self._leave()):
-            self._tokens.get()
-            try:
-                task = self._tasks.popleft()
-            except IndexError:  # withdrawn, or another thread was quicker
-                continue
-            self._run(task, 1)
-            del task
+            task = self._queue.get()
+            if task is not None:
+                self._run(task, 1)
+                del task
 
     def _leave(self) -> bool:
         with self._lock:
-            if self._tasks:
+            if self._queue:
                 return False
-            self._threads.discard(threading.current_thread())
-            self._idents.discard(get_ident())
-            self._free -= 1
-        self._tokens.put(None)
+            self._roster.leave()
+            self._queue.free -= 1
+        self._queue.wake()
         return True
 
     def _work_as_spare(self) -> None:
-        self._idents.add(get_ident())
+        self._roster.enter()
         work_for(self)
         while (task := self._next_for_spare()) is not None:
             self._run(task)
@@ -543,16 +463,10 @@ class Crew:
 
     def _next_for_spare(self) -> Task | None:
         with self._lock:
-            if not self._are_too_many():
-                for task in self._tasks.copy():
-                    if task.from_loop and self._remove(task):
-                        return task
-                task_in_line = self._line.next(lambda task: task.from_loop)
-                if task_in_line is not None:
-                    return task_in_line
-            self._spares.discard(threading.current_thread())
-            self._idents.discard(get_ident())
-            return None
+            task = None if self._roster.are_too_many() else self._queue.take_from_loop()
+            if task is None:
+                self._roster.leave()
+            return task
 
     def _run(self, task: Task, frees: int = 0) -> None:
         self._running[task] = get_ident()
@@ -576,15 +490,15 @@ class Crew:
         batch, orphans = task.batch, list[Task]()
         with self._lock:
             self._counts[outcome] += 1
-            self._free += frees
+            self._queue.free += frees
             if batch is not None:
                 orphans = batch.clear() if self._cancelling else []
                 self._counts["cancelled"] += len(orphans)
                 batch.queued -= 1
                 if batch.waiting:
-                    self._enqueue(batch.next(task.ended_at))
-            if self._line:
-                self._let_in()
+                    self._queue.put(batch.next(task.ended_at))
+            if self._queue.line:
+                self._queue.let_in()
         for orphan in orphans:
             orphan.drop()
 

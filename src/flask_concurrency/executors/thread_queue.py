@@ -1,0 +1,110 @@
+"""Keep what waits for a thread, and know how many threads are free for it.
+
+Knows no thread and no deadline. Guarded by the lock of the crew, except where it says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from queue import SimpleQueue
+
+from flask_concurrency.executors.thread_line import Line, Place
+from flask_concurrency.executors.thread_task import Batch, Task
+
+
+class TaskQueue:
+    """Tasks in the order of their turns, and the line of those who wait for a place among them.
+
+    :param max_queue: Tasks that may wait; ``None`` for any number.
+    :ivar free: Threads that run nothing, less the tasks that are queued. While it is positive,
+        there is a thread for each of them.
+    :ivar line: Tasks whose callers wait for a place.
+    """
+
+    def __init__(self, max_queue: int | None) -> None:
+        self.max_queue = max_queue
+        self.free = 0
+        self.line = Line()
+        self._tasks: deque[Task] = deque()
+        # One token for each task, and some more: a thread that gets a token looks for a task. The
+        # tokens are for sleeping on; tasks are in a deque because they may be withdrawn from it.
+        self._tokens: SimpleQueue[None] = SimpleQueue()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def is_full(self) -> bool:
+        """Whether one more task would be too many."""
+        return self.max_queue is not None and -self.free >= self.max_queue
+
+    def put(self, task: Task) -> None:
+        """Append ``task``."""
+        self._tasks.append(task)
+        self.free -= 1
+        self._tokens.put(None)
+
+    def get(self) -> Task | None:
+        """Sleep until there is a task, or a reason to look around. Takes no lock and needs none."""
+        self._tokens.get()
+        try:
+            return self._tasks.popleft()
+        except IndexError:  # withdrawn, or another thread was quicker
+            return None
+
+    def wake(self) -> None:
+        """Have one thread look around. Takes no lock and needs none."""
+        self._tokens.put(None)
+
+    def remove(self, task: Task) -> bool:
+        """Withdraw ``task``, and tell whether it was here."""
+        try:
+            self._tasks.remove(task)
+        except ValueError:
+            return False
+        self.free += 1
+        self.let_in()
+        return True
+
+    def let_in(self) -> None:
+        """Pass places that have become free on to those who wait for one."""
+        while self.line and not self.is_full() and (task := self.line.next()) is not None:
+            self.put(task)
+
+    def take_out(
+        self, tasks: Iterable[Task], batch: Batch | None = None
+    ) -> list[tuple[Task, Place | None]]:
+        """Take those of ``tasks`` out that have not started, and with them the rest of ``batch``.
+
+        :returns: Each with the place that its caller waits for, if there is one.
+        """
+        taken: list[tuple[Task, Place | None]] = []
+        if batch is not None:
+            taken += [(task, None) for task in batch.clear()]
+        for task in tasks:
+            place = self.line.leave(task) if self.line else None
+            if place is not None or self.remove(task):
+                taken.append((task, place))
+        return taken
+
+    def take_all(self) -> list[Task]:
+        """Take everything out that waits for a thread."""
+        taken: list[Task] = []
+        while self._tasks:
+            task = self._tasks.popleft()
+            taken.append(task)
+            self.free += 1
+            if task.batch is not None:
+                taken += task.batch.clear()
+        return taken
+
+    def has_from_loop(self) -> bool:
+        """Whether a task waits that was handed in on the thread of an event loop."""
+        return any(task.from_loop for task in (*self._tasks.copy(), *self.line))
+
+    def take_from_loop(self) -> Task | None:
+        """Take the first of these out."""
+        for task in self._tasks.copy():
+            if task.from_loop and self.remove(task):
+                return task
+        return self.line.next(lambda task: task.from_loop)
