@@ -14,6 +14,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
 
+from flask_concurrency.executors.group_task import loop_here
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.vocabulary.deadline import current_deadline
 from flask_concurrency.vocabulary.errors import ExecutorShutdown
@@ -47,7 +48,7 @@ class CoroutineFuture(Future[T]):
             task.add_done_callback(self._task_ended)
             self._can_end_by(partial(loop.call_soon_threadsafe, task.cancel))
 
-        if loop is _running_loop():
+        if loop is loop_here():
             start()
             return
         try:
@@ -115,10 +116,3 @@ class CoroutineFuture(Future[T]):
     def _settle(self, error: BaseException) -> None:
         with suppress(InvalidStateError):
             self.set_exception(error)
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

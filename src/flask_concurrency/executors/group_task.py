@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Generator
+from math import inf
 from typing import Any, TypeVar
 
 from flask_concurrency.executors.linked_future import LinkedFuture, error_of
 from flask_concurrency.executors.task_result import How, TaskResult
 from flask_concurrency.vocabulary.errors import LoopBlocked
+from flask_concurrency.vocabulary.suspension import WakeUp, can_suspend
 
 T = TypeVar("T")
 
@@ -39,7 +41,7 @@ class GroupTask(LinkedFuture[T]):
         :raises DeadlineExceeded: It had not ended at the group's deadline.
         :raises LoopBlocked: It has not ended, and waiting here would hold an event loop up.
         """
-        self._refuse_on_a_loop()
+        self._leave_the_loop_alone(timeout)
         return super().result(timeout)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
@@ -48,7 +50,7 @@ class GroupTask(LinkedFuture[T]):
         :raises concurrent.futures.CancelledError: It was cancelled.
         :raises LoopBlocked: It has not ended, and waiting here would hold an event loop up.
         """
-        self._refuse_on_a_loop()
+        self._leave_the_loop_alone(timeout)
         return super().exception(timeout)
 
     def be_late(self, error: BaseException) -> None:
@@ -67,19 +69,23 @@ class GroupTask(LinkedFuture[T]):
         how: How = "late" if self._late else "failed"
         return TaskResult(self.name, how, error=error)
 
-    def _refuse_on_a_loop(self) -> None:
-        if self.done() or not is_on_a_loop():
+    def _leave_the_loop_alone(self, timeout: float | None) -> None:
+        """On an event loop, wait as plain code can there, or refuse."""
+        if self.done() or loop_here() is None:
             return
-        raise LoopBlocked(
-            f"{self.name!r} would be waited for on an event loop, which stands still meanwhile. "
-            "Write 'await task' there instead of 'task.result()'."
-        )
+        if not can_suspend():
+            raise LoopBlocked(
+                f"{self.name!r} would be waited for on an event loop, which stands still "
+                "meanwhile. Write 'await task' there instead of 'task.result()'."
+            )
+        ended = WakeUp()
+        self.add_done_callback(lambda _: ended.set())
+        ended.wait(inf if timeout is None else timeout)
 
 
-def is_on_a_loop() -> bool:
-    """Whether the calling code runs on an event loop."""
+def loop_here() -> asyncio.AbstractEventLoop | None:
+    """The event loop that the calling code runs on, if it does."""
     try:
-        asyncio.get_running_loop()
+        return asyncio.get_running_loop()
     except RuntimeError:
-        return False
-    return True
+        return None

@@ -65,11 +65,16 @@ class NamedExecutors:
         return found if found is not None else self._find(name)
 
     def made(self) -> Mapping[str, Executor]:
-        """Those that are not ours and were asked for in this process, by name."""
+        """Those that are not ours and were asked for in this process, each by its own name."""
         if self._pid != os.getpid():
             return {}
         with self._lock:
-            return {name: found for name, found in self._found.items() if name not in self._ours}
+            ours = set(self._ours.values())
+            return {
+                name: found
+                for name, found in self._found.items()
+                if found not in ours and not isinstance(self._meaning(name, asked=name), str)
+            }
 
     def _find(self, name: str) -> Executor:
         path = [name]

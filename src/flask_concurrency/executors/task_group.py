@@ -30,7 +30,7 @@ from flask_concurrency.executors.group_policy import (
     PolicyName,
     describe_failures,
 )
-from flask_concurrency.executors.group_task import GroupTask, is_on_a_loop
+from flask_concurrency.executors.group_task import GroupTask, loop_here
 from flask_concurrency.executors.linked_future import error_of
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.task_result import TaskResult
@@ -44,6 +44,7 @@ from flask_concurrency.vocabulary.errors import (
     ExecutorShutdown,
     LoopBlocked,
 )
+from flask_concurrency.vocabulary.suspension import can_suspend, suspend
 
 _innermost: Final[ContextVar[Members | None]] = ContextVar("task_group", default=None)
 """The tasks of the group that the running code is inside of, be it in a block or in a task."""
@@ -173,12 +174,13 @@ class TaskGroup:
     # --- the block ---
 
     def __enter__(self) -> TaskGroup:
-        if is_on_a_loop():
+        home = loop_here()
+        if home is not None and not can_suspend():
             raise LoopBlocked(
                 "The end of this block would hold up the event loop it runs on. "
                 "Write 'async with concurrency.task_group(...)' there."
             )
-        return self._begin(None)
+        return self._begin(home)
 
     async def __aenter__(self) -> TaskGroup:
         return self._begin(asyncio.get_running_loop())
@@ -191,7 +193,7 @@ class TaskGroup:
     ) -> bool:
         self._end_body(error)
         try:
-            interruption = self._join()
+            interruption = suspend(self._join_on_loop()) if can_suspend() else self._join()
         finally:
             self._leave()
         return self._conclude(error, interruption)

@@ -26,15 +26,17 @@ def threads() -> ThreadExecutor:
 def test_a_name_leads_to_its_executor(threads: ThreadExecutor) -> None:
     """Ours as they are, others with deadlines and counts; the same one each time."""
     other = Unstarted()
-    names = NamedExecutors({"threads": threads}, added={"other": other, "mine": threads})
+    names = NamedExecutors(
+        {"threads": threads}, added={"other": other, "mine": threads, "alias": "other"}
+    )
 
     assert names.get("threads") is threads
     assert names.get("mine") is threads
     found = names.get("other")
     assert isinstance(found, ForeignExecutor)
     assert (found.wrapped, found.name) == (other, "other")
-    assert names.get("other") is found
-    assert names.made() == {"mine": threads, "other": found}
+    assert names.get("other") is names.get("alias") is found
+    assert names.made() == {"other": found}
 
 
 def test_the_configuration_wins_over_the_code(threads: ThreadExecutor) -> None:

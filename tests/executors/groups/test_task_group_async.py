@@ -6,13 +6,14 @@ import asyncio
 import sys
 import threading
 from collections.abc import Callable, Coroutine
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import Any
 
 import pytest
 
 from flask_concurrency.vocabulary.deadline import remaining
 from flask_concurrency.vocabulary.errors import DeadlineExceeded, ExecutorShutdown, LoopBlocked
+from flask_concurrency.vocabulary.suspension import Driving
 
 SOON = 30.0
 seen: ContextVar[str] = ContextVar("seen", default="nothing")
@@ -255,3 +256,54 @@ def test_a_shared_loop_that_is_shut_down_ends_its_tasks(bench: Any) -> None:
 
     (result,) = group.results()
     assert result.how in ("failed", "cancelled")
+
+
+@on_loop
+async def test_plain_code_on_a_loop_waits_without_blocking_it(bench: Any) -> None:
+    """As views and hooks do on ASGI: an ordinary block, and ``result()``."""
+
+    tried: list[bool] = []
+
+    def view() -> list[Any]:
+        with bench.group() as group:
+            first = group.executor("hand").submit(double, 1)
+            group.executor("hand").submit(double, 2)
+            group.loop.submit(asyncio.sleep, 0, "slept")
+            with pytest.raises(TimeoutError):
+                first.result(0)
+            tried.append(True)
+            assert first.result() == "first"
+        return list(group.results())
+
+    async def meanwhile() -> None:
+        while not tried:
+            await asyncio.sleep(0)
+        bench.hand.end(0, "first")
+        for _ in range(10):
+            await asyncio.sleep(0)
+        bench.hand.end(1, "second")
+
+    ending = asyncio.create_task(meanwhile())
+    assert await Driving(view, copy_context()) == ["first", "second", "slept"]
+    await ending
+
+
+@on_loop
+async def test_a_client_that_leaves_ends_the_group_of_plain_code(bench: Any) -> None:
+    """The request's task is cancelled while the end of the block is awaited."""
+
+    def view() -> None:
+        with bench.group() as group:
+            group.executor("hand").submit(double, 1)
+            group.loop.submit(for_ever)
+
+    async def request() -> None:
+        await Driving(view, copy_context())
+
+    served = asyncio.create_task(request())
+    while not bench.hand.futures:
+        await asyncio.sleep(0)
+    served.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await served
+    assert bench.hand.futures[0].cancelled()
