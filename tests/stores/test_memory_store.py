@@ -39,7 +39,7 @@ def test_a_full_store_forgets_whoever_was_away_longest(caplog: pytest.LogCapture
 def test_expired_keys_make_room_as_new_ones_come() -> None:
     """A store that saw many keys long ago shrinks while it is used, without any scan."""
     clock = ManualClock()
-    store = MemoryStore(clock=clock)
+    store = MemoryStore(max_keys=1_000, clock=clock)
     for number in range(100):
         store.take(visit(f"old {number}"))
     clock.advance(120)

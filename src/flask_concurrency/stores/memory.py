@@ -9,6 +9,7 @@ import logging
 import threading
 from collections import defaultdict, deque
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from flask_concurrency.policies.in_flight import InFlightCount
@@ -21,13 +22,19 @@ logger = logging.getLogger("flask_concurrency.store")
 MAX_KEYS = 100_000
 SWEEP = 2
 """Old keys looked at for each new one, so the table shrinks faster than it grows."""
+KEYS_PER_PART = 2_048
+"""No request pays for all the keys there are: a dictionary that grows is copied as a whole, and on
+the way to its first key steps over all that stood before it. So many small ones hold them."""
+
+Tables = defaultdict[str, dict[str, Any]]
+"""By limiter, what its policy remembers of each key."""
 
 
 class MemoryStore:
     """Counts of one process, exact under threads.
 
     :param max_keys: Keys remembered at most, over all limiters (about 250 bytes each). When full,
-        the key unseen for longest in the same limiter is forgotten, which is logged once.
+        about the key unseen for longest in the same limiter is forgotten, which is logged once.
     :param clock: Seconds that never go back.
     :ivar forgotten: Keys dropped before their time because the store was full.
     """
@@ -40,7 +47,7 @@ class MemoryStore:
         self._lock = threading.Lock()
         # One table a limiter: its entries live equally long, so the order of last use is close
         # to the order of expiry, and looking at the front finds what may be forgotten.
-        self._tables: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+        self._parts: list[Tables] = [defaultdict(dict) for _ in range(0, max_keys, KEYS_PER_PART)]
         self._keys = 0
         # What is given back while somebody counts. It may be the same thread: the garbage
         # collector can end an abandoned request in the middle of counting another one.
@@ -78,7 +85,7 @@ class MemoryStore:
                 self._return(check, now, after)
 
     def _return(self, check: Check, now: float, after: float) -> None:
-        table = self._tables.get(check.limiter_id, {})
+        table = self._table(check)
         state = table.get(check.key)
         if state is None:  # forgotten since
             return
@@ -93,9 +100,13 @@ class MemoryStore:
         spent = []
         outcomes: list[Outcome] = []
         admitted = True
+        last = None
         for check in checks:
             limiter_id, policy, key, cost, shadow = check
-            table = self._tables[limiter_id]
+            if key is not last:  # a stage's checks mostly count the same client
+                last = key
+                tables = self._parts[hash(key) % len(self._parts)]
+            table = tables[limiter_id]
             state, outcome = policy.take(table.get(key), now, cost)
             outcomes.append(outcome)
             if outcome.admitted:
@@ -120,7 +131,7 @@ class MemoryStore:
         forgotten = 0
         with self._lock:
             for check in checks:
-                table = self._tables.get(check.limiter_id, {})
+                table = self._table(check)
                 if not isinstance(check.policy, InFlightCount) and table.pop(check.key, None):
                     self._keys -= 1
                     forgotten += 1
@@ -130,7 +141,7 @@ class MemoryStore:
         """Start the counts of all rates anew, of every key; permits stay held."""
         with self._lock:
             before = self._keys
-            for table in self._tables.values():
+            for table in chain.from_iterable(tables.values() for tables in self._parts):
                 # What a rate remembers of a key is a tuple; how many are inside is a number.
                 for key in [key for key, state in table.items() if isinstance(state, tuple)]:
                     del table[key]
@@ -140,16 +151,20 @@ class MemoryStore:
     def close(self) -> None:
         """Forget everything."""
         with self._lock:
-            self._tables.clear()
+            for tables in self._parts:
+                tables.clear()
             self._keys = 0
 
     def __len__(self) -> int:
         """Keys remembered now."""
         return self._keys
 
+    def _table(self, check: Check) -> dict[str, Any]:
+        return self._parts[hash(check.key) % len(self._parts)][check.limiter_id]
+
     def _unspent(self, check: Check, now: float) -> Outcome:
         """What a policy that would have admitted reports when another one refused."""
-        state = self._tables[check.limiter_id].get(check.key)
+        state = self._table(check).get(check.key)
         return check.policy.take(state, now, 0)[1]
 
     def _make_room(self, table: dict[str, Any], check: Check, now: float) -> None:
@@ -160,8 +175,17 @@ class MemoryStore:
                 break
             del table[oldest]
             self._keys -= 1
-        if self._keys > self._max_keys and table and not isinstance(check.policy, InFlightCount):
-            del table[next(iter(table))]
+        if self._keys > self._max_keys and not isinstance(check.policy, InFlightCount):
+            self._forget_one(table, check)
+
+    def _forget_one(self, table: dict[str, Any], check: Check) -> None:
+        others = self._parts[hash(check.key) % len(self._parts)].values()
+        for crowded in (table, *others):
+            oldest = next(iter(crowded), None)
+            # What a rate remembers of a key is a tuple; how many are inside is a number.
+            if oldest is None or not isinstance(crowded[oldest], tuple):
+                continue
+            del crowded[oldest]
             self._keys -= 1
             if not self.forgotten:
                 logger.warning(
@@ -171,3 +195,4 @@ class MemoryStore:
                     self._max_keys,
                 )
             self.forgotten += 1
+            return
