@@ -188,7 +188,8 @@ def test_a_third_sheet_is_refused_where_it_cannot_wait(
         refused = send(app, plain(RED))
         page = app.test_client().get("/")
 
-    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+    assert refused.status_code == 503
+    assert int(refused.headers["Retry-After"]) in range(1, 4)
     assert "Make a contact sheet" in page.text
     assert send(app, plain(RED)).status_code == 200
 

@@ -87,9 +87,10 @@ def reset(info: ScriptInfo, key: str | None, everybody: bool, yes: bool, as_json
     if as_json:
         click.echo(json.dumps({"app": app.name, "key": key, "reset": number}))
     else:
-        counts = "count" if key is None else "limit"
+        what = "count" if key is None else "limit"
         whose = "everybody" if key is None else repr(key)
-        click.echo(f"{number} {counts}{'s' if number != 1 else ''} of {whose} start anew.")
+        starts = "starts" if number == 1 else "start"
+        click.echo(f"{number} {what}{'' if number == 1 else 's'} of {whose} {starts} anew.")
 
 
 def _look(app: Flask, state: AppState, key: str | None) -> list[LimiterSnapshot]:
