@@ -27,6 +27,7 @@ from flask_concurrency.executors.loop_background import (
 )
 from flask_concurrency.executors.loop_borrowed import BorrowedLoop
 from flask_concurrency.executors.loop_call import WaitingCall, logger, name_of
+from flask_concurrency.executors.loop_deadline import in_time, time_left
 from flask_concurrency.executors.loop_runner import LoopFactory, LoopRunner
 from flask_concurrency.vocabulary.errors import ConfigurationError, ExecutorShutdown, LoopBlocked
 from flask_concurrency.vocabulary.suspension import can_suspend, suspend
@@ -107,15 +108,20 @@ class LoopThread:
         """Run a coroutine on the loop and wait for its result.
 
         The caller's context variables are seen by the coroutine, and what it sets is seen by the
-        caller afterwards. An interrupted caller (``KeyboardInterrupt``, ``SystemExit``) cancels
-        the task and gives it a second to clean up.
+        caller afterwards. Code that runs on a loop itself but can be suspended, as that of a
+        request on ASGI, is suspended meanwhile. An interrupted caller (``KeyboardInterrupt``,
+        ``SystemExit``) cancels the task and gives it a second to clean up.
 
         :raises LoopBlocked: Called on the loop's own thread, which would wait for ever.
         :raises ExecutorShutdown: The loop was shut down, before or meanwhile.
+        :raises DeadlineExceeded: The caller's deadline passed, and the coroutine was cancelled.
         :raises concurrent.futures.CancelledError: Something else cancelled the task.
         :raises Exception: What the coroutine raised.
         """
         if can_suspend():
+            seconds = time_left()
+            if seconds is not None:
+                coroutine = in_time(coroutine, seconds, name_of(coroutine))
             return suspend(coroutine)
         runner = self._runner_for(coroutine)
         if runner.is_current_thread():

@@ -13,8 +13,11 @@ import sys
 import threading
 from collections.abc import Coroutine
 from contextvars import Context
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
+from flask_concurrency.executors import loop_deadline
+from flask_concurrency.executors.loop_deadline import time_left, too_late
 from flask_concurrency.executors.thread_lending import wait_for_a_loop
 from flask_concurrency.vocabulary.errors import ExecutorShutdown
 
@@ -22,8 +25,8 @@ T = TypeVar("T")
 
 logger = logging.getLogger("flask_concurrency.loop")
 
-_CLEAN_UP = 1.0
-"""Seconds an interrupted caller gives the ``finally`` blocks of its coroutine."""
+LONGEST = threading.TIMEOUT_MAX
+"""Seconds a lock can be waited for."""
 
 _UNSET: Any = object()
 
@@ -154,11 +157,16 @@ class WaitingCall(Call[T]):
         """Hand the call over, wait for its end, and return or raise what the coroutine did.
 
         :raises ExecutorShutdown: The loop was shut down first.
+        :raises DeadlineExceeded: The caller's deadline came first, and the task was cancelled.
         :raises concurrent.futures.CancelledError: Something else cancelled the task.
         """
+        seconds = time_left()
         try:
             self.host.submit(self)
-            wait_for_a_loop(self.done.acquire)
+            if seconds is None:
+                wait_for_a_loop(self.done.acquire)
+            elif not wait_for_a_loop(partial(self.done.acquire, True, min(seconds, LONGEST))):
+                self._expire()
         except BaseException:
             self._interrupt()
             raise
@@ -185,14 +193,31 @@ class WaitingCall(Call[T]):
         translated.__cause__ = error
         return translated
 
+    def _expire(self) -> None:
+        """The time is up: end the coroutine, and wait for that no longer than it may take."""
+        error = too_late(name_of(self.coroutine))
+        if not self._end_now():
+            logger.error(
+                "%r runs on after its deadline and a cancellation", name_of(self.coroutine)
+            )
+        raise error
+
     def _interrupt(self) -> None:
         """The caller must leave (Ctrl-C, a server's worker timeout): its coroutine goes first."""
+        if not self.abandoned:
+            self._end_now()
+
+    def _end_now(self) -> bool:
+        """Cancel the task, again if it swallows that, and tell whether it has ended."""
         self.abandoned = True
         try:
             self.host.loop.call_soon_threadsafe(self.cancel)
+            if not self.done.acquire(timeout=loop_deadline.CLEAN_UP):
+                self.host.loop.call_soon_threadsafe(self.cancel)
+                return self.done.acquire(timeout=loop_deadline.CLEAN_UP)
         except RuntimeError:
-            return  # the loop is closed, and the coroutine ended with it
-        self.done.acquire(timeout=_CLEAN_UP)
+            pass  # the loop is closed, and the coroutine ended with it
+        return True
 
 
 def name_of(coroutine: Coroutine[Any, Any, Any]) -> str:

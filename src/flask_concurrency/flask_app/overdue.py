@@ -82,7 +82,8 @@ class _InTime:
         self._endpoint = endpoint
 
     def __enter__(self) -> None:
-        pass
+        if remaining() == 0.0:  # the hooks took it all: nobody waits for what the view would do
+            self.__exit__(None, None, None)
 
     def __exit__(
         self,
