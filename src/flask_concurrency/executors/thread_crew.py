@@ -321,7 +321,7 @@ class Crew:
                 busy=workers - idle,
                 queued=max(0, -self._queue.free),
                 max_queue=self.options.max_queue,
-                waiting=len(self._queue.line),
+                waiting=len(self._queue.line.standing),
                 overdue=sum(
                     task.deadline is not None and now >= task.deadline.at for task in running
                 ),
@@ -487,18 +487,20 @@ class Crew:
         if outcome == "done" or outcome == "failed":
             ran = task.ended_at - task.started_at
             self._durations.record(task.started_at - task.queued_at, ran)
-        batch, orphans = task.batch, list[Task]()
+        batch, queue = task.batch, self._queue
+        orphans: list[Task] = []
         with self._lock:
             self._counts[outcome] += 1
-            self._queue.free += frees
+            queue.free += frees
             if batch is not None:
-                orphans = batch.clear() if self._cancelling else []
-                self._counts["cancelled"] += len(orphans)
+                if self._cancelling:
+                    orphans = batch.clear()
+                    self._counts["cancelled"] += len(orphans)
                 batch.queued -= 1
                 if batch.waiting:
-                    self._queue.put(batch.next(task.ended_at))
-            if self._queue.line:
-                self._queue.let_in()
+                    queue.put(batch.next(task.ended_at))
+            if queue.line.standing:
+                queue.let_in()
         for orphan in orphans:
             orphan.drop()
 

@@ -5,7 +5,7 @@ Knows neither the queue nor how its owner waits. Guarded by the lock of the crew
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 
 from flask_concurrency.executors.thread_task import Task
@@ -15,31 +15,28 @@ Place = Future[None]
 
 
 class Line:
-    """Tasks whose callers wait until they are let into the queue."""
+    """Tasks whose callers wait until they are let into the queue.
+
+    :ivar standing: These tasks and their places, the first one first.
+    """
 
     def __init__(self) -> None:
-        self._standing: dict[Task, Place] = {}
-
-    def __len__(self) -> int:
-        return len(self._standing)
-
-    def __iter__(self) -> Iterator[Task]:
-        return iter(self._standing)
+        self.standing: dict[Task, Place] = {}
 
     def join(self, task: Task) -> Place:
         """Stand at the end."""
-        place = self._standing[task] = Place()
+        place = self.standing[task] = Place()
         return place
 
     def leave(self, task: Task) -> Place | None:
         """Take ``task`` out, and give its place if it stood here."""
-        return self._standing.pop(task, None)
+        return self.standing.pop(task, None)
 
     def next(self, wanted: Callable[[Task], bool] = lambda task: True) -> Task | None:
         """Let the first one in that is wanted, and tell its caller."""
-        for task in [task for task in self._standing if wanted(task)]:
+        for task in [task for task in self.standing if wanted(task)]:
             # A caller on an event loop may have cancelled, and be about to leave.
-            place = self._standing.pop(task)
+            place = self.standing.pop(task)
             if place.set_running_or_notify_cancel():
                 place.set_result(None)
                 return task
@@ -47,8 +44,8 @@ class Line:
 
     def clear(self) -> list[tuple[Task, Place]]:
         """Take all out."""
-        standing = list(self._standing.items())
-        self._standing.clear()
+        standing = list(self.standing.items())
+        self.standing.clear()
         return standing
 
 

@@ -63,13 +63,16 @@ class TaskQueue:
         except ValueError:
             return False
         self.free += 1
-        self.let_in()
+        if self.line.standing:
+            self.let_in()
         return True
 
     def let_in(self) -> None:
         """Pass places that have become free on to those who wait for one."""
-        while self.line and not self.is_full() and (task := self.line.next()) is not None:
-            self.put(task)
+        while self.line.standing and not self.is_full():
+            task = self.line.next()
+            if task is not None:
+                self.put(task)
 
     def take_out(
         self, tasks: Iterable[Task], batch: Batch | None = None
@@ -82,7 +85,7 @@ class TaskQueue:
         if batch is not None:
             taken += [(task, None) for task in batch.clear()]
         for task in tasks:
-            place = self.line.leave(task) if self.line else None
+            place = self.line.leave(task)
             if place is not None or self.remove(task):
                 taken.append((task, place))
         return taken
@@ -100,7 +103,7 @@ class TaskQueue:
 
     def has_from_loop(self) -> bool:
         """Whether a task waits that was handed in on the thread of an event loop."""
-        return any(task.from_loop for task in (*self._tasks.copy(), *self.line))
+        return any(task.from_loop for task in (*self._tasks.copy(), *self.line.standing))
 
     def take_from_loop(self) -> Task | None:
         """Take the first of these out."""

@@ -34,19 +34,13 @@ class Task:
     :ivar late: Seconds that it ran past its deadline; ``None`` if it did not, or stopped itself.
     """
 
-    __slots__ = (
-        "_call",
-        "_future",
-        "_name",
-        "alarm",
-        "batch",
-        "deadline",
-        "ended_at",
-        "from_loop",
-        "late",
-        "queued_at",
-        "started_at",
-    )
+    # In the class, so that a task has of its own only what its way through the queue gives it.
+    alarm: Alarm | None = None
+    batch: Batch | None = None
+    from_loop = False
+    queued_at = started_at = ended_at = 0.0
+    late: float | None = None
+    _name: str | None = None
 
     def __init__(
         self,
@@ -58,13 +52,7 @@ class Task:
     ) -> None:
         self._future = future
         self._call = (captured, fn, args, kwargs)
-        self._name: str | None = None
         self.deadline = captured.deadline
-        self.alarm: Alarm | None = None
-        self.batch: Batch | None = None
-        self.from_loop = False
-        self.queued_at = self.started_at = self.ended_at = 0.0
-        self.late: float | None = None
 
     @property
     def name(self) -> str:
@@ -79,7 +67,7 @@ class Task:
         """Make the call, unless it was cancelled or came too late, and settle the future."""
         captured, fn, args, kwargs = self._call
         future, deadline = self._future, self.deadline
-        self._name = _name_of(fn)
+        self._name = getattr(fn, "__qualname__", None) or _name_of(fn)
         # Whoever still holds this task (a future's callback, a half-consumed ``map``) holds neither
         # the request and its uploads any longer, nor a reference cycle with the future.
         del self._call, self._future
@@ -89,7 +77,7 @@ class Task:
         # Only now, when the future runs: an alarm that finds a future neither queued nor running
         # counts on this line.
         if deadline is not None and (late := started_at - deadline.at) >= 0:
-            fail_if_undone(future, dropped(self._name, late))
+            fail_if_undone(future, dropped(self.name, late))
             return "expired"
         try:
             result = captured(fn, args, kwargs)
@@ -152,11 +140,11 @@ def fail_if_undone(future: Future[Any], error: BaseException) -> None:
 
 
 def _name_of(fn: Callable[..., Any]) -> str:
-    try:
-        name: str = fn.__qualname__
-    except AttributeError:  # an object that can be called, such as a partial function
-        name = getattr(getattr(fn, "func", type(fn)), "__qualname__", "a task")
-    return name
+    for named in (fn, getattr(fn, "func", None), type(fn)):  # the second of a partial function
+        name: str | None = getattr(named, "__qualname__", None)
+        if name:
+            return name
+    return "a task"
 
 
 class Batch:
