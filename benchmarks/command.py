@@ -19,6 +19,7 @@ TABLES = (
     "benchmarks.tables.rates",
     "benchmarks.tables.thread_fan_out",
     "benchmarks.tables.process_fan_out",
+    "benchmarks.tables.processes_large",
     "benchmarks.tables.async_views",
     "benchmarks.tables.stores",
     "benchmarks.tables.redis",
