@@ -187,29 +187,25 @@ class Members:
     def _ended(self, task: GroupTask[Any], future: Future[Any]) -> None:
         """A call has ended: note it, wake who waits for it, and cancel the rest if need be."""
         try:
-            how = self._how(task, future)
+            error = error_of(future)
+            how: How = "cancelled" if future.cancelled() else "done"
+            if error is not None:
+                how = self._how_it_failed(task, error)
             with self._lock:
                 decides = not self.stopped and self._policy.stops(how)
                 if decides:  # noted first, so that a body that it wakes finds it decided
                     self.stopped = True
                     self.decisive = task
-            if how == "cancelled":
-                task.end_cancelled()
-            task.adopt(future)
+            task.end(how, future.result() if how == "done" else None, error)
             if decides:
                 self._cancel_rest()
         finally:
             self._one_ended()
 
-    def _how(self, task: GroupTask[Any], future: Future[Any]) -> How:
-        if future.cancelled():
-            return "cancelled"
-        error = future.exception()
-        if error is None:
-            return "done"
+    def _how_it_failed(self, task: GroupTask[Any], error: BaseException) -> How:
         if self.time_has_come:  # and is why it failed, as far as anybody can tell
             self.time_is_up()
-            if (late := error_of(task)) is not None:
+            if task.done() and (late := error_of(task)) is not None:
                 late.__cause__ = error
         if self.stopped and isinstance(error, DeadlineExceeded):
             return "cancelled"  # it asked for the time, and was told that nobody waits

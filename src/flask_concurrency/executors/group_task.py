@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Generator
+from concurrent.futures import InvalidStateError
+from contextlib import suppress
 from math import inf
 from typing import Any, TypeVar
 
@@ -28,6 +30,7 @@ class GroupTask(LinkedFuture[T]):
         super().__init__()
         self.name = name
         self._late = False
+        self._outcome: TaskResult | None = None
 
     def __await__(self) -> Generator[Any, None, T]:
         """Wait without blocking the loop; whoever is cancelled meanwhile cancels the task."""
@@ -53,6 +56,19 @@ class GroupTask(LinkedFuture[T]):
         self._leave_the_loop_alone(timeout)
         return super().exception(timeout)
 
+    def end(self, how: How, value: Any, error: BaseException | None) -> None:
+        """End as the call did; nothing happens if the task has ended before."""
+        self._followed = None  # it leads to the call's arguments, and to the request
+        if how == "cancelled":
+            self.end_cancelled()
+            return
+        with suppress(InvalidStateError):
+            if error is None:
+                self.set_result(value)
+            else:
+                self.set_exception(error)
+            self._outcome = TaskResult(self.name, how, value, error)
+
     def be_late(self, error: BaseException) -> None:
         """Its time is up: fail at once, and cancel the call."""
         if not self.done():
@@ -61,13 +77,14 @@ class GroupTask(LinkedFuture[T]):
 
     def outcome(self) -> TaskResult:
         """How it ended. Asked only once it has."""
+        if self._outcome is not None:
+            return self._outcome
         if self.cancelled():
             return TaskResult(self.name, "cancelled")
         error = error_of(self)
         if error is None:
             return TaskResult(self.name, "done", value=super().result())
-        how: How = "late" if self._late else "failed"
-        return TaskResult(self.name, how, error=error)
+        return TaskResult(self.name, "late" if self._late else "failed", error=error)
 
     def _leave_the_loop_alone(self, timeout: float | None) -> None:
         """On an event loop, wait as plain code can there, or refuse."""
