@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from concurrent.futures import Executor, Future
 from contextvars import Context
 from typing import Any, Generic, TypeVar
 
@@ -96,6 +97,30 @@ def suspend(awaitable: Awaitable[T]) -> T:
             step, value = coroutine.throw, error
         else:
             step = coroutine.send
+
+
+def aside(executor: Executor, fn: Callable[..., T], /, *args: Any) -> T:
+    """Call a function that blocks in a thread of ``executor``; only where :func:`can_suspend`.
+
+    A cancellation is kept until the call has ended, for calls that must not be torn in two. They
+    should be short.
+    """
+    return suspend(_to_its_end(executor.submit(fn, *args)))
+
+
+async def _to_its_end(future: Future[T]) -> T:
+    waiting = asyncio.wrap_future(future)
+    cancelled = False
+    while not waiting.done():
+        try:
+            await asyncio.wait([waiting])  # which leaves alone what it waits for
+        except asyncio.CancelledError:
+            cancelled = True
+    task = asyncio.current_task()
+    if cancelled and task is not None:
+        task.uncancel()
+        task.cancel()  # delivered where the code waits next
+    return waiting.result()
 
 
 async def _awaiting(awaitable: Awaitable[T]) -> T:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -25,6 +26,7 @@ from flask_concurrency.stores.redis.connections import (
 from flask_concurrency.stores.redis.scripts import Script
 from flask_concurrency.stores.redis.url import Address
 from flask_concurrency.vocabulary.errors import StoreError, StoreUnavailable
+from flask_concurrency.vocabulary.suspension import aside, can_suspend
 
 ERRORS = (RedisError, RedisClusterException, OSError)
 
@@ -37,6 +39,10 @@ PROBED_FOR = 1_000
 SCANNED = 500
 """Keys looked at in one command: the server does nothing else meanwhile, a fraction of a
 millisecond."""
+
+
+THREADS = 8
+"""Calls at once for requests on an event loop; at 0.2 ms each, 40,000 a second."""
 
 
 class ScriptClient:
@@ -54,15 +60,25 @@ class ScriptClient:
         self._client: Client | None = None
         self._call: Call | None = None
         self._connecting = threading.Lock()
+        self._threads = _threads()
 
     def run(
         self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes]
     ) -> list[int]:
         """Run a script; one command, unless the server has not seen the script or lost it.
 
+        For a request on an event loop it is run in a thread: the loop never waits for the server.
+
         :raises StoreUnavailable: No answer in time, or one that every call would get.
         :raises StoreError: A key holds something that is not ours.
         """
+        if can_suspend():
+            return aside(self._threads, self._run, script, keys, arguments)
+        return self._run(script, keys, arguments)
+
+    def _run(
+        self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes]
+    ) -> list[int]:
         end_within(self._timeout)
         try:
             call = self._call or self._connected()
@@ -109,6 +125,8 @@ class ScriptClient:
 
     def close(self) -> None:
         """Close all connections; another call opens them again."""
+        threads, self._threads = self._threads, _threads()
+        threads.shutdown()
         if self._client is not None:
             with suppress(RedisError, OSError):
                 disconnect(self._client)
@@ -145,3 +163,8 @@ class ScriptClient:
                 "the key, or choose another namespace."
             )
         return StoreUnavailable(f"{self._address.text!r} is of no use: {words}.")
+
+
+def _threads() -> ThreadPoolExecutor:
+    """Where requests on an event loop call the server; a thread starts when one does."""
+    return ThreadPoolExecutor(THREADS, thread_name_prefix="concurrency-redis")
