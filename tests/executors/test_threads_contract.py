@@ -56,7 +56,7 @@ def test_an_exception_is_raised_in_the_caller_with_its_traceback(pool_of: PoolOf
     assert frames[-1].name == "divide_by_zero"
 
 
-def test_exceptions_that_end_a_program_end_only_the_task(pool_of: PoolOf) -> None:
+def test_pitfall_12_exceptions_that_end_a_program_end_only_the_task(pool_of: PoolOf) -> None:
     """``sys.exit()`` and Ctrl-C within a task are its outcome; the thread goes on."""
     pool = pool_of(1)
     for error in (SystemExit(3), KeyboardInterrupt()):

@@ -77,7 +77,7 @@ print("both worked")
 
 @needs_fork
 @pytest.mark.slow
-def test_a_fork_while_the_pool_is_busy_leaves_no_lock_held() -> None:
+def test_pitfall_2_a_fork_while_the_pool_is_busy_leaves_no_lock_held() -> None:
     """Threads submit without pause while children are forked; each child can use the pool."""
     program = """
 pool = ThreadExecutor(2)
@@ -228,6 +228,43 @@ threading.Thread(target=serve).start()
         assert "'threads' has no thread and cannot start one" in printed
     else:
         assert printed == "served\n"
+
+
+@pytest.mark.slow
+def test_work_handed_in_at_exit_is_done_or_refused() -> None:
+    """By what ``atexit`` calls: never accepted and forgotten. From Python 3.12 on it is refused."""
+    program = """
+import atexit
+pool = ThreadExecutor(1)
+pool.submit(int).result(20)
+def late():
+    try:
+        print(pool.submit(int, "7").result(20))
+    except RuntimeError as error:
+        print("'threads' has no thread" in str(error) and 7)
+atexit.register(late)
+"""
+    assert printed_by(program) == "7\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGINT to one process on this platform")
+@pytest.mark.slow
+def test_pitfall_18_ctrl_c_ends_a_program_that_waits_for_its_tasks() -> None:
+    """The second one: the first ends the main thread, and accepted work is waited for."""
+    program = """
+pool = ThreadExecutor(1, drain_timeout=None)
+begun = threading.Event()
+def hang():
+    begun.set()
+    threading.main_thread().join()
+    signal.pthread_kill(main, signal.SIGINT)
+    threading.Event().wait(60)
+main = threading.get_ident()
+pool.submit(hang)
+assert begun.wait(20)
+"""
+    ended = run(program)
+    assert "KeyboardInterrupt" in ended.stderr
 
 
 def test_a_dropped_executor_sends_its_threads_home() -> None:

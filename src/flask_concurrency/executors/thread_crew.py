@@ -337,8 +337,11 @@ class Crew:
     # From here on: called with the lock held.
 
     def _refuse_as_closed(self) -> None:
-        """Refuse, unless the work is part of what a drain waits for."""
-        if self._draining and (self._roster.is_here() or (self._roster.lent and _is_on_loop())):
+        """Refuse, unless the work may be part of what a drain waits for.
+
+        That is what tasks submit, and what coroutines do while there are tasks to wait for them.
+        """
+        if self._draining and (self._roster.is_here() or (self._running and _is_on_loop())):
             return
         raise self._shut_down_error()
 
