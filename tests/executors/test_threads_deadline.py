@@ -12,6 +12,7 @@ from concurrent.futures import Future, wait
 import pytest
 
 from flask_concurrency.executors.threads import ThreadExecutor
+from flask_concurrency.executors.timekeeper import Alarm
 from flask_concurrency.testing.manual_timekeeper import ManualTimekeeper
 from flask_concurrency.vocabulary.deadline import check_deadline, remaining, within
 from flask_concurrency.vocabulary.errors import DeadlineExceeded
@@ -352,6 +353,30 @@ def test_without_a_thread_for_alarms_tasks_run_all_the_same(
     gate.set()
     assert isinstance(late.exception(30), DeadlineExceeded)
     assert punctual.result(30) == 7
+
+
+def test_a_deadline_that_passes_while_a_task_is_handed_in_is_not_missed(
+    pool_of: PoolOf, time: ManualTimekeeper, occupy: Occupy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its alarm comes before the task is in the queue, where it finds nothing to drop."""
+    pool = pool_of(1, clock=time.clock, timekeeper=time)
+    occupy(pool, 1)
+    call_at = time.call_at
+
+    def call_at_too_early(at: float, callback: Callable[[], object]) -> Alarm:
+        alarm = call_at(at, callback)
+        time.advance(1.0)
+        return alarm
+
+    monkeypatch.setattr(time, "call_at", call_at_too_early)
+    with within(1.0, time.clock):
+        submitted = pool.submit(int)
+    with within(1.0, time.clock):
+        mapped = pool.map(int, range(3))
+    assert isinstance(submitted.exception(0), DeadlineExceeded)
+    with pytest.raises(DeadlineExceeded):
+        next(mapped)
+    assert pool.snapshot().queued == 0
 
 
 def test_on_real_time_a_waiter_is_woken(pool_of: PoolOf, occupy: Occupy) -> None:

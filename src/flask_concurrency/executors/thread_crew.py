@@ -112,7 +112,7 @@ class Crew:
                     self._refuse_as_closed()
                 if self._queue.free > 0 or self._grows():
                     self._queue.put(task)
-                    return None
+                    return None  # and a thread takes it up, and looks at the time
                 inside = self._roster.is_here()
                 if not inside or background:
                     task.from_loop = _is_on_loop()
@@ -130,6 +130,8 @@ class Crew:
             # A cancelled task gives its place in the queue, and the request it holds, back at once.
             # Added outside the lock: if the task has ended meanwhile, this calls back right here.
             future.add_done_callback(partial(self._withdraw_if_cancelled, task))
+            if task.deadline is not None and self.is_late(task.deadline):
+                self.expire([(task, future)])  # the alarm may have come before it was in the queue
         return place
 
     def spawn(self, task: Task, future: BackgroundFuture[Any]) -> Place | None:
@@ -204,6 +206,10 @@ class Crew:
         except RuntimeError:  # no thread more: late tasks are dropped by ours, when one is free
             return None
 
+    def is_late(self, deadline: Deadline) -> bool:
+        """Whether ``deadline`` has passed."""
+        return self._clock() >= deadline.at
+
     def expire(self, calls: Sequence[tuple[Task, Future[Any]]], batch: Batch | None = None) -> None:
         """Settle those of ``calls`` that have not ended: their deadline has passed."""
         with self._lock:
@@ -224,15 +230,12 @@ class Crew:
         with self._lock:
             self._closed, self._draining = True, False
             dropped = self._take_all() if cancel_futures else []
-            threads = self._roster.threads
         self._turn_line_away()
         self.retire()
         for task in dropped:
             task.drop()
         if wait:
-            for thread in threads:
-                if thread is not threading.current_thread():
-                    thread.join()
+            self._join(inf)
 
     def drain(self, timeout: float | None) -> list[str]:
         """Take no more work from outside, and :meth:`finish`."""
@@ -251,14 +254,7 @@ class Crew:
         :returns: Names of the tasks that were left behind, which are also logged.
         """
         self.retire()
-        me = threading.current_thread()
-        give_up_at = inf if timeout is None else monotonic() + timeout
-        while (left := give_up_at - monotonic()) > 0:
-            with self._lock:
-                others = [thread for thread in self._roster.threads if thread is not me]
-            if not others:
-                break
-            others[0].join(min(left, threading.TIMEOUT_MAX))
+        self._join(inf if timeout is None else monotonic() + timeout)
         with self._lock:
             dropped = self._take_all() if timeout is not None else []
         behind = [task.name for task, at in self._running.copy().items() if at != get_ident()]
@@ -402,10 +398,20 @@ class Crew:
 
     # From here on: called without the lock.
 
+    def _join(self, give_up_at: float) -> None:
+        """Wait until every thread but the calling one has ended, or until an instant."""
+        me = threading.current_thread()
+        while (left := give_up_at - monotonic()) > 0:
+            with self._lock:
+                others = [thread for thread in self._roster.threads if thread is not me]
+            if not others:
+                return
+            others[0].join(min(left, threading.TIMEOUT_MAX))
+
     def _drops_as_late(self, tasks: Sequence[Task]) -> bool:
         """Drop ``tasks``, which have one caller, if its deadline has passed already."""
         deadline = tasks[0].deadline
-        if deadline is None or self._clock() < deadline.at:
+        if deadline is None or not self.is_late(deadline):
             return False
         with self._lock:
             self._counts["expired"] += len(tasks)

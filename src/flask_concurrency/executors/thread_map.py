@@ -45,6 +45,7 @@ class Mapping:
         self._calls: deque[Call] = deque()
         # One alarm for all calls, and it holds nothing: a ``map`` nobody consumes can be collected.
         self._alarm: Alarm | None = None
+        self._deadline = deadline
         if deadline is not None:
             expire = weakref.WeakMethod(self._expire)
             self._alarm = crew.call_at(deadline, lambda: _call(expire))
@@ -81,6 +82,8 @@ class Mapping:
         self._calls.extend(calls)
         if calls:
             self._crew.start(self._batch, [task for task, _ in calls])
+            if self._deadline is not None and self._crew.is_late(self._deadline):
+                self._expire()  # the alarm may have come before they were in the queue
 
     def _expire(self) -> None:
         self._crew.expire(self._calls.copy(), self._batch)
