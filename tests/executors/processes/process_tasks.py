@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import logging
 import os
 import signal
 import socket
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from flask_concurrency.executors.processes import ProcessExecutor
+from flask_concurrency.vocabulary.deadline import remaining, within
 
 inner = ProcessExecutor(1, name="inner")
 setting = contextvars.ContextVar("setting", default="unset")
@@ -253,6 +255,29 @@ def append_to(path: str, text: str) -> None:
     os.close(descriptor)
 
 
+def time_left(nested: bool = False) -> float | None:
+    """Tell what ``remaining()`` is in a task, or in a task of that task."""
+    return inner.submit(remaining).result() if nested else remaining()
+
+
+def submit_too_late() -> int:
+    """Submit a task in a task whose time is up, and return what it does."""
+    with within(-1.0):
+        return inner.submit(abs, -1).result()
+
+
+def ignore_stop_signals_and_hang(entered: str) -> None:
+    """Be a task that only SIGKILL can end, with a child process that is one, too."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    child = os.fork()
+    if child:
+        Path(entered + ".new").write_text(f"{os.getpid()} {child}")
+        os.rename(entered + ".new", entered)
+    while True:
+        time.sleep(3600)
+
+
 def is_imported(module: str) -> bool:
     return module in sys.modules
 
@@ -268,3 +293,43 @@ def note_pid_and_hang(path: str) -> None:
 def wait_for_file(path: str) -> None:
     while not os.path.exists(path):
         time.sleep(0.01)
+
+
+def take_memory(size: int, keep: bool = False) -> int:
+    """Take so many bytes at once, and let them go again or not."""
+    taken = bytearray(size)
+    if keep:
+        kept.append(taken)
+    return len(taken)
+
+
+kept: list[bytearray] = []
+
+
+def log_something(level: int, words: str, **extra: Any) -> None:
+    """Log, as any library does, with and without an error at hand."""
+    logger = logging.getLogger("shop.tasks")
+    logger.log(level, "%s by %s", words, "a task", extra=extra)
+    try:
+        raise LookupError(words)
+    except LookupError:
+        logger.log(level, "failed", exc_info=True)
+
+
+def recurse_for_ever(depth: int = 0) -> int:
+    return recurse_for_ever(depth + 1) + 1
+
+
+def bytes_of(size: int) -> bytes:
+    return bytes(size)
+
+
+def misbehave(number: int, how: str) -> int:
+    """Return twice a number, or crash, hang, or take too much memory."""
+    if how == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if how == "hang":
+        time.sleep(3600)
+    if how == "overrun":
+        return len(bytearray(1 << 40))
+    return 2 * number

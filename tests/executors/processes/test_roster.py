@@ -21,10 +21,15 @@ def options(**changed: Any) -> ProcessOptions:
     given: dict[str, Any] = {
         "max_workers": 2,
         "max_queue": 3,
+        "when_full": "refuse",
         "preload": (),
         "initializer": None,
         "initargs": (),
         "max_tasks_per_worker": None,
+        "idle_timeout": None,
+        "drain_timeout": None,
+        "max_memory": None,
+        "around": None,
         "max_shared_memory": None,
         "start_method": None,
         "name": "tested",
@@ -33,7 +38,7 @@ def options(**changed: Any) -> ProcessOptions:
 
 
 def admit(roster: Roster, batch: Batch | None = None) -> Task:
-    return roster.admit(abs, b"", ProcessFuture(), batch)
+    return roster.admit(abs, b"", ProcessFuture(), batch, now=0.0)
 
 
 def hire(roster: Roster, *, ready: bool = True) -> WorkerRecord:
@@ -42,7 +47,7 @@ def hire(roster: Roster, *, ready: bool = True) -> WorkerRecord:
         worker = roster.hire(Channel(ours))
     if ready:
         worker.ready = True
-        roster.free(worker)
+        roster.free(worker, 0.0)
     return worker
 
 
@@ -54,9 +59,9 @@ def test_tasks_go_to_workers_in_their_order() -> None:
     assert roster.match() == [second, first]
     assert (second.task, first.task) == (tasks[0], tasks[1])
     assert roster.match() == []
-    assert roster.free(first)
+    assert roster.free(first, 0.0)
     assert first.task is tasks[2]
-    assert not roster.free(first)
+    assert not roster.free(first, 0.0)
     assert roster.idle == [first]
     assert roster.snapshot().busy == 1
 
@@ -71,7 +76,7 @@ def test_the_bound_counts_what_waits_beyond_one_for_each_worker() -> None:
     worker = hire(roster)
     with pytest.raises(QueueFull):
         admit(roster)
-    roster.free(worker)
+    roster.free(worker, 0.0)
     admit(roster)
     assert roster.snapshot().queued == 4
 
@@ -90,7 +95,7 @@ def test_a_batch_takes_one_place_for_each_worker(max_queue: int | None) -> None:
         for worker in reversed(workers):  # as they were matched
             if worker.task is not None:
                 done.append(worker.task)
-                roster.free(worker)
+                roster.free(worker, 0.0)
     assert done == tasks
     assert batch.placed == 0
 
@@ -107,7 +112,7 @@ def test_a_batch_is_refused_only_if_it_has_no_place_at_all() -> None:
     assert {worker.task for worker in workers} >= {mine[0]}
     for task in mine:
         (holder,) = [worker for worker in workers if worker.task is task]
-        roster.free(holder)
+        roster.free(holder, 0.0)
     assert roster.busy == 1
 
 

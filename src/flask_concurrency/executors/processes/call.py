@@ -68,7 +68,7 @@ def decode_call(pickled: Opened, script: MainScript | None) -> Call:
     """
     try:
         call: Call = loads(pickled.stream, script, pickled.buffers)
-    except TaskNotPicklable:
+    except (TaskNotPicklable, MemoryError):
         raise
     except Exception as error:
         raise TaskNotPicklable(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import InvalidStateError
+from contextlib import suppress
 from typing import Any
 
 from flask_concurrency.executors.processes.buffers import Opened
@@ -10,7 +12,7 @@ from flask_concurrency.executors.processes.outcome import decode_error, decode_r
 from flask_concurrency.executors.processes.round import NO_REPLY
 from flask_concurrency.executors.processes.task import Task
 from flask_concurrency.executors.processes.wire import RESULT, Received
-from flask_concurrency.vocabulary.errors import ExecutorError
+from flask_concurrency.vocabulary.errors import DeadlineExceeded, ExecutorError
 
 
 def complete(task: Task, kind: int, content: Any) -> None:
@@ -19,24 +21,27 @@ def complete(task: Task, kind: int, content: Any) -> None:
     :param kind: Kind of the message, or ``NO_REPLY``.
     :param content: Payload of the message, or the error.
     """
-    future = task.future
-    if not task.started and not future.set_running_or_notify_cancel():
+    if task.finished:  # cancelled
         return
+    future = task.future
     try:
         value, error = _open(task, kind, content)
     except BaseException:  # an exception of a signal handler; whoever else waits must not hang
         task.count = "failed"
-        future.set_exception(
-            ExecutorError(f"The reading of {task.name!r}'s result was interrupted.")
-        )
+        with suppress(InvalidStateError):
+            future.set_exception(
+                ExecutorError(f"The reading of {task.name!r}'s result was interrupted.")
+            )
         raise
     task.payload = b""  # gives shared memory back, whoever else still holds the task
-    if error is not None:
-        task.count = "failed"
-        future.set_exception(error)
-    else:
-        task.count = "completed"
-        future.set_result(value)
+    with suppress(InvalidStateError):  # cancelled while its result was unpickled
+        if error is None:
+            task.count = "done"
+            future.set_result(value)
+        else:
+            expired = kind == NO_REPLY and isinstance(error, DeadlineExceeded)
+            task.count = "expired" if expired else "failed"
+            future.set_exception(error)
 
 
 def _open(task: Task, kind: int, content: Any) -> tuple[Any, BaseException | None]:

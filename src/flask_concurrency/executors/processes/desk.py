@@ -101,7 +101,9 @@ class Desk:
             for worker in held:
                 worker.holder = None
                 task = worker.task
-                if round.of_collector or task is None or task.hurried:
+                if worker.dismissed:  # by another thread, which left the channel to this one
+                    worker.channel.close()
+                elif round.of_collector or task is None or task.hurried:
                     self.arm(worker)
                 else:
                     self._lingering[worker.channel.fd] = worker

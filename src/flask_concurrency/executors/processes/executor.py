@@ -6,17 +6,24 @@ import asyncio
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
+from flask_concurrency.executors.processes.around import Around
 from flask_concurrency.executors.processes.batch import Batch
-from flask_concurrency.executors.processes.call import encode_call
+from flask_concurrency.executors.processes.call import encode_call, name_of
 from flask_concurrency.executors.processes.feed import map_in_order
 from flask_concurrency.executors.processes.inline import run_inline
 from flask_concurrency.executors.processes.inside import is_worker
 from flask_concurrency.executors.processes.lifetime import executors
 from flask_concurrency.executors.processes.options import check_options
+from flask_concurrency.executors.processes.patience import submit_patiently, submit_when_possible
 from flask_concurrency.executors.processes.pool import Pool
 from flask_concurrency.executors.processes.roster import ProcessSnapshot
+from flask_concurrency.executors.thread_background import log_failure
+from flask_concurrency.executors.thread_options import WhenFull, require_seconds
+from flask_concurrency.vocabulary.deadline import Deadline, current_deadline
+from flask_concurrency.vocabulary.errors import QueueFull
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -33,15 +40,28 @@ class ProcessExecutor(Executor):
     Inside a worker every process executor runs its tasks at once, where they are: neither do
     nested tasks wait for the worker they occupy, nor do pools multiply.
 
+    A task's future is done at its caller's deadline at the latest. One that runs loses its worker
+    then, as it does when its future is cancelled; another worker takes that one's place at once.
+
     At the end of the process, tasks that were submitted are finished first.
 
     :param max_workers: Worker processes at most. Default: one for each processor.
     :param max_queue: Tasks that may wait beyond one for each worker. ``None`` is no bound.
+    :param when_full: ``"refuse"`` raises ``QueueFull``; ``"wait"`` has the caller wait for a place,
+        until its deadline at the latest. An event loop's thread is never kept waiting: there
+        :meth:`run` waits, and the rest refuses.
     :param preload: Modules imported once, before workers are forked, which then have them at
         once and share their memory: ``["app"]``. Such a module must not start threads nor open
         connections when it is imported. ``"__main__"`` stands for the script that was run.
     :param initializer: Called in each worker before its first task, with ``initargs``.
     :param max_tasks_per_worker: Tasks after which a worker is replaced. Default: never.
+    :param max_memory: Bytes that a worker's data may take, or a text such as ``"512MiB"``. A task
+        that wants more fails with ``WorkerOutOfMemory``. Default: what the machine has.
+    :param idle_timeout: Seconds after which a worker without work ends. ``None``: never.
+    :param drain_timeout: Seconds for which the end of the process waits for tasks. Those left are
+        ended. ``None`` waits for all.
+    :param around: Called once where workers begin; returns what makes a context manager for each
+        task. A picklable function.
     :param max_shared_memory: Bytes that large arguments and results may take in shared memory; what
         does not fit is copied through a socket, which is slower. ``0`` shares none. Default: an
         eighth of the memory of this machine or container.
@@ -55,10 +75,15 @@ class ProcessExecutor(Executor):
         max_workers: int | None = None,
         *,
         max_queue: int | None = 1000,
+        when_full: WhenFull = "refuse",
         preload: Sequence[str] = (),
         initializer: Callable[..., object] | None = None,
         initargs: Sequence[Any] = (),
         max_tasks_per_worker: int | None = None,
+        max_memory: int | str | None = None,
+        idle_timeout: float | None = 60.0,
+        drain_timeout: float | None = 30.0,
+        around: Around | None = None,
         max_shared_memory: int | None = None,
         start_method: str | None = None,
         name: str = "processes",
@@ -66,10 +91,15 @@ class ProcessExecutor(Executor):
         self._options = check_options(
             max_workers=max_workers,
             max_queue=max_queue,
+            when_full=when_full,
             preload=preload,
             initializer=initializer,
             initargs=initargs,
             max_tasks_per_worker=max_tasks_per_worker,
+            max_memory=max_memory,
+            idle_timeout=idle_timeout,
+            drain_timeout=drain_timeout,
+            around=around,
             max_shared_memory=max_shared_memory,
             start_method=start_method,
             name=name,
@@ -99,14 +129,38 @@ class ProcessExecutor(Executor):
         :raises TaskNotPicklable: The function or an argument cannot be sent to a worker.
         :raises QueueFull: ``max_queue`` tasks are waiting.
         :raises ExecutorShutdown: The executor was shut down.
+        :raises DeadlineExceeded: With ``when_full="wait"``: there was no place in time.
 
         The future raises what the task raised, with the traceback in the worker as its
         ``__cause__``; ``WorkerDied`` if the worker did not survive the task; ``TaskNotPicklable``
-        if the result cannot be sent back; ``WorkerStartFailed`` if no worker comes up.
+        if the result cannot be sent back; ``WorkerStartFailed`` if no worker comes up;
+        ``DeadlineExceeded`` at the deadline under which it was submitted. To cancel it while it
+        runs ends its worker, too.
         """
         if is_worker():
             return run_inline(fn, args, kwargs)
-        future: Future[T] = self._pool.submit(fn, [encode_call(fn, args, kwargs, self._pool.arena)])[0]
+        payloads = [encode_call(fn, args, kwargs, self._pool.arena)]
+        return self._submit(fn, payloads, current_deadline())[0]
+
+    def spawn(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Schedule a call that may outlive the request, and that nobody has to wait for.
+
+        It has no deadline. If it fails, that is logged by ``flask_concurrency.executors``. The end
+        of the process waits for it as for all tasks, ``drain_timeout`` seconds at most. It is not
+        durable: a crash or a kill loses it. What must not be lost belongs into a job queue, such as
+        Celery or huey.
+
+        :raises TaskNotPicklable: The function or an argument cannot be sent to a worker.
+        :raises QueueFull: ``max_queue`` tasks are waiting.
+        :raises DeadlineExceeded: With ``when_full="wait"``: there was no place in time.
+        :raises ExecutorShutdown: The executor was shut down.
+        """
+        if is_worker():
+            future = run_inline(fn, args, kwargs)
+        else:
+            payloads = [encode_call(fn, args, kwargs, self._pool.arena)]
+            future = self._submit(fn, payloads, None)[0]
+        future.add_done_callback(partial(log_failure, self.name, name_of(fn)))
         return future
 
     def map(
@@ -132,9 +186,9 @@ class ProcessExecutor(Executor):
         :raises ExecutorShutdown: The executor was shut down.
         :raises TimeoutError: While results are taken: ``timeout`` has passed.
         """
-        batch = Batch()
+        batch, deadline = Batch(), current_deadline()
         return map_in_order(
-            lambda fn, items: self._submit_items(fn, items, batch),
+            lambda fn, items: self._submit_items(fn, items, batch, deadline),
             fn,
             iterables,
             at_first=self.max_workers,
@@ -147,9 +201,23 @@ class ProcessExecutor(Executor):
         """Await ``fn(*args, **kwargs)`` run in a worker, on any event loop.
 
         Raises as :meth:`submit` and its future do. Cancelled, it takes the task back if no
-        worker has it yet.
+        worker has it yet, and ends that worker if one has.
         """
-        return await asyncio.wrap_future(self.submit(fn, *args, **kwargs))
+        if is_worker():
+            return await asyncio.wrap_future(run_inline(fn, args, kwargs))
+        pool, deadline = self._pool, current_deadline()
+        submit = partial(
+            pool.submit, fn, [encode_call(fn, args, kwargs, pool.arena)], deadline=deadline
+        )
+        try:
+            (future,) = submit()
+        except QueueFull:
+            if self._options.when_full == "refuse":
+                pool.count_refused()
+                raise
+            (future,) = await submit_when_possible(pool, submit, deadline)
+        result: T = await asyncio.wrap_future(future)
+        return result
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more tasks, and end the workers once those that were taken are done.
@@ -158,6 +226,17 @@ class ProcessExecutor(Executor):
         :param cancel_futures: Cancel the tasks that wait; those that run are not interrupted.
         """
         self._pool.shutdown(wait, cancel_futures)
+
+    def drain(self, timeout: float) -> list[str]:
+        """Take no more tasks, and wait for those that were taken.
+
+        What is not done after ``timeout`` is cancelled, and its worker ended if it runs.
+
+        :param timeout: Seconds to wait at most.
+        :returns: Names of the tasks that were cancelled, which are also logged.
+        """
+        require_seconds("timeout", timeout, instead="use shutdown() to wait for all")
+        return self._pool.drain(timeout)
 
     def kill_workers(self) -> None:
         """Shut down without waiting: cancel the tasks that wait, kill the workers.
@@ -178,11 +257,34 @@ class ProcessExecutor(Executor):
         self._use(pool)
 
     def _submit_items(
-        self, fn: Callable[..., Any], items: Sequence[tuple[Any, ...]], batch: Batch
+        self,
+        fn: Callable[..., Any],
+        items: Sequence[tuple[Any, ...]],
+        batch: Batch,
+        deadline: Deadline | None,
     ) -> Sequence[Future[Any]]:
         if is_worker():
             return [run_inline(fn, args, {}) for args in items]
-        return self._pool.submit(fn, [encode_call(fn, args, {}, self._pool.arena) for args in items], batch)
+        payloads = [encode_call(fn, args, {}, self._pool.arena) for args in items]
+        return self._submit(fn, payloads, deadline, batch)
+
+    def _submit(
+        self,
+        fn: Callable[..., Any],
+        payloads: Sequence[bytes],
+        deadline: Deadline | None,
+        batch: Batch | None = None,
+    ) -> Sequence[Future[Any]]:
+        pool = self._pool
+        try:
+            return pool.submit(fn, payloads, batch, deadline)
+        except QueueFull:
+            if self._options.when_full == "refuse":
+                pool.count_refused()
+                raise
+        until = current_deadline()  # a background task has none; but its caller may
+        submit = partial(pool.submit, fn, payloads, batch, deadline)
+        return submit_patiently(pool, submit, until)
 
     def _use(self, pool: Pool) -> None:
         self._pool = pool

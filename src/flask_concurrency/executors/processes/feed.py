@@ -10,6 +10,7 @@ from itertools import chain, islice
 from typing import Any
 
 from flask_concurrency.executors.processes.call import ChunkedCall
+from flask_concurrency.executors.processes.future import ProcessFuture
 from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
@@ -97,7 +98,8 @@ class _Calls:
 
     def _cancel(self) -> None:
         for future in self._futures:
-            future.cancel()
+            if isinstance(future, ProcessFuture):  # else it ran where it was submitted
+                future.cancel_if_waiting()
         self._futures.clear()  # the traceback of an error leads here, and not on to its future
 
 

@@ -18,16 +18,21 @@ T = TypeVar("T")
 
 
 class ProcessFuture(Future[T]):
-    """A ``Future`` in everything, except that waiting for it does the work of a reader thread."""
+    """A ``Future`` in everything, except that waiting for it does the work of a reader thread.
+
+    And it can be cancelled until it is done: a task that runs loses its worker. For that it stays
+    pending, to the standard library's eyes, until it is done; only :meth:`running` tells.
+    """
 
     _pool: Pool
-    _task: Task | None
+    _task: Task | None = None
 
     def attach(self, pool: Pool, task: Task) -> None:
         """Tell the future whose it is, before anyone else sees it."""
         self._pool = pool
         self._task = task
-        # The first of the callbacks: waiting threads must not wait for the application's.
+        # The first of the callbacks: waiting threads must not wait for the application's, and
+        # neither must the end of a worker whose task is cancelled.
         super().add_done_callback(pool.finish)
 
     @property
@@ -39,6 +44,18 @@ class ProcessFuture(Future[T]):
         """Forget the task, which holds the future: the result shall not live in a cycle."""
         task, self._task = self._task, None
         return task
+
+    def running(self) -> bool:
+        """Whether a worker has the call now."""
+        task = self._task
+        return task is not None and task.started_at is not None and not self.done()
+
+    def cancel_if_waiting(self) -> bool:
+        """Cancel the call unless it runs, and say whether it is cancelled."""
+        task = self._task
+        if task is not None and not self._pool.withdraw(task):
+            return False
+        return self.cancel()
 
     def result(self, timeout: float | None = None) -> T:
         """Return what the task returned, or raise what it raised, waiting for it."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
+from flask_concurrency.executors.processes.around import call_around
 from flask_concurrency.executors.processes.call import name_of
 from flask_concurrency.executors.processes.inside import is_loading_main
+from flask_concurrency.vocabulary.deadline import check_deadline
 from flask_concurrency.vocabulary.errors import ExecutorError
 
 
@@ -27,7 +30,8 @@ def run_inline(
     future: Future[Any] = Future()
     future.set_running_or_notify_cancel()
     try:
-        value = fn(*args, **kwargs)
+        check_deadline()
+        value = contextvars.copy_context().run(call_around, fn, args, kwargs)
     except Exception as error:
         future.set_exception(error)
     else:

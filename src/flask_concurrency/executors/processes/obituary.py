@@ -1,22 +1,46 @@
-"""Word the messages about workers that ended or never began. Decides nothing else."""
+"""Word the messages about workers and tasks that ended before their time. Decides nothing else."""
 
 from __future__ import annotations
 
 import signal
 
+from flask_concurrency.executors.processes.memory_cap import EXIT_CODE, out_of_memory
+from flask_concurrency.executors.processes.options import ProcessOptions
+from flask_concurrency.executors.processes.task import Task
 from flask_concurrency.executors.processes.worker_record import WorkerRecord
-from flask_concurrency.vocabulary.errors import WorkerDied
+from flask_concurrency.vocabulary.errors import DeadlineExceeded, WorkerDied, WorkerOutOfMemory
 
 _CRASHES = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE")
 
 
-def died(executor: str, worker: WorkerRecord, task: str) -> WorkerDied:
+def died(options: ProcessOptions, worker: WorkerRecord, task: str) -> WorkerDied:
     """Make the error of a task whose worker died."""
+    if worker.exitcode == EXIT_CODE and options.max_memory is not None:
+        told = out_of_memory(task, options.max_memory)
+        return WorkerOutOfMemory(told, exitcode=worker.exitcode)
     how, remedy = _explain(worker)
+    if options.max_memory is not None and worker.killed_because is None:
+        remedy += (
+            f" It may have had no more memory: max_memory={options.max_memory}, and not all "
+            "libraries survive being refused some."
+        )
     return WorkerDied(
-        f"Worker {worker.number} of {executor!r} died while it ran {task!r}: {how}. "
+        f"Worker {worker.number} of {options.name!r} died while it ran {task!r}: {how}. "
         f"No other task is affected. {remedy}",
         exitcode=worker.exitcode,
+    )
+
+
+def too_late(task: Task) -> DeadlineExceeded:
+    """Make the error of a task whose deadline has passed."""
+    if task.started_at is None:
+        return DeadlineExceeded(
+            f"{task.name!r} was not begun: its deadline passed before a worker was free. Give it "
+            "more time, submit less at once, or raise 'max_workers'."
+        )
+    return DeadlineExceeded(
+        f"{task.name!r} was not done at its deadline, and its worker was killed. No other task is "
+        "affected. Give it more time, or less to do."
     )
 
 
@@ -44,8 +68,10 @@ def _explain(worker: WorkerRecord) -> tuple[str, str]:
     name = _signal_name(-code)
     if name == "SIGKILL":
         return (
-            f"killed by {name}",
-            "If the machine ran out of memory, give a task less at once or use fewer workers.",
+            f"killed by {name}, and not by this executor: probably by the kernel, because the "
+            "machine or its container ran out of memory",
+            "Give a task less at once, use fewer workers, or set 'max_memory', which stops the "
+            "task that takes too much.",
         )
     if name in _CRASHES:
         return (

@@ -6,9 +6,13 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from math import inf
+from typing import Any, Final, get_args
 
+from flask_concurrency.executors.processes.around import Around
+from flask_concurrency.executors.processes.memory_cap import check_max_memory
 from flask_concurrency.executors.processes.memory_limit import available_memory
+from flask_concurrency.executors.thread_options import WhenFull, require_seconds
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
 WINDOWS_MAX_WORKERS: Final = 61  # what one WaitForMultipleObjects() call can watch
@@ -21,10 +25,15 @@ class ProcessOptions:
 
     max_workers: int
     max_queue: int | None
+    when_full: WhenFull
     preload: tuple[str, ...]
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
     max_tasks_per_worker: int | None
+    idle_timeout: float | None
+    drain_timeout: float | None
+    max_memory: int | None
+    around: Around | None
     max_shared_memory: int
     start_method: str
     name: str
@@ -50,10 +59,15 @@ def check_options(
     *,
     max_workers: int | None,
     max_queue: int | None,
+    when_full: WhenFull,
     preload: Sequence[str],
     initializer: Callable[..., object] | None,
     initargs: Sequence[Any],
     max_tasks_per_worker: int | None,
+    idle_timeout: float | None,
+    drain_timeout: float | None,
+    max_memory: int | str | None,
+    around: Around | None,
     max_shared_memory: int | None,
     start_method: str | None,
     name: str,
@@ -72,6 +86,18 @@ def check_options(
         )
     if max_queue is not None:
         _check_count("max_queue", max_queue, 0, "None lets any number of tasks wait")
+    if when_full not in get_args(WhenFull):
+        raise ConfigurationError(
+            f"when_full={when_full!r} is unknown. "
+            "Write 'refuse' to raise QueueFull at once, or 'wait' to wait for a place."
+        )
+    if drain_timeout is not None:
+        require_seconds("drain_timeout", drain_timeout, instead="None to wait for all")
+    if around is not None and not callable(around):
+        raise ConfigurationError(
+            f"around={around!r} cannot be called. Pass a function of a module that returns what "
+            "makes a context manager for each task."
+        )
     if max_tasks_per_worker is not None:
         _check_count("max_tasks_per_worker", max_tasks_per_worker, 1, "None never replaces one")
     if max_shared_memory is None:
@@ -97,10 +123,15 @@ def check_options(
     return ProcessOptions(
         max_workers=max_workers,
         max_queue=max_queue,
+        when_full=when_full,
         preload=tuple(preload),
         initializer=initializer,
         initargs=tuple(initargs),
         max_tasks_per_worker=max_tasks_per_worker,
+        idle_timeout=_check_seconds("idle_timeout", idle_timeout, "None keeps idle workers"),
+        drain_timeout=drain_timeout,
+        max_memory=check_max_memory(max_memory),
+        around=around,
         max_shared_memory=max_shared_memory,
         start_method=start_method,
         name=name,
@@ -113,6 +144,16 @@ def _check_count(option: str, value: object, least: int, none: str) -> None:
         raise ConfigurationError(
             f"{option}={value!r} is no whole number of at least {least}. Pass one; {none}."
         )
+
+
+def _check_seconds(option: str, value: object, none: str) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf:
+        raise ConfigurationError(
+            f"{option}={value!r} is no number of seconds above 0. Pass one; {none}."
+        )
+    return float(value)
 
 
 def _check_start_method(start_method: object) -> None:

@@ -31,6 +31,8 @@ def encode_result(value: object, fn: Callable[..., Any]) -> tuple[int, bytes]:
     try:
         pickled = dump(raw_or_same(value))
         return RESULT, pickled.stream if is_small(pickled) else ReplyParcel.pack(pickled)
+    except MemoryError:
+        raise
     except Exception as error:
         refusal = TaskNotPicklable(
             f"The result of {name_of(fn)!r} ({type(value).__qualname__}) cannot be sent back from "

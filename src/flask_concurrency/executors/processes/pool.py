@@ -1,32 +1,33 @@
-"""Decide which thread reads which worker, and what follows from what it reads.
+"""Decide which thread does what for a task: take it, wait for it, forget it.
 
-Knows nothing of how workers are started. The rules that every line here keeps are in ``round.py``.
+Knows neither messages nor how workers are started. The rules that every line here keeps are in
+``round.py``.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextvars import Context
 from typing import Any, Final
 
-from flask_concurrency.executors.processes import wire
 from flask_concurrency.executors.processes.arena import Arena
 from flask_concurrency.executors.processes.batch import Batch
-from flask_concurrency.executors.processes.completion import complete
+from flask_concurrency.executors.processes.collector import Collector
 from flask_concurrency.executors.processes.desk import Desk
+from flask_concurrency.executors.processes.exchange import Exchange
 from flask_concurrency.executors.processes.future import ProcessFuture
 from flask_concurrency.executors.processes.options import ProcessOptions
+from flask_concurrency.executors.processes.recall import Recall
 from flask_concurrency.executors.processes.roster import ProcessSnapshot, Roster
 from flask_concurrency.executors.processes.round import Round
 from flask_concurrency.executors.processes.staff import Hired, Staff
 from flask_concurrency.executors.processes.task import Task
-from flask_concurrency.executors.processes.watch import REMINDER, make_watch
-from flask_concurrency.executors.processes.wire import wait_readable
-from flask_concurrency.executors.processes.worker_record import WorkerRecord
+from flask_concurrency.executors.processes.watch import make_watch
 from flask_concurrency.vocabulary.clock import monotonic
+from flask_concurrency.vocabulary.deadline import Deadline
 from flask_concurrency.vocabulary.errors import (
     ExecutorError,
     ExecutorShutdown,
@@ -52,42 +53,53 @@ class Pool:
         self.arena = Arena(options.max_shared_memory)
         self._lock = threading.Lock()
         self._roster = Roster(options)
+        self._line: deque[Future[None]] = deque()
         self._abandoned = False
         self._open = False
 
     def submit(
-        self, fn: Callable[..., Any], payloads: Sequence[bytes], batch: Batch | None = None
+        self,
+        fn: Callable[..., Any],
+        payloads: Sequence[bytes],
+        batch: Batch | None = None,
+        deadline: Deadline | None = None,
     ) -> list[ProcessFuture[Any]]:
         """Take tasks; those for which a worker is idle are there when this returns.
 
         :param fn: What they call, for messages.
         :param payloads: The encoded calls.
         :param batch: The ``map`` they are part of. Only the first task of all can be refused.
+        :param deadline: Until when their results are wanted; then they fail and lose their workers.
         :raises QueueFull: ``max_queue`` tasks are waiting.
         :raises ExecutorShutdown: No more tasks are taken.
         """
         futures = [ProcessFuture[Any]() for _ in payloads]
         round = Round()
         hired: Hired = []
+        now = monotonic()
         try:
             with self._lock:
                 self._check_open()
                 if not self._open:
-                    self._start_collecting()
+                    self._start()
                 roster = self._roster
                 for payload, future in zip(payloads, futures, strict=True):
-                    future.attach(self, roster.admit(fn, payload, future, batch))
-                for worker in roster.match():
+                    task = roster.admit(fn, payload, future, batch, deadline=deadline, now=now)
+                    future.attach(self, task)
+                    if deadline is not None:
+                        self._recall.set_alarm(task, deadline)
+                matched = roster.match()
+                for worker in matched:
                     round.take(worker)
                 if roster.queue:
                     hired = self._staff.hire(round)
-            for worker in tuple(round.held):
-                if worker.task is not None:
-                    self._dispatch(round, worker)
+            for worker in matched:
+                self._exchange.dispatch(round, worker)
             if hired:
                 self._staff.launch(round, hired)
         finally:
-            self._end(round)
+            if self._open:
+                self._exchange.end(round)
         return futures
 
     def drive(self, task: Task, timeout: float | None) -> None:
@@ -113,26 +125,50 @@ class Pool:
                 if signal is not None:
                     self._sleep(task, signal, left)
                 elif round.held:
-                    self._read(round, left)
+                    self._exchange.read(round, left)
             finally:
-                self._end(round)
+                self._exchange.end(round)
             if deadline is not None and monotonic() >= deadline:
                 return
 
     def finish(self, future: Future[Any]) -> None:
-        """Forget a task, as the first thing that happens once its future is done."""
+        """Forget a task, as the first thing that happens once its future is done.
+
+        If it was cancelled while it ran, that is the end of its worker.
+        """
         task = future.detach() if isinstance(future, ProcessFuture) else None
-        if task is None or self._abandoned:
+        if task is None:
             return
+        cancelled = future.cancelled()
+        if cancelled:
+            future.set_running_or_notify_cancel()  # tells wait() and as_completed() of it
+        if self._abandoned:
+            return
+        round: Round | None = None
         with self._lock:
-            if task.count == "cancelled":
-                self._roster.withdraw(task)  # unless it is on its way to a worker
+            if cancelled:
+                task.count, round = "cancelled", Round()
+                orders = self._recall.take_back(round, task, "its task was cancelled")
             self._roster.counts[task.count] += 1
             task.finished = True
             del self._roster.unfinished[task.number]
             task.wake_waiters()
+            place = self._next_in_line() if self._line else None
+        if task.alarm is not None:
+            task.alarm.cancel()
+        if round is not None:
+            self._recall.carry_out(round, *orders)
+        if place is not None:
+            place.set_result(None)
         if self._roster.closing:
             self._let_close()
+
+    def withdraw(self, task: Task) -> bool:
+        """Take a task back that waits, and say whether it did. It is to be cancelled then."""
+        if self._abandoned:
+            return True
+        with self._lock:
+            return self._roster.withdraw(task)
 
     def hasten(self, task: Task) -> None:
         """Have the reply to a task read as soon as it comes, by the collector if need be."""
@@ -147,8 +183,14 @@ class Pool:
         with self._lock:
             self._roster.closing = True
             waiting = self._roster.waiting() if cancel_futures else []
+            for task in waiting:
+                self._roster.withdraw(task)
+            turned_away, self._line = self._line, deque()
         for task in waiting:
             task.future.cancel()
+        for place in turned_away:
+            if place.set_running_or_notify_cancel():
+                place.set_result(None)  # to find it closed
         self._let_close()
         if not wait:
             return
@@ -156,8 +198,32 @@ class Pool:
             unfinished = list(self._roster.unfinished.values())
         for task in unfinished:
             self.drive(task, None)
-        if self._open and threading.current_thread() is not self._collector:
+        if self._open:
             self._collector.join()
+
+    def drain(self, timeout: float) -> list[str]:
+        """Take no more tasks, and end what is not done ``timeout`` seconds later.
+
+        :returns: Names of the tasks that were ended, which are also logged.
+        """
+        end_at = monotonic() + timeout
+        self.shutdown(wait=False, cancel_futures=False)
+        with self._lock:
+            unfinished = list(self._roster.unfinished.values())
+        for task in unfinished:
+            self.drive(task, max(0.0, end_at - monotonic()))
+        left = [task.name for task in unfinished if task.future.cancel()]
+        if left:
+            logger.warning(
+                "%r ended %d tasks that were not done %g seconds after it was told to close: %s",
+                self.options.name,
+                len(left),
+                timeout,
+                ", ".join(left),
+            )
+        if self._open:
+            self._collector.join()
+        return left
 
     def kill_workers(self, reason: str) -> None:
         """Take no more tasks, cancel those that wait, and kill the workers."""
@@ -194,121 +260,69 @@ class Pool:
         """Whether it takes no more tasks."""
         return self._roster.closing
 
-    # --- reading and writing; whoever calls these holds the worker in its round ---
+    # --- the line of callers that wait for a place in the queue; see ``patience.py`` ---
 
-    def _read(self, round: Round, timeout: float | None) -> None:
-        """Wait for what the held workers owe, and act on what comes first."""
-        readable = wait_readable([worker.channel for worker in round.held], timeout)
-        for worker in tuple(round.held):
-            if worker.channel in readable:
-                self._serve(round, worker)
+    def line_up(self, again: bool) -> Future[None] | None:
+        """Stand in line: at its end, or at its front ``again``.
 
-    def _serve(self, round: Round, worker: WorkerRecord) -> None:
-        """Read the message that a worker owes, and give the worker what comes next."""
-        try:
-            frame = worker.channel.receive()
-        except ConnectionResetError:
-            return self._staff.bury(round, worker, unread=True)
-        except (OSError, EOFError):
-            return self._staff.bury(round, worker)
-        except BaseException:
-            # An exception of a signal handler: whether the message was read is not known.
-            self._staff.kill(worker, "the thread that read its reply was interrupted")
-            raise
-        if frame is None:
-            return self._staff.bury(round, worker)
-        kind, number, payload = frame
-        task = worker.task
-        if kind == wire.START_FAILED:
-            return self._staff.lose_start(round, worker, payload.decode(errors="replace"))
-        if kind == wire.READY and not worker.ready:
-            with self._lock:
-                worker.ready = True
-                self._roster.free(worker)
-        elif task is not None and number == task.number and not worker.channel.pending:
-            with self._lock:
-                worker.replies += 1
-                worn = self._roster.is_worn(worker)
-                if worn:
-                    self._roster.unassign(worker)
-                else:
-                    self._roster.free(worker)
-                round.end(task, kind, payload)
-            if worn:
-                return self._staff.retire(round, worker)
-        else:
-            self._staff.kill(worker, "it sent what it was not asked for")
-            return self._staff.bury(round, worker)
-        if worker.holder is round:
-            self._dispatch(round, worker)
+        :returns: What is done when it is worth trying; ``None`` if it is now.
+        """
+        with self._lock:
+            if self._roster.closing or self._roster.has_room():
+                return None
+            place: Future[None] = Future()
+            if again:
+                self._line.appendleft(place)
+            else:
+                self._line.append(place)
+            return place
+
+    def pass_on(self) -> None:
+        """Give a place that was given, and is not wanted any more, to the next in line."""
+        with self._lock:
+            place = self._next_in_line()
+        if place is not None:
+            place.set_result(None)
+
+    def is_collecting(self) -> bool:
+        """Whether the caller runs in a callback, on the thread that reads what workers send."""
+        return self._open and self._collector.is_this_thread()
+
+    def count_refused(self) -> None:
+        """Count a task that is not taken."""
+        with self._lock:
+            self._roster.counts["refused"] += 1
+
+    def _next_in_line(self) -> Future[None] | None:
+        while self._line:
+            place = self._line.popleft()
+            if place.set_running_or_notify_cancel():
+                return place
         return None
 
-    def _dispatch(self, round: Round, worker: WorkerRecord) -> None:
-        """Send a worker the task it was given; if that is cancelled, the next one."""
-        while (task := worker.task) is not None and worker.holder is round:
-            if task.started or task.future.set_running_or_notify_cancel():
-                task.started = True
-                try:
-                    worker.channel.send(wire.CALL, task.number, task.payload)
-                except OSError:
-                    self._staff.bury(round, worker, unread=True)
-                except BaseException:
-                    self._staff.kill(worker, "the thread that sent its task was interrupted")
-                    raise
-                return
-            with self._lock:
-                self._roster.free(worker)
+    # --- small print ---
 
-    def _end(self, round: Round) -> None:
-        """Give the workers of a round up, and complete the tasks that it has brought to an end."""
-        if round.held:
-            self._desk.give_up(round)
-        if self._roster.queue and self._roster.idle:
-            self._hand_out()
-        if self._roster.closing:
-            self._let_close()
-        while round.ended:
-            task = round.ended.popleft()
-            with self._lock:
-                ending, task.ending = task.ending, None
-            if ending is not None:  # else a thread that waits for it was faster
-                try:
-                    complete(task, *ending)
-                except BaseException:
-                    self._end(round)
-                    raise
-
-    def _hand_out(self) -> None:
-        """Give tasks that came back to workers that are idle meanwhile."""
-        round = Round()
-        with self._lock:
-            for worker in self._roster.match():
-                round.take(worker)
-        try:
-            for worker in tuple(round.held):
-                self._dispatch(round, worker)
-        finally:
-            self._end(round)
-
-    # --- the collector: reads what no waiting thread reads ---
-
-    def _start_collecting(self) -> None:
-        # In an empty context: the callbacks of futures have no business with the request during
-        # which the pool happened to start.
-        collector = threading.Thread(
-            target=Context().run,
-            args=(self._collect,),
-            name=f"{self.options.name}-collector",
-            daemon=True,
-        )
+    def _start(self) -> None:
+        """Start what every pool with tasks has; under the lock."""
         try:
             watch = make_watch()
             self._watch = watch
             self._desk = Desk(self._lock, watch)
             self._staff = Staff(self._lock, self._roster, self._desk, watch)
-            self._collector = collector
+            self._exchange = Exchange(self._lock, self._roster, self._desk, self._staff, watch)
+            self._recall = Recall(self._lock, self._roster, self._staff, self._exchange, watch)
+            self._collector = Collector(
+                self._lock,
+                self._roster,
+                self._desk,
+                self._staff,
+                self._exchange,
+                self._recall,
+                watch,
+                on_close=self._closed,
+            )
             try:
-                collector.start()
+                self._collector.start()
             except BaseException:
                 watch.close()
                 raise
@@ -320,58 +334,13 @@ class Pool:
         self._open = True
         open_pools.add(self)
 
-    def _collect(self) -> None:
-        while not self._may_close():
-            for fd in self._watch.wait():
-                try:
-                    self._attend(fd)
-                except BaseException:  # from a callback; no reply may be lost for it
-                    logger.exception("A callback of a task of %r failed", self.options.name)
-        self._close()
-
-    def _attend(self, fd: int) -> None:
-        if fd == REMINDER:
-            with self._lock:
-                self._desk.arm_lingering()
-            return
-        if self._staff.attend(fd):
-            return
-        round = Round(of_collector=True)
-        with self._lock:
-            worker = self._desk.take_armed(fd, round)
-        if worker is None:  # another thread was faster
-            return
-        try:
-            # The number may have been given to a newer worker since it was found readable.
-            if worker.channel.readable():
-                self._serve(round, worker)
-        finally:
-            self._end(round)
-
-    def _may_close(self) -> bool:
-        with self._lock:
-            roster = self._roster
-            held = any(worker.holder is not None for worker in roster.workers.values())
-            return roster.closing and not roster.unfinished and not held
-
-    def _close(self) -> None:
-        with self._lock:
-            workers = list(self._roster.workers.values())
-            for worker in workers:
-                self._desk.release(worker)
-                self._roster.dismiss(worker)
-        for worker in workers:
-            worker.channel.close()  # which it takes as the end
-        self._staff.stop()
+    def _closed(self) -> None:
         self.arena.close()
-        self._watch.close()
         open_pools.discard(self)
 
     def _let_close(self) -> None:
         if self._open:
             self._watch.wake()
-
-    # --- small print ---
 
     def _check_open(self) -> None:
         if self._roster.closing:

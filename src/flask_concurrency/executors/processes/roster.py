@@ -8,15 +8,18 @@ from __future__ import annotations
 import itertools
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
+from flask_concurrency.executors.durations import Durations, DurationsSnapshot
 from flask_concurrency.executors.processes.batch import Batch
 from flask_concurrency.executors.processes.future import ProcessFuture
 from flask_concurrency.executors.processes.options import ProcessOptions
 from flask_concurrency.executors.processes.task import Task
 from flask_concurrency.executors.processes.wire import Channel
 from flask_concurrency.executors.processes.worker_record import WorkerRecord
+from flask_concurrency.vocabulary.deadline import Deadline
 from flask_concurrency.vocabulary.errors import QueueFull
 
 MAX_DELIVERIES = 3
@@ -27,22 +30,34 @@ MAX_DELIVERIES = 3
 class ProcessSnapshot:
     """What a :class:`ProcessExecutor` was doing at one instant.
 
+    What is counted is counted since the executor was first used in this process.
+
     :ivar workers: Worker processes, those that are still starting included.
+    :ivar max_workers: Worker processes that there may be.
     :ivar busy: Workers that have a task.
     :ivar queued: Tasks that wait for a worker.
-    :ivar completed: Tasks that returned, since the executor was first used in this process.
+    :ivar max_queue: Tasks that may wait; ``None`` for any number.
+    :ivar done: Tasks that returned.
     :ivar failed: Tasks that raised, could not be sent back, or lost their worker.
-    :ivar cancelled: Tasks that were cancelled before they started.
+    :ivar cancelled: Tasks that were cancelled, waiting or running.
+    :ivar expired: Tasks whose deadline passed, waiting or running.
+    :ivar refused: Tasks that found the queue full.
     :ivar killed: Workers that the executor itself killed.
+    :ivar durations: How long tasks that a worker answered waited and ran lately.
     """
 
     workers: int = 0
+    max_workers: int = 0
     busy: int = 0
     queued: int = 0
-    completed: int = 0
+    max_queue: int | None = None
+    done: int = 0
     failed: int = 0
     cancelled: int = 0
+    expired: int = 0
+    refused: int = 0
     killed: int = 0
+    durations: DurationsSnapshot = field(default_factory=DurationsSnapshot)
 
 
 class Roster:
@@ -57,7 +72,10 @@ class Roster:
         self.idle: list[WorkerRecord] = []
         self.busy = 0
         self._batches: dict[Batch, None] = {}
-        self.counts = {"completed": 0, "failed": 0, "cancelled": 0, "killed": 0}
+        self.counts = dict.fromkeys(
+            ("done", "failed", "cancelled", "expired", "refused", "killed"), 0
+        )
+        self.durations = Durations()
         self._task_numbers = itertools.count(1)
         self._worker_numbers = itertools.count(1)
 
@@ -76,6 +94,9 @@ class Roster:
         payload: bytes,
         future: ProcessFuture[Any],
         batch: Batch | None = None,
+        *,
+        deadline: Deadline | None = None,
+        now: float,
     ) -> Task:
         """Take a new task; :meth:`match` gives it to a worker.
 
@@ -84,7 +105,8 @@ class Roster:
         room = self.has_room()
         if not room and (batch is None or not batch.placed):
             raise QueueFull(self.options.name, max_queue=self.options.max_queue or 0)
-        task = Task(next(self._task_numbers), fn, payload, future, batch)
+        number = next(self._task_numbers)
+        task = Task(number, fn, payload, future, batch, deadline, submitted_at=now)
         self.unfinished[task.number] = task
         if batch is not None and not (room and batch.placed < self.options.max_workers):
             batch.waiting[task.number] = task
@@ -93,9 +115,10 @@ class Roster:
             self._place(task)
         return task
 
-    def free(self, worker: WorkerRecord) -> bool:
+    def free(self, worker: WorkerRecord, now: float) -> bool:
         """End a worker's task and give it the one that waits longest.
 
+        :param now: Monotonic instant in seconds.
         :returns: Whether it got one; otherwise it is idle now, and no thread's any more.
         """
         self.unassign(worker)
@@ -103,6 +126,7 @@ class Roster:
             self._assign(worker, self._next())
             return True
         worker.holder = None
+        worker.idle_since = now
         self.idle.append(worker)
         return False
 
@@ -117,6 +141,7 @@ class Roster:
 
     def give_back(self, task: Task) -> None:
         """Let a task that no worker has read wait again, before all others."""
+        task.started_at = None
         self._place(task)
         self.queue.move_to_end(task.number, last=False)
 
@@ -149,6 +174,7 @@ class Roster:
 
     def dismiss(self, worker: WorkerRecord) -> None:
         """Forget a worker; its task, if any, must have been taken from it."""
+        worker.dismissed = True
         del self.workers[worker.number]
         if worker in self.idle:
             self.idle.remove(worker)
@@ -161,6 +187,18 @@ class Roster:
         starting = sum(not worker.ready for worker in self.workers.values())
         return max(0, min(len(self.queue) - starting, room))
 
+    def overdue_idlers(self, now: float) -> tuple[list[WorkerRecord], float]:
+        """Find the workers that were idle for ``idle_timeout``, and when to look again.
+
+        Those that worked last get the next task, so it is the first of the list that are spare.
+        """
+        timeout = self.options.idle_timeout
+        if timeout is None:
+            return [], inf
+        overdue = [worker for worker in self.idle if worker.idle_since + timeout <= now]
+        rest = (worker.idle_since for worker in self.idle if worker not in overdue)
+        return overdue, min(rest, default=now) + timeout
+
     def is_worn(self, worker: WorkerRecord) -> bool:
         """Whether a worker has done all the tasks it may do."""
         limit = self.options.max_tasks_per_worker
@@ -170,8 +208,11 @@ class Roster:
         """Copy the counts."""
         return ProcessSnapshot(
             workers=len(self.workers),
+            max_workers=self.options.max_workers,
             busy=self.busy,
             queued=len(self.waiting()),
+            max_queue=self.options.max_queue,
+            durations=self.durations.summary(),
             **self.counts,
         )
 

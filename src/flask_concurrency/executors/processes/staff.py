@@ -10,10 +10,16 @@ import socket
 import threading
 from typing import Final
 
+from flask_concurrency.executors.processes.around import encode_around
 from flask_concurrency.executors.processes.desk import Desk
 from flask_concurrency.executors.processes.launch.forkserver_launcher import ForkserverLauncher
-from flask_concurrency.executors.processes.launch.launcher import Launcher, LauncherEnded
+from flask_concurrency.executors.processes.launch.launcher import (
+    Launcher,
+    LauncherEnded,
+    Origin,
+)
 from flask_concurrency.executors.processes.launch.spawn_launcher import SpawnLauncher
+from flask_concurrency.executors.processes.log_relay import make_relay, relay_records
 from flask_concurrency.executors.processes.obituary import died, start_failure
 from flask_concurrency.executors.processes.roster import MAX_DELIVERIES, Roster
 from flask_concurrency.executors.processes.round import NO_REPLY, Round
@@ -49,7 +55,7 @@ class Staff:
         self._launcher_lock = threading.Lock()
         self._launcher: Launcher | None = None
         self._launcher_fd = -1
-        self._launcher_end = ""
+        self._relay: socket.socket | None = None
         self._stopped = False
 
     def hire(self, round: Round, *, replacing: bool = False) -> Hired:
@@ -80,12 +86,7 @@ class Staff:
             try:
                 with self._launcher_lock:
                     self._launcher_here().launch(worker.number, end)
-                options = self._options
-                setup = make_setup(
-                    options.initializer,
-                    options.initargs,
-                    shares_memory=options.max_shared_memory > 0,
-                )
+                setup = make_setup(self._options, worker.number)
                 worker.channel.send(SETUP, payload=setup)
             except (OSError, ExecutorError) as error:
                 self.read_notices()
@@ -93,17 +94,42 @@ class Staff:
             finally:
                 end.close()
 
+    def take_away(self, round: Round, worker: WorkerRecord, reason: str) -> Hired:
+        """Part with a worker whose task is over before its end; under the pool's lock.
+
+        Its channel is closed at once, so what it still answers reaches nobody, and its successor
+        need not wait for its end. To be followed by :meth:`end` and :meth:`launch`, without lock.
+
+        :param reason: Completes the sentence "killed, because ...".
+        :returns: Its successor, which ``round`` holds.
+        """
+        worker.killed_because = reason
+        worker.dismissed = True  # first: whoever finds it without its task looks at this next
+        self._roster.counts["killed"] += 1
+        self._roster.unassign(worker)
+        self._roster.dismiss(worker)
+        if worker.holder is None:
+            self._desk.release(worker)
+            worker.channel.close()
+        else:  # another thread reads it or writes to it, and closes it once it sees the end
+            worker.channel.stop_reading()
+        return self.hire(round, replacing=True)
+
+    def end(self, worker: WorkerRecord) -> None:
+        """Have a worker's process killed at once."""
+        with self._launcher_lock:
+            if self._launcher is not None:
+                self._launcher.kill(worker.number)
+
     def kill(self, worker: WorkerRecord, reason: str) -> None:
-        """End a worker at once. Whoever reads its channel sees the end and buries it.
+        """End a worker of the pool at once. Whoever reads its channel sees the end and buries it.
 
         :param reason: Completes the sentence "killed, because ...".
         """
         with self._lock:
             worker.killed_because = reason
             self._roster.counts["killed"] += 1
-        with self._launcher_lock:
-            if self._launcher is not None:
-                self._launcher.kill(worker.number)
+        self.end(worker)
 
     def bury(self, round: Round, worker: WorkerRecord, *, unread: bool = False) -> None:
         """Part with a worker whose channel has ended, and which ``round`` holds.
@@ -113,15 +139,19 @@ class Staff:
         :param unread: The worker ended before it had read all that was sent to it.
         """
         self._wait_for_exit(worker)
+        if worker.dismissed:
+            return
         if not worker.ready:
             self.lose_start(round, worker, start_failure(worker))
             return
         with self._lock:
+            if worker.dismissed:  # its task's time was up meanwhile
+                return
             task = self._roster.unassign(worker)
             if task is not None and unread and task.deliveries < MAX_DELIVERIES:
                 self._roster.give_back(task)
             elif task is not None:
-                round.end(task, NO_REPLY, died(self._options.name, worker, task.name))
+                round.end(task, NO_REPLY, died(self._options, worker, task.name))
             self._dismiss(worker)
             # One that ended in idleness without having done anything is replaced when the next
             # task comes: whatever ends it would end its successors too, in an endless row.
@@ -151,7 +181,14 @@ class Staff:
         worker.channel.close()
 
     def attend(self, fd: int) -> bool:
-        """Read the launcher's notices if ``fd`` is its descriptor, and say whether it was."""
+        """Read the launcher's notices, or what workers have logged, if ``fd`` is of that.
+
+        :returns: Whether it was.
+        """
+        relay = self._relay
+        if relay is not None and fd == relay.fileno():
+            relay_records(relay)
+            return True
         if fd != self._launcher_fd:
             return False
         self.read_notices()
@@ -167,16 +204,16 @@ class Staff:
             notices = self._launcher.notices() if self._launcher is not None else []
             if notices and isinstance(notices[-1], LauncherEnded):
                 self._drop_launcher()
-        with self._lock:
-            workers = self._roster.workers
-            for notice in notices:
-                if isinstance(notice, LauncherEnded):
-                    for worker in workers.values():
-                        worker.lost_because = notice.reason
-                        self._end_reading(worker)
-                elif (ended := workers.get(notice.worker)) is not None:
-                    ended.exitcode = notice.exitcode
-                    self._end_reading(ended)
+            with self._lock:
+                workers = self._roster.workers
+                for notice in notices:
+                    if isinstance(notice, LauncherEnded):
+                        for worker in workers.values():
+                            worker.lost_because = notice.reason
+                            self._end_reading(worker)
+                    elif (ended := workers.get(notice.worker)) is not None:
+                        ended.exitcode = notice.exitcode
+                        self._end_reading(ended)
 
     def stop(self) -> None:
         """End the launcher; the workers have been told to end."""
@@ -186,6 +223,7 @@ class Staff:
             if launcher is not None:
                 self._watch.disarm(self._launcher_fd)
                 launcher.stop(STOP_GRACE)
+                self._end_relay()
 
     def abandon(self) -> None:
         """Drop what belongs to the parent, in a forked child; without a lock, see ``Pool``."""
@@ -193,6 +231,8 @@ class Staff:
             worker.channel.drop()
         if self._launcher is not None:
             self._launcher.abandon()
+        if self._relay is not None:
+            self._relay.close()
 
     def _launcher_here(self) -> Launcher:
         """Return the launcher, starting it if need be; under its lock."""
@@ -200,9 +240,22 @@ class Staff:
             raise ExecutorError(f"{self._options.name!r} was shut down meanwhile.")
         if self._launcher is None:
             make = SpawnLauncher if self._options.start_method == "spawn" else ForkserverLauncher
-            self._launcher = make(self._options.preload, self._options.name)
+            relay = make_relay()
+            ours, theirs = relay or (None, None)
+            try:
+                around = encode_around(self._options.around)
+                self._launcher = make(
+                    Origin(self._options.preload, around, theirs, self._options.name)
+                )
+            except BaseException:
+                for end in relay or ():
+                    end.close()
+                raise
             self._launcher_fd = self._launcher.channel.fd
             self._watch.arm(self._launcher_fd)
+            if ours is not None:
+                self._relay = ours
+                self._watch.arm(ours.fileno())
         return self._launcher
 
     def _drop_launcher(self) -> None:
@@ -211,9 +264,19 @@ class Staff:
             self._launcher_fd = -1
             self._launcher.stop(0.0)
             self._launcher = None
+            self._end_relay()
+
+    def _end_relay(self) -> None:
+        relay, self._relay = self._relay, None
+        if relay is not None:
+            self._watch.disarm(relay.fileno())
+            relay_records(relay)  # what the last ones said
+            relay.close()
 
     def _wait_for_exit(self, worker: WorkerRecord) -> None:
         """Wait until it is known how a worker ended, and make sure that it has."""
+        if worker.dismissed:
+            return
         for kill_first in (False, True):
             if kill_first:
                 self.kill(worker, "it had closed its connection, which is not a task's to close")
@@ -222,9 +285,12 @@ class Staff:
                 self.read_notices()
                 if worker.exitcode is not None or worker.lost_because is not None:
                     return
-                with self._launcher_lock:  # in short waits: another thread may read the notice
-                    if self._launcher is not None:
-                        self._launcher.channel.readable(0.02)
+                launcher = self._launcher
+                if worker.dismissed or launcher is None:
+                    return
+                # Without its lock, which a kill must not wait for; and in short waits, because
+                # another thread may read the notice.
+                launcher.channel.readable(0.02)
 
     def _give_up(self, round: Round, message: str) -> None:
         """Fail the waiting tasks if there is no worker; under the pool's lock."""

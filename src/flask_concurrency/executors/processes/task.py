@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from flask_concurrency.executors.processes.call import name_of
+from flask_concurrency.vocabulary.deadline import Deadline
 
 if TYPE_CHECKING:
     from flask_concurrency.executors.processes.batch import Batch
     from flask_concurrency.executors.processes.future import ProcessFuture
     from flask_concurrency.executors.processes.worker_record import WorkerRecord
+    from flask_concurrency.executors.timekeeper import Alarm
+
+Count = Literal["done", "failed", "cancelled", "expired"]
 
 
 class Task:
@@ -20,7 +24,10 @@ class Task:
     :ivar number: Goes out with the call and must come back with the reply.
     :ivar batch: The ``map`` it belongs to, if any.
     :ivar worker: The worker it was given to; ``None`` while it waits and after its reply.
-    :ivar started: Its future was set running, so it can no longer be cancelled.
+    :ivar deadline: Until when its result is wanted, if that was said.
+    :ivar alarm: What ends it at its deadline, until it is finished.
+    :ivar submitted_at: Monotonic instant in seconds.
+    :ivar started_at: When it was sent to its worker; ``None`` before.
     :ivar deliveries: How often it was given to a worker.
     :ivar ending: Kind of its ending and what goes with it, until a thread takes it to complete the
         future by it.
@@ -31,8 +38,10 @@ class Task:
     """
 
     __slots__ = (
+        "alarm",
         "batch",
         "count",
+        "deadline",
         "deliveries",
         "ending",
         "finished",
@@ -42,7 +51,8 @@ class Task:
         "number",
         "payload",
         "signals",
-        "started",
+        "started_at",
+        "submitted_at",
         "worker",
     )
 
@@ -53,6 +63,8 @@ class Task:
         payload: bytes,
         future: ProcessFuture[Any],
         batch: Batch | None = None,
+        deadline: Deadline | None = None,
+        submitted_at: float = 0.0,
     ) -> None:
         self.batch = batch
         self.number = number
@@ -60,8 +72,11 @@ class Task:
         self.payload = payload
         self.future = future
         self.worker: WorkerRecord | None = None
-        self.started = False
-        self.count = "cancelled"
+        self.deadline = deadline
+        self.alarm: Alarm | None = None
+        self.submitted_at = submitted_at
+        self.started_at: float | None = None
+        self.count: Count = "cancelled"
         self.deliveries = 0
         self.ending: tuple[int, Any] | None = None
         self.finished = False
@@ -72,6 +87,11 @@ class Task:
     def name(self) -> str:
         """The function's name, for messages."""
         return name_of(self.fn)
+
+    def times(self, now: float) -> tuple[float, float]:
+        """Tell how many seconds it waited for its worker, and ran there until ``now``."""
+        started_at = now if self.started_at is None else self.started_at
+        return started_at - self.submitted_at, now - started_at
 
     def signal(self) -> threading.Lock:
         """Add a lock that the calling thread can sleep on until :meth:`wake_waiters`."""

@@ -37,8 +37,11 @@ class Watch(Protocol):
     def remind(self) -> None:
         """Make :meth:`wait` return :data:`REMINDER` within :data:`DELAY`, once."""
 
-    def wait(self) -> list[int]:
-        """Wait until an armed descriptor is readable, a reminder is due, or :meth:`wake` comes."""
+    def wait(self, timeout: float | None = None) -> list[int]:
+        """Wait until an armed descriptor is readable, a reminder is due, or :meth:`wake` comes.
+
+        :param timeout: Seconds to wait at most.
+        """
 
     def wake(self) -> None:
         """Make :meth:`wait` return. Takes no lock, so a finalizer may call it."""
@@ -101,9 +104,9 @@ class EpollWatch:
             self._reminding = True
             self._timer.start()
 
-    def wait(self) -> list[int]:
+    def wait(self, timeout: float | None = None) -> list[int]:
         """Wait until an armed descriptor is readable, a reminder is due, or :meth:`wake` comes."""
-        found = [fd for fd, _ in self._epoll.poll()]
+        found = [fd for fd, _ in self._epoll.poll(timeout)]
         if self._bell.fd in found:
             self._bell.quiet()
         if self._timer.fd in found:
@@ -149,7 +152,7 @@ class SelectorWatch:
         self._reminding = True
         self._bell.ring()
 
-    def wait(self) -> list[int]:
+    def wait(self, timeout: float | None = None) -> list[int]:
         """Wait until an armed descriptor is readable, a reminder is due, or :meth:`wake` comes."""
         with selectors.DefaultSelector() as selector:
             selector.register(self._bell.fd, selectors.EVENT_READ)
@@ -157,7 +160,7 @@ class SelectorWatch:
             with self._lock:
                 for fd in self._armed:
                     selector.register(fd, selectors.EVENT_READ)
-            found = [key.fd for key, _ in selector.select()]
+            found = [key.fd for key, _ in selector.select(timeout)]
         if self._bell.fd in found:
             self._bell.quiet()
         if self._reminding:

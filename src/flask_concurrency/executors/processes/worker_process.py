@@ -11,25 +11,39 @@ import pickle
 import sys
 import traceback
 from collections.abc import Callable
+from math import inf
 from typing import Any, NoReturn
 
-from flask_concurrency.executors.processes.call import decode_call
+from flask_concurrency.executors.processes.call import decode_call, name_of
 from flask_concurrency.executors.processes.inbox import Inbox
 from flask_concurrency.executors.processes.launch.process_state import (
     give_forked_children_stop_signals,
 )
+from flask_concurrency.executors.processes.log_relay import RelayHandler
 from flask_concurrency.executors.processes.main_script import MainScript
+from flask_concurrency.executors.processes.memory_cap import EXIT_CODE, MemoryCap
 from flask_concurrency.executors.processes.outcome import encode_error, encode_result
 from flask_concurrency.executors.processes.setup import Setup
-from flask_concurrency.executors.processes.wire import READY, START_FAILED, Channel
+from flask_concurrency.executors.processes.wire import (
+    INSTANT,
+    READY,
+    START_FAILED,
+    UNTIL,
+    WORN,
+    Channel,
+)
+from flask_concurrency.vocabulary.deadline import Deadline
 
 
-def main(channel: Channel, prepare: Callable[[], None] | None = None) -> NoReturn:
+def main(
+    channel: Channel, handler: RelayHandler | None, prepare: Callable[[], None] | None = None
+) -> NoReturn:
     """Serve one channel until it ends, then end the process.
 
     It ends without Python's own clean-up, which would wait for whatever threads a task left
     behind. ``atexit`` functions do not run here, as in the standard library's workers.
 
+    :param handler: Where to send what is logged.
     :param prepare: What is to be done before the set-up that the owner sends.
     """
     process = os.getpid()
@@ -39,12 +53,14 @@ def main(channel: Channel, prepare: Callable[[], None] | None = None) -> NoRetur
         os.register_at_fork(after_in_child=channel.drop)
     code = 1
     try:
-        script = _set_up(channel, prepare)
-        if script is not None:
-            _serve(channel, script.main, process, Inbox(shares_memory=script.shares_memory))
+        setup = _set_up(channel, handler, prepare)
+        if setup is not None:
+            _serve(channel, setup, process)
             code = 0
     except (OSError, EOFError):
         code = 0  # the owner is gone
+    except MemoryError:
+        code = EXIT_CODE
     except BaseException:
         traceback.print_exc()
     finally:
@@ -52,7 +68,9 @@ def main(channel: Channel, prepare: Callable[[], None] | None = None) -> NoRetur
         os._exit(code)
 
 
-def _set_up(channel: Channel, prepare: Callable[[], None] | None) -> Setup | None:
+def _set_up(
+    channel: Channel, handler: RelayHandler | None, prepare: Callable[[], None] | None
+) -> Setup | None:
     """Do what the owner's first message says, and answer; ``None`` if it could not be done."""
     frame = channel.receive()
     if frame is None:
@@ -62,6 +80,9 @@ def _set_up(channel: Channel, prepare: Callable[[], None] | None) -> Setup | Non
         setup.enter()
         if prepare is not None:
             prepare()
+        if handler is not None:
+            handler.worker = setup.name
+            handler.take_over(setup.levels)
         setup.initialize()
     except BaseException:
         channel.send(START_FAILED, payload=traceback.format_exc().encode(errors="replace"))
@@ -70,34 +91,49 @@ def _set_up(channel: Channel, prepare: Callable[[], None] | None) -> Setup | Non
     return setup
 
 
-def _serve(channel: Channel, script: MainScript | None, process: int, inbox: Inbox) -> None:
+def _serve(channel: Channel, setup: Setup, process: int) -> None:
+    script, inbox, cap = setup.main, Inbox(shares_memory=setup.shares_memory), setup.cap
+    until = inf
     while (frame := channel.receive()) is not None:
-        _, number, payload = frame
-        kind, reply = _run(payload, script, inbox)
+        kind, number, payload = frame
+        if kind == UNTIL:
+            (until,) = INSTANT.unpack(payload)
+            continue
+        if until == inf:
+            kind, reply = _run(payload, script, inbox, cap)
+        else:
+            with Deadline(until):
+                kind, reply = _run(payload, script, inbox, cap)
+            until = inf
         del frame, payload  # arguments may be large, and the next task may be long in coming
         if os.getpid() != process:
             # A task forked and let the child return; the answer is its parent's to give.
             return
         _flush()
-        channel.send(kind, number, inbox.seal(reply))
+        worn = WORN if cap.is_exceeded() else 0
+        channel.send(kind | worn, number, inbox.seal(reply))
         del reply
 
 
 def _run(
-    payload: bytes | bytearray, script: MainScript | None, inbox: Inbox
+    payload: bytes | bytearray, script: MainScript | None, inbox: Inbox, cap: MemoryCap
 ) -> tuple[int, bytes]:
     """Run one call; whatever it does short of ending the process, there is an answer."""
     try:
         fn, args, kwargs = decode_call(inbox.open(payload), script)
     except BaseException as error:
-        return encode_error(error)
+        return encode_error(cap.blame("The reading of a task", error))
     try:
         # A context of its own: what a task sets in a context variable ends with the task.
-        value: Any = contextvars.copy_context().run(fn, *args, **kwargs)
+        value: Any = contextvars.copy_context().run(cap.call, fn, args, kwargs)
     except BaseException as error:
         return encode_error(error)
     del args, kwargs  # a result may take their place in shared memory
-    return encode_result(value, fn)
+    try:
+        return encode_result(value, fn)
+    except MemoryError as error:
+        del value
+        return encode_error(cap.blame(f"The result of {name_of(fn)}", error))
 
 
 def _flush() -> None:

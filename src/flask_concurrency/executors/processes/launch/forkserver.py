@@ -8,7 +8,6 @@ the guardian of its workers, which need no thread of their own to watch over the
 from __future__ import annotations
 
 import gc
-import importlib
 import os
 import selectors
 import signal
@@ -19,13 +18,13 @@ from typing import Any, NoReturn
 
 from flask_concurrency.executors.processes import worker_process
 from flask_concurrency.executors.processes.inside import mark_worker
+from flask_concurrency.executors.processes.launch.origin import preload, take_log
 from flask_concurrency.executors.processes.launch.parent_death import die_with_parent
 from flask_concurrency.executors.processes.launch.process_state import (
     detach_stdin,
     do_nothing,
     let_stop_signals_pass,
 )
-from flask_concurrency.executors.processes.main_script import MainScript, load_main
 from flask_concurrency.executors.processes.wire import (
     EXITED,
     KILL,
@@ -44,8 +43,9 @@ def main(config: dict[str, Any]) -> NoReturn:
     let_stop_signals_pass()
     control = Channel(socket.socket(fileno=config["control"]))
     os.set_inheritable(control.fileno(), False)
+    handler = take_log(config)
     try:
-        _preload(config["preload"], config["main"])
+        preload(config)
     except BaseException:
         _report(control, traceback.format_exc())
         os._exit(1)
@@ -55,22 +55,15 @@ def main(config: dict[str, Any]) -> NoReturn:
     gc.freeze()
     worker = Forkserver(control, owner=config["owner"]).run()
     if worker is not None:
-        worker_process.main(worker)
+        worker_process.main(worker, handler)
     # Not by Python's own end, which waits for threads that a preloaded module may have started.
     os._exit(0)
 
 
-def _preload(modules: list[str], script: list[str | None] | None) -> None:
-    for module in modules:
-        if module != "__main__":
-            importlib.import_module(module)
-        elif script is not None:
-            load_main(MainScript(*script))
-
-
 def _report(control: Channel, text: str) -> None:
+    told = f"what is done before workers begin ('preload', 'around') failed.\n{text}"
     with suppress(OSError):  # the owner may have ended meanwhile
-        control.send(LAUNCHER_FAILED, payload=f"a module of 'preload' failed.\n{text}".encode())
+        control.send(LAUNCHER_FAILED, payload=told.encode(errors="replace"))
 
 
 class Forkserver:
@@ -146,8 +139,10 @@ class Forkserver:
             return None
         if pid:
             os.close(fd)
+            _lead_group(pid)
             self._pids[pid] = number
             return None
+        _lead_group(0)
         die_with_parent(parent)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         let_stop_signals_pass()  # a preloaded module may have set handlers of its own
@@ -168,7 +163,7 @@ class Forkserver:
     def _kill(self, number: int) -> None:
         for pid, worker in self._pids.items():
             if worker == number:
-                os.kill(pid, signal.SIGKILL)
+                _kill_group(pid)
 
     def _reap(self) -> None:
         # One by one: a preloaded module may have started processes that are its own to wait for.
@@ -194,8 +189,22 @@ class Forkserver:
                 break
             self._reap()
         for pid in self._pids:
-            os.kill(pid, signal.SIGKILL)
+            _kill_group(pid)
         for pid in self._pids:
             os.waitpid(pid, 0)
         self._let_go()
         self._control.close()
+
+
+def _lead_group(pid: int) -> None:
+    """Give a worker a process group of its own: what its task started is killed with it.
+
+    Both sides do it, since neither knows which of them comes first.
+    """
+    with suppress(OSError):  # it has ended already
+        os.setpgid(pid, pid)
+
+
+def _kill_group(pid: int) -> None:
+    with suppress(PermissionError):  # some systems' answer where all of it has ended
+        os.killpg(pid, signal.SIGKILL)

@@ -22,9 +22,9 @@ from flask_concurrency.executors.processes.launch.interpreter import start_inter
 from flask_concurrency.executors.processes.launch.launcher import (
     LauncherEnded,
     Notice,
+    Origin,
     WorkerExited,
 )
-from flask_concurrency.executors.processes.main_script import find_main
 from flask_concurrency.executors.processes.wire import (
     EXITED,
     KILL,
@@ -42,31 +42,26 @@ _PATIENCE: Final = 2.0  # seconds beyond the grace until the forkserver itself i
 class ForkserverLauncher:
     """One forkserver process, which is started here, and the workers it forks.
 
-    :param preload: Modules it imports before the first fork.
-    :param label: The executor's name, for whoever reads the output of ``ps``.
+    :param origin: What it does before the first fork.
     :raises WorkerStartFailed: It cannot be started.
     """
 
-    def __init__(self, preload: tuple[str, ...], label: str) -> None:
+    def __init__(self, origin: Origin) -> None:
         ours, theirs = socket.socketpair()
         self.channel = Channel(ours)
         try:
             self._process = start_interpreter(
                 _MAIN,
-                {
-                    "control": theirs.fileno(),
-                    "owner": os.getpid(),
-                    "preload": list(preload),
-                    "main": find_main(),
-                },
-                label=f"forkserver of {label}",
-                fds=[theirs.fileno()],
+                {"control": theirs.fileno(), "owner": os.getpid(), **origin.config()},
+                label=f"forkserver of {origin.label}",
+                fds=[end.fileno() for end in (theirs, origin.log) if end is not None],
             )
         except BaseException:
             self.channel.close()
             raise
         finally:
             theirs.close()
+            origin.close()
         _close_stdin(self._process)
         self._failure = ""
 

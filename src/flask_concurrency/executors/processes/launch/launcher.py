@@ -3,9 +3,39 @@
 from __future__ import annotations
 
 import socket
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from flask_concurrency.executors.processes.main_script import find_main
 from flask_concurrency.executors.processes.wire import Channel
+
+
+class Origin(NamedTuple):
+    """What all workers of a launcher begin with.
+
+    :ivar preload: Modules to import before the first task.
+    :ivar around: Pickled function that says what to put around each task.
+    :ivar log: Where workers send what they log; the launcher's to close.
+    :ivar label: The executor's name, for whoever reads the output of ``ps``.
+    """
+
+    preload: tuple[str, ...]
+    around: bytes | None
+    log: socket.socket | None
+    label: str
+
+    def config(self) -> dict[str, Any]:
+        """Write it as JSON can, for another process; see ``origin.py``."""
+        return {
+            "preload": list(self.preload),
+            "around": None if self.around is None else self.around.hex(),
+            "log": None if self.log is None else self.log.fileno(),
+            "main": find_main(),
+        }
+
+    def close(self) -> None:
+        """Close this process's copy of the socket."""
+        if self.log is not None:
+            self.log.close()
 
 
 class WorkerExited(NamedTuple):

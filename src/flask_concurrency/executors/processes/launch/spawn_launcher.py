@@ -11,11 +11,10 @@ import socket
 import subprocess
 import threading
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 from flask_concurrency.executors.processes.launch.interpreter import start_interpreter
-from flask_concurrency.executors.processes.launch.launcher import Notice, WorkerExited
-from flask_concurrency.executors.processes.main_script import find_main
+from flask_concurrency.executors.processes.launch.launcher import Notice, Origin, WorkerExited
 from flask_concurrency.executors.processes.wire import EXITED, Channel
 from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.errors import WorkerStartFailed
@@ -26,13 +25,12 @@ _MAIN: Final = "flask_concurrency.executors.processes.launch.spawned"
 class SpawnLauncher:
     """Worker processes that are children of this one.
 
-    :param preload: Modules each worker imports before its first task.
-    :param label: The executor's name, for whoever reads the output of ``ps``.
+    :param origin: What each worker does before its first task.
     """
 
-    def __init__(self, preload: tuple[str, ...], label: str) -> None:
-        self._preload = preload
-        self._label = label
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
+        self._label = origin.label
         ours, theirs = socket.socketpair()
         self.channel = Channel(ours)
         self._news = Channel(theirs)
@@ -41,11 +39,12 @@ class SpawnLauncher:
 
     def launch(self, worker: int, end: socket.socket) -> None:
         """Start an interpreter and give it its end of the socket pair."""
-        config: dict[str, Any] = {"preload": list(self._preload), "main": find_main()}
+        config = self._origin.config()
         label = f"worker of {self._label}"
         if os.name == "posix":
             config["end"] = end.fileno()
-            process = start_interpreter(_MAIN, config, label=label, fds=[end.fileno()])
+            fds = [each.fileno() for each in (end, self._origin.log) if each is not None]
+            process = start_interpreter(_MAIN, config, label=label, fds=fds)
         else:
             process = start_interpreter(_MAIN, config, label=label)
             _share(process, end)
@@ -88,11 +87,13 @@ class SpawnLauncher:
                 waiter.join()
         self.channel.close()
         self._news.close()
+        self._origin.close()
 
     def abandon(self) -> None:
         """Drop this process's copies, in a forked child."""
         self.channel.drop()
         self._news.drop()
+        self._origin.close()
         for process, _ in self._running.values():
             process.returncode = 0  # not this process's to wait for, nor to warn of
             if process.stdin is not None:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import socket
 import sys
 import threading
+from functools import partial
 from typing import Any
 
 from flask_concurrency.executors.processes import worker_process
 from flask_concurrency.executors.processes.inside import mark_worker
+from flask_concurrency.executors.processes.launch.origin import preload, take_log
 from flask_concurrency.executors.processes.launch.process_state import (
     detach_stdin,
     let_stop_signals_pass,
 )
-from flask_concurrency.executors.processes.main_script import MainScript, load_main
 from flask_concurrency.executors.processes.wire import Channel
 
 
@@ -27,14 +27,8 @@ def main(config: dict[str, Any]) -> None:
     owner = detach_stdin()
     threading.Thread(target=_end_with, args=(owner,), name="owner-watch", daemon=True).start()
 
-    def preload() -> None:
-        for module in config["preload"]:
-            if module != "__main__":
-                importlib.import_module(module)
-            elif config["main"] is not None:
-                load_main(MainScript(*config["main"]))
-
-    worker_process.main(channel, prepare=preload)
+    handler = take_log(config)
+    worker_process.main(channel, handler, prepare=partial(preload, config))
 
 
 def _take_end(config: dict[str, Any]) -> socket.socket:

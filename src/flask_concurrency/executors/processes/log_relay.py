@@ -1,0 +1,116 @@
+"""Decide how what a task logs reaches the loggers of the owner. Knows no task and no pool.
+
+All workers of a launcher send to one socket that keeps messages apart, beside the channels of the
+tasks. A message is taken whole or not at all, so a worker may be killed at any time. Which records
+are made is decided by the levels that the owner's loggers had when the worker started; what becomes
+of them, by the owner's handlers: a worker has none of its own, or each record would be told twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+LONGEST: Final = 32_768
+"""Bytes of a message beyond which it is cut."""
+PATIENCE: Final = 1.0
+"""Seconds that a task waits for an owner that does not read; then what it says is lost."""
+_AT_A_TIME: Final = 100
+
+Levels = Mapping[str | None, int]
+
+
+def make_relay() -> tuple[socket.socket, socket.socket] | None:
+    """Make the owner's end and the workers'; ``None`` where there is no such thing (Windows)."""
+    kind = getattr(socket, "SOCK_SEQPACKET", None)
+    family = getattr(socket, "AF_UNIX", None)
+    if kind is None or family is None:
+        return None
+    try:
+        ours, theirs = socket.socketpair(family, kind)
+    except OSError:
+        return None
+    ours.setblocking(False)
+    return ours, theirs
+
+
+def levels_here() -> dict[str | None, int]:
+    """Tell the levels that were set in this process; the root logger's stands under ``None``."""
+    loggers = logging.root.manager.loggerDict
+    found: dict[str | None, int] = {
+        name: logger.level
+        for name, logger in tuple(loggers.items())
+        if isinstance(logger, logging.Logger) and logger.level
+    }
+    found[None] = logging.root.level
+    return found
+
+
+class RelayHandler(logging.Handler):
+    """Sends records to the owner.
+
+    :ivar worker: Stands in the records as the name of the process.
+    """
+
+    def __init__(self, end: socket.socket) -> None:
+        super().__init__()
+        end.settimeout(PATIENCE)
+        self._end = end
+        self.worker = "worker"
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send one record; an owner that is gone, or does not read, loses it."""
+        try:
+            with suppress(OSError):
+                self._end.send(self._encode(record))
+        except Exception:
+            self.handleError(record)
+
+    def take_over(self, levels: Levels) -> None:
+        """Be the only handler of this process, which logs what its owner would."""
+        for logger in tuple(logging.root.manager.loggerDict.values()):
+            if isinstance(logger, logging.Logger):
+                logger.handlers.clear()
+                logger.propagate = True
+        logging.root.handlers[:] = [self]
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+    def _encode(self, record: logging.LogRecord) -> bytes:
+        said = self.format(record)  # with the traceback, if there is one
+        plain: dict[str, Any] = {
+            **record.__dict__,
+            "msg": said[:LONGEST],
+            "args": None,
+            "exc_info": None,
+            "exc_text": None,
+            "stack_info": None,
+            "processName": self.worker,
+        }
+        message = b""
+        with suppress(Exception):  # what an application adds to its records
+            message = pickle.dumps(plain, pickle.HIGHEST_PROTOCOL)
+        if not message or len(message) > 4 * LONGEST:
+            usual = logging.makeLogRecord({}).__dict__
+            kept = {name: value for name, value in plain.items() if name in usual}
+            message = pickle.dumps(kept, pickle.HIGHEST_PROTOCOL)
+        return message
+
+
+def relay_records(end: socket.socket) -> None:
+    """Give what workers have logged to the loggers of this process."""
+    for _ in range(_AT_A_TIME):
+        try:
+            message = end.recv(8 * LONGEST)
+        except OSError:  # nothing more
+            return
+        if not message:
+            return
+        record = logging.makeLogRecord(pickle.loads(message))
+        logger = logging.getLogger(record.name)
+        if logger.isEnabledFor(record.levelno):
+            logger.handle(record)
