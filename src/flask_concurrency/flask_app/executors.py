@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from flask import Flask
@@ -18,6 +19,7 @@ from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.flask_app.async_body import async_to_sync
 from flask_concurrency.flask_app.settings import PREFIX, Settings
 from flask_concurrency.flask_app.task_context import FlaskCarrier
+from flask_concurrency.flask_app.worker_app import WorkerApp
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
 E = TypeVar("E")
@@ -47,7 +49,7 @@ def make_executors(app: Flask, settings: Settings, *, added: Mapping[str, Meanin
     """
     carry = FlaskCarrier(app)
     threads = _made("THREADS", ThreadExecutor, settings.threads, carry=carry)
-    processes = _made("PROCESSES", ProcessExecutor, settings.processes)
+    processes = _made("PROCESSES", partial(_make_processes, app), settings.processes)
     loop = LoopThread(default_executor=threads)
     # Flask's documented way to choose what runs its async functions.
     app.async_to_sync = async_to_sync(loop, threads)  # type: ignore[method-assign, assignment]
@@ -58,6 +60,13 @@ def make_executors(app: Flask, settings: Settings, *, added: Mapping[str, Meanin
         carry=carry,
     )
     return AppExecutors(threads, processes, loop, named)
+
+
+def _make_processes(app: Flask, /, **options: Any) -> ProcessExecutor:
+    named = options.pop("app", "")
+    if named is not None:
+        options.setdefault("around", WorkerApp(app, named or None))
+    return ProcessExecutor(**options)
 
 
 def _made(key: str, make: Callable[..., E], options: Mapping[str, Any], **ours: Any) -> E:
