@@ -36,10 +36,10 @@ from concurrent.futures import Future
 from functools import partial
 from math import inf
 from threading import get_ident
-from typing import Any, get_args
+from typing import Any
 
-from flask_concurrency.executors.durations import Durations
 from flask_concurrency.executors.thread_background import BackgroundFuture, log_failure
+from flask_concurrency.executors.thread_books import Books
 from flask_concurrency.executors.thread_lateness import dropped, log_overrun, overran
 from flask_concurrency.executors.thread_lending import work_for
 from flask_concurrency.executors.thread_line import Place, turn_away
@@ -47,7 +47,7 @@ from flask_concurrency.executors.thread_options import ThreadOptions
 from flask_concurrency.executors.thread_queue import TaskQueue
 from flask_concurrency.executors.thread_roster import Roster
 from flask_concurrency.executors.thread_snapshot import ThreadsSnapshot
-from flask_concurrency.executors.thread_task import Batch, Outcome, Task, fail_if_undone
+from flask_concurrency.executors.thread_task import Batch, Task, fail_if_undone
 from flask_concurrency.executors.timekeeper import Alarm
 from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.deadline import Deadline
@@ -73,11 +73,7 @@ class Crew:
         self._lock = threading.Lock()
         self._queue = TaskQueue(options.max_queue)
         self._roster = Roster(options.name, options.max_workers)
-        self._running: dict[Task, int] = {}
-        self._background: set[Future[Any]] = set()
-        self._counts: dict[Outcome, int] = dict.fromkeys(get_args(Outcome), 0)
-        self._refused = 0
-        self._durations = Durations()
+        self._books = Books()
         self._closed = False
         self._draining = False
         self._cancelling = False
@@ -137,13 +133,13 @@ class Crew:
     def spawn(self, task: Task, future: BackgroundFuture[Any]) -> Place | None:
         """Submit a task that nobody waits for, and log it if it fails."""
         name = task.name
-        self._background.add(future)
+        self._books.background.add(future)
         future.run_here = partial(self.help_with, task)
         future.add_done_callback(partial(self._background_ended, name))
         try:
             return self.submit(task, future, background=True)
         except BaseException:
-            self._background.discard(future)
+            self._books.background.discard(future)
             raise
 
     def start(self, batch: Batch, tasks: Sequence[Task]) -> None:
@@ -192,7 +188,7 @@ class Crew:
         """Cancel what has not started of a ``map`` that is consumed no further."""
         with self._lock:
             taken = self._queue.take_out(tasks, batch)
-            self._counts["cancelled"] += len(taken)
+            self._books.counts["cancelled"] += len(taken)
         for task, _ in taken:
             task.drop()
 
@@ -214,7 +210,7 @@ class Crew:
         """Settle those of ``calls`` that have not ended: their deadline has passed."""
         with self._lock:
             taken = self._queue.take_out([task for task, _ in calls], batch)
-            self._counts["expired"] += len(taken)
+            self._books.counts["expired"] += len(taken)
         for task, place in taken:
             error = self._dropped(task)
             task.drop(error)
@@ -257,8 +253,7 @@ class Crew:
         self._join(inf if timeout is None else monotonic() + timeout)
         with self._lock:
             dropped = self._take_all() if timeout is not None else []
-        behind = [task.name for task, at in self._running.copy().items() if at != get_ident()]
-        behind += [task.name for task in dropped]
+        behind = self._books.running_elsewhere() + [task.name for task in dropped]
         for task in dropped:
             task.drop()
         if behind:
@@ -306,8 +301,8 @@ class Crew:
 
     def snapshot(self) -> ThreadsSnapshot:
         """The state now."""
-        now = self._clock()
-        running = self._running.copy()
+        overdue, durations = self._books.overdue(self._clock()), self._books.durations.summary()
+        counts = self._books.counts
         with self._lock:
             idle = self._queue.free + len(self._queue)
             workers = len(self._roster)
@@ -318,16 +313,14 @@ class Crew:
                 queued=max(0, -self._queue.free),
                 max_queue=self.options.max_queue,
                 waiting=len(self._queue.line.standing),
-                overdue=sum(
-                    task.deadline is not None and now >= task.deadline.at for task in running
-                ),
-                spawned=len(self._background),
-                done=self._counts["done"],
-                failed=self._counts["failed"],
-                cancelled=self._counts["cancelled"],
-                expired=self._counts["expired"],
-                refused=self._refused,
-                durations=self._durations.summary(),
+                overdue=overdue,
+                spawned=len(self._books.background),
+                done=counts["done"],
+                failed=counts["failed"],
+                cancelled=counts["cancelled"],
+                expired=counts["expired"],
+                refused=self._books.refused,
+                durations=durations,
             )
 
     # From here on: called with the lock held.
@@ -337,7 +330,7 @@ class Crew:
 
         That is what tasks submit, and what coroutines do while there are tasks to wait for them.
         """
-        if self._draining and (self._roster.is_here() or (self._running and _is_on_loop())):
+        if self._draining and (self._roster.is_here() or (self._books.running and _is_on_loop())):
             return
         raise self._shut_down_error()
 
@@ -354,14 +347,14 @@ class Crew:
         if self.options.when_full == "wait" and not self._roster.is_here():
             if awaits or not _is_on_loop():
                 return self._queue.line.join(task)
-            self._refused += 1
+            self._books.refused += 1
             raise QueueFull(
                 self.options.name,
                 max_queue=max_queue,
                 advice="An event loop cannot wait for a place: write 'await threads.run(...)' "
                 "there.",
             )
-        self._refused += 1
+        self._books.refused += 1
         raise QueueFull(self.options.name, max_queue=max_queue)
 
     def _admits(self, batch: Batch) -> bool:
@@ -393,7 +386,7 @@ class Crew:
         """Take everything out that has not started, to be cancelled."""
         self._cancelling = True
         taken = self._queue.take_all()
-        self._counts["cancelled"] += len(taken)
+        self._books.counts["cancelled"] += len(taken)
         return taken
 
     # From here on: called without the lock.
@@ -414,7 +407,7 @@ class Crew:
         if deadline is None or not self.is_late(deadline):
             return False
         with self._lock:
-            self._counts["expired"] += len(tasks)
+            self._books.counts["expired"] += len(tasks)
         for task in tasks:
             task.drop(self._dropped(task))
         return True
@@ -435,14 +428,14 @@ class Crew:
             return
         with self._lock:
             withdrawn = self._queue.take_out([task])
-            self._counts["cancelled"] += len(withdrawn)
+            self._books.counts["cancelled"] += len(withdrawn)
         for task, _ in withdrawn:
             task.drop()
 
     def _background_ended(self, name: str, future: Future[Any]) -> None:
         assert isinstance(future, BackgroundFuture)
         future.run_here = None
-        self._background.discard(future)
+        self._books.background.discard(future)
         log_failure(self.options.name, name, future)
 
     def _work(self) -> None:
@@ -478,7 +471,7 @@ class Crew:
             return task
 
     def _run(self, task: Task, frees: int = 0) -> None:
-        self._running[task] = get_ident()
+        self._books.running[task] = get_ident()
         try:
             outcome = task.run(self._clock)
         except BaseException:
@@ -488,23 +481,23 @@ class Crew:
                 "A done callback of a task of %r raised", self.options.name, exc_info=True
             )
             outcome = "failed"
-        del self._running[task]
+        del self._books.running[task]
         if task.deadline is not None:
             task.forget_alarm()
             if task.late is not None:
                 log_overrun(task.name, self.options.name, task.late)
         if outcome == "done" or outcome == "failed":
             ran = task.ended_at - task.started_at
-            self._durations.record(task.started_at - task.queued_at, ran)
+            self._books.durations.record(task.started_at - task.queued_at, ran)
         batch, queue = task.batch, self._queue
         orphans: list[Task] = []
         with self._lock:
-            self._counts[outcome] += 1
+            self._books.counts[outcome] += 1
             queue.free += frees
             if batch is not None:
                 if self._cancelling:
                     orphans = batch.clear()
-                    self._counts["cancelled"] += len(orphans)
+                    self._books.counts["cancelled"] += len(orphans)
                 batch.queued -= 1
                 if batch.waiting:
                     queue.put(batch.next(task.ended_at))
