@@ -92,9 +92,8 @@ class Members:
                 )
             self._tasks.append(task)
             self._running += 1
-            if self._alarm is None and self.at != inf:
-                self._alarm = self._call_at(self.at, self.time_is_up)
         try:
+            self._set_alarm()
             if self.time_has_come:
                 self.time_is_up()
             if not self.stopped:
@@ -175,6 +174,11 @@ class Members:
             self._alarm.cancel()
 
     # --- inside ---
+
+    def _set_alarm(self) -> None:
+        with self._lock:
+            if self._alarm is None and self.at != inf:
+                self._alarm = self._call_at(self.at, self.time_is_up)
 
     def _submit(self, task: GroupTask[T], call: Callable[[], Future[T]]) -> None:
         with self.deadline:  # which is not current where a task submits, or another group's block

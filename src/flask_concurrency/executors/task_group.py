@@ -111,8 +111,7 @@ class TaskGroup:
     @property
     def loop(self) -> GroupLoop:
         """The event loop that the block runs on, or else the app's own."""
-        members = self._members
-        return GroupLoop(members, self._home, self._shared_loop)
+        return GroupLoop(self._members, self._home, self._shared_loop)
 
     def executor(self, name: str) -> GroupExecutor:
         """The executor of that name.
@@ -314,7 +313,7 @@ def _surrounding() -> Members | None:
 def _is_of_a_stop(error: BaseException) -> bool:
     """Whether a body may owe this error to a task that was cancelled or late."""
     if isinstance(error, asyncio.CancelledError):  # or is it the task around the body?
-        current = asyncio.current_task()
+        current = None if loop_here() is None else asyncio.current_task()
         return current is not None and current.cancelling() == 0
     return isinstance(error, concurrent.futures.CancelledError | DeadlineExceeded)
 

@@ -471,6 +471,27 @@ def test_an_executor_that_fails_to_cancel_does_not_keep_the_others(
     assert "no connection" in caplog.text
 
 
+def test_a_group_whose_time_cannot_be_kept_takes_no_task(bench: Any) -> None:
+    """No thread can be started for it: an error in the block, which still ends."""
+
+    def no_thread(*_: object) -> Any:
+        raise RuntimeError("can't start new thread")
+
+    bench.alarms.call_at = no_thread
+    with bench.failing(RuntimeError, "new thread", timeout=5) as (group, _):
+        group.executor("hand").submit(double, 1)
+
+    assert group.tasks == ()
+    assert bench.hand.futures == []
+
+
+def test_a_cancellation_that_no_loop_sent_is_an_error_of_the_body(bench: Any) -> None:
+    """It is not taken for the end of a task."""
+    with bench.failing(asyncio.CancelledError, policy="any") as (group, _):
+        group.threads.submit(double, 1).result(SOON)
+        raise asyncio.CancelledError
+
+
 def test_a_task_is_a_future_like_any_other(bench: Any) -> None:
     """``wait``, callbacks, ``running()`` and ``cancel()`` do what they always do."""
     ended: list[str] = []
