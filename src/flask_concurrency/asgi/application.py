@@ -17,6 +17,7 @@ from flask_concurrency.asgi.on_loop import serve_on_loop
 from flask_concurrency.asgi.on_thread import ThreadRequest
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.threads import ThreadExecutor
+from flask_concurrency.lifecycle.drain import Drain
 from flask_concurrency.vocabulary.errors import QueueFull
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class AsgiBridge:
     :param threads: Where the other requests run.
     :param loop: Becomes the server's loop, for everybody who uses it.
     :param busy: Answers in place of ``wsgi_app`` where ``threads`` takes no more.
+    :param drain: Begins when the server is told to end.
     """
 
     def __init__(
@@ -41,12 +43,14 @@ class AsgiBridge:
         threads: ThreadExecutor,
         loop: LoopThread,
         busy: WSGIApplication,
+        drain: Drain,
     ) -> None:
         self._wsgi_app = wsgi_app
         self._runs_on_loop = runs_on_loop
         self._threads = threads
         self._loop = loop
         self._busy = busy
+        self._drain = drain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's scope.
@@ -58,7 +62,7 @@ class AsgiBridge:
         if kind == "http":
             await self._serve_request(scope, receive, send)
         elif kind == "lifespan":
-            await serve_lifespan(receive, send, loop=self._loop)
+            await serve_lifespan(receive, send, loop=self._loop, drain=self._drain)
         elif kind == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1000})

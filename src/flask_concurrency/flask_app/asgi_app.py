@@ -24,10 +24,11 @@ def make_asgi_app(app: Flask, state: AppState) -> AsgiApplication:
         state.rooms.served_by(threads.max_workers)
     return AsgiBridge(
         app,
-        runs_on_loop=LoopEndpoints(app),
+        runs_on_loop=LoopEndpoints(app, state.owner),
         threads=threads,
         loop=state.executors.loop,
         busy=_no_thread_free,
+        drain=state.drain,
     )
 
 
