@@ -20,6 +20,7 @@ from flask_concurrency.executors import loop_deadline
 from flask_concurrency.executors.loop_deadline import time_left, too_late
 from flask_concurrency.executors.thread_lending import wait_for_a_loop
 from flask_concurrency.vocabulary.errors import ExecutorShutdown
+from flask_concurrency.vocabulary.suspension import Driving, suspend
 
 T = TypeVar("T")
 
@@ -42,6 +43,9 @@ class Host(Protocol):
 
     @property
     def drained(self) -> bool: ...
+
+    @property
+    def suspends(self) -> bool: ...
 
     def is_current_thread(self) -> bool: ...
 
@@ -108,11 +112,14 @@ class Call(Generic[T]):
         raise NotImplementedError
 
     async def _run(self) -> None:
+        coroutine = self.coroutine
+        if self.handled is not None:
+            coroutine = _while_handling(self.handled, coroutine)
         try:
-            if self.handled is None:
-                self.result = await self.coroutine
+            if self.host.suspends:
+                self.result = await Driving(partial(suspend, coroutine), self.context)
             else:
-                self.result = await _while_handling(self.handled, self.coroutine)
+                self.result = await coroutine
         except BaseException as error:
             # All of them stop here: asyncio lets SystemExit end the loop, which is everybody's.
             if error.__traceback__ is not None:

@@ -52,7 +52,7 @@ class Route:
 class AppState:
     """What ``app.extensions["concurrency"]`` holds.
 
-    :param owner: The extension whose declarations count for this app.
+    :ivar owner: The extension whose declarations count for this app.
     :param announce: Called whenever the executors are asked for.
     :ivar drain: Ends what would go on for ever when the server is told to end.
     """
@@ -76,7 +76,7 @@ class AppState:
         self.rooms = WaitingRooms(server_threads=settings.server_threads)
         self.decorated = decorated
         self.cors: CorsPolicy | None = None
-        self._owner = owner
+        self.owner = owner
         self._key = key
         self._routes: dict[tuple[str | None, str], Route] = {}
         self._lock = threading.Lock()
@@ -149,11 +149,11 @@ class AppState:
 
     def explain(self, app: Flask, rule: Rule | None, method: str) -> Explanation:
         """Which limits a request would meet, and why; nothing is counted."""
-        found = collect(app, self.settings, self._owner, rule, method)
+        found = collect(app, self.settings, self.owner, rule, method)
         return explain(found.sources, method=method, key=self._key, exempt=found.exempt)
 
     def _compile(self, app: Flask, rule: Rule | None, method: str) -> Route:
-        found = collect(app, self.settings, self._owner, rule, method)
+        found = collect(app, self.settings, self.owner, rule, method)
         plan = compile_plan(
             () if found.exempt else found.sources,
             endpoint=rule.endpoint if rule is not None else None,

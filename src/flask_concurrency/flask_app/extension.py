@@ -40,6 +40,7 @@ from flask_concurrency.flask_app.event_streams import Source, event_response
 from flask_concurrency.flask_app.executors import make_executors
 from flask_concurrency.flask_app.keys import remote_address
 from flask_concurrency.flask_app.limit_mark import LimitMark
+from flask_concurrency.flask_app.loop_endpoints import Place, RunsOn
 from flask_concurrency.flask_app.settings import read_settings
 from flask_concurrency.flask_app.time_limit import DeadlineMark, TimeLimit
 from flask_concurrency.flask_app.unreached import Decorated
@@ -253,6 +254,19 @@ class Concurrency:
         In a view, and in the tasks it hands to threads, to worker processes and to the loop.
         """
         return remaining()
+
+    def runs_on(self, place: Place) -> Callable[[Target], Target]:
+        """Choose where the requests of a view, a class or a blueprint run on ASGI, hooks included.
+
+        By itself a request with an asynchronous view runs on the server's loop, all others on
+        threads. Without effect on WSGI.
+
+        :param place: ``"threads"`` for an asynchronous view whose hooks block: only the view itself
+            then runs on the loop. ``"loop"`` for a plain one that never blocks, or a decorated one
+            that is asynchronous inside.
+        :raises ConfigurationError: It is neither of the two.
+        """
+        return self._marker(RunsOn(place))
 
     def asgi_app(self, app: Flask) -> AsgiApplication:
         """Make the ASGI application of an app, for servers such as uvicorn, granian and hypercorn.

@@ -2,32 +2,55 @@
 
 Knows Flask's routing and views; knows no ASGI.
 
-A request runs on the loop if its view is asynchronous. All else, 404 and 405 included, may block
-and goes to a thread; so does a request that somebody between here and Flask will route elsewhere.
+A request runs on the loop if its view is asynchronous, unless it was declared otherwise. All else,
+404 and 405 included, may block and goes to a thread.
 """
 
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from flask import Flask
 from werkzeug.exceptions import HTTPException
 
+from flask_concurrency.flask_app import markers
+from flask_concurrency.vocabulary.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
+
+
+Place = Literal["loop", "threads"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunsOn:
+    """Where the requests of a view, a class or a blueprint run.
+
+    :raises ConfigurationError: It is neither of the two places.
+    """
+
+    place: Place
+
+    def __post_init__(self) -> None:
+        if self.place not in get_args(Place):
+            raise ConfigurationError(f'runs_on({self.place!r}): give "loop" or "threads".')
 
 
 class LoopEndpoints:
     """What of one app runs on the loop.
 
     :param app: The app. Its views may still be registered; it is asked in requests.
+    :param owner: The extension whose declarations count.
     """
 
-    def __init__(self, app: Flask) -> None:
+    def __init__(self, app: Flask, owner: object) -> None:
         self._app = app
+        self._owner = owner
         self._views = 0
-        self._any_async = False
+        self._anything = False
         self._fixed: dict[tuple[str, str], bool] = {}
 
     def __call__(self, environ: WSGIEnvironment) -> bool:
@@ -35,7 +58,7 @@ class LoopEndpoints:
         app = self._app
         if len(app.view_functions) != self._views:
             self._look_again()
-        if not self._any_async:
+        if not self._anything:
             return False  # such an app pays for no second look at its URLs
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         known = self._fixed.get((method, path))
@@ -50,16 +73,28 @@ class LoopEndpoints:
             return False
         except Exception:  # a converter that needs a context: Flask asks it again, in one
             return False
-        on_loop = is_async(app.view_functions.get(rule.endpoint), method)
+        on_loop = self._is_on_loop(rule.endpoint, method)
         # As many paths as there are rules without variables, whatever clients send.
         if not arguments and rule.rule == path and not _many_hosts(app):
             self._fixed[method, path] = on_loop
         return on_loop
 
+    def _is_on_loop(self, endpoint: str, method: str) -> bool:
+        declared = [
+            *markers.on_blueprints(self._app, endpoint, self._owner),
+            *markers.on_view(self._app, endpoint, method, self._owner),
+        ]
+        for mark in reversed(declared):  # the narrowest
+            if isinstance(mark, RunsOn):
+                return mark.place == "loop"
+        return is_async(self._app.view_functions.get(endpoint), method)
+
     def _look_again(self) -> None:
         views = list(self._app.view_functions.values())
         self._views = len(views)
-        self._any_async = any(is_async(view, None) for view in views)
+        self._anything = any(is_async(view, None) for view in views) or any(
+            mark == RunsOn("loop") for _, mark in markers.reached(self._app)
+        )
         self._fixed.clear()
 
 

@@ -15,12 +15,12 @@ from flask_concurrency.stores.fallback import FallbackStore
 from flask_concurrency.stores.redis import client
 from flask_concurrency.stores.redis.redis_store import RedisStore
 from flask_concurrency.stores.store import Check
-from flask_concurrency.vocabulary.limits import read_limits
+from flask_concurrency.vocabulary.limits import InFlight, Rate
 from flask_concurrency.vocabulary.suspension import Driving
 
 CHECKS = [
-    Check("rate", policy_for(read_limits("5/minute")[0]), "somebody", 1),
-    Check("places", policy_for(read_limits("2 in flight")[0]), "somebody", 1),
+    Check("rate", policy_for(Rate("5/minute")), "somebody", 1),
+    Check("places", policy_for(InFlight(2)), "somebody", 1),
 ]
 
 
