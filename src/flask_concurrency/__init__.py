@@ -10,6 +10,7 @@ from flask_concurrency.flask_app.responses import (
     Refusal,
     ServerBusy,
 )
+from flask_concurrency.lifecycle.drain import watch_signals
 from flask_concurrency.lifecycle.server_sent_events import Event
 from flask_concurrency.vocabulary.decision import Decision, Verdict
 from flask_concurrency.vocabulary.errors import (
@@ -54,4 +55,5 @@ __all__ = [
     "WorkerDied",
     "WorkerOutOfMemory",
     "WorkerStartFailed",
+    "watch_signals",
 ]
