@@ -21,8 +21,8 @@ from flask_concurrency.vocabulary.errors import DeadlineExceeded
 from flask_concurrency.vocabulary.limits import InFlight
 from flask_concurrency.vocabulary.permit import Ending, Permit
 
-Row = tuple[Limiter, tuple[str, int, float | None], tuple[bool, bool]]
-"""A limiter, with what every verdict of it begins with, and what it ends with."""
+Row = tuple[Limiter, str, int, float | None, bool, bool]
+"""A limiter, with what every verdict of it says: name, quota, period; shadow, per client."""
 
 Part = tuple[str, Policy, int, bool]
 """What every check of a limiter says but for the key."""
@@ -80,7 +80,7 @@ class Gate:
         refusing = {verdict.name for verdict in decision.refusing}
         return self._rows is not None and all(
             limiter.repeats and limiter.key is key
-            for limiter, _, _ in self._rows
+            for limiter, *_ in self._rows
             if limiter.name in refusing
         )
 
@@ -111,7 +111,7 @@ class Gate:
             check._replace(policy=CLOSED)
             if _waits(limiter) and self._rooms.occupied(_room(check))
             else check
-            for (limiter, _, _), check in zip(rows, checks, strict=True)
+            for (limiter, *_), check in zip(rows, checks, strict=True)
         ]
 
     def _wait(
@@ -167,7 +167,7 @@ class Gate:
             rows = [row for row in rows if row[0].exempt_when is None or not row[0].exempt_when()]
         keys: dict[Callable[[], object], str] = {}
         checks = []
-        for limiter, _, _ in rows:
+        for limiter, *_ in rows:
             key = keys.get(limiter.key)
             if key is None:
                 key = keys[limiter.key] = countable(limiter.key())
@@ -177,14 +177,17 @@ class Gate:
 
     def _answer(self, rows: Sequence[Row], checks: list[Check]) -> Answer:
         outcomes = self._store.take(checks)
-        admitted = True
+        let_in = True
         verdicts = []
-        for (limiter, begin, end), outcome in zip(rows, outcomes, strict=True):
-            verdicts.append(new(Verdict, (*begin, *outcome, *end)))
-            if not outcome.admitted and not limiter.shadow:
-                admitted = False
-        decision = new(Decision, (admitted, tuple(verdicts)))
-        if not (admitted and self._takes_back):
+        for row, outcome in zip(rows, outcomes, strict=True):
+            _, name, quota, period, shadow, by_client = row
+            admitted, left, retry_after, reset_after = outcome
+            told = name, quota, period, admitted, left, retry_after, reset_after, shadow, by_client
+            verdicts.append(new(Verdict, told))
+            if not admitted and not shadow:
+                let_in = False
+        decision = new(Decision, (let_in, tuple(verdicts)))
+        if not (let_in and self._takes_back):
             return Answer(decision)
         return self._admitted(decision, rows, checks, outcomes)
 
@@ -197,7 +200,7 @@ class Gate:
     ) -> Answer:
         held: list[Check] = []
         reservations: list[Reservation] = []
-        for (limiter, _, _), check, outcome in zip(rows, checks, outcomes, strict=True):
+        for (limiter, *_), check, outcome in zip(rows, checks, outcomes, strict=True):
             if not outcome.admitted:  # a shadow's refusal: it took nothing
                 continue
             if isinstance(limiter.limit, InFlight):
@@ -225,7 +228,7 @@ class Gate:
 
 def _row(limiter: Limiter) -> Row:
     name, quota, period = limiter.name, limiter.limit.quota, limiter.period
-    return limiter, (name, quota, period), (limiter.shadow, limiter.per_client)
+    return limiter, name, quota, period, limiter.shadow, limiter.per_client
 
 
 def _plain(limiters: Sequence[Limiter]) -> tuple[Callable[[], object], list[Part]] | None:
@@ -267,7 +270,7 @@ def _waited_for(
     """The limits in the way; none if the request is admitted or something will not wait."""
     found = []
     verdicts = answer.decision.verdicts
-    for (limiter, _, _), check, verdict in zip(rows, checks, verdicts, strict=True):
+    for (limiter, *_), check, verdict in zip(rows, checks, verdicts, strict=True):
         if not verdict.admitted and not verdict.shadow:
             limit = limiter.limit
             if not (isinstance(limit, InFlight) and limit.max_queue > 0):

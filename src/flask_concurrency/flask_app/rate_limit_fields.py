@@ -29,10 +29,12 @@ def rate_limit_fields(verdicts: Iterable[Verdict]) -> list[tuple[str, str]]:
     for name, quota, period, _, remaining, _, reset_after, shadow, _ in verdicts:
         if shadow:  # nobody's business but ours
             continue
-        policy, quoted = _spelled(name, quota, period)
+        policy, limit = _spelled(name, quota, period)
         policies.append(policy)
-        until = "" if reset_after is None else f";t={ceil(reset_after - FLOAT_DUST)}"
-        limits.append(f"{quoted};r={remaining}{until}")
+        if reset_after is None:
+            limits.append(f"{limit}{remaining}")
+        else:
+            limits.append(f"{limit}{remaining};t={ceil(reset_after - FLOAT_DUST)}")
     if not limits:
         return []
     return [("RateLimit-Policy", ", ".join(policies)), ("RateLimit", ", ".join(limits))]
@@ -74,7 +76,7 @@ def check_name(name: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _spelled(name: str, quota: int, period: float | None) -> tuple[str, str]:
-    """A policy's item, and its name in quotes."""
+    """A policy's item, and how what is left of it begins."""
     escaped = name.replace("\\", "\\\\").replace('"', '\\"')
     window = 'qu="concurrent-requests"' if period is None else f"w={ceil(period)}"
-    return f'"{escaped}";q={quota};{window}', f'"{escaped}"'
+    return f'"{escaped}";q={quota};{window}', f'"{escaped}";r='
