@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from flask_concurrency.executors.loop import LoopThread
+from flask_concurrency.executors.task_group import TaskGroup
 from flask_concurrency.executors.threads import ThreadExecutor
 
 PoolOf = Callable[..., ThreadExecutor]
@@ -227,3 +228,23 @@ def test_a_spare_that_cannot_start_is_logged(
     monkeypatch.setattr(threading.Thread, "start", refuse)
     assert pool.submit(lambda: loop.run(needs_a_thread())).result(30) == "told"
     assert "'threads' cannot start a spare thread" in caplog.text
+
+
+@pytest.mark.parametrize("ask", [True, False])
+def test_pitfall_21_a_task_may_wait_for_a_group_on_the_loop(
+    pool_of: PoolOf, loop: LoopThread, ask: bool
+) -> None:
+    """For one task of it, and at the end of its block."""
+    pool = pool_of(1)
+
+    async def needs_a_thread() -> int:
+        return await pool.run(int, "7")
+
+    def task() -> int:
+        with TaskGroup({"threads": pool}.__getitem__, loop) as group:
+            member = group.loop.submit(needs_a_thread)
+            if ask:
+                assert member.result(30) == 7
+        return member.result(30)
+
+    assert pool.submit(task).result(30) == 7

@@ -22,6 +22,7 @@ from flask_concurrency.executors.group_policy import Policy
 from flask_concurrency.executors.group_task import GroupTask
 from flask_concurrency.executors.linked_future import error_of
 from flask_concurrency.executors.task_result import How
+from flask_concurrency.executors.thread_lending import wait_for_a_loop
 from flask_concurrency.executors.timekeeper import Alarm
 from flask_concurrency.vocabulary.clock import Clock
 from flask_concurrency.vocabulary.deadline import Deadline
@@ -155,6 +156,9 @@ class Members:
 
     def wait(self) -> None:
         """After :meth:`leave`: block until all calls have ended."""
+        wait_for_a_loop(self._wait)  # some may be on one
+
+    def _wait(self) -> None:
         with self._lock:
             while not self._closed:
                 self._all_ended.wait()

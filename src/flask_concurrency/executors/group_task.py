@@ -9,11 +9,13 @@ import asyncio
 from collections.abc import Generator
 from concurrent.futures import InvalidStateError
 from contextlib import suppress
+from functools import partial
 from math import inf
 from typing import Any, TypeVar
 
 from flask_concurrency.executors.linked_future import LinkedFuture, error_of
 from flask_concurrency.executors.task_result import How, TaskResult
+from flask_concurrency.executors.thread_lending import wait_for_a_loop
 from flask_concurrency.vocabulary.errors import LoopBlocked
 from flask_concurrency.vocabulary.suspension import WakeUp, can_suspend
 
@@ -45,7 +47,7 @@ class GroupTask(LinkedFuture[T]):
         :raises LoopBlocked: It has not ended, and waiting here would hold an event loop up.
         """
         self._leave_the_loop_alone(timeout)
-        return super().result(timeout)
+        return wait_for_a_loop(partial(super().result, timeout))
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the task's end; its error, or ``None`` if it returned.
@@ -54,7 +56,7 @@ class GroupTask(LinkedFuture[T]):
         :raises LoopBlocked: It has not ended, and waiting here would hold an event loop up.
         """
         self._leave_the_loop_alone(timeout)
-        return super().exception(timeout)
+        return wait_for_a_loop(partial(super().exception, timeout))
 
     def end(self, how: How, value: Any, error: BaseException | None) -> None:
         """End as the call did; nothing happens if the task has ended before."""
