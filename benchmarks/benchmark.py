@@ -10,7 +10,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 Call = Callable[[], object]
-"""Does the job once; raises if the answer is wrong, because a wrong answer is not a fast one."""
+"""Does the job once; raises if the answer is wrong, because a wrong answer is not a fast one.
+
+In a benchmark whose calls measure by themselves it gives what it measured, as a ``float``.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +23,12 @@ class Subject:
     :param name: What the tables call it; unique within a benchmark.
     :param open: Builds it in a process of its own, gives the call to be timed, and cleans up.
         Imports its library itself, so that no subject pays for what another one loads.
+    :param at_most: What the project set itself, in seconds or bytes. Default: none.
     """
 
     name: str
     open: Callable[[], AbstractContextManager[Call]]
+    at_most: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,10 @@ class Benchmark:
     :param subjects: The ways to do it.
     :param comparisons: The ratios to report.
     :param base: The subject whose time the table takes off the others. Default: none.
-    :param unit: Of the printed times, ``"µs"`` or ``"ms"``; the JSON is always in seconds.
+    :param unit: Of what is printed: ``"µs"`` or ``"ms"``, and the JSON is in seconds; or ``"MB"``,
+        and it is in bytes.
+    :param measures_itself: Whether a call gives what is to be compared, instead of being timed.
+    :param together: Whether all subjects share one process, for ways that live in one app anyway.
     """
 
     name: str
@@ -63,3 +71,5 @@ class Benchmark:
     comparisons: tuple[Comparison, ...] = ()
     base: str | None = None
     unit: str = "µs"
+    measures_itself: bool = False
+    together: bool = False

@@ -21,6 +21,8 @@ TABLES = (
     "benchmarks.tables.process_fan_out",
     "benchmarks.tables.processes_large",
     "benchmarks.tables.async_views",
+    "benchmarks.tables.workers",
+    "benchmarks.tables.which_for_what",
     "benchmarks.tables.stores",
     "benchmarks.tables.redis",
 )

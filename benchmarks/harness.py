@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from benchmarks.benchmark import Benchmark
-from benchmarks.isolated import Effort, IsolatedSubject, SubjectFailed
+from benchmarks.isolated import Effort, IsolatedSubjects, SubjectFailed
 
 SEED = 20_240_229
 FEW = 6
@@ -81,12 +81,14 @@ def measure(
 
 def _session(run: Run, table: str, thoroughness: Thoroughness, order: random.Random) -> None:
     names = [each.name for each in run.benchmark.subjects if each.name not in run.failures]
-    opened: dict[str, IsolatedSubject] = {}
+    groups = [names] if names and run.benchmark.together else [[name] for name in names]
+    opened: dict[str, IsolatedSubjects] = {}
     try:
-        for name in names:
-            opened[name] = IsolatedSubject(table, run.benchmark.name, name, thoroughness.effort)
-        for name in names:
-            _attempt(run, opened, name, IsolatedSubject.wait_until_ready)
+        for group in groups:
+            process = IsolatedSubjects(table, run.benchmark.name, group, thoroughness.effort)
+            opened.update(dict.fromkeys(group, process))
+        for group in groups:
+            _attempt(run, opened, group[0], lambda process, _: process.wait_until_ready())
         begun_at = time.monotonic()
         for turn in range(thoroughness.rounds):
             if turn >= FEW and time.monotonic() - begun_at > thoroughness.seconds:
@@ -94,27 +96,33 @@ def _session(run: Run, table: str, thoroughness: Thoroughness, order: random.Ran
             turns = list(opened)
             order.shuffle(turns)
             for name in turns:
-                seconds = _attempt(run, opened, name, IsolatedSubject.run_batch)
+                seconds = _attempt(run, opened, name, IsolatedSubjects.run_batch)
                 if seconds is not None:
                     run.seconds.setdefault(name, []).append(seconds)
     finally:
-        for subject in opened.values():
-            subject.hang_up()  # all first, so that they end side by side
-        for subject in opened.values():
-            subject.close()
+        processes = set(opened.values())
+        for process in processes:
+            process.hang_up()  # all first, so that they end side by side
+        for process in processes:
+            process.close()
 
 
 def _attempt(
     run: Run,
-    opened: dict[str, IsolatedSubject],
+    opened: dict[str, IsolatedSubjects],
     name: str,
-    act: Callable[[IsolatedSubject], float | None],
+    act: Callable[[IsolatedSubjects, str], float | None],
 ) -> float | None:
-    """Act on a subject; one that fails is closed, and what it gave before is not used."""
+    """Act on a subject. If it fails, its process is closed, and what that gave is not used."""
+    process = opened.get(name)
+    if process is None:
+        return None
     try:
-        return act(opened[name])
+        return act(process, name)
     except SubjectFailed as failure:
-        run.failures[name] = str(failure)
-        run.seconds.pop(name, None)
-        opened.pop(name).close()
+        for lost in [each for each, its in opened.items() if its is process]:
+            run.failures[lost] = str(failure)
+            run.seconds.pop(lost, None)
+            del opened[lost]
+        process.close()
         return None

@@ -1,4 +1,4 @@
-"""Give every subject a fresh process of its own, which waits while another one is timed.
+"""Give subjects a fresh process of their own, which waits while another one is timed.
 
 Knows subjects and a pipe; knows no table and compares nothing.
 
@@ -17,11 +17,15 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import repeat
 from multiprocessing.connection import Connection
 
 from benchmarks.benchmark import Call
+
+Batch = Callable[[], float]
 
 MAX_BATCH = 60.0
 """Seconds after which a subject that gives no answer is taken for stuck."""
@@ -43,43 +47,44 @@ class Effort:
     batch: float
 
 
-class IsolatedSubject:
-    """A subject in its own process.
+class IsolatedSubjects:
+    """Subjects in a process of their own: mostly it is one.
 
     :param table: The module that holds the benchmark, such as ``"benchmarks.tables.rates"``.
     :param benchmark: The benchmark's name in that module.
-    :param subject: The subject's name.
-    :param effort: How long it is kept busy.
+    :param subjects: The subjects' names.
+    :param effort: How long each is kept busy.
     """
 
-    def __init__(self, table: str, benchmark: str, subject: str, effort: Effort) -> None:
-        self._subject = subject
+    def __init__(self, table: str, benchmark: str, subjects: Sequence[str], effort: Effort) -> None:
+        self._subjects = tuple(subjects)
         # The order of sets is part of what a process does: it is the same for every subject.
         os.environ["PYTHONHASHSEED"] = "0"
         usual = multiprocessing.get_start_method()
         spawn = multiprocessing.get_context("spawn")
         self._pipe, theirs = spawn.Pipe()
         self._process = spawn.Process(
-            target=_serve, args=(theirs, usual, table, benchmark, subject, effort), name=subject
+            target=_serve, args=(theirs, usual, table, benchmark, self._subjects, effort)
         )
         self._process.start()
         theirs.close()
 
     def wait_until_ready(self) -> None:
-        """Wait until it is built and warm.
+        """Wait until all are built and warm.
 
-        :raises SubjectFailed: It could not be opened, or its first answer was wrong.
+        :raises SubjectFailed: One could not be opened, or its first answer was wrong.
         """
-        self._answer()
+        for subject in self._subjects:
+            self._answer(subject)
 
-    def run_batch(self) -> float:
-        """Time one batch.
+    def run_batch(self, subject: str) -> float:
+        """Time one batch of a subject.
 
-        :returns: Seconds a call.
+        :returns: Seconds a call, or what the calls measured.
         :raises SubjectFailed: An answer was wrong, or none came within :data:`MAX_BATCH`.
         """
-        self._pipe.send(None)
-        return self._answer()
+        self._pipe.send(subject)
+        return self._answer(subject)
 
     def hang_up(self) -> None:
         """Ask the process to clean up and end."""
@@ -93,17 +98,17 @@ class IsolatedSubject:
             self._process.kill()
             self._process.join()
 
-    def _answer(self) -> float:
+    def _answer(self, subject: str) -> float:
         try:
             if not self._pipe.poll(MAX_BATCH):
-                raise SubjectFailed(f"{self._subject}: no answer within {MAX_BATCH:g} s")
+                raise SubjectFailed(f"{subject}: no answer within {MAX_BATCH:g} s")
             answer: float | str = self._pipe.recv()
         except (EOFError, ConnectionError):
             self._process.join()
             code = self._process.exitcode
-            raise SubjectFailed(f"{self._subject}: its process died, exit code {code}") from None
+            raise SubjectFailed(f"{subject}: its process died, exit code {code}") from None
         if isinstance(answer, str):
-            raise SubjectFailed(f"{self._subject}: {answer}")
+            raise SubjectFailed(f"{subject}: {answer}")
         return answer
 
 
@@ -112,10 +117,10 @@ def _serve(
     start_method: str,
     table: str,
     benchmark: str,
-    subject: str,
+    subjects: Sequence[str],
     effort: Effort,
 ) -> None:
-    """Build the subject, then time a batch each time the other end asks, until it hangs up."""
+    """Build the subjects, then time a batch each time the other end asks, until it hangs up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other end decides; it hangs up
     # A spawned process would spawn its own, which takes twenty times as long as an app's processes
     # take where the platform forks.
@@ -123,24 +128,43 @@ def _serve(
     try:
         module = importlib.import_module(table)
         found = next(each for each in module.BENCHMARKS if each.name == benchmark)
-        chosen = next(each for each in found.subjects if each.name == subject)
-        with chosen.open() as call:
-            loops = _warm_up(call, effort)
-            pipe.send(0.0)
-            while _asked(pipe):
+        known = {each.name: each for each in found.subjects}
+        batches: dict[str, Batch] = {}
+        with ExitStack() as stack:
+            for name in subjects:
+                call = stack.enter_context(known[name].open())
+                batches[name] = _ask(call) if found.measures_itself else _timed(call, effort)
+                pipe.send(0.0)
+            while (asked := _asked(pipe)) is not None:
                 gc.collect()
-                pipe.send(_time(call, loops) / loops)
+                pipe.send(batches[asked]())
     except Exception as error:
         traceback.print_exc(file=sys.stderr)
         pipe.send(f"{type(error).__name__}: {error}")
 
 
-def _asked(pipe: Connection) -> bool:
+def _asked(pipe: Connection) -> str | None:
     try:
-        pipe.recv()
+        subject: str = pipe.recv()
     except (EOFError, ConnectionError):
-        return False
-    return True
+        return None
+    return subject
+
+
+def _timed(call: Call, effort: Effort) -> Batch:
+    loops = _warm_up(call, effort)
+    return lambda: _time(call, loops) / loops
+
+
+def _ask(call: Call) -> Batch:
+    call()  # starts pools and the like
+
+    def batch() -> float:
+        measured = call()
+        assert isinstance(measured, float)
+        return measured
+
+    return batch
 
 
 def _warm_up(call: Call, effort: Effort) -> int:

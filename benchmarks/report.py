@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.harness import Run
 from benchmarks.summary import Ratio, Spread, compare, spread
 
-PER_SECOND = {"µs": 1e6, "ms": 1e3}
+FACTORS = {"µs": 1e6, "ms": 1e3, "MB": 1e-6}
 
 
 def text_of(run: Run, *, compared: bool) -> str:
@@ -27,7 +27,7 @@ def text_of(run: Run, *, compared: bool) -> str:
 
 
 def record_of(run: Run) -> dict[str, Any]:
-    """A run as plain values, times in seconds."""
+    """A run as plain values, in seconds or bytes."""
     return {
         "name": run.benchmark.name,
         "title": run.benchmark.title,
@@ -62,8 +62,11 @@ def _times(run: Run) -> list[list[str]]:
     if base in run.seconds:
         base_median = spread(run.seconds[base]).median
         rows[0].append("added")
-    for name in (each.name for each in run.benchmark.subjects if each.name in run.seconds):
-        found = spread(run.seconds[name])
+    targets = any(each.at_most is not None for each in run.benchmark.subjects)
+    if targets:
+        rows[0] += ["target", "reached"]
+    for subject in (each for each in run.benchmark.subjects if each.name in run.seconds):
+        name, found = subject.name, spread(run.seconds[subject.name])
         row = [
             name,
             _time(found.median, unit),
@@ -72,8 +75,16 @@ def _times(run: Run) -> list[list[str]]:
         ]
         if base_median is not None:
             row.append("" if name == base else f"{_time(found.median - base_median, unit, '+')}")
+        if targets:
+            row += _target(found.median, subject.at_most, unit)
         rows.append(row)
     return rows
+
+
+def _target(found: float, at_most: float | None, unit: str) -> list[str]:
+    if at_most is None:
+        return ["", ""]
+    return [f"≤ {_time(at_most, unit)}", "yes" if found <= at_most else "no"]
 
 
 def _ratios(run: Run) -> list[list[str]]:
@@ -106,7 +117,7 @@ def _quartiles(ratio: Spread) -> str:
 
 
 def _time(seconds: float, unit: str, sign: str = "") -> str:
-    value = seconds * PER_SECOND[unit]
+    value = seconds * FACTORS[unit]
     digits = 2 if abs(value) < 10 else 1 if abs(value) < 1_000 else 0
     return f"{value:{sign},.{digits}f}"
 

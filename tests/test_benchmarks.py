@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -19,8 +20,10 @@ if str(ROOT) not in sys.path:
 from benchmarks.benchmark import Benchmark, Comparison, Subject  # noqa: E402
 from benchmarks.command import catalogue  # noqa: E402
 from benchmarks.harness import Run  # noqa: E402
-from benchmarks.report import text_of  # noqa: E402
+from benchmarks.report import record_of, text_of  # noqa: E402
 from benchmarks.summary import compare, spread  # noqa: E402
+from benchmarks.tables.which_for_what import COUNTS, WAYS, WORKS, possible  # noqa: E402
+from benchmarks.which_for_what_chart import DARK, LIGHT, Colours, draw, read_ratios  # noqa: E402
 
 
 @pytest.mark.slow
@@ -60,6 +63,9 @@ def test_comparisons_name_subjects_of_their_benchmark(name: str) -> None:
     assert benchmark.base is None or benchmark.base in known
 
 
+SVG = "{http://www.w3.org/2000/svg}"
+
+
 def _subject(name: str) -> Subject:
     return Subject(name, open=lambda: pytest.fail("nothing is opened"))
 
@@ -97,6 +103,48 @@ def test_a_missed_target_is_told() -> None:
     run = Run(PAIR, {"base": [1e-6], "ours": [4e-6], "peer": [5e-6]})
     assert compare(run, PAIR.comparisons[0]).reached is False
     assert text_of(run, compared=True).rstrip().endswith("no |")
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(0.010, "yes"), (0.030, "no")])
+def test_a_target_that_is_a_time_is_told_beside_it(seconds: float, told: str) -> None:
+    """Not every target is a ratio to somebody else."""
+    subject = Subject("ours", open=lambda: pytest.fail("nothing is opened"), at_most=0.025)
+    run = Run(Benchmark("alone", "no peer", (subject,), unit="ms"), {"ours": [seconds]})
+    text = text_of(run, compared=True)
+    assert "≤ 25.0" in text
+    assert text.rstrip().endswith(f"{told} |")
+
+
+def test_memory_is_told_in_megabytes() -> None:
+    """A benchmark whose calls measure by themselves may measure bytes."""
+    run = Run(Benchmark("memory", "bytes", (_subject("ours"),), unit="MB"), {"ours": [12.5e6]})
+    assert "median MB" in text_of(run, compared=True)
+    assert "12.5" in text_of(run, compared=True)
+
+
+@pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
+def test_the_chart_has_a_curve_for_every_way_that_suits_a_work(colours: Colours) -> None:
+    """Each has a point for every number of tasks, and a label that lies on no other."""
+    _, benchmark = catalogue()["which-for-what"]
+    seconds = {subject.name: [0.5] for subject in benchmark.subjects}
+    record = {"benchmarks": [record_of(Run(benchmark, seconds))]}
+    ways = [(work, way) for work in WORKS for way in list(WAYS)[1:] if possible(work, way)]
+
+    ratios = read_ratios(record)
+    drawing = ElementTree.fromstring(draw(ratios, colours))
+
+    assert list(ratios) == ways
+    assert {ratio for values in ratios.values() for ratio in values} == {1.0}
+    assert len(drawing.findall(f"{SVG}polyline")) == len(ways)
+    assert len(drawing.findall(f"{SVG}circle")) == len(ways) * len(COUNTS)
+    labels = [text for text in drawing.findall(f"{SVG}text") if (text.text or "").endswith("1.00")]
+    assert len({(text.get("x"), text.get("y")) for text in labels}) == len(ways)
+
+
+def test_a_record_without_the_curves_is_no_chart() -> None:
+    """What was not measured is not drawn as if it were nothing."""
+    with pytest.raises(KeyError):
+        read_ratios({"benchmarks": []})
 
 
 def test_a_subject_that_failed_is_not_compared() -> None:
