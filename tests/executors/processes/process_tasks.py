@@ -333,3 +333,11 @@ def misbehave(number: int, how: str) -> int:
     if how == "overrun":
         return len(bytearray(1 << 40))
     return 2 * number
+
+
+def nap(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def spawn_inside() -> int:
+    return inner.spawn(abs, -1).result()

@@ -116,6 +116,11 @@ class Inbox:
         self._arguments: Mapping | None = None
         self._spare: Mapping | None = None
 
+    @property
+    def size(self) -> int:
+        """Bytes of the owner's memory that this process has mapped."""
+        return sum(mapping.known.size for mapping in self._mappings.values())
+
     def open(self, payload: bytes | bytearray) -> Opened:
         """Return the pickle of a call.
 
@@ -147,7 +152,8 @@ class Inbox:
                 return reply
             reply = ReplyParcel.pack(Pickled(reply, []))
         self._arguments = self._spare = None
-        if reply.load.size < SHARED or not self._place(reply, [arguments, spare]):
+        placed = reply.load.size >= SHARED and self._place(reply, [arguments, spare])
+        if arguments is not None and not placed:
             reply.load.copy_buffers()  # they may be parts of the segment that is parted with
         for mapping in (arguments, spare):
             if mapping is not None:

@@ -123,11 +123,14 @@ class MemoryCap:
         _, most = resource.getrlimit(resource.RLIMIT_DATA)
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
-    def is_exceeded(self) -> bool:
-        """Whether this process takes or wanted more than it may, so that it is to be replaced."""
+    def is_exceeded(self, lent: int = 0) -> bool:
+        """Whether this process takes or wanted more than it may, so that it is to be replaced.
+
+        :param lent: Bytes in use that are its owner's.
+        """
         if self._limit is None:
             return False
-        return self._exceeded or _in_use() > self._limit
+        return self._exceeded or _in_use() - lent > self._limit
 
 
 def out_of_memory(task: str, limit: int | None) -> str:

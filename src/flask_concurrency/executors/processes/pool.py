@@ -253,7 +253,7 @@ class Pool:
         if self._abandoned:
             return ProcessSnapshot()
         with self._lock:
-            return self._roster.snapshot()
+            return self._roster.snapshot(waiting=len(self._line))
 
     @property
     def closing(self) -> bool:

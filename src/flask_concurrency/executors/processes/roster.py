@@ -37,6 +37,7 @@ class ProcessSnapshot:
     :ivar busy: Workers that have a task.
     :ivar queued: Tasks that wait for a worker.
     :ivar max_queue: Tasks that may wait; ``None`` for any number.
+    :ivar waiting: Callers that wait for a place in the queue.
     :ivar done: Tasks that returned.
     :ivar failed: Tasks that raised, could not be sent back, or lost their worker.
     :ivar cancelled: Tasks that were cancelled, waiting or running.
@@ -51,6 +52,7 @@ class ProcessSnapshot:
     busy: int = 0
     queued: int = 0
     max_queue: int | None = None
+    waiting: int = 0
     done: int = 0
     failed: int = 0
     cancelled: int = 0
@@ -204,14 +206,18 @@ class Roster:
         limit = self.options.max_tasks_per_worker
         return limit is not None and worker.replies >= limit
 
-    def snapshot(self) -> ProcessSnapshot:
-        """Copy the counts."""
+    def snapshot(self, waiting: int = 0) -> ProcessSnapshot:
+        """Copy the counts.
+
+        :param waiting: Callers that wait for a place.
+        """
         return ProcessSnapshot(
             workers=len(self.workers),
             max_workers=self.options.max_workers,
             busy=self.busy,
             queued=len(self.waiting()),
             max_queue=self.options.max_queue,
+            waiting=waiting,
             durations=self.durations.summary(),
             **self.counts,
         )

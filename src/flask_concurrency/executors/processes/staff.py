@@ -148,6 +148,8 @@ class Staff:
             if worker.dismissed:  # its task's time was up meanwhile
                 return
             task = self._roster.unassign(worker)
+            # One that this process had killed has taken its task along, read or not.
+            unread = unread and worker.killed_because is None
             if task is not None and unread and task.deliveries < MAX_DELIVERIES:
                 self._roster.give_back(task)
             elif task is not None:

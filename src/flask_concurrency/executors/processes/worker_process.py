@@ -110,7 +110,7 @@ def _serve(channel: Channel, setup: Setup, process: int) -> None:
             # A task forked and let the child return; the answer is its parent's to give.
             return
         _flush()
-        worn = WORN if cap.is_exceeded() else 0
+        worn = WORN if cap.is_exceeded(inbox.size) else 0
         channel.send(kind | worn, number, inbox.seal(reply))
         del reply
 
