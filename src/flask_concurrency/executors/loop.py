@@ -29,6 +29,7 @@ from flask_concurrency.executors.loop_borrowed import BorrowedLoop
 from flask_concurrency.executors.loop_call import WaitingCall, logger, name_of
 from flask_concurrency.executors.loop_deadline import in_time, time_left
 from flask_concurrency.executors.loop_runner import LoopFactory, LoopRunner
+from flask_concurrency.executors.loop_watchdog import Watchdog
 from flask_concurrency.vocabulary.errors import ConfigurationError, ExecutorShutdown, LoopBlocked
 from flask_concurrency.vocabulary.suspension import can_suspend, suspend
 
@@ -76,6 +77,8 @@ class LoopThread:
         run; it is lent, never shut down. ``None`` leaves asyncio its own pool.
     :param loop_factory: Makes the loop. Default :func:`default_loop_factory`.
     :param name: Name of the thread.
+    :param stands_still: Gives the seconds for which a loop may stand still before whoever is at
+        fault is named in the log; ``None`` watches nothing. Asked whenever a loop begins.
     :raises ConfigurationError: ``default_executor`` is no ``concurrent.futures.Executor``.
     """
 
@@ -85,6 +88,7 @@ class LoopThread:
         default_executor: Executor | None = None,
         loop_factory: LoopFactory = default_loop_factory,
         name: str = "concurrency-loop",
+        stands_still: Callable[[], float | None] = lambda: None,
     ) -> None:
         if default_executor is not None and not isinstance(default_executor, Executor):
             raise ConfigurationError(
@@ -94,6 +98,8 @@ class LoopThread:
         self.name = name
         self._default_executor = default_executor
         self._loop_factory = loop_factory
+        self._stands_still = stands_still
+        self._watchdog: Watchdog | None = None
         self._lock = threading.Lock()
         self._shut_down = False
         self._runner: LoopRunner | BorrowedLoop | None = None
@@ -160,6 +166,7 @@ class LoopThread:
             if isinstance(runner, LoopRunner):
                 self._former.append(runner)
             self._runner = BorrowedLoop(self._default_executor)
+            self._watch(self._runner.loop, threading.get_ident())
 
     async def drain(self, seconds: float) -> None:
         """Let what was started on an adopted loop finish, and cancel what does not; on that loop.
@@ -259,10 +266,17 @@ class LoopThread:
             # One that closes although nobody shut it down has broken, and is replaced.
             if self._runner is None or self._runner.closing:
                 self._runner = LoopRunner(self.name, self._loop_factory, self._default_executor)
+                self._watch(self._runner.loop, self._runner.thread.ident or 0)
                 # The thread knows the runner only, so a forgotten application takes its loop along.
                 self._finalizer = weakref.finalize(self, self._runner.stop)
                 self._finalizer.atexit = False
             return self._runner
+
+    def _watch(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
+        if self._watchdog is not None:
+            self._watchdog.stop()
+        seconds = self._stands_still()
+        self._watchdog = None if seconds is None else Watchdog(loop, thread, seconds)
 
     def _forget_parent(self) -> None:
         """Begin anew in a forked child, where the parent's thread does not run."""

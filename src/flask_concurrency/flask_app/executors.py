@@ -50,7 +50,9 @@ def make_executors(app: Flask, settings: Settings, *, added: Mapping[str, Meanin
     carry = FlaskCarrier(app)
     threads = _made("THREADS", ThreadExecutor, settings.threads, carry=carry)
     processes = _made("PROCESSES", partial(_make_processes, app), settings.processes)
-    loop = LoopThread(default_executor=threads)
+    loop = LoopThread(
+        default_executor=threads, stands_still=lambda: settings.stands_still(app.debug)
+    )
     # Flask's documented way to choose what runs its async functions.
     app.async_to_sync = async_to_sync(loop, threads)  # type: ignore[method-assign, assignment]
     named = NamedExecutors(

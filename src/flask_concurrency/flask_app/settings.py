@@ -21,6 +21,9 @@ from flask_concurrency.vocabulary.errors import ConfigurationError
 
 PREFIX = "CONCURRENCY_"
 
+STANDS_STILL = 0.25
+"""Seconds for which an event loop may stand still in debug mode; people notice a little less."""
+
 SERVED_WITH = "FLASK_CONCURRENCY_SERVER_THREADS"
 """Environment variable in which ``flask concurrency serve`` tells its workers their threads."""
 
@@ -49,6 +52,9 @@ class Settings:
     :ivar server_threads: ``SERVER_THREADS``, how many requests the server runs at once in one
         process; two of them never wait for a permit. Default: what ``flask concurrency serve``
         was told; elsewhere not known, and all may wait.
+    :ivar watchdog: ``WATCHDOG``, seconds for which an event loop may stand still before the log
+        names the function that blocks it; ``None`` for no watchdog. Default: ``0.25`` in debug
+        mode, else none.
     :ivar threads: ``THREADS``, options of the thread executor; default none.
     :ivar processes: ``PROCESSES``, options of the process executor; default none.
     :ivar executors: ``EXECUTORS``, what further names of executors stand for: another name, an
@@ -65,9 +71,16 @@ class Settings:
     headers: bool | Literal["legacy"] = True
     max_request_age: float | None = None
     server_threads: int | None = None
+    watchdog: float | Literal["debug"] | None = "debug"
     threads: Mapping[str, Any] = field(default_factory=dict)
     processes: Mapping[str, Any] = field(default_factory=dict)
     executors: Mapping[str, Any] = field(default_factory=dict)
+
+    def stands_still(self, debug: bool) -> float | None:
+        """Seconds for which an event loop may stand still; ``None`` for any time."""
+        if self.watchdog != "debug":
+            return self.watchdog
+        return STANDS_STILL if debug else None
 
     @property
     def charges_by_response(self) -> bool:
@@ -132,6 +145,10 @@ def _seconds(name: str, value: object) -> float:
     return float(value)
 
 
+def _seconds_or_none(name: str, value: object) -> float | None:
+    return None if value is None else _seconds(name, value)
+
+
 def _threads(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise _wrong(name, value, "give the number of threads, at least 1")
@@ -178,6 +195,7 @@ _READERS: Mapping[str, Any] = {
     "headers": _headers,
     "max_request_age": _seconds,
     "server_threads": _threads,
+    "watchdog": _seconds_or_none,
     "threads": _options,
     "processes": _options,
     "executors": _executors,
