@@ -349,6 +349,18 @@ def test_idle_memory_is_freed_in_the_workers_too(anew: ProcessExecutor) -> None:
     assert anew.submit(tasks.mapped_bytes).result(30) == 3 * MIB
 
 
+@pytest.mark.slow
+def test_shared_memory_is_not_the_workers_own(pool_of: PoolOf) -> None:
+    """A worker is not replaced for what its owner has lent it."""
+    pool = pool_of(1, max_memory="200 MB")
+    array = np.zeros(96 * MIB, np.uint8)
+    worker = pool.submit(gates.worker_pid).result(30)
+    for _ in range(3):
+        assert len(pool.submit(gates.echo, array).result(30)) == len(array)
+    assert pool.submit(tasks.mapped_bytes).result(30) > 190 * MIB
+    assert pool.submit(gates.worker_pid).result(30) == worker
+
+
 def test_results_outlive_the_executor(pool_of: PoolOf, gate: Any) -> None:
     """They are the application's; all else is gone at the shutdown, what still waits included."""
     pool = pool_of(1)
