@@ -1,4 +1,4 @@
-"""Five services as slow as services are; ``offers`` takes longer than anybody waits."""
+"""Six services as slow as services are; ``offers`` takes longer than anybody waits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from typing import Any
 
 from flask import Flask, abort
 
-SECONDS = {"weather": 0.1, "news": 0.2, "traffic": 0.3, "events": 0.5, "offers": 5.0}
+SECONDS = {
+    "weather": 0.1,
+    "news": 0.2,
+    "traffic": 0.3,
+    "prices": 0.4,
+    "events": 0.5,
+    "offers": 5.0,
+}
 
 app = Flask(__name__)
 
