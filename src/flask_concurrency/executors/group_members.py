@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from math import inf
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from flask_concurrency.executors.group_policy import Policy
 from flask_concurrency.executors.group_task import GroupTask
@@ -34,6 +34,9 @@ logger = logging.getLogger("flask_concurrency.executors")
 
 CallAt = Callable[[float, Callable[[], object]], Alarm]
 """Has something called at a monotonic instant."""
+
+_LOOK_UP: Final = 1.0
+"""Seconds after which a waiting thread looks up: it may fall asleep just when Ctrl-C has come."""
 
 
 class Members:
@@ -161,7 +164,7 @@ class Members:
     def _wait(self) -> None:
         with self._lock:
             while not self._closed:
-                self._all_ended.wait()
+                self._all_ended.wait(_LOOK_UP)
 
     def wake_by(self, wake: Callable[[], object]) -> bool:
         """After :meth:`leave`: have ``wake`` called when all calls have ended.

@@ -27,6 +27,7 @@ def test_a_task_ends_as_it_does_on_the_executor(foreign: ForeignExecutor, bench:
     """With its result, its error or its cancellation, all of which are counted."""
     futures: list[Future[Any]] = [foreign.submit(abs, number) for number in range(4)]
     assert foreign.snapshot() == ForeignSnapshot("HandExecutor", 4, 0, 0, 0, 0)
+    assert "'far'" in repr(foreign)
 
     bench.hand.end(0, result="done")
     bench.hand.end(1, error=ValueError("no"))

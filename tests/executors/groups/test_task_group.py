@@ -449,6 +449,23 @@ def test_ctrl_c_while_the_block_waits_ends_its_tasks(bench: Any) -> None:
     assert running.done()
 
 
+def test_whoever_presses_ctrl_c_twice_need_not_wait(bench: Any) -> None:
+    """A thread that looks at nothing is left to itself."""
+    gate = threading.Event()
+
+    def interrupt_twice(ident: int) -> None:
+        signal.pthread_kill(ident, signal.SIGINT)
+        until_unwanted()
+        signal.pthread_kill(ident, signal.SIGINT)
+        assert gate.wait(SOON)
+
+    with bench.failing(KeyboardInterrupt) as (group, _):
+        group.threads.submit(interrupt_twice, threading.get_ident())
+
+    assert not group.tasks[0].done()
+    gate.set()
+
+
 def test_an_executor_that_fails_to_cancel_does_not_keep_the_others(
     bench: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -199,6 +199,29 @@ async def test_a_thread_may_submit_to_the_loop_of_its_group(bench: Any) -> None:
 
 
 @on_loop
+async def test_a_coroutine_may_be_cancelled_before_its_loop_knows_of_it(bench: Any) -> None:
+    """It never begins, and leaves no warning behind."""
+    async with bench.group(policy="settle") as group:
+        thread = threading.Thread(target=group.loop.submit, args=(for_ever,))
+        thread.start()
+        thread.join()  # the loop stands still meanwhile
+        assert group.tasks[0].cancel()
+        assert not group.tasks[0].done()
+
+    assert [result.how for result in group.results()] == ["cancelled"]
+
+
+def test_a_loop_that_is_closed_runs_no_coroutine(bench: Any) -> None:
+    """Somebody else ended it in the middle of a block."""
+    group = bench.group()
+    asyncio.run(group.__aenter__())
+
+    with pytest.raises(ExecutorShutdown, match="'for_ever' refused: the event loop"):
+        group.loop.submit(for_ever)
+    assert group.tasks == ()
+
+
+@on_loop
 async def test_waiting_for_a_task_on_a_loop_is_refused(bench: Any) -> None:
     """With what to write instead; the result of one that has ended can be had."""
     async with bench.group() as group:
