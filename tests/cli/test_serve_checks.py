@@ -357,3 +357,27 @@ def test_no_sentence_is_wider_than_the_terminal(
     result = run("serve", "--port", "0", "--workers", "2", app=project("hello"), columns=columns)
     sentences = result.output.splitlines()[1:-1]
     assert [line for line in sentences if len(line) > columns] == []
+
+
+def test_asgi_is_announced_with_its_gunicorn_command(
+    project: Project, run: Run, started: list[ServerOptions]
+) -> None:
+    """The server is given an ASGI application, which the app's module has to hold."""
+    result = run(
+        "serve", "--asgi", "--port", "0", "--workers", "2", "--threads", "3", app=project("hello")
+    )
+    assert started[0].asgi
+    assert "2 processes of one event loop and 3 threads" in words(result)
+    assert "asgi = concurrency.asgi_app(app)" in words(result)
+    command = gunicorn(result)
+    assert command[command.index("--worker-class") + 1] == "asgi"
+    assert "FLASK_CONCURRENCY_POOL_THREADS=3" in command
+    assert command[-1] == "hello:asgi"
+
+
+def test_asgi_needs_the_extension(project: Project, run: Run) -> None:
+    """An app without it cannot be served so, and the message says how to add it."""
+    app = project("bare", "from flask import Flask\napp = Flask(__name__)\n")
+    result = run("serve", "--asgi", app=app)
+    assert result.exit_code == 1
+    assert "concurrency = Concurrency(app)" in words(result)

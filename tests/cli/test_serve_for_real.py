@@ -318,3 +318,51 @@ def test_flask_finds_the_command_and_says_what_is_missing(
         "Error: Serving needs granian, which is not installed: "
         'pip install "Flask-Concurrency[serve]"'
     ]
+
+
+ASYNC = """
+    import asyncio, os, threading
+    from flask import Flask
+    from flask_concurrency import Concurrency
+
+    app = Flask(__name__)
+    concurrency = Concurrency(app, default_limits="100/day")
+    loops = set()
+
+    @app.get("/async")
+    async def on_loop():
+        loops.add(asyncio.get_running_loop())
+        await asyncio.sleep(0)
+        return f"{len(loops)} {threading.current_thread().name}"
+
+    @app.get("/sync")
+    def on_thread():
+        return f"{concurrency.threads.max_workers} {threading.current_thread().name}"
+
+    @app.get("/held")
+    async def held():
+        open(os.environ["ENTERED"], "w").close()
+        await asyncio.to_thread(lambda: open(os.environ["LEAVE"]).close())
+        return "finished"
+"""
+
+
+def test_asgi_serves_the_same_app(project: Project, flask_serve: FlaskServe, held: Any) -> None:
+    """Async views share the server's loop, others have threads, and a stop lets both finish."""
+    directory = project("later", ASYNC).parent
+    options = ("--asgi", "--workers", "1", "--threads", "3")
+    server = flask_serve(*options, app="later", directory=directory)
+    assert "1 process of one event loop and 3 threads" in server.said
+    for _ in range(2):
+        assert server.get("/async").text == "1 MainThread"
+    number, _, thread = server.get("/sync").text.partition(" ")
+    assert number == "3"
+    assert thread.startswith("threads")
+    assert "default:100/day" in server.get("/sync").headers["RateLimit"]
+    with ThreadPoolExecutor(1) as client:
+        answer = client.submit(server.get, "/held")
+        held.until_entered()
+        server.process.terminate()
+        held.let_go()
+        assert answer.result().text == "finished"
+    assert server.ends() == 0

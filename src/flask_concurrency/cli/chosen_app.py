@@ -12,7 +12,9 @@ import click
 from flask import Flask
 from flask.cli import ScriptInfo
 
+from flask_concurrency.asgi.interface import AsgiApplication
 from flask_concurrency.flask_app.app_state import AppState
+from flask_concurrency.flask_app.asgi_app import make_asgi_app
 from flask_concurrency.flask_app.extension import EXTENSION
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
@@ -57,6 +59,17 @@ def shared_state_of(app: Flask) -> AppState:
             'look. Use the default store, or CONCURRENCY_STORE = "host://" or "redis://…".'
         )
     return state
+
+
+def asgi_app_of(app: Flask) -> AsgiApplication:
+    """The ASGI application of an app.
+
+    :raises click.ClickException: It never called ``init_app``, so nothing can serve it so.
+    """
+    state = state_of(app)
+    if state is None:
+        raise click.ClickException(f"--asgi: {not_served(app)}")
+    return make_asgi_app(app, state)
 
 
 def not_served(app: Flask) -> str:

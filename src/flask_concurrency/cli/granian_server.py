@@ -20,9 +20,9 @@ from granian import Granian
 from granian.constants import Interfaces
 from granian.log import LogLevels
 
-from flask_concurrency.cli.served_app import load_app
+from flask_concurrency.cli.served_app import load_app, load_asgi_app
 from flask_concurrency.cli.server_options import BACKLOG, ServerOptions
-from flask_concurrency.flask_app.settings import SERVED_WITH
+from flask_concurrency.flask_app.settings import POOL, SERVED_WITH
 
 
 def become_server(options: ServerOptions) -> NoReturn:
@@ -39,14 +39,16 @@ def become_server(options: ServerOptions) -> NoReturn:
 def serve(options: ServerOptions) -> None:
     """Serve until SIGTERM or SIGINT; SIGHUP replaces the workers one by one."""
     os.environ[SERVED_WITH] = str(options.threads)  # so that some of them never wait for a place
+    if options.asgi:
+        os.environ[POOL] = str(options.threads)  # there they are the app's, not the server's
     server = Granian(
         target=options.import_path or "the app Flask finds",
         address=options.host,
         port=options.port,
-        interface=Interfaces.WSGI,
-        websockets=False,
+        interface=Interfaces.ASGI if options.asgi else Interfaces.WSGI,
+        websockets=options.asgi,
         workers=options.workers,
-        blocking_threads=options.threads,
+        blocking_threads=None if options.asgi else options.threads,
         backlog=BACKLOG,
         respawn_failed_workers=True,
         workers_kill_timeout=options.graceful_timeout,
@@ -62,8 +64,9 @@ def serve(options: ServerOptions) -> None:
         if hasattr(signal, "SIGHUP") and sys.stdin is not None and sys.stdin.isatty():
             signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
 
+    load = load_asgi_app if options.asgi else load_app
     server.serve(
-        target_loader=partial(load_app, options.import_path, options.graceful_timeout),
+        target_loader=partial(load, options.import_path, options.graceful_timeout),
         wrap_loader=False,
     )
 

@@ -12,7 +12,7 @@ import click
 from flask import Flask
 from flask.cli import ScriptInfo, pass_script_info
 
-from flask_concurrency.cli.chosen_app import load, not_served, state_of
+from flask_concurrency.cli.chosen_app import asgi_app_of, load, not_served, state_of
 from flask_concurrency.cli.import_target import gunicorn_target, import_path
 from flask_concurrency.cli.listening import Address, free_address
 from flask_concurrency.cli.routes import list_routes
@@ -25,7 +25,7 @@ from flask_concurrency.cli.server_options import (
 )
 from flask_concurrency.engine.declaration import Declaration
 from flask_concurrency.flask_app.app_state import AppState
-from flask_concurrency.flask_app.settings import SERVED_WITH
+from flask_concurrency.flask_app.settings import POOL, SERVED_WITH
 
 SHOWN_ROUTES = 12
 """Routes listed at start-up; ``flask concurrency explain`` lists all."""
@@ -65,9 +65,20 @@ SHOWN_ROUTES = 12
     metavar="SECONDS",
     help="How long requests in flight may take when the server stops; then they are cut off.",
 )
+@click.option(
+    "--asgi",
+    is_flag=True,
+    help="Run async views on one event loop a process, any number at once.",
+)
 @pass_script_info
 def serve(
-    info: ScriptInfo, host: str, port: int, workers: int, threads: int, graceful_timeout: int
+    info: ScriptInfo,
+    host: str,
+    port: int,
+    workers: int,
+    threads: int,
+    graceful_timeout: int,
+    asgi: bool,
 ) -> None:
     """Serve the app on granian, until SIGTERM or Ctrl-C.
 
@@ -81,24 +92,31 @@ def serve(
             'Serving needs granian, which is not installed: pip install "Flask-Concurrency[serve]"'
         ) from None
     app = load(info)  # an app that fails to load fails here, not in worker after worker
+    if asgi:
+        asgi_app_of(app)
     target = import_path(info)
     address = free_address(host, port)
-    options = ServerOptions(address.host, address.port, workers, threads, graceful_timeout, target)
+    options = ServerOptions(
+        address.host, address.port, workers, threads, graceful_timeout, target, asgi
+    )
     click.echo(_announcement(app, address, options))
     become_server(options)
 
 
 def _announcement(app: Flask, address: Address, options: ServerOptions) -> str:
     state = state_of(app)
+    threads = _number(options.threads, "thread")
     how = (
-        f"{_number(options.workers, 'process')} of {_number(options.threads, 'thread')}. "
+        f"{_number(options.workers, 'process')} of "
+        f"{f'one event loop and {threads}' if options.asgi else threads}. "
         f"Ctrl-C stops; requests in flight then get {options.graceful_timeout} s to finish."
     )
+    beside = ", with 'asgi = concurrency.asgi_app(app)' beside the app" if options.asgi else ""
     return "\n\n".join(
         [
             f"Serving {app.name!r} on http://{address}\n{paragraph(how)}",
             paragraph(not_served(app)) if state is None else _limits(app, state, options.workers),
-            f"The same on gunicorn:\n  {_gunicorn(app, address, options)}",
+            f"The same on gunicorn{beside}:\n  {_gunicorn(app, address, options)}",
         ]
     )
 
@@ -143,12 +161,15 @@ def _counts(store: str, workers: int) -> str:
 def _gunicorn(app: Flask, address: Address, options: ServerOptions) -> str:
     target, directory = gunicorn_target(app, options.import_path)
     chdir = [] if os.path.samefile(directory, os.getcwd()) else ["--chdir", directory]
+    kind, threads, told = "gthread", ["--threads", str(options.threads)], SERVED_WITH
+    if options.asgi:
+        kind, threads, told, target = "asgi", [], POOL, f"{target.partition(':')[0]}:asgi"
     return shlex.join(
         [
-            *("gunicorn", "--bind", str(address), "--worker-class", "gthread"),
-            *("--workers", str(options.workers), "--threads", str(options.threads)),
+            *("gunicorn", "--bind", str(address), "--worker-class", kind),
+            *("--workers", str(options.workers), *threads),
             *("--graceful-timeout", str(options.graceful_timeout)),
-            *("--env", f"{SERVED_WITH}={options.threads}", *chdir, target),
+            *("--env", f"{told}={options.threads}", *chdir, target),
         ]
     )
 

@@ -16,6 +16,9 @@ from multiprocessing.connection import wait
 from flask import Flask
 from flask.cli import ScriptInfo
 
+from flask_concurrency.asgi.interface import AsgiApplication
+from flask_concurrency.cli.chosen_app import asgi_app_of
+
 STOPS = frozenset({signal.SIGTERM, signal.SIGINT})
 WAKE_EVERY = 0.25
 """Seconds between one wake-up of a main thread that is to stop and the next."""
@@ -49,6 +52,14 @@ def load_app(import_path: str | None, graceful_timeout: float) -> Flask:
         daemon=True,
     ).start()
     return app
+
+
+def load_asgi_app(import_path: str | None, graceful_timeout: float) -> AsgiApplication:
+    """Load the app as the ``flask`` command did, and make its ASGI application.
+
+    :raises click.ClickException: The app does not use the extension.
+    """
+    return asgi_app_of(load_app(import_path, graceful_timeout))
 
 
 def _end_when_told(server: int, told: socket.socket, graceful_timeout: float) -> None:

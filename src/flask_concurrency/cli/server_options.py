@@ -26,6 +26,7 @@ class ServerOptions:
     :ivar workers: Processes.
     :ivar threads: Threads of each that run views.
     :ivar graceful_timeout: Seconds that requests in flight get when the server stops.
+    :ivar asgi: Whether asynchronous views run on the server's event loop.
     :ivar import_path: What Flask's loader is given; ``None`` leaves it to its search.
     """
 
@@ -35,6 +36,7 @@ class ServerOptions:
     threads: int
     graceful_timeout: int
     import_path: str | None
+    asgi: bool = False
 
 
 def available_cpus() -> int:

@@ -28,6 +28,10 @@ SERVED_WITH = "FLASK_CONCURRENCY_SERVER_THREADS"
 """Environment variable in which ``flask concurrency serve`` tells its workers their threads."""
 
 
+POOL = "FLASK_CONCURRENCY_POOL_THREADS"
+"""Environment variable with the threads of ``concurrency.threads``, where none are configured."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The configuration of one app.
@@ -106,6 +110,10 @@ def read_settings(config: Mapping[str, Any], **given: object) -> Settings:
         if name not in known or key != key.upper():
             raise ConfigurationError(f"Unknown configuration key {key!r}: {_hint(name, known)}")
         values[name] = value
+    if POOL in os.environ:
+        options = values.get("threads", {})
+        if isinstance(options, Mapping):
+            values["threads"] = {"max_workers": int(os.environ[POOL]), **options}
     return Settings(**{name: _READERS[name](name, value) for name, value in values.items()})
 
 
