@@ -6,7 +6,7 @@ import argparse
 import importlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO
 
@@ -36,9 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     known = catalogue()
     parser = _parser(known)
     options = parser.parse_args(arguments)
-    chosen = options.names or list(known)
-    for name in chosen:
-        if name not in known:
+    chosen = [found for name in options.names for found in named(name, known)] or list(known)
+    for name in options.names:
+        if not named(name, known):
             parser.error(f"no benchmark is called {name!r}; choose from: {', '.join(known)}")
     if options.quick:
         _say("Quick: proves that every subject runs; the times mean nothing.")
@@ -69,6 +69,12 @@ def catalogue() -> dict[str, tuple[str, Benchmark]]:
     }
 
 
+def named(name: str, known: Iterable[str]) -> list[str]:
+    """The benchmarks that a name stands for: that one, or all that begin with it and a hyphen."""
+    names = list(known)
+    return [name] if name in names else [each for each in names if each.startswith(f"{name}-")]
+
+
 def _parser(known: dict[str, tuple[str, Benchmark]]) -> argparse.ArgumentParser:
     names = "\n".join(f"  {name:<18} {found.title}" for name, (_, found) in known.items())
     parser = argparse.ArgumentParser(
@@ -77,7 +83,9 @@ def _parser(known: dict[str, tuple[str, Benchmark]]) -> argparse.ArgumentParser:
         epilog=f"benchmarks:\n{names}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="what to run; default: all")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="what to run, or how its name begins; default: all"
+    )
     parser.add_argument("--quick", action="store_true", help="prove that all run; measures nothing")
     parser.add_argument("--json", metavar="FILE", help="write the result there too")
     return parser

@@ -18,7 +18,7 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))  # ``benchmarks`` is no part of what is installed
 
 from benchmarks.benchmark import Benchmark, Comparison, Subject  # noqa: E402
-from benchmarks.command import catalogue  # noqa: E402
+from benchmarks.command import catalogue, named  # noqa: E402
 from benchmarks.harness import Run  # noqa: E402
 from benchmarks.report import record_of, text_of  # noqa: E402
 from benchmarks.summary import compare, spread  # noqa: E402
@@ -61,6 +61,19 @@ def test_comparisons_name_subjects_of_their_benchmark(name: str) -> None:
     for comparison in benchmark.comparisons:
         assert {comparison.ours, comparison.peer, comparison.over or comparison.peer} <= known
     assert benchmark.base is None or benchmark.base in known
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("workers", ["workers-memory", "workers-replaced", "workers-deadline"]),
+        ("async", ["async"]),
+        ("work", []),
+    ],
+)
+def test_a_beginning_stands_for_all_that_begin_so(name: str, found: list[str]) -> None:
+    """Up to a hyphen; a whole name stands for itself alone."""
+    assert named(name, catalogue()) == found
 
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from flask import Flask, Response, abort, render_template, request
 
-from flask_concurrency import Concurrency, InFlight, TaskResult, WorkerDied
+from flask_concurrency import Concurrency, InFlight, TaskResult, WorkerOutOfMemory
 
 from .samples import sample_pictures
 from .sheet import SIDE, Tile, draw_sheet
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 app = Flask(__name__)
 app.config["MAX_CONTENT_LENGTH"] = 200_000_000
 app.config["CONCURRENCY_PROCESSES"] = {
-    "preload": ["contact_sheet.thumbnail"],  # Pillow is loaded once, for all workers
+    "max_memory": "1GiB",  # for the picture that a worker has in hand
     "max_tasks_per_worker": 1000,  # whatever a picture leaks is gone in the end
 }
 concurrency = Concurrency(app)
@@ -83,4 +83,6 @@ def reason(name: str, result: TaskResult) -> str:
     if result.how == "late":
         return "was not ready in time"
     logger.error("%r has no tile", name, exc_info=result.error)
-    return "took too much memory" if isinstance(result.error, WorkerDied) else "cannot be shown"
+    return (
+        "took too much memory" if isinstance(result.error, WorkerOutOfMemory) else "cannot be shown"
+    )

@@ -1,6 +1,6 @@
 """Make one picture small: the task that runs in a worker process, one for each picture.
 
-Decides what a picture must be. Knows neither the sheet nor Flask, so a worker starts fast.
+Decides what a picture must be. Knows neither the sheet nor Flask.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from flask import Flask
 from PIL import Image
 from werkzeug.test import TestResponse
 
-from flask_concurrency import InFlight, TaskResult, WorkerDied
+from flask_concurrency import InFlight, TaskResult, WorkerDied, WorkerOutOfMemory
 
 RED, GREEN, BLUE = (210, 40, 30), (30, 160, 60), (40, 60, 200)
 Load = Callable[[str], Flask]
@@ -120,7 +120,8 @@ def test_pictures_that_are_not_ready_in_time_are_left_out(
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (WorkerDied("killed", exitcode=-9), "took too much memory"),
+        (WorkerOutOfMemory("more than 1 GiB"), "took too much memory"),
+        (WorkerDied("killed", exitcode=-9), "cannot be shown"),
         (RuntimeError("a bug"), "cannot be shown"),
     ],
 )

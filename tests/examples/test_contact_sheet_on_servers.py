@@ -15,7 +15,7 @@ SIDE, GAP, MARGIN, TITLE = 240, 28, 48, 92
 """Where the tiles of a sheet are, in pixels; see ``sheet.py``."""
 
 
-def picture(colour: tuple[int, int, int]) -> bytes:
+def picture(colour: tuple[int, ...]) -> bytes:
     """A picture of one colour, as a file."""
     content = io.BytesIO()
     Image.new("RGB", (300, 300), colour).save(content, "PNG")
@@ -28,7 +28,7 @@ def test_no_client_gets_anothers_pictures(serve: Callable[..., str]) -> None:
     url = serve("examples/contact_sheet/app", "gunicorn-gthread", workers=2, threads=16)
 
     def ask(client: int) -> list[tuple[int, ...]]:
-        colours = [(20 * client, 50 * number, 99) for number in range(4)]
+        colours: list[tuple[int, ...]] = [(20 * client, 50 * n, 99) for n in range(4)]
         files = [("pictures", (f"{n}.png", picture(c))) for n, c in enumerate(colours)]
         files.insert(2, ("pictures", ("broken.png", b"no picture")))
         while True:
