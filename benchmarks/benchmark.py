@@ -73,3 +73,18 @@ class Benchmark:
     unit: str = "µs"
     measures_itself: bool = False
     together: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Something that is measured once and as a whole, such as an outage.
+
+    :param name: What the command line calls it.
+    :param title: What is measured, one line.
+    :param run: Measures it and gives the rows of a table, the first one its heads. Told whether it
+        need only prove that it runs.
+    """
+
+    name: str
+    title: str
+    run: Callable[[bool], list[list[str]]]

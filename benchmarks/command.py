@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO
 
-from benchmarks.benchmark import Benchmark
+from benchmarks.benchmark import Benchmark, Trial
 from benchmarks.harness import FULL, QUICK, measure
 from benchmarks.machine import describe_machine
-from benchmarks.report import record_of, text_of
+from benchmarks.report import record_of, text_of, trial_text
 
 TABLES = (
     "benchmarks.tables.rates",
@@ -25,6 +25,8 @@ TABLES = (
     "benchmarks.tables.which_for_what",
     "benchmarks.tables.stores",
     "benchmarks.tables.redis",
+    "benchmarks.tables.memory",
+    "benchmarks.tables.redis_outage",
 )
 
 
@@ -33,18 +35,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     :returns: ``0`` if every subject was measured, ``1`` if one failed, ``2`` for a wrong argument.
     """
-    known = catalogue()
-    parser = _parser(known)
+    known, whole = catalogue(), trials()
+    titles = {name: found.title for name, (_, found) in known.items()}
+    titles |= {name: found.title for name, found in whole.items()}
+    parser = _parser(titles)
     options = parser.parse_args(arguments)
-    chosen = [found for name in options.names for found in named(name, known)] or list(known)
+    chosen = [found for name in options.names for found in named(name, titles)] or list(titles)
     for name in options.names:
-        if not named(name, known):
-            parser.error(f"no benchmark is called {name!r}; choose from: {', '.join(known)}")
+        if not named(name, titles):
+            parser.error(f"no benchmark is called {name!r}; choose from: {', '.join(titles)}")
     if options.quick:
         _say("Quick: proves that every subject runs; the times mean nothing.")
     runs = []
+    tried = []
     with _opened(parser, options.json) as file:
         for name in chosen:
+            if name in whole:
+                rows = whole[name].run(options.quick)
+                print(trial_text(whole[name], rows), flush=True)
+                tried.append({"name": name, "title": titles[name], "rows": rows})
+                continue
             table, benchmark = known[name]
             run = measure(table, benchmark, QUICK if options.quick else FULL, _say)
             print(text_of(run, compared=not options.quick), flush=True)
@@ -54,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "machine": describe_machine(),
                 "quick": options.quick,
                 "benchmarks": [record_of(run) for run in runs],
+                "trials": tried,
             }
             json.dump(report, file, ensure_ascii=False, indent=2)
             file.write("\n")
@@ -65,7 +76,7 @@ def catalogue() -> dict[str, tuple[str, Benchmark]]:
     return {
         benchmark.name: (table, benchmark)
         for table in TABLES
-        for benchmark in importlib.import_module(table).BENCHMARKS
+        for benchmark in getattr(importlib.import_module(table), "BENCHMARKS", ())
     }
 
 
@@ -75,8 +86,14 @@ def named(name: str, known: Iterable[str]) -> list[str]:
     return [name] if name in names else [each for each in names if each.startswith(f"{name}-")]
 
 
-def _parser(known: dict[str, tuple[str, Benchmark]]) -> argparse.ArgumentParser:
-    names = "\n".join(f"  {name:<18} {found.title}" for name, (_, found) in known.items())
+def trials() -> dict[str, Trial]:
+    """Everything that is measured as a whole, by its name."""
+    modules = [importlib.import_module(table) for table in TABLES]
+    return {trial.name: trial for module in modules for trial in getattr(module, "TRIALS", ())}
+
+
+def _parser(titles: dict[str, str]) -> argparse.ArgumentParser:
+    names = "\n".join(f"  {name:<18} {title}" for name, title in titles.items())
     parser = argparse.ArgumentParser(
         prog="benchmarks",
         description="Measure Flask-Concurrency beside its peers, in the same run.",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from benchmarks.benchmark import Trial
 from benchmarks.harness import Run
 from benchmarks.summary import Ratio, Spread, compare, spread
 
@@ -24,6 +25,11 @@ def text_of(run: Run, *, compared: bool) -> str:
         lines += ["", *_table(_ratios(run))]
     lines += [f"FAILED {reason}" for reason in run.failures.values()]
     return "\n".join(lines) + "\n"
+
+
+def trial_text(trial: Trial, rows: list[list[str]]) -> str:
+    """The rows of a trial as text."""
+    return "\n".join([f"{trial.name}: {trial.title}", "", *_table(rows)]) + "\n"
 
 
 def record_of(run: Run) -> dict[str, Any]:

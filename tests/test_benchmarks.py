@@ -18,7 +18,7 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))  # ``benchmarks`` is no part of what is installed
 
 from benchmarks.benchmark import Benchmark, Comparison, Subject  # noqa: E402
-from benchmarks.command import catalogue, named  # noqa: E402
+from benchmarks.command import catalogue, named, trials  # noqa: E402
 from benchmarks.harness import Run  # noqa: E402
 from benchmarks.report import record_of, text_of  # noqa: E402
 from benchmarks.summary import compare, spread  # noqa: E402
@@ -37,6 +37,16 @@ def test_every_subject_is_measured(name: str, tmp_path: Path) -> None:
     assert list(benchmark["subjects"]) == [subject.name for subject in known.subjects]
     for found in benchmark["subjects"].values():
         assert found["median"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(trials()))
+def test_every_trial_fills_its_table(name: str, tmp_path: Path) -> None:
+    """Every row has a cell for each head, and there is more than the heads."""
+    [trial] = _quick_run(name, tmp_path)["trials"]
+    heads, *rows = trial["rows"]
+    assert rows
+    assert {len(row) for row in rows} == {len(heads)}
 
 
 @pytest.mark.slow

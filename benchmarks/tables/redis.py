@@ -8,6 +8,7 @@ count.
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -62,26 +63,43 @@ def flask_limiter(url: str, *, app_limit: bool, algorithm: str) -> Flask:
     return app
 
 
-@contextmanager
-def server() -> Iterator[str]:
-    """A server without anything on disk, for one subject; gives its URL."""
-    program = shutil.which("redis-server") or shutil.which("valkey-server")
-    if program is None:
-        raise RuntimeError("no redis-server on PATH: run scripts/install --redis")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with tempfile.TemporaryDirectory() as home:
-        command = [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", home]
-        process = subprocess.Popen(
-            [*command, "--save", "", "--appendonly", "no"], stdout=subprocess.DEVNULL
-        )
-        try:
-            _wait_for(port)
-            yield f"redis://127.0.0.1:{port}/0"
-        finally:
-            process.terminate()
-            process.wait()
+class RedisProcess:
+    """A server without anything on disk, on a port of loopback; it stops at the end of the block.
+
+    :ivar url: Where it listens, also after it was stopped and started again.
+    :ivar process: What runs now.
+    """
+
+    def __init__(self) -> None:
+        program = shutil.which("redis-server") or shutil.which("valkey-server")
+        if program is None:
+            raise RuntimeError("no redis-server on PATH: run scripts/install --redis")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        self._home = tempfile.TemporaryDirectory()
+        self._command = [program, "--port", str(self._port), "--bind", "127.0.0.1"]
+        self._command += ["--dir", self._home.name, "--save", "", "--appendonly", "no"]
+        self.url = f"redis://127.0.0.1:{self._port}/0"
+        self.start()
+
+    def start(self) -> None:
+        """Start it, empty, and wait until it listens."""
+        self.process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+        _wait_for(self._port)
+
+    def stop(self) -> None:
+        """Stop it, even if it hangs."""
+        self.process.send_signal(signal.SIGCONT)
+        self.process.terminate()
+        self.process.wait()
+
+    def __enter__(self) -> RedisProcess:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+        self._home.cleanup()
 
 
 def _wait_for(port: int) -> None:
@@ -97,7 +115,8 @@ def _wait_for(port: int) -> None:
 @contextmanager
 def requested(name: str, make_app: Callable[[str], Flask]) -> Iterator[Call]:
     """Requests that every limit lets in."""
-    with server() as url:
+    with RedisProcess() as server:
+        url = server.url
         call = requests_to(make_app(url))
         requests = 0
 

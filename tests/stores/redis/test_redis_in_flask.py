@@ -127,7 +127,10 @@ def test_something_foreign_under_a_key_of_ours_is_no_error(
 
 @pytest.mark.slow
 def test_under_load_a_server_may_hang_die_and_come_back(start_redis: Any, namespace: str) -> None:
-    """Eight threads ask all the time; each answer comes, in time, and none is an error."""
+    """Eight threads ask all the time; none gets an error, and few wait for the server in vain.
+
+    Whoever asked it when it went out waits once; all others are decided here, without a call.
+    """
     server = start_redis()
     app = make_app(server.url, namespace, CONCURRENCY_STORE_TIMEOUT=TIMEOUT)
     done = threading.Event()
@@ -155,3 +158,6 @@ def test_under_load_a_server_may_hang_die_and_come_back(start_redis: Any, namesp
     assert len(answers) > 100
     assert {status for status, _ in answers} <= {200, 503}
     assert max(seconds for _, seconds in answers) < TIMEOUT + SLACK
+    health = app.extensions["concurrency"].store.snapshot()
+    assert health.outages >= 2
+    assert health.errors <= len(threads) * health.outages < health.stood_in
