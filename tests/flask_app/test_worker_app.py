@@ -14,7 +14,7 @@ from flask import Flask
 from flask_concurrency import Concurrency, ConfigurationError, WorkerStartFailed
 from flask_concurrency.flask_app.worker_app import WorkerApp, find_app
 
-SHOP = '''
+SHOP = """
 from flask import Flask, current_app, g
 from flask_concurrency import Concurrency
 
@@ -45,7 +45,7 @@ def nested():
 
 def endings():
     return list(ended)
-'''
+"""
 
 MakeShop = Callable[..., Any]
 
@@ -71,7 +71,7 @@ def make_shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeS
 
 
 @pytest.mark.slow
-def test_each_task_has_an_app_context_of_its_own(make_shop: MakeShop) -> None:
+def test_pitfall_5_each_task_of_a_worker_has_an_app_context_of_its_own(make_shop: MakeShop) -> None:
     """Torn down when it ends, with its error; so does a task that a task submits."""
     shop = make_shop("shop_of_factory", app="shop_of_factory:create_app('blue')", max_workers=1)
     with shop.create_app().app_context():
@@ -91,10 +91,10 @@ def test_the_name_of_the_app_in_its_module_is_found(make_shop: MakeShop) -> None
 
 
 @pytest.mark.slow
-def test_what_flask_app_names_is_found(
+def test_pitfall_24_an_app_is_sent_as_the_place_to_import_it_from(
     make_shop: MakeShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As ``flask run`` and ``flask concurrency serve`` do with a factory."""
+    """As ``FLASK_APP`` names it for ``flask run`` and ``flask concurrency serve``."""
     shop = make_shop("shop_of_command", max_workers=1)
     monkeypatch.setenv("FLASK_APP", "shop_of_command:create_app('green')")
     with shop.create_app().app_context():

@@ -7,10 +7,11 @@ import threading
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from flask_concurrency import DeadlineExceeded, WorkerDied, WorkerOutOfMemory
+from flask_concurrency import DeadlineExceeded, ExecutorError, WorkerDied, WorkerOutOfMemory
 from flask_concurrency.executors.processes import ProcessExecutor
 from flask_concurrency.vocabulary.deadline import within
 
@@ -27,10 +28,23 @@ def test_a_task_that_recurses_for_ever_fails_alone(pool: ProcessExecutor) -> Non
     assert pool.submit(abs, -1).result(30) == 1
 
 
+@pytest.mark.parametrize("end", [(tasks.leave, 3), (tasks.interrupt,)])
+def test_pitfall_12_what_ends_a_program_ends_neither_worker_nor_owner(
+    pool: ProcessExecutor, end: tuple[Any, ...]
+) -> None:
+    """``SystemExit`` and ``KeyboardInterrupt`` of a task arrive as an ordinary error."""
+    pids = set(pool.map(tasks.worker_pid, range(8)))
+    error = pool.submit(*end).exception(30)
+    assert isinstance(error, ExecutorError)
+    assert set(pool.map(tasks.worker_pid, range(8))) <= pids
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("shared", [0, None])
-def test_a_huge_result_arrives_whole(pool_of: PoolOf, shared: int | None) -> None:
-    """Through the socket as well as in shared memory; its neighbours are served meanwhile."""
+def test_pitfall_26_a_huge_result_arrives_whole_with_shared_memory_or_without(
+    pool_of: PoolOf, shared: int | None
+) -> None:
+    """A container may have little of it; neighbours are served meanwhile."""
     executor = pool_of(2, max_shared_memory=shared)
     size = 64 << 20
     huge = executor.submit(tasks.bytes_of, size)

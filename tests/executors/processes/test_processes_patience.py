@@ -145,7 +145,7 @@ def test_a_background_task_has_no_deadline_and_its_failure_is_logged(
 
 
 @pytest.mark.slow
-def test_a_drain_ends_what_does_not_end(
+def test_pitfall_19_a_drain_ends_what_does_not_end(
     pool_of: PoolOf, make_gate: MakeGate, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It names the tasks, and leaves no process; what is done in time has its result."""

@@ -19,9 +19,9 @@ end · ``task``, ``worker_record``, ``future`` what is known of each
 ``buffers``, ``parcel``, ``crossing``, ``layout``  how large buffers cross · ``arena``, ``segment``,
 ``inbox``, ``memory_limit``  the shared memory they cross in
 
-``launch/``  how processes come to be · ``setup`` and ``worker_process`` what one does · ``around``
-what is put around each task · ``memory_cap`` how much memory it may take · ``log_relay`` how what it
-logs comes home
+``launch/``  how processes come to be · ``setup`` and ``worker_process`` what one does ·
+``around`` what is put around each task · ``memory_cap`` how much memory it may take ·
+``log_relay`` how what it logs comes home
 """
 
 from flask_concurrency.executors.processes.executor import ProcessExecutor

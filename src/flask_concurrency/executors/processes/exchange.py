@@ -92,11 +92,9 @@ class Exchange:
         task = self._start(round, worker)
         if task is None:
             return
-        channel, deadline = worker.channel, task.deadline
+        ahead = b"" if task.deadline is None else wire.until(task.deadline.at)
         try:
-            if deadline is not None:
-                channel.send(wire.UNTIL, task.number, wire.INSTANT.pack(deadline.at))
-            channel.send(wire.CALL, task.number, task.payload)
+            worker.channel.send(wire.CALL, task.number, task.payload, ahead=ahead)
         except OSError:
             self._staff.bury(round, worker, unread=True)
         except BaseException:

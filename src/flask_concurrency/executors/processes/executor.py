@@ -20,8 +20,8 @@ from flask_concurrency.executors.processes.options import check_options
 from flask_concurrency.executors.processes.patience import submit_patiently, submit_when_possible
 from flask_concurrency.executors.processes.pool import Pool
 from flask_concurrency.executors.processes.roster import ProcessSnapshot
-from flask_concurrency.executors.thread_background import log_failure
-from flask_concurrency.executors.thread_options import WhenFull, require_seconds
+from flask_concurrency.executors.threads.background import log_failure
+from flask_concurrency.executors.threads.options import WhenFull, require_seconds
 from flask_concurrency.vocabulary.deadline import Deadline, current_deadline
 from flask_concurrency.vocabulary.errors import QueueFull
 

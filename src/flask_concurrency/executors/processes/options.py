@@ -12,7 +12,7 @@ from typing import Any, Final, get_args
 from flask_concurrency.executors.processes.around import Around
 from flask_concurrency.executors.processes.memory_cap import check_max_memory
 from flask_concurrency.executors.processes.memory_limit import available_memory
-from flask_concurrency.executors.thread_options import WhenFull, require_seconds
+from flask_concurrency.executors.threads.options import WhenFull, require_seconds
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
 WINDOWS_MAX_WORKERS: Final = 61  # what one WaitForMultipleObjects() call can watch

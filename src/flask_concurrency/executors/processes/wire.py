@@ -19,9 +19,6 @@ from flask_concurrency.vocabulary.errors import ExecutorError
 HEADER: Final = struct.Struct("<BQQ")
 """Kind, number (of the task or of the worker), length of the payload in bytes."""
 
-INSTANT: Final = struct.Struct("<d")
-"""A deadline, by the monotonic clock, which all processes of a host share."""
-
 # From the owner to a worker.
 SETUP: Final = 1  # sys.path, working directory, initializer; the first message a worker gets
 CALL: Final = 2  # one task
@@ -39,6 +36,15 @@ QUIT: Final = 9
 # ... and back.
 EXITED: Final = 10  # the payload is the exit code as text
 LAUNCHER_FAILED: Final = 11
+
+INSTANT: Final = struct.Struct("<d")
+"""A deadline, by the monotonic clock, which all processes of a host share."""
+
+
+def until(at: float) -> bytes:
+    """Make the message that gives the next task a deadline."""
+    return HEADER.pack(UNTIL, 0, INSTANT.size) + INSTANT.pack(at)
+
 
 Frame: TypeAlias = "tuple[int, int, bytes | bytearray]"
 
@@ -108,28 +114,29 @@ class Channel:
         """Return the descriptor, for selectors."""
         return self.fd
 
-    def send(self, kind: int, number: int = 0, payload: bytes = b"") -> None:
+    def send(self, kind: int, number: int = 0, payload: bytes = b"", *, ahead: bytes = b"") -> None:
         """Write one message, waiting until the other side has taken it up.
 
+        :param ahead: Another message that goes before it, in the same system call.
         :raises OSError: The other side is gone.
         """
         if isinstance(payload, Parcel):
-            self._send_parcel(kind | _PARCEL, number, payload)
+            self._send_parcel(kind | _PARCEL, number, payload, ahead)
             return
-        header = HEADER.pack(kind, number, len(payload))
+        header = ahead + HEADER.pack(kind, number, len(payload))
         if len(payload) <= _SMALL:
             self._socket.sendall(header + payload)
         else:  # one more system call costs less than one more copy
             self._socket.sendall(header)
             self._socket.sendall(payload)
 
-    def _send_parcel(self, kind: int, number: int, parcel: Parcel) -> None:
+    def _send_parcel(self, kind: int, number: int, parcel: Parcel, ahead: bytes) -> None:
         parts, descriptors = parcel.parts()
         length = sum(map(len, parts))
         if not descriptors:
-            self._socket.sendall(HEADER.pack(kind, number, length))
+            self._socket.sendall(ahead + HEADER.pack(kind, number, length))
         else:  # so few bytes are taken whole or not at all
-            header = HEADER.pack(kind | _CARRIES, number, length)
+            header = ahead + HEADER.pack(kind | _CARRIES, number, length)
             socket.send_fds(self._socket, [header], list(descriptors))
         for part in parts:
             self._socket.sendall(part)
