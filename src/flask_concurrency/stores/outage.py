@@ -54,6 +54,8 @@ class Outage:
     :param clock: Tells when things happened.
     :param pause: Waits some seconds, or less if its event is set, and says whether it is.
     :param start: Runs the probes somewhere else than in a request.
+    :ivar open: Whether the store counts as out, so that it is not asked.
+    :ivar stood_in: Stages that were decided without it.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Outage:
         self._lock = threading.RLock()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
+        self.open = False  # every request looks here, so it calls nothing
         self._out_at: float | None = None
         self._last: tuple[float, float] | None = None
         self._told_at: float | None = None
@@ -85,11 +88,6 @@ class Outage:
         self.stood_in = 0
         _OUTAGES.add(self)
 
-    @property
-    def open(self) -> bool:
-        """Whether the store counts as out, so that it is not asked."""
-        return self._out_at is not None
-
     def begin(self, error: StoreError) -> None:
         """Open the circuit, log why, and begin to probe; only counted if it is open already."""
         with self._lock:
@@ -97,6 +95,7 @@ class Outage:
             if self._out_at is not None:
                 return
             self._out_at = self._clock()
+            self.open = True
             self._outages += 1
             logger.warning("%s %s", error, self._meanwhile)
             self._keep_probing()
@@ -173,6 +172,7 @@ class Outage:
             now = self._clock()
             self._last = (self._out_at, now)
             self._out_at = self._thread = None
+            self.open = False
             logger.warning(
                 "The store is back after %.1f s; %d requests were decided without it so far.",
                 now - self._last[0],
