@@ -121,5 +121,5 @@ def test_arguments_and_results_that_are_too_large_are_told(pool_of: PoolOf) -> N
     with pytest.raises(WorkerOutOfMemory):
         executor.submit(len, b"x" * (300 * MIB)).result(30)
     with pytest.raises(WorkerOutOfMemory):
-        executor.submit(tasks.bytes_of, 150 * MIB).result(30)
+        executor.submit(tasks.boxed_bytes_of, 150 * MIB).result(30)
     assert executor.submit(abs, -1).result(30) == 1
