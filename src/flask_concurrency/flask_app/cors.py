@@ -67,7 +67,7 @@ def cors_policy(
 
     :raises ConfigurationError: An origin is malformed, or a combination is unsafe.
     """
-    allowed = [_origin(origin) for origin in _several(origins)]
+    allowed = checked_origins(origins)
     if not allowed:
         raise ConfigurationError(
             'origins is empty: name at least one, as in origins="https://shop.example".'
@@ -96,6 +96,14 @@ def cors_policy(
             "allow_private_network": False,
         },
     )
+
+
+def checked_origins(origins: Origins) -> list[str | re.Pattern[str]]:
+    """The origins as a list, with patterns that match no more than a whole origin.
+
+    :raises ConfigurationError: One is malformed.
+    """
+    return [_origin(origin) for origin in _several(origins)]
 
 
 def _several(values: Any) -> list[Any]:

@@ -1,6 +1,6 @@
 """Decide which requests of an app run on the server's event loop, and which on a thread.
 
-Knows Flask's routing and views; knows no ASGI.
+Knows Flask's routing and views; knows no server.
 
 A request runs on the loop if its view is asynchronous, unless it was declared otherwise. All else,
 404 and 405 included, may block and goes to a thread.
@@ -15,12 +15,16 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from flask import Flask
 from werkzeug.exceptions import HTTPException
 
+from flask_concurrency.asgi.websocket import CONNECTION
 from flask_concurrency.flask_app import markers
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
+
+AWAITS = "__flask_concurrency_awaits__"
+"""Set on a view that is a plain function, and waits for an asynchronous one inside."""
 
 Place = Literal["loop", "threads"]
 
@@ -51,7 +55,7 @@ class LoopEndpoints:
         self._owner = owner
         self._views = 0
         self._anything = False
-        self._fixed: dict[tuple[str, str], bool] = {}
+        self._fixed: dict[tuple[bool, str, str], bool] = {}
 
     def __call__(self, environ: WSGIEnvironment) -> bool:
         """Whether this request runs on the loop."""
@@ -61,7 +65,9 @@ class LoopEndpoints:
         if not self._anything:
             return False  # such an app pays for no second look at its URLs
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
-        known = self._fixed.get((method, path))
+        # A page and its WebSocket may have one path.
+        asked = (CONNECTION in environ, method, path)
+        known = self._fixed.get(asked)
         if known is not None:
             return known
         try:
@@ -76,7 +82,7 @@ class LoopEndpoints:
         on_loop = self._is_on_loop(rule.endpoint, method)
         # As many paths as there are rules without variables, whatever clients send.
         if not arguments and rule.rule == path and not _many_hosts(app):
-            self._fixed[method, path] = on_loop
+            self._fixed[asked] = on_loop
         return on_loop
 
     def _is_on_loop(self, endpoint: str, method: str) -> bool:
@@ -103,7 +109,7 @@ def is_async(view: Any, method: str | None) -> bool:
 
     :param method: ``None`` for any.
     """
-    if inspect.iscoroutinefunction(view):
+    if inspect.iscoroutinefunction(view) or hasattr(view, AWAITS):
         return True
     view_class: Any = getattr(view, "view_class", None)
     if view_class is None:

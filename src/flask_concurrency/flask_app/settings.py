@@ -61,6 +61,8 @@ class Settings:
         mode, else none.
     :ivar threads: ``THREADS``, options of the thread executor; default none.
     :ivar processes: ``PROCESSES``, options of the process executor; default none.
+    :ivar websocket_threads: ``WEBSOCKET_THREADS``, how many WebSockets of plain handlers a process
+        holds at once under ASGI, each on a thread; default ``100``.
     :ivar executors: ``EXECUTORS``, what further names of executors stand for: another name, an
         executor, or a function that makes one; default none.
     """
@@ -78,6 +80,7 @@ class Settings:
     watchdog: float | Literal["debug"] | None = "debug"
     threads: Mapping[str, Any] = field(default_factory=dict)
     processes: Mapping[str, Any] = field(default_factory=dict)
+    websocket_threads: int = 100
     executors: Mapping[str, Any] = field(default_factory=dict)
 
     def stands_still(self, debug: bool) -> float | None:
@@ -206,5 +209,6 @@ _READERS: Mapping[str, Any] = {
     "watchdog": _seconds_or_none,
     "threads": _options,
     "processes": _options,
+    "websocket_threads": _threads,
     "executors": _executors,
 }

@@ -5,6 +5,7 @@
     ConcurrencyError
     ├─ ConfigurationError     written wrong; raised where it is written     (also ValueError)
     ├─ DeadlineExceeded       the deadline passed before the work was done  (also TimeoutError)
+    ├─ ConnectionClosed       a WebSocket has ended
     ├─ StoreError             counts cannot be read or written
     │  └─ StoreUnavailable    nor will any others be, until the store is back
     └─ ExecutorError          the work could not be run                     (also RuntimeError)
@@ -30,6 +31,22 @@ class ConfigurationError(ConcurrencyError, ValueError):
 
 class DeadlineExceeded(ConcurrencyError, TimeoutError):
     """The deadline passed before the work was done."""
+
+
+class ConnectionClosed(ConcurrencyError):
+    """A WebSocket has ended: there is nothing to receive any more, and nobody to send to.
+
+    Where the package ``simple_websocket`` is in use, it is caught as that one's, too.
+
+    :ivar reason: The code it was closed with (RFC 6455, section 7.4); 1006 if it was cut off.
+    :ivar message: What the one who closed it said.
+    """
+
+    def __init__(self, reason: int, message: str | None = None) -> None:
+        # Not super(): beside it may stand a class that makes a text of its own.
+        Exception.__init__(self, f"The WebSocket was closed: {reason} {message or ''}".rstrip())
+        self.reason = reason
+        self.message = message
 
 
 class StoreError(ConcurrencyError):

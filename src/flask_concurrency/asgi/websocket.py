@@ -1,0 +1,104 @@
+"""Let a WSGI application meet an ASGI server's WebSocket as a request to upgrade.
+
+Knows neither what the application does with it nor how messages go. The application takes the
+:class:`Connection` from its environment and accepts it; if it does not, its answer is sent instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Callable
+from contextvars import Context
+from typing import TYPE_CHECKING, Final
+
+from flask_concurrency.asgi.environ import SCOPE, make_environ
+from flask_concurrency.asgi.interface import Message, Receive, Scope, Send
+from flask_concurrency.asgi.reply import Reply, close_body
+from flask_concurrency.asgi.websocket_connection import Connection
+from flask_concurrency.executors.own_context import OwnContext
+from flask_concurrency.executors.threads import ThreadExecutor
+from flask_concurrency.vocabulary.errors import QueueFull
+from flask_concurrency.vocabulary.suspension import Driving
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
+
+CONNECTION: Final = "flask_concurrency.websocket"
+"""Where in the WSGI environment the :class:`Connection` travels."""
+
+
+async def serve_websocket(
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    *,
+    wsgi_app: WSGIApplication,
+    runs_on_loop: Callable[[WSGIEnvironment], bool],
+    threads: ThreadExecutor,
+    busy: WSGIApplication,
+) -> None:
+    """Serve one WebSocket, to its end.
+
+    :param runs_on_loop: Says of a request whether it is for the loop, and not for a thread.
+    :param threads: Where the others run, each on a thread of its own for as long as it lives.
+    :param busy: Answers in place of ``wsgi_app`` where ``threads`` takes no more.
+    :raises Exception: What the application raised and did not answer itself.
+    """
+    connection = Connection(scope, receive, send)
+    await connection.begin()
+    environ = _environ(scope)
+    environ[CONNECTION] = connection
+    try:
+        if runs_on_loop(environ):
+            answer = await _on_loop(wsgi_app, environ)
+        else:
+            answer = await _on_thread(wsgi_app, environ, threads, busy)
+        if not connection.accepted:
+            await connection.deny(answer)
+    finally:
+        await connection.finish()
+
+
+def _environ(scope: Scope) -> WSGIEnvironment:
+    """The environment of the request that began it, as a WSGI server would have it.
+
+    There the scheme is that of HTTP, and the fields say what is meant; over HTTP/2 they are absent.
+    """
+    scheme = "https" if scope.get("scheme") in ("wss", "https") else "http"
+    environ = make_environ({"http_version": "1.1", **scope, "method": "GET", "scheme": scheme})
+    environ.update(HTTP_UPGRADE="websocket", HTTP_CONNECTION="Upgrade")
+    environ["wsgi.input"] = io.BytesIO()
+    environ[SCOPE] = scope
+    return environ
+
+
+async def _on_loop(wsgi_app: WSGIApplication, environ: WSGIEnvironment) -> list[Message]:
+    return await Driving(lambda: _answer(wsgi_app, environ), Context())
+
+
+async def _on_thread(
+    wsgi_app: WSGIApplication,
+    environ: WSGIEnvironment,
+    threads: ThreadExecutor,
+    busy: WSGIApplication,
+) -> list[Message]:
+    try:
+        future = threads.submit_in(OwnContext(Context()), _answer, wsgi_app, environ)
+    except QueueFull:
+        return await _on_loop(busy, environ)
+    try:
+        return await asyncio.wrap_future(future)
+    except asyncio.CancelledError:
+        environ[CONNECTION].abandon()  # the thread cannot be stopped, and must not wait for ever
+        raise
+
+
+def _answer(wsgi_app: WSGIApplication, environ: WSGIEnvironment) -> list[Message]:
+    """What the application answers, which is of interest only if it did not accept."""
+    reply = Reply()
+    body = wsgi_app(environ, reply.start_response)
+    try:
+        return [] if environ[CONNECTION].accepted else list(reply.messages(body))
+    finally:
+        close_body(body)

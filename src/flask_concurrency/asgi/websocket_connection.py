@@ -1,0 +1,218 @@
+"""Exchange the messages of one WebSocket with an ASGI server, on its loop.
+
+Knows neither handlers nor the application that accepts or refuses it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Final
+
+from flask_concurrency.asgi.interface import Message, Receive, Scope, Send
+from flask_concurrency.lifecycle.drain import Drain
+from flask_concurrency.vocabulary.errors import ConnectionClosed
+from flask_concurrency.vocabulary.websocket import (
+    CUT_OFF,
+    DRAINING,
+    GOING_AWAY,
+    TOO_BIG,
+    TOO_BIG_TEXT,
+    TRY_AGAIN,
+    VIOLATION,
+    closed,
+)
+
+logger = logging.getLogger("flask_concurrency.asgi")
+
+CLOSES_WITHIN: Final = 5.0
+"""Seconds that a server gets to say goodbye, where its client does not answer that."""
+
+READ_AHEAD: Final = 16
+"""Messages that are taken in before somebody asks for them, so that one who only sends hears that
+the client has left. One who never asks holds the client up with the next ones."""
+
+DENIAL: Final = "websocket.http.response"
+"""The extension by which a server sends a whole answer in place of a WebSocket."""
+
+
+class Connection:
+    """One WebSocket, from its handshake to its end.
+
+    :ivar loop: The server's, on which every method runs.
+    :ivar accepted: The handshake was answered with a WebSocket.
+    :ivar ended: Code and text it was closed with; ``None`` while it is open.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self.offered: list[str] = list(scope.get("subprotocols") or ())
+        self._can_answer = DENIAL in (scope.get("extensions") or {})
+        self.loop = asyncio.get_running_loop()
+        self.accepted = False
+        self.ended: tuple[int, str | None] | None = None
+        self._messages: deque[str | bytes] = deque()
+        self._news = asyncio.Event()
+        self._room = asyncio.Event()
+        self._sending = asyncio.Lock()
+        self._reader: asyncio.Task[None] | None = None
+        self._goodbye: asyncio.Task[None] | None = None
+        self._drain: Drain | None = None
+        self._ticket: object = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether messages can be sent, as far as anybody knows."""
+        return self.accepted and self.ended is None
+
+    def closed(self) -> ConnectionClosed:
+        """The error that tells of its end."""
+        return closed(*(self.ended or (CUT_OFF, None)))
+
+    async def begin(self) -> None:
+        """Take in the handshake.
+
+        :raises RuntimeError: The server sent something else.
+        """
+        message = await self._receive()
+        if message["type"] == "websocket.disconnect":
+            self._end(message.get("code") or CUT_OFF, None)
+        elif message["type"] != "websocket.connect":
+            raise RuntimeError(
+                f"The server sent {message['type']!r}, where 'websocket.connect' comes first."
+            )
+
+    async def accept(
+        self, subprotocol: str | None, *, max_message_size: int | None, drain: Drain
+    ) -> None:
+        """Answer the handshake with a WebSocket, and begin to take in messages.
+
+        :param max_message_size: Characters or bytes of a message; a larger one ends it.
+        :param drain: Ends it, when it begins.
+        :raises ConnectionClosed: The client has left.
+        """
+        if self.ended is not None:
+            raise self.closed()
+        await self._send({"type": "websocket.accept", "subprotocol": subprotocol})
+        self.accepted = True
+        self._reader = self.loop.create_task(self._take_in(max_message_size))
+        self._drain = drain
+        self._ticket = drain.call(
+            lambda: self.loop.call_soon_threadsafe(self._close, GOING_AWAY, DRAINING)
+        )
+
+    async def deny(self, answer: Iterable[Message]) -> None:
+        """Answer the handshake as any other request, where the server can do that.
+
+        Others are told to close, which clients see as 403.
+
+        :param answer: The messages of an HTTP response.
+        """
+        if self.ended is not None:
+            return
+        messages = list(answer)
+        self._end(VIOLATION, None)
+        if not self._can_answer:
+            busy = messages[0]["status"] in (429, 503)
+            messages = [{"type": "websocket.close", "code": TRY_AGAIN if busy else VIOLATION}]
+        for message in messages:
+            kind = message["type"].replace("http.response", DENIAL)
+            await self._send({**message, "type": kind})
+
+    async def receive(self, timeout: float | None) -> str | bytes | None:
+        """The next message; ``None`` if there is none in time.
+
+        :raises ConnectionClosed: It has ended, and nothing is left.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                while not self._messages:
+                    if self.ended is not None:
+                        raise self.closed()
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            if not self._messages:
+                return None
+        self._room.set()
+        return self._messages.popleft()
+
+    async def send(self, data: str | bytes) -> None:
+        """Send a message, waiting while the server takes no more.
+
+        :raises ConnectionClosed: It has ended.
+        """
+        kind = "text" if isinstance(data, str) else "bytes"
+        async with self._sending:
+            if self.ended is not None:
+                raise self.closed()
+            try:
+                await self._send({"type": "websocket.send", kind: data})
+            except (OSError, RuntimeError) as error:  # as each server has it
+                self._end(CUT_OFF, None)
+                raise self.closed() from error
+
+    async def close(self, code: int, text: str | None) -> None:
+        """Close it, unless it has ended."""
+        self._close(code, text)
+        if self._goodbye is not None:
+            await asyncio.wait({self._goodbye})  # which goes on if this is cancelled
+
+    async def finish(self) -> None:
+        """Take in nothing any more, and leave nothing behind."""
+        if self._drain is not None:
+            self._drain.forget(self._ticket)
+        self._end(GOING_AWAY, None)
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.wait({self._reader})
+        if self._goodbye is not None:
+            await asyncio.wait({self._goodbye}, timeout=CLOSES_WITHIN)
+            self._goodbye.cancel()
+
+    def abandon(self) -> None:
+        """Let whoever waits for a message hear that none will come."""
+        self._end(GOING_AWAY, None)
+
+    def _end(self, code: int, text: str | None) -> None:
+        if self.ended is None:
+            self.ended = code, text
+        self._news.set()
+
+    def _close(self, code: int, text: str | None) -> None:
+        if self.ended is None:
+            self._end(code, text)
+            self._goodbye = self.loop.create_task(self._say_goodbye(code, text))
+
+    async def _say_goodbye(self, code: int, text: str | None) -> None:
+        async with self._sending:
+            with suppress(OSError, RuntimeError):  # the client was faster
+                await self._send({"type": "websocket.close", "code": code, "reason": text or ""})
+
+    async def _take_in(self, max_message_size: int | None) -> None:
+        try:
+            while self.ended is None:
+                await self._take_in_one(max_message_size)
+        except Exception:
+            logger.exception("The server cannot tell any more what a client sends")
+            self._end(CUT_OFF, None)
+
+    async def _take_in_one(self, max_message_size: int | None) -> None:
+        message = await self._receive()
+        if message["type"] != "websocket.receive":
+            self._end(message.get("code") or CUT_OFF, message.get("reason") or None)
+            return
+        text = message.get("text")
+        data: str | bytes = (message.get("bytes") or b"") if text is None else text
+        if max_message_size is not None and len(data) > max_message_size:
+            self._close(TOO_BIG, TOO_BIG_TEXT)
+            return
+        self._messages.append(data)
+        self._news.set()
+        while len(self._messages) >= READ_AHEAD:
+            self._room.clear()
+            await self._room.wait()

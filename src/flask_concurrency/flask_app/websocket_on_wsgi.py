@@ -1,0 +1,303 @@
+"""Make a WebSocket of a request to a WSGI server, on the socket that it lends.
+
+The one file that needs simple-websocket, which speaks the protocol; knows no route and no handler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Final
+
+import simple_websocket  # type: ignore[import-untyped]
+from werkzeug.exceptions import BadRequest
+from wsproto.utilities import RemoteProtocolError
+
+from flask_concurrency.executors.threads.executor import ThreadExecutor
+from flask_concurrency.lifecycle.drain import Drain
+from flask_concurrency.vocabulary.deadline import check_deadline, remaining
+from flask_concurrency.vocabulary.errors import ConfigurationError, ConnectionClosed
+from flask_concurrency.vocabulary.websocket import (
+    CUT_OFF,
+    DRAINING,
+    GOING_AWAY,
+    TOO_BIG,
+    TOO_BIG_TEXT,
+    AsyncWebSocket,
+    WebSocket,
+    checked_closing,
+    checked_message,
+    closed,
+)
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+SOCKETS: Final = ("werkzeug.socket", "gunicorn.socket")
+"""Where servers that lend a request's socket put it."""
+
+PING_EVERY: Final = 25.0
+"""Seconds. WSGI servers send no pings, and without them a client that is cut off stays for ever."""
+
+CLOSES_WITHIN: Final = 5.0
+"""Seconds that a client gets to answer when it is told that this is the end."""
+
+
+class WsgiWebSocket(WebSocket):
+    """For plain code, on the thread of the request.
+
+    :param subprotocols: Those that are spoken here.
+    :param max_message_size: Characters or bytes of a message; a larger one ends it.
+    :param drain: Ends it, when it begins.
+    :param threads: Where coroutines send, because that may block.
+    :raises ConfigurationError: The server lends no socket.
+    :raises BadRequest: The client's handshake is none.
+    """
+
+    def __init__(
+        self,
+        environ: WSGIEnvironment,
+        *,
+        subprotocols: Sequence[str],
+        max_message_size: int | None,
+        drain: Drain,
+        threads: ThreadExecutor,
+    ) -> None:
+        self._socket = _lent(environ)
+        self._threads = threads
+        self._max_message_size = max_message_size
+        self.wake = _Wake()
+        lent = _Line(self._socket, self.wake.set)
+        try:
+            self._server = _Server(
+                {**environ, SOCKETS[0]: lent},
+                subprotocols=list(subprotocols),
+                ping_interval=PING_EVERY,
+                max_message_size=max_message_size,
+                thread_class=partial(threading.Thread, daemon=True),
+                event_class=lambda: self.wake,
+            )
+        except RemoteProtocolError as error:
+            raise BadRequest(f"This is no handshake of a WebSocket: {error}.") from error
+        self.subprotocol = self._server.subprotocol
+        self._ended: tuple[int, str | None] | None = None
+        self._drain = drain
+        self._ticket = drain.call(self.wake.end)
+
+    @property
+    def connected(self) -> bool:
+        return self._ended is None and bool(self._server.connected)
+
+    @property
+    def close_reason(self) -> int | None:
+        return None if self.connected else self._closing()[0]
+
+    @property
+    def close_message(self) -> str | None:
+        return None if self.connected else self._closing()[1]
+
+    def receive(self, timeout: float | None = None) -> str | bytes | None:
+        left = remaining()
+        wait = timeout if left is None else left if timeout is None else min(timeout, left)
+        message = self._take(wait)
+        if message is None:
+            if self.wake.ending:
+                self.close(GOING_AWAY, DRAINING)
+                raise self._error()
+            if wait != timeout:
+                check_deadline()
+        return message
+
+    def poll(self) -> str | bytes | None:
+        """A message that has come in; ``None`` for none yet.
+
+        :raises ConnectionClosed: It has ended.
+        """
+        return self._take(0)
+
+    def send(self, data: str | bytes) -> None:
+        message = checked_message(data)
+        if self.wake.ending:
+            self.close(GOING_AWAY, DRAINING)
+        if not self.connected:
+            raise self._error()
+        try:
+            self._server.send(message)
+        except (OSError, simple_websocket.ConnectionClosed) as error:
+            raise self._error() from error
+
+    def close(self, reason: int | None = None, message: str | None = None) -> None:
+        code, text = checked_closing(reason, message)
+        if self.connected:
+            self._ended = code, text
+            with suppress(OSError, simple_websocket.ConnectionClosed):  # the client was faster
+                self._server.close(code, text)
+
+    def awaitable(self) -> AsyncWebSocket:
+        """The same one for coroutines on the running loop."""
+        return AsyncWsgiWebSocket(self, self._threads)
+
+    def finish(self) -> None:
+        """Let the client answer the end, and then let nobody use the socket any more.
+
+        The server will try to answer the request. It finds that nothing can be written, which it
+        takes for a client that has left, and closes the socket.
+        """
+        self._drain.forget(self._ticket)
+        self._server.thread.join(CLOSES_WITHIN)
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._server.thread.join()
+
+    def _take(self, timeout: float | None) -> str | bytes | None:
+        if self._ended is not None and not self._server.input_buffer:
+            raise self._error()
+        try:
+            message: str | bytes | None = self._server.receive(timeout)
+        except simple_websocket.ConnectionClosed:
+            raise self._error() from None
+        return message
+
+    def _closing(self) -> tuple[int, str | None]:
+        if self._ended is not None:
+            return self._ended
+        size, most = self._server.incoming_message_len, self._max_message_size
+        if most is not None and size > most:
+            return TOO_BIG, TOO_BIG_TEXT
+        return int(self._server.close_reason), self._server.close_message or None
+
+    def _error(self) -> ConnectionClosed:
+        return closed(*self._closing())
+
+
+class AsyncWsgiWebSocket(AsyncWebSocket):
+    """For coroutines on the running loop. To wait for a message costs no thread.
+
+    :param threads: Where messages are sent.
+    """
+
+    def __init__(self, plain: WsgiWebSocket, threads: ThreadExecutor) -> None:
+        self._plain = plain
+        self._threads = threads
+        self.subprotocol = plain.subprotocol
+        self._news = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        plain.wake.notify = lambda: loop.call_soon_threadsafe(self._news.set)
+        self._news.set()
+
+    @property
+    def connected(self) -> bool:
+        return self._plain.connected
+
+    @property
+    def close_reason(self) -> int | None:
+        return self._plain.close_reason
+
+    @property
+    def close_message(self) -> str | None:
+        return self._plain.close_message
+
+    async def receive(self, timeout: float | None = None) -> str | bytes | None:
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    self._news.clear()
+                    message = self._plain.poll()
+                    if message is not None:
+                        return message
+                    if self._plain.wake.ending:
+                        await self.close(GOING_AWAY, DRAINING)
+                        continue
+                    await self._news.wait()
+        except TimeoutError:
+            return self._plain.poll()
+
+    async def send(self, data: str | bytes) -> None:
+        await self._threads.run(self._plain.send, checked_message(data))
+
+    async def close(self, reason: int | None = None, message: str | None = None) -> None:
+        await self._threads.run(self._plain.close, *checked_closing(reason, message))
+
+
+class _Server(simple_websocket.Server):  # type: ignore[misc]
+    def handshake(self) -> None:
+        super().handshake()
+        # Until a close frame says otherwise, as every other implementation has it.
+        self.close_reason = CUT_OFF
+
+
+class _Wake:
+    """What simple-websocket's reader wakes receivers by, in place of a ``threading.Event``.
+
+    The end of the server wakes them, too, in a signal handler, where no lock may be taken.
+
+    :ivar ending: The server has been told to end.
+    :ivar notify: Called at each waking.
+    """
+
+    def __init__(self) -> None:
+        self._tokens: SimpleQueue[None] = SimpleQueue()
+        self.ending = False
+        self.notify: Callable[[], object] | None = None
+
+    def set(self) -> None:
+        self._tokens.put(None)
+        if self.notify is not None:
+            with suppress(RuntimeError):  # its loop is closed, and nobody waits there
+                self.notify()
+
+    def clear(self) -> None:
+        with suppress(Empty):
+            while True:
+                self._tokens.get_nowait()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if self.ending:
+            return False
+        try:
+            self._tokens.get(timeout=timeout)
+        except Empty:
+            return False
+        return not self.ending
+
+    def end(self) -> None:
+        self.ending = True
+        self.set()
+
+
+class _Line:
+    """A socket to which frames are written whole, one at a time, and which its owner closes.
+
+    :param ended: Called when it is not read any more.
+    """
+
+    def __init__(self, lent: socket.socket, ended: Callable[[], object]) -> None:
+        self._lent = lent
+        self._ended = ended
+        self._writing = threading.Lock()
+        self.recv = lent.recv
+        self.fileno = lent.fileno
+
+    def send(self, data: bytes) -> int:
+        with self._writing:  # the reader answers pings while others send
+            self._lent.sendall(data)
+        return len(data)
+
+    def close(self) -> None:
+        self._ended()
+
+
+def _lent(environ: WSGIEnvironment) -> Any:
+    for name in SOCKETS:
+        if environ.get(name) is not None:
+            return environ[name]
+    raise ConfigurationError(
+        f"This server, {environ.get('SERVER_SOFTWARE', 'whatever it is')!r}, does not lend the "
+        "socket of a request, without which there are no WebSockets on WSGI. Serve the app on "
+        "gunicorn (gthread), or with concurrency.asgi_app(app) on any ASGI server."
+    )

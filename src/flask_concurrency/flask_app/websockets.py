@@ -1,0 +1,201 @@
+"""Make a view of a WebSocket's handler: who may connect, what the handler gets, how it ends.
+
+Knows Flask and handlers; how messages come and go, it does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from flask import Response, current_app, got_request_exception, request
+from werkzeug.exceptions import HTTPException
+
+from flask_concurrency.asgi.websocket import CONNECTION
+from flask_concurrency.asgi.websocket_connection import Connection
+from flask_concurrency.asgi.websocket_ends import AsgiWebSocket
+from flask_concurrency.flask_app.app_state import AppState
+from flask_concurrency.flask_app.door import journey_of
+from flask_concurrency.flask_app.loop_endpoints import AWAITS
+from flask_concurrency.flask_app.origins import AllowedOrigins, Origins
+from flask_concurrency.flask_app.responses import Refusal
+from flask_concurrency.lifecycle.drain import watch_signals
+from flask_concurrency.vocabulary.errors import (
+    ConfigurationError,
+    ConnectionClosed,
+    ExecutorShutdown,
+)
+from flask_concurrency.vocabulary.websocket import (
+    FAILED,
+    GOING_AWAY,
+    NORMAL,
+    TRY_AGAIN,
+    VIOLATION,
+    AsyncWebSocket,
+)
+
+Handler = Callable[..., Any]
+
+MAX_MESSAGE_SIZE = 2**20
+INSTALL = 'pip install "Flask-Concurrency[websocket]"'
+
+
+@dataclass(frozen=True, slots=True)
+class WebSocketOptions:
+    """What is said of a handler.
+
+    :ivar origins: Whose pages may connect.
+    :ivar subprotocols: Those it speaks, as text.
+    :ivar max_message_size: Characters or bytes of a message; ``None`` for any number.
+    :raises ConfigurationError: One of them is malformed.
+    """
+
+    origins: AllowedOrigins
+    subprotocols: tuple[str, ...]
+    max_message_size: int | None
+
+    def __post_init__(self) -> None:
+        for name in self.subprotocols:
+            if not isinstance(name, str) or not name:
+                raise ConfigurationError(
+                    f"subprotocols={self.subprotocols!r}: give their names, as in "
+                    'subprotocols=["graphql-transport-ws"].'
+                )
+        size = self.max_message_size
+        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+            raise ConfigurationError(
+                f"max_message_size={size!r}: give a number of bytes, at least 1, or None for any."
+            )
+
+
+def websocket_options(
+    origins: Origins, subprotocols: str | Iterable[str], max_message_size: int | None
+) -> WebSocketOptions:
+    """Check the options and keep them.
+
+    :raises ConfigurationError: One of them is malformed.
+    """
+    names = (subprotocols,) if isinstance(subprotocols, str) else tuple(subprotocols)
+    return WebSocketOptions(AllowedOrigins(origins), names, max_message_size)
+
+
+def websocket_view(
+    handler: Handler, options: WebSocketOptions, state: Callable[[], AppState]
+) -> Callable[..., Response]:
+    """A view function that runs ``handler``, which gets the WebSocket as its first argument.
+
+    It is a plain function whatever the handler is: were it asynchronous itself, it would be run
+    within the time of the request, and the WebSocket with it.
+
+    :param state: Gives what the current app owns.
+    """
+    if not callable(handler):
+        raise ConfigurationError(
+            f"websocket({handler!r}): decorate a function that takes the WebSocket, as in "
+            "def echo(ws)."
+        )
+    awaits = inspect.iscoroutinefunction(handler)
+
+    @functools.wraps(handler)
+    def view(*args: Any, **kwargs: Any) -> Response:
+        owned = state()
+        options.origins.check()
+        socket = _accept(options, owned)
+        # From here on the time is the client's, not that of a view that has to answer.
+        journey_of(request.environ).stop_clock()
+        code = GOING_AWAY
+        try:
+            if awaits:
+                owned.executors.loop.run(_handle(handler, socket, args, kwargs))
+            else:
+                handler(*args, socket, **kwargs)
+            code = NORMAL
+        except Exception as error:
+            code = _code(error, socket)
+            if code == FAILED:
+                _report(error)
+                if current_app.testing:
+                    raise
+        finally:
+            socket.close(code)
+            socket.finish()
+        return current_app.response_class(status=101)
+
+    if awaits:
+        setattr(view, AWAITS, True)
+    return view
+
+
+class _Accepted(Protocol):
+    """A WebSocket as the view has it."""
+
+    @property
+    def connected(self) -> bool: ...
+    def close(self, reason: int | None = None, message: str | None = None) -> None: ...
+    def awaitable(self) -> AsyncWebSocket: ...
+    def finish(self) -> None: ...
+
+
+async def _handle(
+    handler: Handler, socket: _Accepted, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    await handler(*args, socket.awaitable(), **kwargs)
+
+
+def _accept(options: WebSocketOptions, state: AppState) -> _Accepted:
+    environ = request.environ
+    if environ.get("HTTP_UPGRADE", "").lower() != "websocket":
+        raise ConfigurationError(
+            f"{request.endpoint!r} handles WebSockets, and {request.path!r} was asked for a page. "
+            f"Register it with websocket=True, as in @app.route({request.path!r}, websocket=True)."
+        )
+    connection: Connection | None = environ.get(CONNECTION)
+    if connection is not None:
+        spoken = next((name for name in connection.offered if name in options.subprotocols), None)
+        state.executors.loop.run(
+            connection.accept(spoken, max_message_size=options.max_message_size, drain=state.drain)
+        )
+        return AsgiWebSocket(connection, spoken)
+    try:
+        from flask_concurrency.flask_app.websocket_on_wsgi import WsgiWebSocket
+    except ImportError as error:
+        raise ConfigurationError(
+            f"WebSockets on a WSGI server need simple-websocket ({error}). {INSTALL}"
+        ) from error
+    watch_signals()
+    return WsgiWebSocket(
+        environ,
+        subprotocols=options.subprotocols,
+        max_message_size=options.max_message_size,
+        drain=state.drain,
+        threads=state.executors.sockets,
+    )
+
+
+def _code(error: Exception, socket: _Accepted) -> int:
+    """What a client is told of an error that ended the handler."""
+    if _is_end(error) and not socket.connected:
+        return NORMAL  # it has heard already how it ended
+    if isinstance(error, Refusal):
+        return TRY_AGAIN
+    if isinstance(error, HTTPException) and error.code is not None and error.code < 500:
+        return VIOLATION
+    return GOING_AWAY if isinstance(error, ExecutorShutdown) else FAILED
+
+
+def _is_end(error: BaseException) -> bool:
+    """Whether it only says that the WebSocket has ended, in a group of tasks as well."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(_is_end(each) for each in error.exceptions)
+    return isinstance(error, ConnectionClosed | asyncio.CancelledError)
+
+
+def _report(error: Exception) -> None:
+    """Let those hear of an error who hear of errors in views; no response can tell."""
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    got_request_exception.send(app, _async_wrapper=app.ensure_sync, exception=error)
+    app.logger.error("Exception on the WebSocket %s", request.path, exc_info=error)

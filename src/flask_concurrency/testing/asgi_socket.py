@@ -1,0 +1,125 @@
+"""Play a WebSocket client behind an ASGI server in this process. Knows no Flask."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import unquote
+
+from flask_concurrency.asgi.interface import AsgiApplication
+
+
+class SocketExchange:
+    """One WebSocket to an ASGI application, and what becomes of it. To be made on a loop.
+
+    :param path: With the query; percent-encoded.
+    :param fields: Header fields of the handshake beside ``Host``.
+    :param subprotocols: Those the client offers.
+    :param denial: Whether the server can send a whole answer in place of a WebSocket.
+    :param scope: What else the scope says.
+    :ivar sent: Every message the application sent, in its order.
+    :ivar writable: The client takes messages; clear it to hold the application up.
+    :ivar task: The application.
+    """
+
+    def __init__(
+        self,
+        asgi: AsgiApplication,
+        path: str = "/",
+        *,
+        fields: Iterable[tuple[str, str]] = (),
+        subprotocols: Iterable[str] = (),
+        denial: bool = True,
+        **scope: Any,
+    ) -> None:
+        raw, _, query = path.partition("?")
+        self.scope: dict[str, Any] = {
+            "type": "websocket",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": "1.1",
+            "scheme": "ws",
+            "path": unquote(raw),
+            "raw_path": raw.encode(),
+            "query_string": query.encode(),
+            "root_path": "",
+            "headers": [
+                (name.lower().encode("latin-1"), value.encode("latin-1"))
+                for name, value in [("host", "testserver"), *fields]
+            ],
+            "client": ("127.0.0.1", 40000),
+            "server": ("testserver", 80),
+            "subprotocols": list(subprotocols),
+            "extensions": {"websocket.http.response": {}} if denial else {},
+            **scope,
+        }
+        self._asgi = asgi
+        self._incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._said = asyncio.Event()
+        self._gone = False
+        self.sent: list[dict[str, Any]] = []
+        self.writable = asyncio.Event()
+        self.writable.set()
+        self._receiving = 0
+        self._incoming.put_nowait({"type": "websocket.connect"})
+        self.task = asyncio.create_task(self._serve())
+
+    def say(self, data: str | bytes) -> None:
+        """Let a message come in."""
+        kind = "text" if isinstance(data, str) else "bytes"
+        self._incoming.put_nowait({"type": "websocket.receive", kind: data})
+
+    def leave(self, code: int = 1005, reason: str = "") -> None:
+        """Close the connection."""
+        self._gone = True
+        self.writable.set()
+        self._incoming.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+
+    async def hear(self) -> str | bytes | int:
+        """The next message that was sent, or the code by which the application closed."""
+        while True:
+            message = await self.next()
+            if message["type"] == "websocket.close":
+                code: int = message["code"]
+                return code
+            if message["type"] == "websocket.send":
+                data: str | bytes = message["text"] if "text" in message else message["bytes"]
+                return data
+
+    async def next(self) -> dict[str, Any]:
+        """The next ASGI message, from the first on."""
+        while not self.sent:
+            assert not self.task.done() or self.task.result() is None
+            assert not self.task.done(), "It ended in silence."
+            self._said.clear()
+            await self._said.wait()
+        return self.sent.pop(0)
+
+    async def end(self) -> list[dict[str, Any]]:
+        """Wait for the end, and give what was sent and not heard.
+
+        :raises Exception: What the application raised.
+        """
+        await self.task
+        return self.sent
+
+    async def _serve(self) -> None:
+        try:
+            await self._asgi(self.scope, self._receive, self._send)
+        finally:
+            self._said.set()
+
+    async def _receive(self) -> dict[str, Any]:
+        self._receiving += 1
+        assert self._receiving == 1, "Two receive at once."
+        try:
+            return await self._incoming.get()
+        finally:
+            self._receiving -= 1
+
+    async def _send(self, message: Any) -> None:
+        await self.writable.wait()
+        if self._gone:
+            raise OSError("The client has left.")  # as spec version 2.4 has it
+        self.sent.append(dict(message))
+        self._said.set()
