@@ -157,7 +157,7 @@ def _seconds(name: str, value: object) -> float:
 
 
 def _seconds_or_none(name: str, value: object) -> float | None:
-    return None if value is None else _seconds(name, value)
+    return None if value is None else "debug" if value == "debug" else _seconds(name, value)
 
 
 def _threads(name: str, value: object) -> int:
