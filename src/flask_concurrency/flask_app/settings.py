@@ -57,8 +57,8 @@ class Settings:
         process; two of them never wait for a permit. Default: what ``flask concurrency serve``
         was told; elsewhere not known, and all may wait.
     :ivar watchdog: ``WATCHDOG``, seconds for which an event loop may stand still before the log
-        names the function that blocks it; ``None`` for no watchdog. Default: ``0.25`` in debug
-        mode, else none.
+        names the function that blocks it; ``None`` for any time. Default: ``"debug"``, 0.25 in
+        debug mode and any time otherwise.
     :ivar threads: ``THREADS``, options of the thread executor; default none.
     :ivar processes: ``PROCESSES``, options of the process executor; default none.
     :ivar websocket_threads: ``WEBSOCKET_THREADS``, how many WebSockets of plain handlers a process
@@ -156,8 +156,8 @@ def _seconds(name: str, value: object) -> float:
     return float(value)
 
 
-def _seconds_or_none(name: str, value: object) -> float | None:
-    return None if value is None else "debug" if value == "debug" else _seconds(name, value)
+def _watchdog(name: str, value: object) -> object:
+    return value if value in (None, "debug") else _seconds(name, value)
 
 
 def _threads(name: str, value: object) -> int:
@@ -206,7 +206,7 @@ _READERS: Mapping[str, Any] = {
     "headers": _headers,
     "max_request_age": _seconds,
     "server_threads": _threads,
-    "watchdog": _seconds_or_none,
+    "watchdog": _watchdog,
     "threads": _options,
     "processes": _options,
     "websocket_threads": _threads,
