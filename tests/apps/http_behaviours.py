@@ -180,4 +180,31 @@ def client() -> ResponseReturnValue:
     return jsonify(scheme=request.scheme, host=request.host, secure=request.is_secure)
 
 
+waiting: list[str] = []
+left: list[str] = []
+
+
+@app.get("/wait/<name>")
+@concurrency.limit("1 in flight", name="wait")
+async def wait(name: str) -> ResponseReturnValue:
+    waiting.append(name)
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await asyncio.sleep(0)
+        left.append(name)
+    return "never"
+
+
+@app.get("/who-waits")
+async def who_waits() -> ResponseReturnValue:
+    return jsonify(waiting=waiting, left=left)
+
+
+@app.get("/place")
+@concurrency.limit("1 in flight", name="wait")
+def place() -> ResponseReturnValue:
+    return "free"
+
+
 asgi = concurrency.asgi_app(app)

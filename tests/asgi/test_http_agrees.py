@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import runpy
+import socket
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -213,8 +215,11 @@ def test_an_app_answers_alike_on_both_interfaces(
     assert run(on_asgi(served["asgi"], method, f"/{kind}{path}", behaviour)) == wsgi
 
 
+SERVERS = ["uvicorn", "hypercorn", "granian-asgi", "gunicorn-asgi"]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("server", ["uvicorn", "hypercorn", "granian-asgi", "gunicorn-asgi"])
+@pytest.mark.parametrize("server", SERVERS)
 def test_servers_agree_with_the_interface(
     server: str, served: dict[str, Any], serve_all: Callable[[str, str], str]
 ) -> None:
@@ -229,3 +234,56 @@ def test_servers_agree_with_the_interface(
             if said != wsgi:
                 disagree.append((name, kind, said, wsgi))
     assert not disagree
+
+
+def raw(url: str) -> socket.socket:
+    """A connection to say anything on."""
+    host, _, port = urlsplit(url).netloc.partition(":")
+    return socket.create_connection((host, int(port)), timeout=30)
+
+
+def until_said(url: str, path: str, wanted: Callable[[bytes], bool]) -> None:
+    """Ask again until an answer is as wanted."""
+    give_up_at = time.monotonic() + 30
+    while not wanted(on_server(url, "GET", path, Behaviour(""))[1]):
+        assert time.monotonic() < give_up_at
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", SERVERS)
+def test_servers_tell_that_a_client_has_left(
+    server: str, serve_all: Callable[[str, str], str]
+) -> None:
+    """The view is cancelled, its ``finally`` runs, and its place is free again."""
+    url = serve_all(APP, server)
+    with raw(url) as connection:
+        connection.sendall(b"GET /wait/somebody HTTP/1.1\r\nHost: testserver\r\n\r\n")
+        until_said(url, "/who-waits", lambda said: b"somebody" in said)
+        assert on_server(url, "GET", "/place", Behaviour(""))[0] == 503
+    until_said(url, "/who-waits", lambda said: said.count(b"somebody") == 2)
+    until_said(url, "/place", lambda said: said == b"free")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", SERVERS)
+def test_servers_pass_bodies_on_as_they_come(
+    server: str, serve_all: Callable[[str, str], str]
+) -> None:
+    """Chunked, and after ``100 Continue``."""
+    url = serve_all(APP, server)
+    for kind in ("sync", "async"):
+        head = f"POST /{kind}/echo HTTP/1.1\r\nHost: testserver\r\nConnection: close\r\n"
+        chunked = f"{head}Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n".encode()
+        with raw(url) as connection:
+            connection.sendall(chunked)
+            connection.sendall(b"2\r\nde\r\n0\r\n\r\n")
+            assert b"abcde" in connection.makefile("rb").read()
+        with raw(url) as connection:
+            expects = f"{head}Expect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+            connection.sendall(expects.encode())
+            assert connection.recv(12) == b"HTTP/1.1 100"
+            connection.sendall(b"abc")
+            answer = connection.makefile("rb").read()
+            assert b"HTTP/1.1 200 " in answer
+            assert answer.endswith(b"abc")
