@@ -1,7 +1,6 @@
 """Control over concurrency for Flask: who may come in, where the work runs, how it ends."""
 
-from flask_concurrency.executors.task_group import TaskGroup
-from flask_concurrency.executors.task_result import TaskResult
+from flask_concurrency.executors.groups import TaskGroup, TaskResult
 from flask_concurrency.flask_app.declaring import Limits
 from flask_concurrency.flask_app.extension import Concurrency
 from flask_concurrency.flask_app.responses import (

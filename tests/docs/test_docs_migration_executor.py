@@ -13,7 +13,7 @@ import pytest
 from flask import Flask, g, request
 
 from flask_concurrency import Concurrency, TaskGroup
-from flask_concurrency.executors.group_policy import POLICIES
+from flask_concurrency.executors.groups.policy import POLICIES
 from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.flask_app.settings import Settings
 

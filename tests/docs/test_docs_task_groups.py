@@ -13,7 +13,7 @@ from flask import Flask
 
 from flask_concurrency import Concurrency, ConfigurationError, TaskGroup, TaskResult
 from flask_concurrency.executors.foreign_executor import ForeignSnapshot
-from flask_concurrency.executors.group_policy import POLICIES
+from flask_concurrency.executors.groups.policy import POLICIES
 
 REFERENCE = "docs/reference/executors.md"
 SERVICES = "docs/how-to/call-several-services.md"

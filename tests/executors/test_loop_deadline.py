@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from flask_concurrency.executors import loop as loop_module
-from flask_concurrency.executors import loop_call, loop_deadline
 from flask_concurrency.executors.loop import LoopThread
+from flask_concurrency.executors.loop import call as loop_call
+from flask_concurrency.executors.loop import deadline as loop_deadline
+from flask_concurrency.executors.loop import loop_thread as loop_module
 from flask_concurrency.vocabulary.deadline import Deadline, within
 from flask_concurrency.vocabulary.errors import DeadlineExceeded
 from flask_concurrency.vocabulary.suspension import Driving

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from flask_concurrency.executors.loop import LoopThread, default_loop_factory
+from flask_concurrency.executors.loop.loop_thread import LoopThread, default_loop_factory
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
 

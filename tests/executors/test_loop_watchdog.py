@@ -14,7 +14,7 @@ from flask import Flask
 
 from flask_concurrency import Concurrency, ConfigurationError
 from flask_concurrency.executors.loop import LoopThread
-from flask_concurrency.executors.loop_watchdog import culprit
+from flask_concurrency.executors.loop.watchdog import culprit
 from flask_concurrency.testing.asgi_exchange import ask
 
 LOGGER = "flask_concurrency.watchdog"

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
+from flask_concurrency.executors.groups import TaskGroup
 from flask_concurrency.executors.loop import LoopThread
-from flask_concurrency.executors.task_group import TaskGroup
 from flask_concurrency.executors.threads import ThreadExecutor
 
 PoolOf = Callable[..., ThreadExecutor]

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from flask_concurrency.executors.thread_options import default_workers
 from flask_concurrency.executors.threads import ThreadExecutor
+from flask_concurrency.executors.threads.options import default_workers
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -223,6 +225,41 @@ def test_a_handler_of_504_is_found_in_merged_contexts_too(
     assert app.test_client().get("/").text == "handled"
     assert isinstance(given[0], task_context.AppContext)
     assert isinstance(given[1], DeadlinePassed)
+
+
+def test_a_task_that_is_still_waited_for_at_the_deadline_ends_the_request(
+    app: Flask, concurrency: Concurrency
+) -> None:
+    """The view waits for a thread; the deadline ends the waiting, the client gets its 504."""
+    release = threading.Event()
+
+    @app.get("/")
+    @concurrency.deadline(0.05)
+    def view() -> str:
+        concurrency.threads.submit(release.wait, 30).result()
+        return "never"
+
+    try:
+        assert app.test_client().get("/").status_code == 504
+    finally:
+        release.set()
+
+
+def test_an_async_view_is_cancelled_at_its_deadline(app: Flask, concurrency: Concurrency) -> None:
+    """Its ``finally`` runs."""
+    ended = threading.Event()
+
+    @app.get("/")
+    @concurrency.deadline(0.05)
+    async def view() -> str:
+        try:
+            await asyncio.sleep(LONG)
+        finally:
+            ended.set()
+        return "never"
+
+    assert app.test_client().get("/").status_code == 504
+    assert ended.wait(30)
 
 
 def test_the_narrowest_deadline_wins(app: Flask, concurrency: Concurrency) -> None:

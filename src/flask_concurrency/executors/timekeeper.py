@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from flask_concurrency.executors.thread_exit import start_thread
+from flask_concurrency.executors.threads.at_exit import start_thread
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 
 logger = logging.getLogger("flask_concurrency.executors")

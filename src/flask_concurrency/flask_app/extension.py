@@ -16,11 +16,11 @@ from flask import Flask, Response, current_app, has_app_context, request
 from flask_concurrency.asgi.interface import AsgiApplication
 from flask_concurrency.engine.declaration import Stage
 from flask_concurrency.engine.journey import NOT_ASKED, Journey
-from flask_concurrency.executors.group_policy import PolicyName
+from flask_concurrency.executors.groups import TaskGroup
+from flask_concurrency.executors.groups.policy import PolicyName
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.named_executors import Meaning, check_meaning
 from flask_concurrency.executors.processes.executor import ProcessExecutor
-from flask_concurrency.executors.task_group import TaskGroup
 from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.flask_app import hooks, markers
 from flask_concurrency.flask_app.announcement import announcer

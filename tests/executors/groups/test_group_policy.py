@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flask_concurrency.executors.group_policy import POLICIES, PolicyName, describe_failures
-from flask_concurrency.executors.task_group import TaskGroup
-from flask_concurrency.executors.task_result import TaskResult
+from flask_concurrency.executors.groups.policy import POLICIES, PolicyName, describe_failures
+from flask_concurrency.executors.groups.result import TaskResult
+from flask_concurrency.executors.groups.task_group import TaskGroup
 from flask_concurrency.vocabulary.errors import ConfigurationError, DeadlineExceeded
 
 TIME_UP = -1

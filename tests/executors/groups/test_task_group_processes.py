@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from flask_concurrency.executors.groups.task_group import TaskGroup
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.processes.executor import ProcessExecutor
-from flask_concurrency.executors.task_group import TaskGroup
 from flask_concurrency.vocabulary.deadline import remaining
 from flask_concurrency.vocabulary.errors import DeadlineExceeded
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from threading import get_ident
 
-from flask_concurrency.executors.thread_exit import Retirable, retire_at_exit, start_thread
+from flask_concurrency.executors.threads.at_exit import Retirable, retire_at_exit, start_thread
 from flask_concurrency.vocabulary.errors import ExecutorError
 
 
@@ -88,7 +88,7 @@ class Roster:
     def _start(self, work: Callable[[], object]) -> threading.Thread:
         self._started += 1
         name = f"{self._name}_{self._started}"
-        # A daemon, because :mod:`thread_exit` waits for it, and not for ever.
+        # A daemon, because :mod:`at_exit` waits for it, and not for ever.
         thread = threading.Thread(target=work, name=name, daemon=True)
         start_thread(thread)
         return thread

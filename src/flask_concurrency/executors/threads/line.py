@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from flask_concurrency.executors.thread_task import Task
+from flask_concurrency.executors.threads.task import Task
 
 Place = Future[None]
 """Done when the task is queued, failed when it never will be. Its caller waits for it."""

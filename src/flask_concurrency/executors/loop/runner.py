@@ -14,8 +14,8 @@ from contextvars import Context
 from typing import Any
 
 from flask_concurrency.executors.borrowed_executor import BorrowedExecutor
-from flask_concurrency.executors.loop_call import logger
-from flask_concurrency.executors.loop_host import LoopHost
+from flask_concurrency.executors.loop.call import logger
+from flask_concurrency.executors.loop.host import LoopHost
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 

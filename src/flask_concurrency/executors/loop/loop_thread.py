@@ -20,16 +20,16 @@ from contextvars import Context
 from dataclasses import dataclass
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
-from flask_concurrency.executors.loop_background import (
+from flask_concurrency.executors.loop.background import (
     BackgroundTask,
     SpawnedCall,
     blocked_message,
 )
-from flask_concurrency.executors.loop_borrowed import BorrowedLoop
-from flask_concurrency.executors.loop_call import WaitingCall, logger, name_of
-from flask_concurrency.executors.loop_deadline import in_time, time_left
-from flask_concurrency.executors.loop_runner import LoopFactory, LoopRunner
-from flask_concurrency.executors.loop_watchdog import Watchdog
+from flask_concurrency.executors.loop.borrowed import BorrowedLoop
+from flask_concurrency.executors.loop.call import WaitingCall, logger, name_of
+from flask_concurrency.executors.loop.deadline import in_time, time_left
+from flask_concurrency.executors.loop.runner import LoopFactory, LoopRunner
+from flask_concurrency.executors.loop.watchdog import Watchdog
 from flask_concurrency.vocabulary.errors import ConfigurationError, ExecutorShutdown, LoopBlocked
 from flask_concurrency.vocabulary.suspension import can_suspend, suspend
 

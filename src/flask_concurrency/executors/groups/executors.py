@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from flask_concurrency.executors.coroutine_future import CoroutineFuture
-from flask_concurrency.executors.group_task import GroupTask
+from flask_concurrency.executors.groups.task import GroupTask
 from flask_concurrency.executors.loop import LoopThread
 
 P = ParamSpec("P")

@@ -10,7 +10,7 @@ from threading import get_ident
 from typing import Any, get_args
 
 from flask_concurrency.executors.durations import Durations
-from flask_concurrency.executors.thread_task import Outcome, Task
+from flask_concurrency.executors.threads.task import Outcome, Task
 
 
 class Books:

@@ -45,6 +45,7 @@ async def in_time(coroutine: Coroutine[Any, Any, T], seconds: float, name: str) 
     task = asyncio.current_task()
     assert task is not None
     cancelled = 0
+    alarm: asyncio.TimerHandle
 
     def expire() -> None:
         nonlocal cancelled, alarm

@@ -18,11 +18,11 @@ from functools import partial
 from math import inf
 from typing import Any, Final, TypeVar
 
-from flask_concurrency.executors.group_policy import Policy
-from flask_concurrency.executors.group_task import GroupTask
+from flask_concurrency.executors.groups.policy import Policy
+from flask_concurrency.executors.groups.result import How
+from flask_concurrency.executors.groups.task import GroupTask
 from flask_concurrency.executors.linked_future import error_of
-from flask_concurrency.executors.task_result import How
-from flask_concurrency.executors.thread_lending import wait_for_a_loop
+from flask_concurrency.executors.threads.lending import wait_for_a_loop
 from flask_concurrency.executors.timekeeper import Alarm
 from flask_concurrency.vocabulary.clock import Clock
 from flask_concurrency.vocabulary.deadline import Deadline

@@ -1,6 +1,6 @@
 """Let tasks live as long as a block, on whichever executor each runs.
 
-Knows no Flask, and neither when a policy cancels nor what it gives: ``group_policy.py`` does.
+Knows no Flask, and neither when a policy cancels nor what it gives: ``policy.py`` does.
 
 Nothing outlives the block: at its end all tasks are waited for, and what is needed no more is
 cancelled before. The one exception is a call that runs on a thread, which cannot be stopped. The
@@ -22,18 +22,18 @@ from math import inf
 from types import TracebackType
 from typing import Any, Final, NoReturn
 
-from flask_concurrency.executors.group_executors import GroupExecutor, GroupLoop
-from flask_concurrency.executors.group_members import CallAt, Members
-from flask_concurrency.executors.group_policy import (
+from flask_concurrency.executors.groups.executors import GroupExecutor, GroupLoop
+from flask_concurrency.executors.groups.members import CallAt, Members
+from flask_concurrency.executors.groups.policy import (
     POLICIES,
     Conclusion,
     PolicyName,
     describe_failures,
 )
-from flask_concurrency.executors.group_task import GroupTask, loop_here
+from flask_concurrency.executors.groups.result import TaskResult
+from flask_concurrency.executors.groups.task import GroupTask, loop_here
 from flask_concurrency.executors.linked_future import error_of
 from flask_concurrency.executors.loop import LoopThread
-from flask_concurrency.executors.task_result import TaskResult
 from flask_concurrency.executors.timekeeper import timekeeper
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.deadline import current_deadline, within

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from flask_concurrency.executors.loop_call import Call
+from flask_concurrency.executors.loop.call import Call
 
 
 class LoopHost:

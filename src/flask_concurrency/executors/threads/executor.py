@@ -14,19 +14,19 @@ from itertools import starmap
 from typing import Any, ParamSpec, TypeVar
 
 from flask_concurrency.executors.context import Captured, Carrier, capture_context
-from flask_concurrency.executors.thread_background import BackgroundFuture
-from flask_concurrency.executors.thread_crew import Crew
-from flask_concurrency.executors.thread_line import Place
-from flask_concurrency.executors.thread_map import Call, Mapping
-from flask_concurrency.executors.thread_options import (
+from flask_concurrency.executors.threads.background import BackgroundFuture
+from flask_concurrency.executors.threads.crew import Crew
+from flask_concurrency.executors.threads.line import Place
+from flask_concurrency.executors.threads.mapping import Call, Mapping
+from flask_concurrency.executors.threads.options import (
     ThreadOptions,
     WhenFull,
     check_options,
     default_workers,
     require_seconds,
 )
-from flask_concurrency.executors.thread_snapshot import ThreadsSnapshot
-from flask_concurrency.executors.thread_task import Task
+from flask_concurrency.executors.threads.snapshot import ThreadsSnapshot
+from flask_concurrency.executors.threads.task import Task
 from flask_concurrency.executors.timekeeper import Timekeeper, timekeeper
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.errors import ConfigurationError
@@ -249,7 +249,7 @@ class ThreadExecutor(Executor):
     def _take_crew(self, crew: Crew) -> None:
         self._crew = crew
         # An executor dropped without shutdown(), as with every app a test suite makes, sends its
-        # threads home. At exit :mod:`thread_exit` does, before ``atexit`` would.
+        # threads home. At exit :mod:`at_exit` does, before ``atexit`` would.
         self._finalizer = weakref.finalize(self, crew.retire)
         self._finalizer.atexit = False
 

@@ -9,8 +9,8 @@ from contextvars import Context
 from functools import partial
 from typing import Any
 
-from flask_concurrency.executors.loop_call import Call, Host, T, logger, name_of
-from flask_concurrency.executors.thread_lending import wait_for_a_loop
+from flask_concurrency.executors.loop.call import Call, Host, T, logger, name_of
+from flask_concurrency.executors.threads.lending import wait_for_a_loop
 from flask_concurrency.vocabulary.errors import LoopBlocked
 
 

@@ -12,8 +12,8 @@ from concurrent.futures import Future
 from itertools import islice
 from typing import Any
 
-from flask_concurrency.executors.thread_crew import Crew
-from flask_concurrency.executors.thread_task import Batch, Task
+from flask_concurrency.executors.threads.crew import Crew
+from flask_concurrency.executors.threads.task import Batch, Task
 from flask_concurrency.executors.timekeeper import Alarm
 from flask_concurrency.vocabulary.clock import Clock
 from flask_concurrency.vocabulary.deadline import Deadline

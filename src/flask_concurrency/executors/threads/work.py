@@ -33,13 +33,13 @@ import threading
 from math import inf
 from threading import get_ident
 
-from flask_concurrency.executors.thread_books import Books
-from flask_concurrency.executors.thread_lateness import log_overrun
-from flask_concurrency.executors.thread_lending import work_for
-from flask_concurrency.executors.thread_options import ThreadOptions
-from flask_concurrency.executors.thread_queue import TaskQueue
-from flask_concurrency.executors.thread_roster import Roster
-from flask_concurrency.executors.thread_task import Task
+from flask_concurrency.executors.threads.books import Books
+from flask_concurrency.executors.threads.lateness import log_overrun
+from flask_concurrency.executors.threads.lending import work_for
+from flask_concurrency.executors.threads.options import ThreadOptions
+from flask_concurrency.executors.threads.queue import TaskQueue
+from flask_concurrency.executors.threads.roster import Roster
+from flask_concurrency.executors.threads.task import Task
 from flask_concurrency.vocabulary.clock import monotonic
 
 logger = logging.getLogger("flask_concurrency.executors")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
-from flask_concurrency.executors.task_result import How, TaskResult
+from flask_concurrency.executors.groups.result import How, TaskResult
 from flask_concurrency.vocabulary.errors import DeadlineExceeded
 
 PolicyName = Literal["all", "any", "settle", "partial"]

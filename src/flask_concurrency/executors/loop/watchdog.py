@@ -22,7 +22,7 @@ SHOWN = 6
 MANY = 1_000
 """Places that are remembered as told."""
 
-_OURS = str(Path(__file__).parents[1])
+_OURS = str(Path(__file__).parents[2])
 _PYTHON = sysconfig.get_path("stdlib")
 _LIBRARIES = ("site-packages", "dist-packages")
 _ASYNCIO = str(Path(asyncio.__file__).parent)

@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Iterable
 from queue import SimpleQueue
 
-from flask_concurrency.executors.thread_line import Line, Place
-from flask_concurrency.executors.thread_task import Batch, Task
+from flask_concurrency.executors.threads.line import Line, Place
+from flask_concurrency.executors.threads.task import Batch, Task
 
 
 class TaskQueue:

@@ -1,6 +1,6 @@
 """Decide how a coroutine gets onto the loop's thread, and how its end gets back to its caller.
 
-Knows neither when that thread starts nor when it stops: ``loop_runner.py`` does.
+Knows neither when that thread starts nor when it stops: ``runner.py`` does.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from contextvars import Context
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
-from flask_concurrency.executors import loop_deadline
-from flask_concurrency.executors.loop_deadline import time_left, too_late
-from flask_concurrency.executors.thread_lending import wait_for_a_loop
+from flask_concurrency.executors.loop import deadline as loop_deadline
+from flask_concurrency.executors.loop.deadline import time_left, too_late
+from flask_concurrency.executors.threads.lending import wait_for_a_loop
 from flask_concurrency.vocabulary.errors import ExecutorShutdown
 from flask_concurrency.vocabulary.suspension import Driving, suspend
 

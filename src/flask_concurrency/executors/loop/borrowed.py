@@ -10,7 +10,7 @@ import concurrent.futures
 import threading
 
 from flask_concurrency.executors.borrowed_executor import BorrowedExecutor
-from flask_concurrency.executors.loop_host import LoopHost
+from flask_concurrency.executors.loop.host import LoopHost
 
 
 class BorrowedLoop(LoopHost):

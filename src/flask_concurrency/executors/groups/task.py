@@ -13,9 +13,9 @@ from functools import partial
 from math import inf
 from typing import Any, TypeVar
 
+from flask_concurrency.executors.groups.result import How, TaskResult
 from flask_concurrency.executors.linked_future import LinkedFuture, error_of
-from flask_concurrency.executors.task_result import How, TaskResult
-from flask_concurrency.executors.thread_lending import wait_for_a_loop
+from flask_concurrency.executors.threads.lending import wait_for_a_loop
 from flask_concurrency.vocabulary.errors import LoopBlocked
 from flask_concurrency.vocabulary.suspension import WakeUp, can_suspend
 
