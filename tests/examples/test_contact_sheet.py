@@ -65,6 +65,7 @@ def send(app: Flask, *pictures: bytes) -> TestResponse:
     return app.test_client().post("/sheet.png", data={"pictures": files})
 
 
+@pytest.mark.slow
 def test_pictures_are_on_the_sheet_in_the_order_sent(
     app: Flask, part: Callable[[str], ModuleType]
 ) -> None:
@@ -80,6 +81,7 @@ def test_pictures_are_on_the_sheet_in_the_order_sent(
         assert drawn.getpixel((x, sheet.MARGIN + sheet.TITLE + sheet.SIDE // 2)) == colour
 
 
+@pytest.mark.slow
 def test_a_broken_picture_has_a_tile_that_says_why(app: Flask, tiles: list[Any]) -> None:
     """And all others are shown."""
     noise = encoded(Image.effect_noise((200, 200), 90), "JPEG")
@@ -93,6 +95,7 @@ def test_a_broken_picture_has_a_tile_that_says_why(app: Flask, tiles: list[Any])
     assert (first.rgb[:3], last.rgb[:3]) == (bytes(RED), bytes(BLUE))
 
 
+@pytest.mark.slow
 def test_a_small_file_of_very_many_pixels_is_never_decoded(app: Flask, tiles: list[Any]) -> None:
     """It says how large it is before it takes any memory."""
     bomb = encoded(Image.new("1", (12_000, 12_000)), "PNG")
@@ -104,6 +107,7 @@ def test_a_small_file_of_very_many_pixels_is_never_decoded(app: Flask, tiles: li
     assert tiles[1].picture.rgb[:3] == bytes(RED)
 
 
+@pytest.mark.slow
 def test_pictures_that_are_not_ready_in_time_are_left_out(
     app: Flask,
     part: Callable[[str], ModuleType],
@@ -176,6 +180,7 @@ def test_no_picture_and_too_many_are_refused(app: Flask, number: int) -> None:
     assert f"not {number}" in answer.text
 
 
+@pytest.mark.slow
 def test_a_third_sheet_is_refused_where_it_cannot_wait(
     load_example: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,6 +200,7 @@ def test_a_third_sheet_is_refused_where_it_cannot_wait(
     assert send(app, plain(RED)).status_code == 200
 
 
+@pytest.mark.slow
 def test_the_samples_are_pictures_but_for_two(
     app: Flask, part: Callable[[str], ModuleType], tiles: list[Any]
 ) -> None:
