@@ -33,6 +33,7 @@ class AsgiBridge:
     :param loop: Becomes the server's loop, for everybody who uses it.
     :param busy: Answers in place of ``wsgi_app`` where ``threads`` takes no more.
     :param drain: Begins when the server is told to end.
+    :param max_body: Gives the bytes of a body that are read at all; ``None`` for any number.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class AsgiBridge:
         loop: LoopThread,
         busy: WSGIApplication,
         drain: Drain,
+        max_body: Callable[[], int | None] = lambda: None,
     ) -> None:
         self._wsgi_app = wsgi_app
         self._runs_on_loop = runs_on_loop
@@ -51,6 +53,7 @@ class AsgiBridge:
         self._loop = loop
         self._busy = busy
         self._drain = drain
+        self._max_body = max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's scope.
@@ -77,7 +80,13 @@ class AsgiBridge:
             await serve_on_loop(self._wsgi_app, environ, inbox, send)
             return
         request = ThreadRequest(
-            self._wsgi_app, environ, inbox, send, threads=self._threads, loop=self._loop
+            self._wsgi_app,
+            environ,
+            inbox,
+            send,
+            threads=self._threads,
+            loop=self._loop,
+            max_body=self._max_body(),
         )
         try:
             await request.serve()

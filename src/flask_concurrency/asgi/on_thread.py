@@ -43,6 +43,7 @@ class ThreadRequest:
 
     :param threads: The pool.
     :param loop: The server's loop.
+    :param max_body: Bytes of a body that are read at all; ``None`` for any number.
     :ivar started: The pool has taken it.
     """
 
@@ -55,6 +56,7 @@ class ThreadRequest:
         *,
         threads: ThreadExecutor,
         loop: LoopThread,
+        max_body: int | None = None,
     ) -> None:
         self._wsgi_app = wsgi_app
         self._environ = environ
@@ -62,6 +64,7 @@ class ThreadRequest:
         self._send = send
         self._threads = threads
         self._loop = loop
+        self._max_body = max_body
         self._own = OwnContext(Context())
         self._reply = Reply()
         self.started = False
@@ -96,7 +99,9 @@ class ThreadRequest:
     async def _await_body(self) -> None:
         """Take in a short body, or the beginning of a long one, so that no thread waits for it."""
         length = declared_length(self._environ)
-        if length and "HTTP_EXPECT" not in self._environ:
+        if not length or "HTTP_EXPECT" in self._environ:
+            return  # there is none, or the client waits to be asked for it
+        if self._max_body is None or length <= self._max_body:  # else it is refused unread
             await self._inbox.read_ahead(min(length, READ_AHEAD))
 
     def _work(self) -> list[Message] | Portable | None:

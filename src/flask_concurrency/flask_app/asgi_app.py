@@ -29,6 +29,7 @@ def make_asgi_app(app: Flask, state: AppState) -> AsgiApplication:
         loop=state.executors.loop,
         busy=_no_thread_free,
         drain=state.drain,
+        max_body=lambda: app.config["MAX_CONTENT_LENGTH"],
     )
 
 
