@@ -39,6 +39,10 @@ def command(
     here = [f"--app-dir={directory}", "--host=127.0.0.1", f"--port={port}"]
     gunicorn_asgi = [*gunicorn, "--worker-class=asgi", "--graceful-timeout=5", asgi]
     return {
+        "werkzeug": [
+            *[*python, "flask", f"--app={directory}/{app}", "run", "--no-reload"],
+            f"--port={port}",
+        ],
         "uvicorn": [*python, "uvicorn", *here, "--log-level=warning", asgi],
         "hypercorn": [*python, "hypercorn", f"--bind=127.0.0.1:{port}", f"{directory}/{asgi}"],
         "granian-asgi": [

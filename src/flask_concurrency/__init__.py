@@ -15,6 +15,7 @@ from flask_concurrency.vocabulary.decision import Decision, Verdict
 from flask_concurrency.vocabulary.errors import (
     ConcurrencyError,
     ConfigurationError,
+    ConnectionClosed,
     DeadlineExceeded,
     ExecutorError,
     ExecutorShutdown,
@@ -27,11 +28,14 @@ from flask_concurrency.vocabulary.errors import (
     WorkerStartFailed,
 )
 from flask_concurrency.vocabulary.limits import InFlight, Rate
+from flask_concurrency.vocabulary.websocket import AsyncWebSocket, WebSocket
 
 __all__ = [
+    "AsyncWebSocket",
     "Concurrency",
     "ConcurrencyError",
     "ConfigurationError",
+    "ConnectionClosed",
     "DeadlineExceeded",
     "DeadlinePassed",
     "Decision",
@@ -51,6 +55,7 @@ __all__ = [
     "TaskNotPicklable",
     "TaskResult",
     "Verdict",
+    "WebSocket",
     "WorkerDied",
     "WorkerOutOfMemory",
     "WorkerStartFailed",

@@ -15,6 +15,7 @@ from flask_concurrency.asgi.interface import Receive, Scope, Send
 from flask_concurrency.asgi.lifespan import serve_lifespan
 from flask_concurrency.asgi.on_loop import serve_on_loop
 from flask_concurrency.asgi.on_thread import ThreadRequest
+from flask_concurrency.asgi.websocket import serve_websocket
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.lifecycle.drain import Drain
@@ -30,6 +31,7 @@ class AsgiBridge:
     :param wsgi_app: Answers every request.
     :param runs_on_loop: Says of a request whether it is for the loop, and not for a thread.
     :param threads: Where the other requests run.
+    :param sockets: Where WebSockets that are not for the loop live.
     :param loop: Becomes the server's loop, for everybody who uses it.
     :param busy: Answers in place of ``wsgi_app`` where ``threads`` takes no more.
     :param drain: Begins when the server is told to end.
@@ -42,6 +44,7 @@ class AsgiBridge:
         *,
         runs_on_loop: Callable[[WSGIEnvironment], bool],
         threads: ThreadExecutor,
+        sockets: ThreadExecutor,
         loop: LoopThread,
         busy: WSGIApplication,
         drain: Drain,
@@ -50,6 +53,7 @@ class AsgiBridge:
         self._wsgi_app = wsgi_app
         self._runs_on_loop = runs_on_loop
         self._threads = threads
+        self._sockets = sockets
         self._loop = loop
         self._busy = busy
         self._drain = drain
@@ -67,10 +71,19 @@ class AsgiBridge:
         elif kind == "lifespan":
             await serve_lifespan(receive, send, loop=self._loop, drain=self._drain)
         elif kind == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1000})
+            await serve_websocket(
+                scope,
+                receive,
+                send,
+                wsgi_app=self._wsgi_app,
+                runs_on_loop=self._runs_on_loop,
+                threads=self._sockets,
+                busy=self._busy,
+            )
         else:
-            raise ValueError(f"A scope of type {kind!r} is not served; 'http' and 'lifespan' are.")
+            raise ValueError(
+                f"A scope of type {kind!r} is not served; 'http', 'websocket' and 'lifespan' are."
+            )
 
     async def _serve_request(self, scope: Scope, receive: Receive, send: Send) -> None:
         inbox = Inbox(receive)

@@ -19,8 +19,6 @@ from flask_concurrency.vocabulary.websocket import (
     GOING_AWAY,
     AsyncWebSocket,
     WebSocket,
-    checked_closing,
-    checked_message,
     closed,
 )
 
@@ -46,14 +44,14 @@ class AsgiWebSocket(WebSocket):
     def close_message(self) -> str | None:
         return None if self._connection.ended is None else self._connection.ended[1]
 
-    def receive(self, timeout: float | None = None) -> str | bytes | None:
+    def _receive(self, timeout: float | None) -> str | bytes | None:
         return self._wait("receive", self._connection.receive(timeout))
 
-    def send(self, data: str | bytes) -> None:
-        self._wait("send", self._connection.send(checked_message(data)))
+    def _send(self, message: str | bytes) -> None:
+        self._wait("send", self._connection.send(message))
 
-    def close(self, reason: int | None = None, message: str | None = None) -> None:
-        self._wait("close", self._connection.close(*checked_closing(reason, message)))
+    def _close(self, code: int, text: str | None) -> None:
+        self._wait("close", self._connection.close(code, text))
 
     def awaitable(self) -> AsyncWebSocket:
         """The same one for coroutines."""
@@ -106,14 +104,14 @@ class AsyncAsgiWebSocket(AsyncWebSocket):
     def close_message(self) -> str | None:
         return None if self._connection.ended is None else self._connection.ended[1]
 
-    async def receive(self, timeout: float | None = None) -> str | bytes | None:
+    async def _receive(self, timeout: float | None) -> str | bytes | None:
         return await self._connection.receive(timeout)
 
-    async def send(self, data: str | bytes) -> None:
-        await self._connection.send(checked_message(data))
+    async def _send(self, message: str | bytes) -> None:
+        await self._connection.send(message)
 
-    async def close(self, reason: int | None = None, message: str | None = None) -> None:
-        await self._connection.close(*checked_closing(reason, message))
+    async def _close(self, code: int, text: str | None) -> None:
+        await self._connection.close(code, text)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -26,6 +26,7 @@ def make_asgi_app(app: Flask, state: AppState) -> AsgiApplication:
         app,
         runs_on_loop=LoopEndpoints(app, state.owner),
         threads=threads,
+        sockets=state.executors.sockets,
         loop=state.executors.loop,
         busy=_no_thread_free,
         drain=state.drain,

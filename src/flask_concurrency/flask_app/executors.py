@@ -30,12 +30,15 @@ class AppExecutors:
     """Where the work of one app runs.
 
     :ivar threads: One bounded pool of threads; it also serves the loop's ``asyncio.to_thread``.
+    :ivar sockets: Threads of WebSockets, which keep them for long; apart, so that any number of
+        those leaves :attr:`threads` to requests.
     :ivar processes: One warm pool of worker processes.
     :ivar loop: One event loop, on which the app's ``async`` views, hooks and handlers run.
     :ivar named: These and any others, by name.
     """
 
     threads: ThreadExecutor
+    sockets: ThreadExecutor
     processes: ProcessExecutor
     loop: LoopThread
     named: NamedExecutors
@@ -49,6 +52,13 @@ def make_executors(app: Flask, settings: Settings, *, added: Mapping[str, Meanin
     """
     carry = FlaskCarrier(app)
     threads = _made("THREADS", ThreadExecutor, settings.threads, carry=carry)
+    sockets = ThreadExecutor(
+        settings.websocket_threads,
+        max_queue=0,
+        when_full="wait",
+        drain_timeout=5.0,
+        name="websockets",
+    )
     processes = _made("PROCESSES", partial(_make_processes, app), settings.processes)
     loop = LoopThread(
         default_executor=threads, stands_still=lambda: settings.stands_still(app.debug)
@@ -61,7 +71,7 @@ def make_executors(app: Flask, settings: Settings, *, added: Mapping[str, Meanin
         configured=settings.executors,
         carry=carry,
     )
-    return AppExecutors(threads, processes, loop, named)
+    return AppExecutors(threads, sockets, processes, loop, named)
 
 
 def _make_processes(app: Flask, /, **options: Any) -> ProcessExecutor:

@@ -44,6 +44,12 @@ from flask_concurrency.flask_app.loop_endpoints import Place, RunsOn
 from flask_concurrency.flask_app.settings import read_settings
 from flask_concurrency.flask_app.time_limit import DeadlineMark, TimeLimit
 from flask_concurrency.flask_app.unreached import Decorated
+from flask_concurrency.flask_app.websockets import (
+    MAX_MESSAGE_SIZE,
+    Handler,
+    websocket_options,
+    websocket_view,
+)
 from flask_concurrency.vocabulary.deadline import remaining
 from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.errors import ConfigurationError
@@ -312,6 +318,45 @@ class Concurrency:
         return event_response(
             source, heartbeat=heartbeat, loop=state.executors_in_use.loop, drain=state.drain
         )
+
+    def websocket(
+        self,
+        handler: Handler | None = None,
+        *,
+        origins: Origins = (),
+        subprotocols: str | Iterable[str] = (),
+        max_message_size: int | None = MAX_MESSAGE_SIZE,
+    ) -> Any:
+        """Make a view of a function that handles a WebSocket, on WSGI and on ASGI alike.
+
+        .. code-block:: python
+
+            @app.route("/echo", websocket=True)
+            @concurrency.websocket
+            def echo(ws):
+                while True:
+                    ws.send(ws.receive())
+
+        The handler gets a :class:`~flask_concurrency.WebSocket`, an ``async`` one an
+        :class:`~flask_concurrency.AsyncWebSocket`, before the arguments of its URL. It runs within
+        its request: hooks come before it, permits are held and teardowns wait until it ends. A
+        deadline ends when the WebSocket is open. Returning closes it; :exc:`ConnectionClosed` need
+        not be caught; any other error is logged and closes it with code 1011.
+
+        :param origins: Whose pages may connect beside those of the same origin, as for
+            :meth:`cors`; ``"*"`` for all.
+        :param subprotocols: Those it speaks. The first one the client names of them is
+            ``ws.subprotocol``.
+        :param max_message_size: Characters of text, or bytes, that one message may have. A larger
+            one closes it with code 1009. ``None``: any number. Default: 1 MiB.
+        :raises ConfigurationError: An option is malformed.
+        """
+        options = websocket_options(origins, subprotocols, max_message_size)
+
+        def decorate(handler: Handler) -> Callable[..., Response]:
+            return websocket_view(handler, options, self._current_state)
+
+        return decorate if handler is None else decorate(handler)
 
     @property
     def threads(self) -> ThreadExecutor:

@@ -30,8 +30,6 @@ from flask_concurrency.vocabulary.websocket import (
     TOO_BIG_TEXT,
     AsyncWebSocket,
     WebSocket,
-    checked_closing,
-    checked_message,
     closed,
 )
 
@@ -101,13 +99,13 @@ class WsgiWebSocket(WebSocket):
     def close_message(self) -> str | None:
         return None if self.connected else self._closing()[1]
 
-    def receive(self, timeout: float | None = None) -> str | bytes | None:
+    def _receive(self, timeout: float | None) -> str | bytes | None:
         left = remaining()
         wait = timeout if left is None else left if timeout is None else min(timeout, left)
         message = self._take(wait)
         if message is None:
             if self.wake.ending:
-                self.close(GOING_AWAY, DRAINING)
+                self._close(GOING_AWAY, DRAINING)
                 raise self._error()
             if wait != timeout:
                 check_deadline()
@@ -120,10 +118,9 @@ class WsgiWebSocket(WebSocket):
         """
         return self._take(0)
 
-    def send(self, data: str | bytes) -> None:
-        message = checked_message(data)
+    def _send(self, message: str | bytes) -> None:
         if self.wake.ending:
-            self.close(GOING_AWAY, DRAINING)
+            self._close(GOING_AWAY, DRAINING)
         if not self.connected:
             raise self._error()
         try:
@@ -131,8 +128,7 @@ class WsgiWebSocket(WebSocket):
         except (OSError, simple_websocket.ConnectionClosed) as error:
             raise self._error() from error
 
-    def close(self, reason: int | None = None, message: str | None = None) -> None:
-        code, text = checked_closing(reason, message)
+    def _close(self, code: int, text: str | None) -> None:
         if self.connected:
             self._ended = code, text
             with suppress(OSError, simple_websocket.ConnectionClosed):  # the client was faster
@@ -202,7 +198,7 @@ class AsyncWsgiWebSocket(AsyncWebSocket):
     def close_message(self) -> str | None:
         return self._plain.close_message
 
-    async def receive(self, timeout: float | None = None) -> str | bytes | None:
+    async def _receive(self, timeout: float | None) -> str | bytes | None:
         try:
             async with asyncio.timeout(timeout):
                 while True:
@@ -211,17 +207,17 @@ class AsyncWsgiWebSocket(AsyncWebSocket):
                     if message is not None:
                         return message
                     if self._plain.wake.ending:
-                        await self.close(GOING_AWAY, DRAINING)
+                        await self._close(GOING_AWAY, DRAINING)
                         continue
                     await self._news.wait()
         except TimeoutError:
             return self._plain.poll()
 
-    async def send(self, data: str | bytes) -> None:
-        await self._threads.run(self._plain.send, checked_message(data))
+    async def _send(self, message: str | bytes) -> None:
+        await self._threads.run(self._plain.send, message)
 
-    async def close(self, reason: int | None = None, message: str | None = None) -> None:
-        await self._threads.run(self._plain.close, *checked_closing(reason, message))
+    async def _close(self, code: int, text: str | None) -> None:
+        await self._threads.run(self._plain.close, code, text)
 
 
 class _Server(simple_websocket.Server):  # type: ignore[misc]

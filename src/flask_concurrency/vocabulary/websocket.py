@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, Final
+from typing import Any, Final, overload
 
 from flask_concurrency.vocabulary.errors import ConnectionClosed
 
@@ -28,6 +28,9 @@ DRAINING: Final = "The server is going away"
 
 LONGEST_TEXT: Final = 123
 """Bytes that a close frame has for its text: 125, less two for its code (RFC 6455, 5.5)."""
+
+
+Sendable = str | bytes | bytearray | memoryview
 
 
 class _Socket(ABC):
@@ -60,7 +63,10 @@ class WebSocket(_Socket):
     As an iterable it gives the messages that come in, until it ends.
     """
 
-    @abstractmethod
+    @overload
+    def receive(self, timeout: None = None) -> str | bytes: ...
+    @overload
+    def receive(self, timeout: float | None) -> str | bytes | None: ...
     def receive(self, timeout: float | None = None) -> str | bytes | None:
         """Wait for a message: text or bytes, as it was sent.
 
@@ -69,16 +75,16 @@ class WebSocket(_Socket):
         :raises ConnectionClosed: It has ended, and all that came before was received.
         :raises DeadlineExceeded: A deadline set within the handler passed.
         """
+        return self._receive(timeout)
 
-    @abstractmethod
-    def send(self, data: str | bytes) -> None:
+    def send(self, data: Sendable) -> None:
         """Send text or bytes, waiting while the client takes no more.
 
         :raises ConnectionClosed: It has ended.
         :raises TypeError: ``data`` is neither.
         """
+        self._send(checked_message(data))
 
-    @abstractmethod
     def close(self, reason: int | None = None, message: str | None = None) -> None:
         """Close it. One that has ended stays as it is.
 
@@ -86,6 +92,7 @@ class WebSocket(_Socket):
         :param message: For the other side's eyes, 123 bytes at most.
         :raises ValueError: ``reason`` or ``message`` cannot be sent.
         """
+        self._close(*checked_closing(reason, message))
 
     def __iter__(self) -> Iterator[str | bytes]:
         while True:
@@ -93,8 +100,14 @@ class WebSocket(_Socket):
                 message = self.receive()
             except ConnectionClosed:
                 return
-            if message is not None:
-                yield message
+            yield message
+
+    @abstractmethod
+    def _receive(self, timeout: float | None) -> str | bytes | None: ...
+    @abstractmethod
+    def _send(self, message: str | bytes) -> None: ...
+    @abstractmethod
+    def _close(self, code: int, text: str | None) -> None: ...
 
 
 class AsyncWebSocket(_Socket):
@@ -103,17 +116,21 @@ class AsyncWebSocket(_Socket):
     As an asynchronous iterable it gives the messages that come in, until it ends.
     """
 
-    @abstractmethod
+    @overload
+    async def receive(self, timeout: None = None) -> str | bytes: ...
+    @overload
+    async def receive(self, timeout: float | None) -> str | bytes | None: ...
     async def receive(self, timeout: float | None = None) -> str | bytes | None:
         """As :meth:`WebSocket.receive`; cancelled, it loses no message."""
+        return await self._receive(timeout)
 
-    @abstractmethod
-    async def send(self, data: str | bytes) -> None:
+    async def send(self, data: Sendable) -> None:
         """As :meth:`WebSocket.send`."""
+        await self._send(checked_message(data))
 
-    @abstractmethod
     async def close(self, reason: int | None = None, message: str | None = None) -> None:
         """As :meth:`WebSocket.close`."""
+        await self._close(*checked_closing(reason, message))
 
     async def __aiter__(self) -> AsyncIterator[str | bytes]:
         while True:
@@ -121,8 +138,14 @@ class AsyncWebSocket(_Socket):
                 message = await self.receive()
             except ConnectionClosed:
                 return
-            if message is not None:
-                yield message
+            yield message
+
+    @abstractmethod
+    async def _receive(self, timeout: float | None) -> str | bytes | None: ...
+    @abstractmethod
+    async def _send(self, message: str | bytes) -> None: ...
+    @abstractmethod
+    async def _close(self, code: int, text: str | None) -> None: ...
 
 
 def checked_message(data: object) -> str | bytes:
