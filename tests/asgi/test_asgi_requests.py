@@ -241,6 +241,76 @@ def test_a_server_may_cancel_a_request(
     assert isinstance(ended[0], asyncio.CancelledError)
 
 
+@pytest.mark.parametrize("path", ["/async", "/sync"])
+def test_a_server_may_say_that_sending_is_in_vain(
+    path: str, app: Flask, asgi: AsgiApplication, run: Run
+) -> None:
+    """The stream is closed, and nothing else is made of it."""
+    closed = []
+
+    def parts() -> Iterator[str]:
+        try:
+            yield "a"
+            yield "never"
+        finally:
+            closed.append("closed")
+
+    @app.get("/async")
+    async def on_loop() -> ResponseReturnValue:
+        return Response(parts())
+
+    @app.get("/sync")
+    def on_thread() -> ResponseReturnValue:
+        return Response(parts())
+
+    class Gone(Exchange):
+        async def _send(self, message: Any) -> None:
+            raise OSError("gone")
+
+    async def story() -> None:
+        await Gone(asgi, path).end()
+
+    run(story())
+    assert closed == ["closed"]
+
+
+@pytest.mark.parametrize("ending", ["client left", "server cancelled"])
+def test_an_async_stream_of_a_request_on_a_thread_is_read_on_the_loop(
+    ending: str, app: Flask, asgi: AsgiApplication, concurrency: Concurrency, run: Run
+) -> None:
+    """It holds no thread, and ends at once when its client leaves, whatever it waits for."""
+    closed = []
+
+    @app.get("/")
+    @concurrency.runs_on("threads")
+    async def view() -> ResponseReturnValue:
+        async def parts() -> AsyncIterator[str]:
+            try:
+                yield "a"
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0)
+                closed.append("closed")
+
+        return Response(parts())  # type: ignore[arg-type]
+
+    async def story() -> None:
+        exchange = Exchange(asgi)
+        await exchange.until_parts(1)
+        while concurrency.threads.snapshot().busy:  # it comes home a moment later
+            await asyncio.sleep(0)
+        if ending == "client left":
+            exchange.leave()
+            await exchange.end()
+        else:
+            exchange.task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await exchange.end()
+
+    run(story())
+    assert closed == ["closed"]
+
+
 @pytest.mark.parametrize("kind", ["async", "sync", "mixed"])
 def test_a_stream_is_closed_once_when_its_client_leaves(
     kind: str,
@@ -567,3 +637,37 @@ def test_a_thread_that_runs_on_answers_nobody(
 
     assert run(story()).status == 0
     assert ended == [None]
+
+
+def test_a_body_nobody_waits_for_any_more_is_closed(
+    app: Flask, asgi: AsgiApplication, concurrency: Concurrency, run: Run
+) -> None:
+    """The server cancelled the request while its view ran on a thread."""
+    inside, leave = threading.Event(), threading.Event()
+
+    @app.get("/")
+    @concurrency.runs_on("threads")
+    @concurrency.limit("1 in flight")
+    async def view() -> ResponseReturnValue:
+        async def parts() -> AsyncIterator[str]:
+            yield "never"
+
+        await asyncio.to_thread(inside.set)
+        await asyncio.to_thread(leave.wait, 30)
+        return Response(parts())  # type: ignore[arg-type]
+
+    async def story() -> int:
+        exchange = Exchange(asgi)
+        while not inside.is_set():
+            await asyncio.sleep(0)
+        exchange.task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await exchange.end()
+        leave.set()
+        while concurrency.threads.snapshot().busy:
+            await asyncio.sleep(0)
+        again = Exchange(asgi)
+        await again.until_parts(1)
+        return again.answer.status
+
+    assert run(story()) == 200

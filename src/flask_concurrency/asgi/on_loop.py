@@ -6,6 +6,7 @@ Knows neither how the client's messages come in nor which requests come here.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable
 from contextvars import Context
 from typing import TYPE_CHECKING
 
@@ -29,21 +30,19 @@ async def serve_on_loop(
 
     def serve() -> None:
         reply = Reply()
-        body = wsgi_app(environ, reply.start_response)
-        try:
-            for message in reply.messages(body):
-                if inbox.gone:
-                    break
-                suspend(send(message))
-        finally:
-            close_body(body)
+        send_body(reply, wsgi_app(environ, reply.start_response), inbox, send)
 
+    # A context of its own: servers may start a request in that of the one before.
+    await drive(serve, Context(), inbox)
+
+
+async def drive(function: Callable[[], None], context: Context, inbox: Inbox) -> None:
+    """Run a part of a request on the loop; a client that leaves cancels it."""
     task = asyncio.current_task()
     assert task is not None
     watch = Watch(inbox, task.cancel)
     try:
-        # A context of its own: servers may start a request in that of the one before.
-        await Driving(serve, Context())
+        await Driving(function, context)
     except asyncio.CancelledError:
         if not watch.acted:
             raise
@@ -51,3 +50,18 @@ async def serve_on_loop(
         watch.stop()
         if watch.acted:
             task.uncancel()
+
+
+def send_body(reply: Reply, body: Iterable[bytes], inbox: Inbox, send: Send) -> None:
+    """Say an answer, suspended where its body or the client is slow, and close it."""
+    try:
+        for message in reply.messages(body):
+            if inbox.gone:
+                break
+            try:
+                suspend(send(message))
+            except OSError:  # what servers say of a connection that is gone
+                inbox.gone = True
+                break
+    finally:
+        close_body(body)

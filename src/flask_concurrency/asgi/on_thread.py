@@ -11,19 +11,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from contextvars import Context
-from typing import TYPE_CHECKING, Final, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from flask_concurrency.asgi.environ import PORTABLE
 from flask_concurrency.asgi.inbox import READ_AHEAD, Inbox
 from flask_concurrency.asgi.input_stream import declared_length
 from flask_concurrency.asgi.interface import Message, Send
+from flask_concurrency.asgi.on_loop import drive, send_body
 from flask_concurrency.asgi.reply import Reply, close_body
 from flask_concurrency.asgi.watch import Watch
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.own_context import OwnContext
 from flask_concurrency.executors.threads import ThreadExecutor
-from flask_concurrency.vocabulary.suspension import Driving, suspend
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
@@ -83,18 +85,18 @@ class ThreadRequest:
         watch = Watch(self._inbox, future.cancel)
         try:
             answer = await asyncio.wrap_future(future)
-            if isinstance(answer, list):
-                for message in answer:
-                    await self._send(message)
-            elif answer is not None:
-                body = answer.body
-                await Driving(lambda: self._read_on_loop(body), self._own.context)
         except asyncio.CancelledError:
             self._inbox.gone = True  # so that whatever the thread still says is dropped
+            future.add_done_callback(_close_unread)
             if not watch.acted:
                 raise
+            return
         finally:
             watch.stop()
+        if isinstance(answer, Portable):
+            await drive(partial(self._read_on_loop, answer.body), self._own.context, self._inbox)
+        elif answer is not None:
+            await self._sending(*answer)
 
     async def _await_body(self) -> None:
         """Take in a short body, or the beginning of a long one, so that no thread waits for it."""
@@ -131,14 +133,19 @@ class ThreadRequest:
         return kept
 
     async def _sending(self, *messages: Message) -> None:
-        for message in messages:
-            await self._send(message)
+        try:
+            for message in messages:
+                await self._send(message)
+        except OSError:  # what servers say of a connection that is gone
+            self._inbox.gone = True
 
     def _read_on_loop(self, body: Iterable[bytes]) -> None:
-        try:
-            for message in self._reply.messages(body):
-                if self._inbox.gone:
-                    break
-                suspend(self._send(message))
-        finally:
-            close_body(body)
+        send_body(self._reply, body, self._inbox, self._send)
+
+
+def _close_unread(future: Future[Any]) -> None:
+    """Close a body that came when nobody was there any more to read it."""
+    if not future.cancelled() and future.exception() is None:
+        answer = future.result()
+        if isinstance(answer, Portable):
+            close_body(answer.body)
