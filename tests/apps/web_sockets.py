@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 from typing import Any
 
 from flask import Flask, abort, g, request
 from flask.typing import ResponseReturnValue
 
-from flask_concurrency import AsyncWebSocket, Concurrency, ConnectionClosed, WebSocket
+from flask_concurrency import (
+    AsyncWebSocket,
+    Concurrency,
+    ConnectionClosed,
+    WebSocket,
+    watch_signals,
+)
 
 app = Flask(__name__)
 app.config["CONCURRENCY_STORE"] = "memory://"
 concurrency = Concurrency(app)
+watch_signals()  # gunicorn's worker loads the app on its main thread
 ended: list[str] = []
 """What the handlers of ``/watch`` heard at their ends, and which requests were torn down."""
 
@@ -38,6 +47,13 @@ def tell() -> ResponseReturnValue:
     """What has ended since it was asked last."""
     told, ended[:] = list(ended), []
     return told
+
+
+@app.get("/end")
+def end() -> ResponseReturnValue:
+    """Have this process told to end."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    return "soon"
 
 
 @app.route("/sync/echo", websocket=True)

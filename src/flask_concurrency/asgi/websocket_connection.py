@@ -167,9 +167,7 @@ class Connection:
         if self._drain is not None:
             self._drain.forget(self._ticket)
         self._end(GOING_AWAY, None)
-        if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.wait({self._reader})
+        await self._stop_reading()
         if self._goodbye is not None:
             await asyncio.wait({self._goodbye}, timeout=CLOSES_WITHIN)
             self._goodbye.cancel()
@@ -189,9 +187,16 @@ class Connection:
             self._goodbye = self.loop.create_task(self._say_goodbye(code, text))
 
     async def _say_goodbye(self, code: int, text: str | None) -> None:
+        # Granian (2.8) closes nothing while it is asked for a message.
+        await self._stop_reading()
         async with self._sending:
             with suppress(OSError, RuntimeError):  # the client was faster
                 await self._send({"type": "websocket.close", "code": code, "reason": text or ""})
+
+    async def _stop_reading(self) -> None:
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.wait({self._reader})
 
     async def _take_in(self, max_message_size: int | None) -> None:
         try:

@@ -84,6 +84,8 @@ class WsgiWebSocket(WebSocket):
             raise BadRequest(f"This is no handshake of a WebSocket: {error}.") from error
         self.subprotocol = self._server.subprotocol
         self._ended: tuple[int, str | None] | None = None
+        # What is sent is compressed with what was sent before, so it must go in that order.
+        self._sending = threading.Lock()
         self._drain = drain
         self._ticket = drain.call(self.wake.end)
 
@@ -124,14 +126,16 @@ class WsgiWebSocket(WebSocket):
         if not self.connected:
             raise self._error()
         try:
-            self._server.send(message)
+            with self._sending:
+                self._server.send(message)
         except (OSError, simple_websocket.ConnectionClosed) as error:
             raise self._error() from error
 
     def _close(self, code: int, text: str | None) -> None:
         if self.connected:
             self._ended = code, text
-            with suppress(OSError, simple_websocket.ConnectionClosed):  # the client was faster
+            # The client may be faster.
+            with suppress(OSError, simple_websocket.ConnectionClosed), self._sending:
                 self._server.close(code, text)
 
     def awaitable(self) -> AsyncWebSocket:

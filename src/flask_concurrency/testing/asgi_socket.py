@@ -121,5 +121,8 @@ class SocketExchange:
         await self.writable.wait()
         if self._gone:
             raise OSError("The client has left.")  # as spec version 2.4 has it
+        assert message["type"] != "websocket.close" or not self._receiving, (
+            "Some servers do not close while they are asked for a message."
+        )
         self.sent.append(dict(message))
         self._said.set()
