@@ -37,6 +37,13 @@ def worker_pid(_: object = None) -> int:
     return os.getpid()
 
 
+def submit_and_return(entered: str, released: str) -> None:
+    """Have a pool of this process pass a gate, and do not wait for it."""
+    from flask_concurrency.executors.processes import ProcessExecutor
+
+    ProcessExecutor(1).submit(pass_gate, entered, released)
+
+
 def pass_gate(entered: str, released: str, value: Any = None) -> Any:
     """Tell that the task runs, then run until the test says otherwise; see the gate fixture."""
     with open(entered, "wb", buffering=0) as news:

@@ -306,3 +306,23 @@ def test_results_do_not_live_in_cycles(pool: ProcessExecutor) -> None:
         gc.garbage.clear()
         gc.enable()
     assert left == []
+
+
+@pytest.mark.slow
+def test_a_child_of_multiprocessing_finishes_what_was_submitted(gate: Any) -> None:
+    """A forked one runs no ``atexit``, and the workers of some servers are such children."""
+    program = """
+import multiprocessing
+fork = multiprocessing.get_context("fork")
+child = fork.Process(target=tasks.submit_and_return, args=sys.argv[1:])
+child.start()
+with open(sys.argv[1], "rb") as entered:
+    entered.read(1)
+child.join(1.0)  # what it does has ended, but for the task
+print(child.is_alive())
+with open(sys.argv[2], "wb") as released:
+    released.write(b"0")
+child.join(30)
+print(child.exitcode)
+"""
+    assert printed_by(program, *gate.paths) == "True\n0\n"

@@ -7,8 +7,7 @@ import os
 import weakref
 from typing import TYPE_CHECKING
 
-from flask_concurrency.executors.processes.pool import open_pools
-from flask_concurrency.vocabulary.clock import monotonic
+from flask_concurrency.executors.processes.pool import end_open_pools, open_pools
 
 if TYPE_CHECKING:
     from flask_concurrency.executors.processes.executor import ProcessExecutor
@@ -26,20 +25,6 @@ def _after_fork_in_child() -> None:
         executor._begin_anew()
 
 
-def _at_exit() -> None:
-    # As with the standard library's executors, what was submitted is done before the exit; but
-    # not for ever.
-    pools, began_at = tuple(open_pools), monotonic()
-    for pool in pools:
-        pool.shutdown(wait=False, cancel_futures=False)
-    for pool in pools:  # their times run side by side
-        timeout = pool.options.drain_timeout
-        if timeout is None:
-            pool.shutdown(wait=True, cancel_futures=False)
-        else:
-            pool.drain(max(0.0, timeout - (monotonic() - began_at)))
-
-
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
-atexit.register(_at_exit)
+atexit.register(end_open_pools)

@@ -26,6 +26,7 @@ from flask_concurrency.executors.processes.round import Round
 from flask_concurrency.executors.processes.staff import Hired, Staff
 from flask_concurrency.executors.processes.task import Task
 from flask_concurrency.executors.processes.watch import make_watch
+from flask_concurrency.executors.threads.at_exit import call_after_threads
 from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.deadline import Deadline
 from flask_concurrency.vocabulary.errors import (
@@ -321,6 +322,9 @@ class Pool:
                 watch,
                 on_close=self._closed,
             )
+            # Not left to ``atexit``, which a child of ``multiprocessing`` does not run: that is
+            # what the workers of some servers are.
+            call_after_threads(end_open_pools)
             try:
                 self._collector.start()
             except BaseException:
@@ -365,3 +369,19 @@ class Pool:
                 with self._lock:
                     if signal in task.signals:
                         task.signals.remove(signal)
+
+
+def end_open_pools() -> None:
+    """End the pools of this process, which is about to end.
+
+    As with the standard library's executors, what was submitted is done before; but not for ever.
+    """
+    pools, began_at = tuple(open_pools), monotonic()
+    for pool in pools:
+        pool.shutdown(wait=False, cancel_futures=False)
+    for pool in pools:  # their times run side by side
+        timeout = pool.options.drain_timeout
+        if timeout is None:
+            pool.shutdown(wait=True, cancel_futures=False)
+        else:
+            pool.drain(max(0.0, timeout - (monotonic() - began_at)))

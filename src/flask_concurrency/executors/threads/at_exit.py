@@ -1,5 +1,7 @@
 """Decide how long the end of the process waits for threads. Knows no task and no queue.
 
+And when the end of other executors comes: after that, because tasks on threads may need them.
+
 A process must not end before the work it accepted, nor wait for it for ever. Neither kind of
 thread does that by itself: the interpreter waits for threads without limit, and for daemons not at
 all. So the threads of a crew are daemons, and one more thread, which is none, waits for them: it
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from contextvars import Context
 from typing import Protocol
 from weakref import WeakSet
@@ -38,8 +41,15 @@ class _Watch:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.crews: WeakSet[Retirable] = WeakSet()
+        self.afterwards: list[Callable[[], object]] = []
         self.started = False
         self.main_ended = False
+
+    def start(self) -> None:
+        """Begin to wait, if that has not begun; under the lock."""
+        if not self.started:
+            start_thread(threading.Thread(target=self.run, name="await-exit", daemon=False))
+            self.started = True
 
     def run(self) -> None:
         threading.main_thread().join()
@@ -55,6 +65,8 @@ class _Watch:
         for crew in crews:  # their times run side by side
             timeout = crew.drain_timeout
             crew.finish(None if timeout is None else max(0.0, timeout - (monotonic() - began_at)))
+        for call in self.afterwards:
+            call()
 
 
 def _wait_for_others() -> None:
@@ -81,12 +93,21 @@ def retire_at_exit(crew: Retirable) -> None:
     """
     with _watch.lock:
         _watch.crews.add(crew)
-        if not _watch.started:
-            start_thread(threading.Thread(target=_watch.run, name="await-exit", daemon=False))
-            _watch.started = True
+        _watch.start()
         main_ended = _watch.main_ended
     if main_ended:
         crew.retire()
+
+
+def call_after_threads(call: Callable[[], object]) -> None:
+    """Have ``call`` made when the process ends, once all crews have; the same one only once.
+
+    :raises RuntimeError: No thread can be started.
+    """
+    with _watch.lock:
+        if call not in _watch.afterwards:
+            _watch.afterwards.append(call)
+        _watch.start()
 
 
 def start_thread(thread: threading.Thread) -> None:
