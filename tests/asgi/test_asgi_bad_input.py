@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -177,15 +178,22 @@ def test_a_server_ends_with_its_background_tasks(
 ) -> None:
     """The lifespan's end lets them finish, while a server without one is served as well."""
     said = []
-    finished = []
+    finished: list[str] = []
+    ending = threading.Event()
+    app.extensions["concurrency"].drain.call(ending.set)
 
     async def background() -> None:
         await asyncio.sleep(0.001)
         finished.append("background")
 
+    def on_a_thread() -> None:
+        assert ending.wait(30)
+        finished.append("thread")
+
     @app.get("/")
     async def view() -> str:
         concurrency.loop.spawn(background())
+        concurrency.threads.spawn(on_a_thread)
         return "spawned"
 
     async def send(message: Any) -> None:
@@ -201,7 +209,7 @@ def test_a_server_ends_with_its_background_tasks(
 
     run(story())
     assert said == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
-    assert finished == ["background"]
+    assert sorted(finished) == ["background", "thread"]
 
 
 def test_a_lifespan_of_another_kind_is_named(asgi: AsgiApplication, run: Run) -> None:

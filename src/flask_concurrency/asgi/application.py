@@ -12,7 +12,7 @@ from flask_concurrency.asgi.environ import make_environ
 from flask_concurrency.asgi.inbox import Inbox
 from flask_concurrency.asgi.input_stream import input_of
 from flask_concurrency.asgi.interface import Receive, Scope, Send
-from flask_concurrency.asgi.lifespan import serve_lifespan
+from flask_concurrency.asgi.lifespan import Finish, serve_lifespan
 from flask_concurrency.asgi.on_loop import serve_on_loop
 from flask_concurrency.asgi.on_thread import ThreadRequest
 from flask_concurrency.asgi.websocket import serve_websocket
@@ -35,6 +35,7 @@ class AsgiBridge:
     :param loop: Becomes the server's loop, for everybody who uses it.
     :param busy: Answers in place of ``wsgi_app`` where ``threads`` takes no more.
     :param drain: Begins when the server is told to end.
+    :param finish: How what was begun is finished then.
     :param max_body: Gives the bytes of a body that are read at all; ``None`` for any number.
     """
 
@@ -48,6 +49,7 @@ class AsgiBridge:
         loop: LoopThread,
         busy: WSGIApplication,
         drain: Drain,
+        finish: Finish,
         max_body: Callable[[], int | None] = lambda: None,
     ) -> None:
         self._wsgi_app = wsgi_app
@@ -57,6 +59,7 @@ class AsgiBridge:
         self._loop = loop
         self._busy = busy
         self._drain = drain
+        self._finish = finish
         self._max_body = max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,7 +72,9 @@ class AsgiBridge:
         if kind == "http":
             await self._serve_request(scope, receive, send)
         elif kind == "lifespan":
-            await serve_lifespan(receive, send, loop=self._loop, drain=self._drain)
+            await serve_lifespan(
+                receive, send, loop=self._loop, drain=self._drain, finish=self._finish
+            )
         elif kind == "websocket":
             await serve_websocket(
                 scope,

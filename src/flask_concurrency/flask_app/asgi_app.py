@@ -9,6 +9,7 @@ from flask import Flask
 
 from flask_concurrency.asgi.application import AsgiBridge
 from flask_concurrency.asgi.interface import AsgiApplication
+from flask_concurrency.asgi.lifespan import Finish
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.loop_endpoints import LoopEndpoints
 from flask_concurrency.flask_app.responses import REFUSED_UNASKED, ServerBusy, soon
@@ -30,6 +31,7 @@ def make_asgi_app(app: Flask, state: AppState) -> AsgiApplication:
         loop=state.executors.loop,
         busy=_no_thread_free,
         drain=state.drain,
+        finish=Finish(state.settings.drain_timeout, state.executors.drain),
         max_body=lambda: app.config["MAX_CONTENT_LENGTH"],
     )
 

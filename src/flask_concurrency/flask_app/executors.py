@@ -20,6 +20,7 @@ from flask_concurrency.flask_app.async_body import async_to_sync
 from flask_concurrency.flask_app.settings import PREFIX, Settings
 from flask_concurrency.flask_app.task_context import FlaskCarrier
 from flask_concurrency.flask_app.worker_app import WorkerApp
+from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
 E = TypeVar("E")
@@ -43,6 +44,18 @@ class AppExecutors:
     loop: LoopThread
     named: NamedExecutors
 
+    def drain(self, timeout: float) -> None:
+        """Take no more tasks for threads and processes, and wait for those that were taken.
+
+        What is left then is logged, and ended where it can be.
+
+        :param timeout: Seconds for all together.
+        """
+        until = monotonic() + timeout
+        # In this order: a task on a thread may need a worker process.
+        for executor in (self.threads, self.processes):
+            executor.drain(max(0.0, until - monotonic()))
+
 
 def make_executors(app: Flask, settings: Settings, *, added: Mapping[str, Meaning]) -> AppExecutors:
     """Make an app's executors, and send its ``async`` functions to the shared loop.
@@ -51,7 +64,8 @@ def make_executors(app: Flask, settings: Settings, *, added: Mapping[str, Meanin
     :raises ConfigurationError: ``THREADS`` or ``PROCESSES`` holds a wrong option.
     """
     carry = FlaskCarrier(app)
-    threads = _made("THREADS", ThreadExecutor, settings.threads, carry=carry)
+    drain = {"drain_timeout": settings.drain_timeout}
+    threads = _made("THREADS", ThreadExecutor, {**drain, **settings.threads}, carry=carry)
     sockets = ThreadExecutor(
         settings.websocket_threads,
         max_queue=0,
@@ -59,7 +73,7 @@ def make_executors(app: Flask, settings: Settings, *, added: Mapping[str, Meanin
         drain_timeout=5.0,
         name="websockets",
     )
-    processes = _made("PROCESSES", partial(_make_processes, app), settings.processes)
+    processes = _made("PROCESSES", partial(_make_processes, app), {**drain, **settings.processes})
     loop = LoopThread(
         default_executor=threads, stands_still=lambda: settings.stands_still(app.debug)
     )

@@ -50,6 +50,8 @@ class Settings:
     :ivar enabled: ``ENABLED``, whether limits are applied at all; default true.
     :ivar headers: ``HEADERS``, whether ``RateLimit`` fields are sent; ``"legacy"`` adds the three
         ``X-RateLimit-*`` fields of the tightest limit; default true.
+    :ivar drain_timeout: ``DRAIN_TIMEOUT``, seconds for which the end of a server or process waits
+        for tasks of threads, processes and the loop; default ``30``.
     :ivar max_request_age: ``MAX_REQUEST_AGE``, seconds a request may have waited since the instant
         its proxy wrote in ``X-Request-Start``; older ones are refused, since their clients have
         given up. Set it only behind a proxy that sets the header. Default: any age.
@@ -75,6 +77,7 @@ class Settings:
     app_limits: tuple[Declaration, ...] = ()
     enabled: bool = True
     headers: bool | Literal["legacy"] = True
+    drain_timeout: float = 30.0
     max_request_age: float | None = None
     server_threads: int | None = None
     watchdog: float | Literal["debug"] | None = "debug"
@@ -204,6 +207,7 @@ _READERS: Mapping[str, Any] = {
     "app_limits": _limits,
     "enabled": _truth,
     "headers": _headers,
+    "drain_timeout": _seconds,
     "max_request_age": _seconds,
     "server_threads": _threads,
     "watchdog": _watchdog,
