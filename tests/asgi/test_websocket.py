@@ -22,6 +22,7 @@ from flask_concurrency import (
     ConfigurationError,
     ConnectionClosed,
     DeadlineExceeded,
+    LoopBlocked,
     WebSocket,
 )
 from flask_concurrency.asgi.interface import AsgiApplication
@@ -700,19 +701,48 @@ def test_two_tasks_of_a_handler_end_together(
     run(story())
 
 
+@BOTH
 def test_a_client_that_leaves_before_it_is_let_in_is_no_error(
-    app: Flask, concurrency: Concurrency, asgi: AsgiApplication, run: Run
+    kind: str, app: Flask, concurrency: Concurrency, asgi: AsgiApplication, run: Run, ended: Any
 ) -> None:
-    """The handler finds a socket that has ended."""
-    echo(app, concurrency, "async")
+    """The handler never runs; the request ends as any other."""
+    echo(app, concurrency, kind)
 
     async def story() -> None:
         socket = SocketExchange(asgi, "/echo")
         socket.leave(1006)
-        with pytest.raises(OSError, match="left"):
-            await socket.end()
+        assert await socket.end() == []
 
     run(story())
+    assert ended == [None]
+
+
+def test_a_plain_socket_refuses_to_block_the_loop(
+    app: Flask, concurrency: Concurrency, asgi: AsgiApplication, run: Run
+) -> None:
+    """A coroutine that was handed one would wait for itself."""
+
+    @app.route("/", websocket=True)
+    @concurrency.websocket
+    def handler(ws: WebSocket) -> None:
+        async def misuse() -> None:
+            with pytest.raises(LoopBlocked, match=r"await ws\.receive"):
+                await asyncio.get_running_loop().create_task(call())
+
+        async def call() -> None:
+            ws.receive()
+
+        asyncio.run_coroutine_threadsafe(misuse(), loops[0]).result(GIVE_UP)
+        ws.send("refused")
+
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def story() -> Any:
+        loops.append(asyncio.get_running_loop())
+        async with opened(asgi, "/") as socket:
+            return await socket.hear()
+
+    assert run(story()) == "refused"
 
 
 def test_a_page_and_a_websocket_may_share_a_path(

@@ -108,11 +108,13 @@ def served(app: Flask, **given: Any) -> Iterator[tuple[Served, socket.socket]]:
 
 
 @contextmanager
-def opened(app: Flask, path: str, **given: Any) -> Iterator[tuple[ClientConnection, Served]]:
+def opened(
+    app: Flask, path: str, *, key: str = "werkzeug.socket", **options: Any
+) -> Iterator[tuple[ClientConnection, Served]]:
     """A WebSocket to an app."""
     with (
-        served(app, **given) as (one, client),
-        connect(f"ws://localhost{path}", sock=client, proxy=None) as ws,
+        served(app, key=key) as (one, client),
+        connect(f"ws://localhost{path}", sock=client, proxy=None, **options) as ws,
     ):
         yield ws, one
 
@@ -419,6 +421,47 @@ def test_an_error_is_told_with_1011(
     with opened(app, f"/{kind}") as (ws, _):
         assert closing(ws) == 1011
     assert "secret" in caplog.text
+
+
+@BOTH
+def test_a_handler_that_does_not_receive_holds_the_client_up(
+    kind: str, app: Flask, concurrency: Concurrency
+) -> None:
+    """A few messages are taken in ahead; all others wait on the wire, and none is lost."""
+    held = threading.Event()
+    kept: list[int] = []
+
+    class Room(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            held.set()
+            return super().wait(timeout)
+
+    def measure(ws: Any) -> None:
+        assert held.wait(GIVE_UP)
+        kept.append(len(ws._server.input_buffer))
+
+    @app.route("/sync", websocket=True)
+    @concurrency.websocket
+    def plain(ws: Any) -> None:
+        ws._line.room = Room()
+        ws.send("ready")
+        measure(ws)
+        ws.send(str(sum(len(ws.receive()) for _ in range(100))))
+
+    @app.route("/async", websocket=True)
+    @concurrency.websocket
+    async def awaiting(ws: Any) -> None:
+        ws._plain._line.room = Room()
+        await ws.send("ready")
+        await asyncio.to_thread(measure, ws._plain)
+        await ws.send(str(sum([len(await ws.receive()) for _ in range(100)])))
+
+    with opened(app, f"/{kind}", compression=None) as (ws, _):
+        assert ws.recv(timeout=GIVE_UP) == "ready"
+        for _ in range(100):
+            ws.send(b"x" * 1000)
+        assert ws.recv(timeout=GIVE_UP) == "100000"
+    assert 16 <= kept[0] <= 16 + 4  # no more than one reading of 4096 bytes brings
 
 
 def test_many_senders_do_not_mix_their_frames(app: Flask, concurrency: Concurrency) -> None:

@@ -97,7 +97,11 @@ class Connection:
         """
         if self.ended is not None:
             raise self.closed()
-        await self._send({"type": "websocket.accept", "subprotocol": subprotocol})
+        try:
+            await self._send({"type": "websocket.accept", "subprotocol": subprotocol})
+        except OSError as error:
+            self._end(CUT_OFF, None)
+            raise self.closed() from error
         self.accepted = True
         self._reader = self.loop.create_task(self._take_in(max_message_size))
         self._drain = drain

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from flask import Flask, Response, current_app, has_app_context, request
 
@@ -319,6 +319,17 @@ class Concurrency:
             source, heartbeat=heartbeat, loop=state.executors_in_use.loop, drain=state.drain
         )
 
+    @overload
+    def websocket(self, handler: Handler) -> Callable[..., Response]: ...
+    @overload
+    def websocket(
+        self,
+        handler: None = None,
+        *,
+        origins: Origins = ...,
+        subprotocols: str | Iterable[str] = ...,
+        max_message_size: int | None = ...,
+    ) -> Callable[[Handler], Callable[..., Response]]: ...
     def websocket(
         self,
         handler: Handler | None = None,

@@ -18,6 +18,7 @@ import simple_websocket  # type: ignore[import-untyped]
 from werkzeug.exceptions import BadRequest
 from wsproto.utilities import RemoteProtocolError
 
+from flask_concurrency.asgi.websocket_connection import READ_AHEAD
 from flask_concurrency.executors.threads.executor import ThreadExecutor
 from flask_concurrency.lifecycle.drain import Drain
 from flask_concurrency.vocabulary.deadline import check_deadline, remaining
@@ -70,10 +71,10 @@ class WsgiWebSocket(WebSocket):
         self._threads = threads
         self._max_message_size = max_message_size
         self.wake = _Wake()
-        lent = _Line(self._socket, self.wake.set)
+        self._line = _Line(self._socket, self.wake.set)
         try:
             self._server = _Server(
-                {**environ, SOCKETS[0]: lent},
+                {**environ, SOCKETS[0]: self._line},
                 subprotocols=list(subprotocols),
                 ping_interval=PING_EVERY,
                 max_message_size=max_message_size,
@@ -134,6 +135,7 @@ class WsgiWebSocket(WebSocket):
     def _close(self, code: int, text: str | None) -> None:
         if self.connected:
             self._ended = code, text
+            self._line.let_go()
             # The client may be faster.
             with suppress(OSError, simple_websocket.ConnectionClosed), self._sending:
                 self._server.close(code, text)
@@ -149,6 +151,7 @@ class WsgiWebSocket(WebSocket):
         takes for a client that has left, and closes the socket.
         """
         self._drain.forget(self._ticket)
+        self._line.let_go()
         self._server.thread.join(CLOSES_WITHIN)
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
@@ -161,6 +164,7 @@ class WsgiWebSocket(WebSocket):
             message: str | bytes | None = self._server.receive(timeout)
         except simple_websocket.ConnectionClosed:
             raise self._error() from None
+        self._line.room.set()
         return message
 
     def _closing(self) -> tuple[int, str | None]:
@@ -226,6 +230,7 @@ class AsyncWsgiWebSocket(AsyncWebSocket):
 
 class _Server(simple_websocket.Server):  # type: ignore[misc]
     def handshake(self) -> None:
+        self.sock.server = self
         super().handshake()
         # Until a close frame says otherwise, as every other implementation has it.
         self.close_reason = CUT_OFF
@@ -273,20 +278,39 @@ class _Wake:
 class _Line:
     """A socket to which frames are written whole, one at a time, and which its owner closes.
 
+    It is not read while enough messages wait for the handler, which holds the client up.
+
     :param ended: Called when it is not read any more.
+    :ivar room: Set when there may be room for more messages.
     """
+
+    server: _Server
 
     def __init__(self, lent: socket.socket, ended: Callable[[], object]) -> None:
         self._lent = lent
         self._ended = ended
         self._writing = threading.Lock()
-        self.recv = lent.recv
+        self._free = False
+        self.room = threading.Event()
         self.fileno = lent.fileno
+
+    def recv(self, size: int) -> bytes:
+        while not self._free and len(self.server.input_buffer) >= READ_AHEAD:
+            self.room.clear()
+            if len(self.server.input_buffer) >= READ_AHEAD and not self._free:
+                self.room.wait()
+            self.server.pong_received = True  # it may be there, unread: not the client's fault
+        return self._lent.recv(size)
 
     def send(self, data: bytes) -> int:
         with self._writing:  # the reader answers pings while others send
             self._lent.sendall(data)
         return len(data)
+
+    def let_go(self) -> None:
+        """Read on, whoever wants it: it is the client's goodbye that matters now."""
+        self._free = True
+        self.room.set()
 
     def close(self) -> None:
         self._ended()

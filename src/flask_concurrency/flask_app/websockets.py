@@ -104,7 +104,10 @@ def websocket_view(
     def view(*args: Any, **kwargs: Any) -> Response:
         owned = state()
         options.origins.check()
-        socket = _accept(options, owned)
+        try:
+            socket = _accept(options, owned)
+        except ConnectionClosed:  # the client did not wait for its answer
+            return current_app.response_class(status=101)
         # From here on the time is the client's, not that of a view that has to answer.
         journey_of(request.environ).stop_clock()
         code = GOING_AWAY
