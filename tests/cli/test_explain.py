@@ -295,3 +295,26 @@ def test_what_no_route_reaches_is_warned_of(run: Run) -> None:
     assert f"No route reaches blueprint {admin.name!r}" in warned
     (found,) = json.loads(run("explain", "--json", app=info).stdout)["unreached"]
     assert found["name"] == "blueprint 'admin'"
+
+
+def test_how_long_an_answer_may_take_is_told(run: Run) -> None:
+    """In short, in full and as JSON; with limits, without, and where none apply."""
+    app = Flask("shop", static_folder=None)
+    concurrency = Concurrency(app)
+
+    def add(name: str, view: Callable[[], str]) -> None:
+        app.add_url_rule(f"/{name}", name, view)
+
+    add("limited", concurrency.limit("5/minute")(concurrency.deadline(2)(lambda: "")))
+    add("free", concurrency.deadline(0.5)(lambda: ""))
+    add("exempt", concurrency.exempt(concurrency.deadline(30)(lambda: "")))
+    info = ScriptInfo(create_app=lambda: app)
+    in_short = run("explain", app=info, columns=200).output
+    assert "route:5/minute; within 2 s" in in_short
+    assert "no limits; within 0.5 s" in in_short
+    assert "exempt; within 30 s" in in_short
+    in_full = run("explain", "/free", app=info, columns=200).output
+    assert "every request comes in" in in_full
+    assert "answered within 0.5 s, or 504" in in_full
+    told = json.loads(run("explain", "/limited", "--json", app=info).stdout)
+    assert [route["deadline"] for route in told["routes"]] == [2]

@@ -29,15 +29,16 @@ def in_short(explanation: Explanation, left: Left | None = None) -> str:
 
     :param left: What is left of them, to be told with each; ``None`` for not.
     """
+    within = "" if explanation.deadline is None else f"; within {explanation.deadline:g} s"
     if explanation.exempt:
-        return "exempt"
+        return f"exempt{within}"
     names = []
     for limit in explanation.applying:
         name = f"{limit.name} (shadow)" if limit.shadow else limit.name
         if left is not None:
             name += f" ({left[limit.name].remaining} left)" if limit.name in left else " (? left)"
         names.append(name)
-    return ", ".join(names) or "no limits"
+    return (", ".join(names) or "no limits") + within
 
 
 def in_full(route: ListedRoute, left: Left | None = None) -> list[tuple[str, str]]:
@@ -55,7 +56,12 @@ def in_full(route: ListedRoute, left: Left | None = None) -> list[tuple[str, str
         if left is not None and limit.left_out is None:
             sentence += f"; {_left(left.get(limit.name))}"
         lines.append((f"{mark} {limit.name}", sentence))
-    return lines or [("no limits", "every request comes in")]
+    if not lines:
+        lines.append(("no limits", "every request comes in"))
+    if route.explanation.deadline is not None:
+        seconds = f"{route.explanation.deadline:g} s"
+        lines.append(("deadline", f"answered within {seconds}, or 504 and its work is ended"))
+    return lines
 
 
 def _sentence(limit: ExplainedLimit) -> str:

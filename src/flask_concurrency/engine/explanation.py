@@ -58,10 +58,12 @@ class Explanation:
 
     :ivar exempt: Whether the route was exempted from all of them.
     :ivar limits: In the order in which they are asked and reported, those left out included.
+    :ivar deadline: Seconds for an answer; ``None`` for any time.
     """
 
     exempt: bool
     limits: tuple[ExplainedLimit, ...]
+    deadline: float | None = None
 
     @property
     def applying(self) -> tuple[ExplainedLimit, ...]:
@@ -70,7 +72,12 @@ class Explanation:
 
 
 def explain(
-    sources: Sequence[Source], *, method: str, key: Callable[[], object], exempt: bool = False
+    sources: Sequence[Source],
+    *,
+    method: str,
+    key: Callable[[], object],
+    exempt: bool = False,
+    deadline: float | None = None,
 ) -> Explanation:
     """Explain what :func:`~flask_concurrency.engine.plan.compile_plan` makes of the same sources.
 
@@ -78,6 +85,7 @@ def explain(
     :param method: The request's HTTP method.
     :param key: Who is counted where a declaration does not say.
     :param exempt: Whether none of them applies.
+    :param deadline: Seconds for an answer; ``None`` for any time.
     """
     limits = []
     for found in candidates(sources, method=method, key=key):
@@ -102,7 +110,7 @@ def explain(
         )
         limits.append(replace(explained, left_out="exempt") if exempt else explained)
     limits.sort(key=lambda limit: limit.at == "view")  # asked after all the others
-    return Explanation(exempt, tuple(limits))
+    return Explanation(exempt, tuple(limits), deadline)
 
 
 def spell(function: Callable[..., object]) -> str:

@@ -148,9 +148,12 @@ class AppState:
         return [limiter for limiter in limiters if isinstance(limiter, Limiter)]
 
     def explain(self, app: Flask, rule: Rule | None, method: str) -> Explanation:
-        """Which limits a request would meet, and why; nothing is counted."""
+        """Which limits a request would meet, why, and how long it may take; nothing is counted."""
         found = collect(app, self.settings, self.owner, rule, method)
-        return explain(found.sources, method=method, key=self._key, exempt=found.exempt)
+        seconds = None if found.time is None else found.time.seconds
+        return explain(
+            found.sources, method=method, key=self._key, exempt=found.exempt, deadline=seconds
+        )
 
     def _compile(self, app: Flask, rule: Rule | None, method: str) -> Route:
         found = collect(app, self.settings, self.owner, rule, method)
