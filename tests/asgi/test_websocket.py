@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import re
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -897,5 +898,58 @@ def test_a_server_that_speaks_out_of_turn_is_an_error(
         scope = {"type": "websocket", "path": "/", "query_string": b"", "headers": []}
         with pytest.raises(RuntimeError, match=first):
             await asgi(scope, receive, send)
+
+    run(story())
+
+
+def test_however_sockets_end_nothing_is_left(
+    app: Flask, concurrency: Concurrency, asgi: AsgiApplication, run: Run
+) -> None:
+    """Leaving, failing, being cancelled at any moment: all permits come back, and all threads."""
+    app.testing = False
+    draw = random.Random(7)
+
+    def plain(ws: WebSocket) -> None:
+        for message in ws:
+            ws.send(message)
+            if message == "fail":
+                raise LookupError
+
+    async def awaiting(ws: AsyncWebSocket) -> None:
+        async for message in ws:
+            await ws.send(message)
+            if message == "fail":
+                raise LookupError
+
+    limit = concurrency.limit("20 in flight", name="sockets")
+    handlers: dict[str, Any] = {"sync": plain, "async": awaiting}
+    for kind, handler in handlers.items():
+        app.add_url_rule(f"/{kind}", kind, limit(concurrency.websocket(handler)), websocket=True)
+
+    async def live() -> None:
+        socket = SocketExchange(asgi, draw.choice(["/sync", "/async"]))
+        for _ in range(draw.randrange(3)):
+            socket.say(draw.choice(["text", "fail"]))
+            for _ in range(draw.randrange(5)):
+                await asyncio.sleep(0)
+        if draw.random() < 0.3:
+            socket.task.cancel()
+        socket.leave(1001)
+        await asyncio.wait([socket.task])
+        assert socket.task.cancelled() or socket.task.exception() is None
+
+    async def story() -> None:
+        for _ in range(15):
+            await asyncio.gather(*(live() for _ in range(20)))
+        sockets: list[SocketExchange] = []
+        while len(sockets) < 20:  # threads whose server has cancelled end a moment later
+            socket = SocketExchange(asgi, "/async")
+            if (await socket.next())["type"] == "websocket.accept":
+                sockets.append(socket)
+            else:
+                await socket.end()
+        for socket in sockets:
+            socket.leave()
+            await socket.end()
 
     run(story())
