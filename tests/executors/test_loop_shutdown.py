@@ -212,7 +212,7 @@ async def wait():
 async def nothing():
     pass
 
-loop = LoopThread()
+loop = LoopThread(drain_timeout=0.01)
 loop.spawn(wait())
 loop.run(nothing())
 """
@@ -220,3 +220,34 @@ loop.run(nothing())
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "cleaned up\n", "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_child", [False, True])
+def test_the_end_of_a_process_waits_for_what_was_spawned(is_child: bool) -> None:
+    """That of a child of ``multiprocessing``, too, which is what some servers' workers are."""
+    program = f"""
+import asyncio, multiprocessing, sys
+from flask_concurrency.executors.loop import LoopThread
+
+async def work():
+    await asyncio.sleep(0.05)
+    print("finished", flush=True)
+
+loop = LoopThread()
+
+def serve():
+    loop.spawn(work())
+
+def run_in_child():
+    child = multiprocessing.get_context("fork").Process(target=serve)
+    child.start()
+    child.join()
+    return child.exitcode
+
+sys.exit(run_in_child() if {is_child} else serve())
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "finished\n", "")

@@ -46,7 +46,7 @@ async def serve_lifespan(
         elif message["type"] == "lifespan.shutdown":
             drain.begin()
             began_at = monotonic()
-            await loop.drain(finish.timeout)
+            await loop.drain(min(loop.drain_timeout, finish.timeout))
             left = max(0.0, finish.timeout - (monotonic() - began_at))
             await _in_a_thread(partial(finish.executors, left))
             await send({"type": "lifespan.shutdown.complete"})

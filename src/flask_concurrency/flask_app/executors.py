@@ -75,7 +75,9 @@ def make_executors(app: Flask, settings: Settings, *, added: Mapping[str, Meanin
     )
     processes = _made("PROCESSES", partial(_make_processes, app), {**drain, **settings.processes})
     loop = LoopThread(
-        default_executor=threads, stands_still=lambda: settings.stands_still(app.debug)
+        default_executor=threads,
+        drain_timeout=min(5.0, settings.drain_timeout),
+        stands_still=lambda: settings.stands_still(app.debug),
     )
     # Flask's documented way to choose what runs its async functions.
     app.async_to_sync = async_to_sync(loop, threads)  # type: ignore[method-assign, assignment]

@@ -6,7 +6,6 @@ Knows no Flask: the application installs :meth:`LoopThread.async_to_sync`.
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextvars
 import functools
 import importlib
@@ -30,6 +29,7 @@ from flask_concurrency.executors.loop.call import WaitingCall, logger, name_of
 from flask_concurrency.executors.loop.deadline import in_time, time_left
 from flask_concurrency.executors.loop.runner import LoopFactory, LoopRunner
 from flask_concurrency.executors.loop.watchdog import Watchdog
+from flask_concurrency.executors.threads.at_exit import call_after_threads
 from flask_concurrency.vocabulary.errors import ConfigurationError, ExecutorShutdown, LoopBlocked
 from flask_concurrency.vocabulary.suspension import can_suspend, suspend
 
@@ -77,6 +77,7 @@ class LoopThread:
         run; it is lent, never shut down. ``None`` leaves asyncio its own pool.
     :param loop_factory: Makes the loop. Default :func:`default_loop_factory`.
     :param name: Name of the thread.
+    :param drain_timeout: Seconds for which the end of the process waits for what was spawned.
     :param stands_still: Gives the seconds for which a loop may stand still before whoever is at
         fault is named in the log; ``None`` watches nothing. Asked whenever a loop begins.
     :raises ConfigurationError: ``default_executor`` is no ``concurrent.futures.Executor``.
@@ -88,6 +89,7 @@ class LoopThread:
         default_executor: Executor | None = None,
         loop_factory: LoopFactory = default_loop_factory,
         name: str = "concurrency-loop",
+        drain_timeout: float = 5.0,
         stands_still: Callable[[], float | None] = lambda: None,
     ) -> None:
         if default_executor is not None and not isinstance(default_executor, Executor):
@@ -96,6 +98,7 @@ class LoopThread:
                 "Pass one, such as concurrency.threads, or None."
             )
         self.name = name
+        self.drain_timeout = drain_timeout
         self._default_executor = default_executor
         self._loop_factory = loop_factory
         self._stands_still = stands_still
@@ -270,6 +273,9 @@ class LoopThread:
                 # The thread knows the runner only, so a forgotten application takes its loop along.
                 self._finalizer = weakref.finalize(self, self._runner.stop)
                 self._finalizer.atexit = False
+                # Not left to ``atexit``, which a child of ``multiprocessing`` does not run: that is
+                # what some servers' workers are.
+                call_after_threads(end_loops)
             return self._runner
 
     def _watch(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
@@ -305,12 +311,12 @@ def _after_fork_in_child() -> None:
         loop._forget_parent()
 
 
-def _at_exit() -> None:
+def end_loops() -> None:
+    """Shut all loops of this process down, within the time that each may take."""
     # The threads are daemons, which an exit would freeze in the middle of a ``finally``.
     for loop in tuple(_live):
-        loop.shutdown(timeout=2.0)
+        loop.shutdown(timeout=2.0, drain=loop.drain_timeout)
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
-atexit.register(_at_exit)

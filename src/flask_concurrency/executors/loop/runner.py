@@ -72,9 +72,10 @@ class LoopRunner(LoopHost):
         self._draining = self.loop.create_task(self._drain(drain))
 
     async def _drain(self, seconds: float) -> None:
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        if others and seconds > 0.0:
-            await asyncio.wait(others, timeout=seconds)
+        # Not for tasks that nobody here began, such as the one in which a client library listens.
+        ours = [call.task for call in tuple(self.calls) if call.task is not None]
+        if ours and seconds > 0.0:
+            await asyncio.wait(ours, timeout=seconds)
         self.drained = True
         self.loop.stop()
 
