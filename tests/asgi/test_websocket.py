@@ -658,7 +658,7 @@ def test_the_end_of_the_server_ends_it(
 def test_a_server_that_cancels_leaves_nothing_behind(
     kind: str, app: Flask, concurrency: Concurrency, asgi: AsgiApplication, run: Run
 ) -> None:
-    """The handler ends, and so does its request."""
+    """The handler ends, and so does its request; the client is told 1001."""
     torn_down = threading.Event()
 
     @app.teardown_request
@@ -674,6 +674,7 @@ def test_a_server_that_cancels_leaves_nothing_behind(
         with pytest.raises(asyncio.CancelledError):
             await socket.end()
         assert await asyncio.to_thread(torn_down.wait, GIVE_UP)
+        assert [message.get("code") for message in socket.sent] == [1001]
 
     run(story())
 

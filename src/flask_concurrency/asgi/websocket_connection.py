@@ -69,9 +69,14 @@ class Connection:
         """Whether messages can be sent, as far as anybody knows."""
         return self.accepted and self.ended is None
 
+    @property
+    def closing(self) -> tuple[int, str | None]:
+        """Code and text it was closed with; those of a cut before anybody has closed it."""
+        return self.ended or (CUT_OFF, None)
+
     def closed(self) -> ConnectionClosed:
         """The error that tells of its end."""
-        return closed(*(self.ended or (CUT_OFF, None)))
+        return closed(*self.closing)
 
     async def begin(self) -> None:
         """Take in the handshake.
@@ -170,15 +175,18 @@ class Connection:
         """Take in nothing any more, and leave nothing behind."""
         if self._drain is not None:
             self._drain.forget(self._ticket)
-        self._end(GOING_AWAY, None)
+        self.abandon()
         await self._stop_reading()
         if self._goodbye is not None:
             await asyncio.wait({self._goodbye}, timeout=CLOSES_WITHIN)
             self._goodbye.cancel()
 
     def abandon(self) -> None:
-        """Let whoever waits for a message hear that none will come."""
-        self._end(GOING_AWAY, None)
+        """Let both sides hear that it goes no further, unless they have."""
+        if self.accepted:
+            self._close(GOING_AWAY, DRAINING)
+        else:
+            self._end(GOING_AWAY, None)
 
     def _end(self, code: int, text: str | None) -> None:
         if self.ended is None:

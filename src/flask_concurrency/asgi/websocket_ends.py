@@ -36,13 +36,8 @@ class AsgiWebSocket(WebSocket):
     def connected(self) -> bool:
         return self._connection.connected
 
-    @property
-    def close_reason(self) -> int | None:
-        return None if self._connection.ended is None else self._connection.ended[0]
-
-    @property
-    def close_message(self) -> str | None:
-        return None if self._connection.ended is None else self._connection.ended[1]
+    def _closing(self) -> tuple[int, str | None]:
+        return self._connection.closing
 
     def _receive(self, timeout: float | None) -> str | bytes | None:
         return self._wait("receive", self._connection.receive(timeout))
@@ -96,13 +91,8 @@ class AsyncAsgiWebSocket(AsyncWebSocket):
     def connected(self) -> bool:
         return self._connection.connected
 
-    @property
-    def close_reason(self) -> int | None:
-        return None if self._connection.ended is None else self._connection.ended[0]
-
-    @property
-    def close_message(self) -> str | None:
-        return None if self._connection.ended is None else self._connection.ended[1]
+    def _closing(self) -> tuple[int, str | None]:
+        return self._connection.closing
 
     async def _receive(self, timeout: float | None) -> str | bytes | None:
         return await self._connection.receive(timeout)

@@ -94,14 +94,6 @@ class WsgiWebSocket(WebSocket):
     def connected(self) -> bool:
         return self._ended is None and bool(self._server.connected)
 
-    @property
-    def close_reason(self) -> int | None:
-        return None if self.connected else self._closing()[0]
-
-    @property
-    def close_message(self) -> str | None:
-        return None if self.connected else self._closing()[1]
-
     def _receive(self, timeout: float | None) -> str | bytes | None:
         left = remaining()
         wait = timeout if left is None else left if timeout is None else min(timeout, left)
@@ -198,13 +190,8 @@ class AsyncWsgiWebSocket(AsyncWebSocket):
     def connected(self) -> bool:
         return self._plain.connected
 
-    @property
-    def close_reason(self) -> int | None:
-        return self._plain.close_reason
-
-    @property
-    def close_message(self) -> str | None:
-        return self._plain.close_message
+    def _closing(self) -> tuple[int, str | None]:
+        return self._plain._closing()
 
     async def _receive(self, timeout: float | None) -> str | bytes | None:
         try:

@@ -47,14 +47,18 @@ class _Socket(ABC):
         """Whether it is open, as far as anybody knows."""
 
     @property
-    @abstractmethod
     def close_reason(self) -> int | None:
         """The code it was closed with; ``None`` while it is open."""
+        return None if self.connected else self._closing()[0]
 
     @property
-    @abstractmethod
     def close_message(self) -> str | None:
         """What the one who closed it said."""
+        return None if self.connected else self._closing()[1]
+
+    @abstractmethod
+    def _closing(self) -> tuple[int, str | None]:
+        """Code and text it was closed with."""
 
 
 class WebSocket(_Socket):
