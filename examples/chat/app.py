@@ -13,9 +13,10 @@ from __future__ import annotations
 import os
 
 from flask import Flask, Response, abort, render_template, request
-from room import Room
 
 from flask_concurrency import Concurrency
+
+from .room import Room
 
 LONGEST = 500
 """Characters of a message."""
@@ -52,4 +53,4 @@ def say() -> tuple[str, int]:
 
 
 asgi = concurrency.asgi_app(app)
-"""For servers that are told what to run: ``uvicorn --app-dir examples/chat app:asgi``."""
+"""For servers that are told what to run: ``uvicorn --app-dir examples chat.app:asgi``."""

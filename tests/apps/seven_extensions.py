@@ -15,7 +15,7 @@ from flask import Flask, abort, g, jsonify, render_template_string, request, ses
 from flask_admin import Admin
 from flask_admin.contrib.sqla import ModelView
 from flask_caching import Cache
-from flask_login import (
+from flask_login import (  # type: ignore[import-untyped]
     LoginManager,
     UserMixin,
     current_user,
@@ -38,7 +38,7 @@ FORM = """<form method="post">{{ form.csrf_token }}{{ form.name() }}
 {% for error in form.name.errors %}<p>{{ error }}</p>{% endfor %}</form>"""
 
 
-class NameForm(FlaskForm):
+class NameForm(FlaskForm):  # type: ignore[misc]
     """Who registers."""
 
     name = StringField(validators=[InputRequired(), Length(max=20)])

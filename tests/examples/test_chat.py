@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import requests
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "chat"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 GIVE_UP = 30
 
 
@@ -64,7 +64,7 @@ def test_a_server_that_is_told_to_end_does_not_wait_for_its_listeners(tmp_path: 
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         bound.listen()
-        command = [sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLE), "app:asgi"]
+        command = [sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLES), "chat.app:asgi"]
         server = subprocess.Popen(
             [*command, "--log-level=warning", f"--fd={bound.fileno()}"],
             pass_fds=[bound.fileno()],

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from flask import Blueprint, Flask, abort, jsonify
+from flask.ctx import AppContext
 from flask.views import MethodView
 
 from flask_concurrency import (
@@ -19,7 +20,6 @@ from flask_concurrency import (
     DeadlinePassed,
     InFlight,
 )
-from flask_concurrency.flask_app import task_context
 from flask_concurrency.vocabulary.deadline import current_deadline, remaining
 
 LONG = 3600.0
@@ -223,7 +223,7 @@ def test_a_handler_of_504_is_found_in_merged_contexts_too(
         return "too late"
 
     assert app.test_client().get("/").text == "handled"
-    assert isinstance(given[0], task_context.AppContext)
+    assert isinstance(given[0], AppContext)
     assert isinstance(given[1], DeadlinePassed)
 
 

@@ -33,7 +33,8 @@ def test_who_comes_while_it_begins_is_told_once() -> None:
     """Both sides look for the callback; only one finds it."""
     with ThreadPoolExecutor(2) as pool:
         for _ in range(200):
-            drain, told, together = Drain(), [], threading.Barrier(2)
+            told: list[int] = []
+            drain, together = Drain(), threading.Barrier(2)
             coming = pool.submit(_come, drain, together, partial(told.append, 1))
             together.wait(30)
             drain.begin()

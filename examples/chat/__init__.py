@@ -1,0 +1,1 @@
+"""A chat by server-sent events."""
