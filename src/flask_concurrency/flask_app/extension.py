@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor
 from datetime import timedelta
 from typing import Any, TypeVar, overload
 
@@ -16,12 +15,6 @@ from flask import Flask, Response, current_app, has_app_context, request
 from flask_concurrency.asgi.interface import AsgiApplication
 from flask_concurrency.engine.declaration import Stage
 from flask_concurrency.engine.journey import NOT_ASKED, Journey
-from flask_concurrency.executors.groups import TaskGroup
-from flask_concurrency.executors.groups.policy import PolicyName
-from flask_concurrency.executors.loop import LoopThread
-from flask_concurrency.executors.named_executors import Meaning, check_meaning
-from flask_concurrency.executors.processes.executor import ProcessExecutor
-from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.flask_app import hooks, markers
 from flask_concurrency.flask_app.announcement import announcer
 from flask_concurrency.flask_app.app_state import AppState
@@ -50,6 +43,7 @@ from flask_concurrency.flask_app.websockets import (
     websocket_options,
     websocket_view,
 )
+from flask_concurrency.flask_app.work import Work
 from flask_concurrency.vocabulary.deadline import remaining
 from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.errors import ConfigurationError
@@ -59,7 +53,7 @@ Target = TypeVar("Target", bound=Any)
 EXTENSION = "concurrency"
 
 
-class Concurrency:
+class Concurrency(Work):
     """Control over concurrency for Flask apps: who may come in, and where the work runs.
 
     .. code-block:: python
@@ -90,6 +84,7 @@ class Concurrency:
         key: Callable[[], object] = remote_address,
         store: str | None = None,
     ) -> None:
+        super().__init__()
         self._given: dict[str, object] = {
             "default_limits": None if default_limits is None else read_declarations(default_limits),
             "app_limits": None if app_limits is None else read_declarations(app_limits),
@@ -97,7 +92,6 @@ class Concurrency:
         }
         self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
         self._decorated = Decorated(self._apps)
-        self._executors: dict[str, Meaning] = {}
         self._meets_departures = False
         self._key = checked_callable("key", key)
         if app is not None:
@@ -114,7 +108,7 @@ class Concurrency:
                 f"{app.name!r} is served by a Concurrency already: call init_app once for an app."
             )
         settings = read_settings(app.config, **self._given)
-        executors = make_executors(app, settings, added=self._executors)
+        executors = make_executors(app, settings, added=self._added)
         state = AppState(
             self,
             settings=settings,
@@ -368,84 +362,6 @@ class Concurrency:
             return websocket_view(handler, options, self._current_state)
 
         return decorate if handler is None else decorate(handler)
-
-    @property
-    def threads(self) -> ThreadExecutor:
-        """The app's bounded pool of threads: a :class:`concurrent.futures.Executor`.
-
-        Each task sees the caller's request and has an app context of its own. ``map`` gives
-        results in order; ``await concurrency.threads.run(fn, …)`` waits without blocking a loop.
-        """
-        return self._current_state().executors_in_use.threads
-
-    @property
-    def processes(self) -> ProcessExecutor:
-        """The app's warm pool of worker processes: a :class:`concurrent.futures.Executor`.
-
-        Functions, arguments and results must be picklable; a worker that dies fails only its own
-        task.
-        """
-        return self._current_state().executors_in_use.processes
-
-    @property
-    def loop(self) -> LoopThread:
-        """The event loop on which the app's ``async`` views run, one for the whole process."""
-        return self._current_state().executors_in_use.loop
-
-    def add_executor(self, name: str, executor: Meaning) -> None:
-        """Give any other :class:`concurrent.futures.Executor` a name, beside the app's own two.
-
-        .. code-block:: python
-
-            concurrency.add_executor("dask", client.get_executor())
-
-        Its tasks fail at their deadline as any others do. The request is taken along to a
-        ``ThreadPoolExecutor``; to others goes nothing but the arguments.
-        ``CONCURRENCY_EXECUTORS`` may say otherwise what a name stands for.
-
-        :param name: What to call it.
-        :param executor: The executor, a function that makes it when it is first needed, or the
-            name of another one.
-        :raises ConfigurationError: It is none of these, or the name is taken.
-        """
-        check_meaning(name, executor)
-        if name in self._executors:
-            raise ConfigurationError(
-                f"There is an executor {name!r} already: {self._executors[name]!r}. "
-                "Choose another name."
-            )
-        self._executors[name] = executor
-
-    def executor(self, name: str) -> Executor:
-        """The executor of a name: ``"threads"``, ``"processes"``, or one that was added.
-
-        :raises ConfigurationError: There is none of that name.
-        """
-        return self._current_state().executors_in_use.named.get(name)
-
-    def task_group(self, timeout: float | None = None, policy: PolicyName = "all") -> TaskGroup:
-        """Tasks that end with their block, wherever each of them runs.
-
-        .. code-block:: python
-
-            with concurrency.task_group(timeout=3.0) as group:
-                page = group.threads.submit(fetch, url)
-                size = group.processes.submit(crunch, data)
-            return {"page": page.result(), "size": size.result()}
-
-        In coroutines it is ``async with``, and tasks can be awaited. ``group.loop`` takes async
-        functions, ``group.executor(name)`` is any other executor.
-
-        :param timeout: Seconds for all tasks together, or less if the request has less. ``None``:
-            as much as the request has.
-        :param policy: ``"all"``: the first error cancels the rest and is raised. ``"any"``: the
-            first result is ``group.result()``, and cancels the rest. ``"settle"``: all are waited
-            for, and ``group.results()`` tells how each ended. ``"partial"``: as ``"all"``, but at
-            the deadline ``group.results()`` are those that are ready.
-        :raises ConfigurationError: ``timeout`` or ``policy`` is none.
-        """
-        executors = self._current_state().executors_in_use
-        return TaskGroup(executors.named.get, executors.loop, timeout=timeout, policy=policy)
 
     @property
     def current(self) -> Decision | None:
