@@ -14,8 +14,8 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
 
-from flask_concurrency.executors.groups.task import loop_here
 from flask_concurrency.executors.loop import LoopThread
+from flask_concurrency.executors.waiting import loop_here
 from flask_concurrency.vocabulary.deadline import current_deadline
 from flask_concurrency.vocabulary.errors import ExecutorShutdown
 

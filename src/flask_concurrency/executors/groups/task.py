@@ -10,14 +10,14 @@ from collections.abc import Generator
 from concurrent.futures import InvalidStateError
 from contextlib import suppress
 from functools import partial
-from math import inf
 from typing import Any, TypeVar
 
 from flask_concurrency.executors.groups.result import How, TaskResult
 from flask_concurrency.executors.linked_future import LinkedFuture, error_of
 from flask_concurrency.executors.threads.lending import wait_for_a_loop
+from flask_concurrency.executors.waiting import loop_here, suspend_until_done
 from flask_concurrency.vocabulary.errors import LoopBlocked
-from flask_concurrency.vocabulary.suspension import WakeUp, can_suspend
+from flask_concurrency.vocabulary.suspension import can_suspend
 
 T = TypeVar("T")
 
@@ -97,14 +97,4 @@ class GroupTask(LinkedFuture[T]):
                 f"{self.name!r} would be waited for on an event loop, which stands still "
                 "meanwhile. Write 'await task' there instead of 'task.result()'."
             )
-        ended = WakeUp()
-        self.add_done_callback(lambda _: ended.set())
-        ended.wait(inf if timeout is None else timeout)
-
-
-def loop_here() -> asyncio.AbstractEventLoop | None:
-    """The event loop that the calling code runs on, if it does."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
+        suspend_until_done(self, timeout)

@@ -31,10 +31,11 @@ from flask_concurrency.executors.groups.policy import (
     describe_failures,
 )
 from flask_concurrency.executors.groups.result import TaskResult
-from flask_concurrency.executors.groups.task import GroupTask, loop_here
+from flask_concurrency.executors.groups.task import GroupTask
 from flask_concurrency.executors.linked_future import error_of
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.timekeeper import timekeeper
+from flask_concurrency.executors.waiting import loop_here
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.deadline import current_deadline, within
 from flask_concurrency.vocabulary.errors import (

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from flask_concurrency.executors.loop.call import Call
+from flask_concurrency.executors.waiting import must_go_on
 
 
 class LoopHost:
@@ -24,6 +25,11 @@ class LoopHost:
         self.calls: set[Call[Any]] = set()
         self.drained = False
         self.completed = self.failed = self.cancelled = 0
+        must_go_on(self)
+
+    def is_current_thread(self) -> bool:
+        """Tell whether the caller is on the loop's thread."""
+        raise NotImplementedError
 
     def submit(self, call: Call[Any]) -> None:
         """Hand a call to the loop, or refuse it if the loop is closed."""

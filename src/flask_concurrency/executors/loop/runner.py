@@ -33,13 +33,13 @@ class LoopRunner(LoopHost):
         loop_factory: LoopFactory,
         default_executor: concurrent.futures.Executor | None,
     ) -> None:
-        super().__init__(loop_factory())
+        # An empty context, here and for the thread: the loop would otherwise keep the first
+        # request, uploads and app included, for as long as it lives.
+        super().__init__(Context().run(loop_factory))
         self.loop.set_exception_handler(_log)
         if default_executor is not None:
             self.loop.set_default_executor(BorrowedExecutor(default_executor))
         self.closing = False
-        # An empty context: where threads inherit their starter's, the loop would otherwise keep
-        # the first request, uploads included, for as long as it lives.
         self.thread = threading.Thread(
             target=Context().run, args=(self._serve,), name=name, daemon=True
         )

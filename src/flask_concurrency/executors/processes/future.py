@@ -9,6 +9,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
+from flask_concurrency.executors.waiting import wait_on_loop
+
 if TYPE_CHECKING:
     from flask_concurrency.executors.processes.arena import Arena
     from flask_concurrency.executors.processes.pool import Pool
@@ -80,5 +82,5 @@ class ProcessFuture(Future[T]):
     def _wait(self, timeout: float | None) -> None:
         task = self._task
         # Done, it may still have its task: in a callback, which must not wait for its own end.
-        if task is not None and not self.done():
+        if task is not None and not self.done() and not wait_on_loop(self, timeout):
             self._pool.drive(task, timeout)

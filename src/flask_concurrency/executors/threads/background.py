@@ -7,12 +7,14 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from flask_concurrency.executors.waiting import TaskFuture
+
 T = TypeVar("T")
 
 logger = logging.getLogger("flask_concurrency.executors")
 
 
-class BackgroundFuture(Future[T]):
+class BackgroundFuture(TaskFuture[T]):
     """The future of a background task.
 
     Whoever does wait for it in a thread of the same executor runs it there, unless a thread has

@@ -28,6 +28,7 @@ from flask_concurrency.executors.threads.options import (
 from flask_concurrency.executors.threads.snapshot import ThreadsSnapshot
 from flask_concurrency.executors.threads.task import Task
 from flask_concurrency.executors.timekeeper import Timekeeper, timekeeper
+from flask_concurrency.executors.waiting import TaskFuture
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
@@ -134,7 +135,7 @@ class ThreadExecutor(Executor):
         :raises DeadlineExceeded: With ``when_full="wait"``: there was no place in time.
         :raises ExecutorShutdown: After :meth:`shutdown`.
         """
-        future: Future[T] = Future()
+        future: Future[T] = TaskFuture()
         task = Task(future, captured, fn, args, kwargs)
         del captured  # this frame may stay in a traceback, if the task runs right here
         place = self._crew.submit(task, future)
@@ -214,7 +215,7 @@ class ThreadExecutor(Executor):
         captured = self._carry()  # once: all calls of a map have the same caller
 
         def make(*args: Any) -> Call:
-            future: Future[Any] = Future()
+            future: Future[Any] = TaskFuture()
             return Task(future, captured, fn, args, {}), future
 
         calls = starmap(make, zip(*iterables, strict=False))

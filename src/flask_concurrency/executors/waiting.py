@@ -1,0 +1,103 @@
+"""Decide how code waits for a task where an event loop would stand still meanwhile.
+
+Knows no executor: a task is a future here, and a loop that serves requests is one it was told of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Future
+from math import inf
+from typing import Any, Protocol, TypeVar
+from weakref import WeakSet
+
+from flask_concurrency.vocabulary.errors import LoopBlocked
+from flask_concurrency.vocabulary.suspension import WakeUp, can_suspend
+
+T = TypeVar("T")
+
+
+class Serving(Protocol):
+    """What runs the coroutines of many requests on one loop."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
+
+    def is_current_thread(self) -> bool: ...
+
+
+_serving: WeakSet[Any] = WeakSet()
+
+
+def must_go_on(host: Serving) -> None:
+    """Have waits on a loop refused from now on where they would hold up everybody on it."""
+    _serving.add(host)
+
+
+def loop_here() -> asyncio.AbstractEventLoop | None:
+    """The event loop that the calling code runs on, if it does."""
+    loop = asyncio._get_running_loop()
+    if loop is None:
+        return None
+    host = _host_of(loop)
+    # Where gevent has made threads greenlets, asyncio shows one's loop to all of them.
+    return loop if host is None or host.is_current_thread() else None
+
+
+def wait_on_loop(future: Future[Any], timeout: float | None) -> bool:
+    """Wait as code on an event loop can, and tell whether that is over.
+
+    Where it can be suspended, it is, until the future is done or ``timeout`` seconds have passed.
+    ``False`` where it may block: in any thread, and on a loop that serves no requests.
+
+    :raises LoopBlocked: Every request on this loop would wait, too.
+    """
+    loop = loop_here()
+    if loop is None or future.done():
+        return False
+    if can_suspend():
+        suspend_until_done(future, timeout)
+        return True
+    if _host_of(loop) is not None:
+        raise LoopBlocked(
+            "The result of a task would be waited for on an event loop, which stands still "
+            "meanwhile, and every request on it. Write 'await asyncio.wrap_future(future)' there, "
+            "or 'await concurrency.threads.run(function)' in place of submit(function).result()."
+        )
+    return False
+
+
+def _host_of(loop: asyncio.AbstractEventLoop) -> Serving | None:
+    return next((host for host in tuple(_serving) if host.loop is loop), None)
+
+
+def suspend_until_done(future: Future[Any], timeout: float | None) -> None:
+    """Be suspended until a future is done or ``timeout`` seconds have passed."""
+    ended = WakeUp()
+    future.add_done_callback(lambda _: ended.set())
+    ended.wait(inf if timeout is None else timeout)
+
+
+class TaskFuture(Future[T]):
+    """A ``Future`` in everything, except that waiting for it never stops a loop that serves."""
+
+    def result(self, timeout: float | None = None) -> T:
+        """What the task returned; raises what it raised.
+
+        :raises LoopBlocked: It has not ended, and an event loop would stand still meanwhile.
+        """
+        if wait_on_loop(self, timeout):
+            timeout = 0
+        try:
+            return super().result(timeout)
+        finally:
+            self = None  # type: ignore[assignment] # no cycle of exception, traceback and future
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """What the task raised, ``None`` if it returned.
+
+        :raises LoopBlocked: It has not ended, and an event loop would stand still meanwhile.
+        """
+        if wait_on_loop(self, timeout):
+            timeout = 0
+        return super().exception(timeout)

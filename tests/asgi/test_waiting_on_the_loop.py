@@ -1,0 +1,218 @@
+"""Plain code of requests on a server's loop waits for tasks without holding the loop up."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask, g, request
+from flask.typing import ResponseReturnValue
+
+from flask_concurrency import Concurrency, LoopBlocked
+from flask_concurrency.asgi.interface import AsgiApplication
+from flask_concurrency.testing.asgi_exchange import ask
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+Wait = Callable[[Concurrency, Callable[[], str]], object]
+
+WAITS: dict[str, Wait] = {
+    "result": lambda concurrency, fn: concurrency.threads.submit(fn).result(30),
+    "exception": lambda concurrency, fn: concurrency.threads.submit(fn).exception(),
+    "spawn": lambda concurrency, fn: concurrency.threads.spawn(fn).result(),
+    "map": lambda concurrency, fn: list(concurrency.threads.map(lambda _: fn(), [1])),
+}
+
+
+@pytest.mark.parametrize("wait", WAITS.values(), ids=WAITS)
+@pytest.mark.parametrize("place", ["hook", "view"])
+def test_a_task_may_need_what_another_request_does(
+    app: Flask, asgi: AsgiApplication, concurrency: Concurrency, run: Run, wait: Wait, place: str
+) -> None:
+    """A hook, or code that an async view calls, waits for a thread; the loop answers meanwhile."""
+    met = threading.Event()
+
+    def meet() -> str:
+        return str(met.wait(30))
+
+    @app.before_request
+    def look_up() -> None:
+        if request.path == "/first" and place == "hook":
+            g.found = wait(concurrency, meet)
+
+    @app.get("/first")
+    async def first() -> ResponseReturnValue:
+        if place == "view":
+            g.found = wait(concurrency, meet)
+        return str(g.found)
+
+    @app.get("/second")
+    async def second() -> ResponseReturnValue:
+        met.set()
+        return "second"
+
+    async def story() -> list[str]:
+        one = asyncio.create_task(ask(asgi, "/first"))
+        await asyncio.sleep(0)
+        two = await ask(asgi, "/second")
+        return [(await one).text, two.text]
+
+    found, second_answer = run(story())
+
+    assert found in ("True", "None", "['True']")
+    assert second_answer == "second"
+
+
+def test_a_wait_ends_with_its_timeout(
+    app: Flask, asgi: AsgiApplication, concurrency: Concurrency, run: Run
+) -> None:
+    """And leaves the task as it is."""
+    go_on = threading.Event()
+
+    @app.get("/")
+    async def view() -> ResponseReturnValue:
+        future = concurrency.threads.submit(go_on.wait, 30)
+        with pytest.raises(TimeoutError):
+            future.result(timeout=0.001)
+        go_on.set()
+        return str(future.result())
+
+    assert run(ask(asgi, "/")).text == "True"
+
+
+def test_a_client_that_leaves_ends_the_wait_and_not_the_task(
+    app: Flask, asgi: AsgiApplication, concurrency: Concurrency, run: Run
+) -> None:
+    """As an interrupted wait does anywhere."""
+    go_on = threading.Event()
+    waiting = asyncio.Event()
+    futures: list[Future[bool]] = []
+    ended: list[type[BaseException] | None] = []
+
+    @app.teardown_request
+    def look(error: BaseException | None) -> None:
+        ended.append(type(error) if error is not None else None)
+
+    @app.get("/")
+    async def view() -> ResponseReturnValue:
+        futures.append(concurrency.threads.submit(go_on.wait, 30))
+        waiting.set()
+        return str(futures[0].result())
+
+    async def story() -> None:
+        request_of_one_that_leaves = asyncio.create_task(ask(asgi, "/"))
+        await waiting.wait()
+        request_of_one_that_leaves.cancel()
+        await asyncio.wait([request_of_one_that_leaves])
+        go_on.set()
+        assert await asyncio.wrap_future(futures[0])
+
+    run(story())
+
+    assert ended == [asyncio.CancelledError]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["result", "map"])
+def test_a_process_may_need_what_another_request_does(
+    app: Flask, asgi: AsgiApplication, concurrency: Concurrency, run: Run, tmp_path: Path, how: str
+) -> None:
+    """A pipe stands between the two: it is read in a process, and written by a request."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    @app.before_request
+    def look_up() -> None:
+        if request.path == "/first" and how == "result":
+            g.found = concurrency.processes.submit(pipe.read_text).result(30)
+        elif request.path == "/first":
+            (g.found,) = concurrency.processes.map(Path.read_text, [pipe])
+
+    @app.get("/first")
+    async def first() -> ResponseReturnValue:
+        return str(g.found)
+
+    @app.get("/second")
+    def second() -> ResponseReturnValue:
+        return str(pipe.write_text("met"))
+
+    async def story() -> list[str]:
+        one = asyncio.create_task(ask(asgi, "/first"))
+        await asyncio.sleep(0)
+        two = await ask(asgi, "/second")
+        return [(await one).text, two.text]
+
+    try:
+        assert run(story()) == ["met", "3"]
+    finally:
+        concurrency.processes.shutdown()
+
+
+def test_a_task_of_the_view_must_await(
+    app: Flask, asgi: AsgiApplication, concurrency: Concurrency, run: Run
+) -> None:
+    """It has no stack of its own that could be set aside, so waiting there would stop everybody."""
+    go_on = threading.Event()
+
+    async def child() -> str:
+        with pytest.raises(LoopBlocked, match=r"await asyncio\.wrap_future"):
+            concurrency.threads.submit(go_on.wait, 30).result()
+        go_on.set()
+        return "refused"
+
+    @app.get("/")
+    async def view() -> ResponseReturnValue:
+        return await asyncio.create_task(child())
+
+    assert run(ask(asgi, "/")).text == "refused"
+
+
+def test_pitfall_21_a_view_on_the_shared_loop_is_told_to_await(
+    app: Flask, concurrency: Concurrency
+) -> None:
+    """On WSGI, one that blocks the loop makes all async views wait, for ever if they need it."""
+    go_on = threading.Event()
+
+    @app.get("/<what>")
+    async def view(what: str) -> ResponseReturnValue:
+        future = concurrency.threads.submit(go_on.wait, 30)
+        try:
+            wait = future.result if what == "result" else future.exception
+            wait()
+        except LoopBlocked as error:
+            return str(error)
+        finally:
+            go_on.set()
+        return "blocked"
+
+    for what in ("result", "exception"):
+        go_on.clear()
+        answer = app.test_client().get(f"/{what}").text
+        assert "await asyncio.wrap_future(future)" in answer
+        assert "await concurrency.threads.run(function)" in answer
+
+
+def test_what_is_done_is_there_at_once_on_any_loop(app: Flask, concurrency: Concurrency) -> None:
+    """Nobody waits then."""
+
+    @app.get("/")
+    async def view() -> ResponseReturnValue:
+        future = concurrency.threads.submit(str, 1)
+        await asyncio.wrap_future(future)
+        return f"{future.result()} {future.exception()}"
+
+    assert app.test_client().get("/").text == "1 None"
+
+
+def test_a_loop_that_serves_nobody_may_be_blocked(concurrency: Concurrency) -> None:
+    """A script with a loop of its own finds what ``concurrent.futures`` promises."""
+
+    async def script() -> str:
+        return concurrency.threads.submit(str, 1).result()
+
+    assert asyncio.run(script()) == "1"
