@@ -13,6 +13,7 @@ as Flask-SQLAlchemy's session, per app context. A task gets a new ``g``, and the
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from typing import Any, TypeVar
@@ -39,11 +40,12 @@ class FlaskCarrier:
     """Take the request, if there is one, and the app along into a task.
 
     :param app: The app of tasks submitted where none is active, at start-up for example. Without
-        it, such tasks run without an app context.
+        it, such tasks run without an app context. It is not kept alive.
     """
 
     def __init__(self, app: Flask | None = None) -> None:
-        self._app = app
+        # Threads and loops know it, and an app that is forgotten must take those along.
+        self._app = (lambda: None) if app is None else weakref.ref(app)
 
     def __call__(self) -> Carried:
         """Capture the surroundings of the caller, its deadline included."""
@@ -52,9 +54,10 @@ class FlaskCarrier:
         try:
             active: AppContext = app_ctx._get_current_object()  # type: ignore[attr-defined]
         except RuntimeError:  # no app context is active
-            if self._app is None:
+            app = self._app()
+            if app is None:
                 return CapturedContext(context, until)
-            return CapturedFlask(context, self._app, None, until)
+            return CapturedFlask(context, app, None, until)
         # Where there are two contexts, the request's is among the context variables.
         caller = active if CONTEXTS_ARE_MERGED else None
         return CapturedFlask(context, active.app, caller, until)

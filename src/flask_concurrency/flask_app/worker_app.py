@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -40,7 +41,9 @@ class WorkerApp:
                 f"app={named!r} is no place to import an app from. Write 'module:name' or "
                 "'module:create_app()'; None runs tasks without an app context."
             )
-        self._app = app
+        # A pool that has not ended is known to the interpreter: it must not keep the app for ever.
+        self._app = weakref.ref(app)
+        self._import_name = app.import_name
         self._named = named
         self._served = _app_of_command()
 
@@ -56,9 +59,9 @@ class WorkerApp:
         """The place, and the import name that proves that what is there is this app."""
         if self._named is not None:
             return self._named, None
-        import_name = self._app.import_name
+        import_name, app = self._import_name, self._app()
         for name, value in tuple(vars(sys.modules.get(import_name, object)).items()):
-            if value is self._app:
+            if value is app is not None:
                 return f"{import_name}:{name}", import_name
         return self._served or os.environ.get("FLASK_APP") or None, import_name
 
