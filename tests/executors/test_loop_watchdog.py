@@ -8,12 +8,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import FrameType
 
 import pytest
 from flask import Flask
 
 from flask_concurrency import Concurrency, ConfigurationError
-from flask_concurrency.executors.loop import LoopThread
+from flask_concurrency.executors.loop import LoopThread, watchdog
 from flask_concurrency.executors.loop.watchdog import culprit
 from flask_concurrency.testing.asgi_exchange import ask
 
@@ -102,6 +103,27 @@ def test_who_runs_the_loop_is_never_to_blame() -> None:
     assert mine is not None
     assert mine.f_code.co_name == "look"
     assert outside is None
+
+
+def test_one_look_at_nobodys_fault_is_not_the_last(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is blocking now may have begun with something innocent, such as an import."""
+    looks: list[FrameType] = []
+
+    def nobody_at_first(innermost: FrameType) -> FrameType | None:
+        looks.append(innermost)
+        return culprit(innermost) if len(looks) > 2 else None
+
+    monkeypatch.setattr(watchdog, "culprit", nobody_at_first)
+    loop = LoopThread(stands_still=lambda: 0.005)
+
+    async def view() -> None:
+        block_until(told.something)
+
+    loop.run(view())
+    assert "block_until" in told.messages[0].partition("\n")[0]
+    assert loop.shutdown()
 
 
 def test_a_hook_on_a_servers_loop_is_named(told: Told) -> None:

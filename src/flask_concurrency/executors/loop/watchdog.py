@@ -57,20 +57,25 @@ class Watchdog:
                 self._loop.call_soon_threadsafe(alive.set)
             except RuntimeError:
                 return  # closed
-            if not alive.wait(self._seconds):
-                frame = sys._current_frames().get(self._loops_thread)
-                # A loop that is not running now has no one to blame.
-                if frame is not None and self._loop.is_running() and not alive.is_set():
-                    self._tell(frame)
-                del frame  # it holds a request
-                while not alive.wait(self._seconds):
-                    if self._stopped.is_set() or self._loop.is_closed():
-                        return
+            blamed = False
+            while not alive.wait(self._seconds):
+                if self._stopped.is_set() or self._loop.is_closed():
+                    return
+                # What it was doing at the first look may have been nobody's fault.
+                blamed = blamed or self._look(alive)
 
-    def _tell(self, innermost: FrameType) -> None:
+    def _look(self, alive: threading.Event) -> bool:
+        """Look what the loop's thread does, and tell whether somebody is to blame for it."""
+        innermost = sys._current_frames().get(self._loops_thread)
+        # A loop that is not running now has no one to blame.
+        if innermost is None or not self._loop.is_running() or alive.is_set():
+            return False
         frame = culprit(innermost)
-        if frame is None:
-            return
+        if frame is not None:
+            self._tell(frame, innermost)
+        return frame is not None
+
+    def _tell(self, frame: FrameType, innermost: FrameType) -> None:
         code = frame.f_code
         place = code.co_filename, frame.f_lineno
         if place in self._told or len(self._told) >= MANY:
