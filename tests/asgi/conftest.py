@@ -40,6 +40,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
             stacks.add(self)
 
     monkeypatch.setattr(suspension, "Suspendable", Counted)
+    monkeypatch.setattr(suspension, "idle", suspension.IdleStacks())  # none is left uncounted
 
     async def watched(story: Coroutine[Any, Any, Any]) -> Any:
         result = await asyncio.wait_for(story, GIVE_UP)
@@ -50,7 +51,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
         return result
 
     yield lambda story: asyncio.run(watched(story))
-    assert not [stack for stack in stacks if stack and not stack.dead]
+    assert not [stack for stack in stacks if stack.function is not None]
 
 
 @pytest.fixture

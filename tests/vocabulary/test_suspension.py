@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, ContextVar, copy_context
 from typing import Any
 
 import pytest
+from greenlet import getcurrent
 
 from flask_concurrency.vocabulary.suspension import Driving, WakeUp, can_suspend, suspend
 
 COLOUR: ContextVar[str] = ContextVar("COLOUR", default="none")
+THING: ContextVar[object] = ContextVar("THING")
 
 
 def driven(function: Callable[[], Any]) -> Any:
@@ -126,6 +129,37 @@ def test_it_runs_in_the_context_it_was_given() -> None:
 
     assert asyncio.run(story()) == ["code's", "coroutine's", "driver's"]
     assert context[COLOUR] == "coroutine's"
+
+
+def test_a_stack_is_used_again_and_keeps_nothing() -> None:
+    """Neither the context of the function before, nor what that returned or raised."""
+
+    class Thing:
+        """Something that can be forgotten."""
+
+    stacks = []
+    kept: list[weakref.ref[Thing]] = []
+
+    def function(fail: bool) -> Thing:
+        stacks.append(getcurrent())
+        thing = Thing()
+        kept.append(weakref.ref(thing))
+        THING.set(thing)
+        suspend(echo("suspended"))
+        if fail:
+            raise ValueError("outer")
+        return thing
+
+    async def story() -> None:
+        await Driving(lambda: function(fail=False), Context())
+        with pytest.raises(ValueError, match="outer"):
+            await Driving(lambda: function(fail=True), Context())
+        await Driving(lambda: function(fail=False), Context())
+
+    asyncio.run(story())
+    assert len(stacks) == 3
+    assert len(set(map(id, stacks))) == 1
+    assert [reference() for reference in kept] == [None] * 3
 
 
 def test_a_thread_may_do_a_step_in_the_context_meanwhile() -> None:
