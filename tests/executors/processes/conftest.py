@@ -31,7 +31,7 @@ def pool() -> Iterator[ProcessExecutor]:
 @pytest.fixture
 def pool_of() -> Iterator[Callable[..., ProcessExecutor]]:
     """Make pools that must end, and leave neither process nor descriptor behind."""
-    children, descriptors = watching.child_processes(), len(os.listdir("/proc/self/fd"))
+    children, descriptors = watching.child_processes(), watching.descriptors()
     made: list[ProcessExecutor] = []
 
     def make(max_workers: int | None = 2, **options: object) -> ProcessExecutor:
@@ -44,7 +44,7 @@ def pool_of() -> Iterator[Callable[..., ProcessExecutor]]:
         executor.shutdown(cancel_futures=True)
         assert executor.snapshot().workers == 0
     assert watching.child_processes() <= children
-    assert len(os.listdir("/proc/self/fd")) <= descriptors
+    assert watching.descriptors() <= descriptors
 
 
 class Gate:

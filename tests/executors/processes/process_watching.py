@@ -24,6 +24,15 @@ def descendants(parent: int) -> set[int]:
     return children.union(*(descendants(child) for child in children))
 
 
+def descriptors() -> int:
+    """Count this process's sockets, pipes, and segments of shared memory.
+
+    No files: the apps of other tests may open theirs at any time.
+    """
+    links = map(_link, os.listdir("/proc/self/fd"))
+    return sum(not link.startswith("/") or link.startswith("/memfd:") for link in links if link)
+
+
 def children_running(label: str) -> list[int]:
     """Return this process's children whose command line ends with ``label``."""
     return [child for child in child_processes() if _command(child)[-1:] == [label]]
@@ -35,6 +44,13 @@ def wait_until_gone(pids: set[int], within: float) -> set[int]:
     while (left := {pid for pid in pids if _runs(pid)}) and time.monotonic() < give_up_at:
         time.sleep(0.01)  # nobody tells of the end of a process that is not one's child
     return left
+
+
+def _link(descriptor: str) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}")
+    except FileNotFoundError:  # the one with which the directory was read
+        return ""
 
 
 def _command(pid: int) -> list[str]:

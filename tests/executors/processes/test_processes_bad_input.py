@@ -62,7 +62,7 @@ def _left_over() -> dict[str, object]:
         "threads": {
             thread.name for thread in threading.enumerate() if thread.name != "concurrency-time"
         },
-        "descriptors": len(os.listdir("/proc/self/fd")),
+        "descriptors": watching.descriptors(),
         "shared memory": sorted(os.listdir("/dev/shm")),
         "maps of shared memory": sum("/memfd:" in line or "/dev/shm" in line for line in maps),
     }

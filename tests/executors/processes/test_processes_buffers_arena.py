@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -17,7 +18,9 @@ from flask_concurrency.executors.processes import segment as segment_module
 from flask_concurrency.executors.processes.arena import MAX_SEGMENTS, Arena, Lease
 from flask_concurrency.executors.processes.layout import arrange
 from flask_concurrency.executors.processes.segment import make_descriptor, write_file
-from flask_concurrency.executors.timekeeper import timekeeper
+from flask_concurrency.executors.timekeeper import Alarm, timekeeper
+
+watching = import_module("process_watching")
 
 PAGE = 4096
 
@@ -26,12 +29,12 @@ PAGE = 4096
 def arena(monkeypatch: pytest.MonkeyPatch) -> Iterator[Arena]:
     """An arena of 16 pages, which leaves no descriptor behind, and which no alarm trims."""
     monkeypatch.setattr(arena_module, "IDLE", 3600.0)
-    before = len(os.listdir("/proc/self/fd"))
+    before = watching.descriptors()
     arena = Arena(16 * PAGE)
     yield arena
     arena.close()
     gc.collect()
-    assert len(os.listdir("/proc/self/fd")) <= before
+    assert watching.descriptors() <= before
 
 
 def lease(arena: Arena, pages: int, byte: bytes = b"a") -> Lease:
@@ -176,6 +179,24 @@ def test_idle_segments_are_given_back_to_the_system(arena: Arena) -> None:
     arena.trim()
     assert arena.numbers() == ()
     assert os.fstat(first.segment.descriptor.number).st_size == 0
+
+
+def test_there_is_one_alarm_at_most(arena: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often memory is trimmed; and none once the arena is closed."""
+    alarms: list[Alarm] = []
+
+    def remember(at: float, callback: Callable[[], object]) -> Alarm:
+        alarms.append(Alarm(at, callback, timekeeper))
+        return alarms[-1]
+
+    monkeypatch.setattr(timekeeper, "call_at", remember)
+    held = lease(arena, 1)
+    for _ in range(3):
+        arena.trim()
+    assert [alarm.callback is not None for alarm in alarms] == [False, False, False, True]
+    held.end(reusable=True)
+    arena.close()
+    assert alarms[-1].callback is None
 
 
 def test_an_alarm_trims_while_there_is_anything(

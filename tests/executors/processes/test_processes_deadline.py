@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from flask_concurrency.executors.processes import ProcessExecutor
-from flask_concurrency.executors.timekeeper import timekeeper
+from flask_concurrency.executors.timekeeper import Alarm, timekeeper
+from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.deadline import Deadline, within
 from flask_concurrency.vocabulary.errors import DeadlineExceeded
 
@@ -139,13 +140,24 @@ def test_a_task_of_a_task_is_not_begun_after_its_deadline(pool: ProcessExecutor)
         pool.submit(tasks.submit_too_late).result(30)
 
 
-def test_an_alarm_goes_with_its_task(pool: ProcessExecutor) -> None:
+def test_an_alarm_goes_with_its_task(
+    pool: ProcessExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is done in time leaves nothing behind that is due one day."""
-    before = len(timekeeper)
+    set_up: list[Alarm] = []
+    call_at = timekeeper.call_at
+
+    def remember(at: float, callback: Callable[[], object]) -> Alarm:
+        set_up.append(call_at(at, callback))
+        return set_up[-1]
+
+    monkeypatch.setattr(timekeeper, "call_at", remember)
     with within(LONG):
         assert list(pool.map(abs, range(20))) == list(range(20))
         pool.submit(abs, -1).result(30)
-    assert len(timekeeper) <= before
+    alarms = [alarm for alarm in set_up if alarm.at > monotonic() + LONG / 2]
+    assert len(alarms) == 21
+    assert [alarm for alarm in alarms if alarm.callback is not None] == []
 
 
 def test_pitfall_16_a_late_reply_reaches_no_other_task(pool: ProcessExecutor) -> None:

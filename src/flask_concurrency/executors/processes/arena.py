@@ -168,7 +168,7 @@ class Arena:
         """Free the segments that nothing has used since the last time."""
         with self._lock:
             self._sweep()
-            self._alarm = None
+            self._cancel_alarm()
             for number in [number for number in self._free if number not in self._used]:
                 self._evict(number)
             self._used.clear()
@@ -185,9 +185,7 @@ class Arena:
             self._segments.clear()
             self._shown.clear()
             self.returned = deque(maxlen=0)
-            if self._alarm is not None:
-                self._alarm.cancel()
-                self._alarm = None
+            self._cancel_alarm()
 
     @property
     def size(self) -> int:
@@ -266,6 +264,11 @@ class Arena:
 
     def _shown_bytes(self) -> int:
         return sum(segment.size for segment, _, _ in self._shown)
+
+    def _cancel_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
 
     def _set_alarm(self) -> None:
         if self._segments and self._alarm is None and self._max_bytes:
