@@ -126,19 +126,17 @@ def test_a_spare_thread_goes_when_it_is_not_needed(pool_of: PoolOf, loop: LoopTh
     """Afterwards there are as many threads as before, and the bound is what it was."""
     pool = pool_of(1)
 
-    async def needs_a_thread() -> str:
-        return await pool.run(lambda: threading.current_thread().name)
+    async def needs_a_thread() -> threading.Thread:
+        return await pool.run(threading.current_thread)
 
-    def task() -> tuple[str, str]:
-        return threading.current_thread().name, loop.run(needs_a_thread())
+    def task() -> tuple[threading.Thread, threading.Thread]:
+        return threading.current_thread(), loop.run(needs_a_thread())
 
     lender, spare = pool.submit(task).result(30)
-    assert lender != spare
-    for thread in threading.enumerate():
-        if thread.name == spare:
-            thread.join(30)
+    assert lender is not spare
+    spare.join(30)
     assert (pool.snapshot().workers, pool.snapshot().busy) == (1, 0)
-    assert pool.submit(threading.current_thread).result(30).name == lender
+    assert pool.submit(threading.current_thread).result(30) is lender
 
 
 def test_a_spare_runs_only_what_came_from_a_loop(
