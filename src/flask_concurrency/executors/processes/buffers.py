@@ -8,7 +8,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterable, Mapping, Sequence
 from math import prod
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 BESIDE: Final = 1 << 16
 """Bytes of a buffer from which on it stays out of the stream, which would copy it twice."""
@@ -17,11 +17,9 @@ _RAW: Final = frozenset({bytes, bytearray, memoryview})
 _FORMATS: Final = frozenset("cbB?hHiIlLqQnNefdP")
 
 
-class Pickled(NamedTuple):
-    """An object's pickle: the stream, and the buffers that it refers to, in their order."""
-
-    stream: bytes
-    buffers: list[memoryview]
+Pickled: TypeAlias = "tuple[bytes, list[memoryview]]"
+"""An object's pickle: the stream, and the buffers that it refers to, in their order. A plain tuple,
+since one is made for every call and for every result."""
 
 
 class Opened(NamedTuple):
@@ -45,7 +43,7 @@ def dump(value: object) -> Pickled:
         buffers.append(raw)
         return False
 
-    return Pickled(pickle.dumps(value, 5, buffer_callback=goes_in), buffers)
+    return pickle.dumps(value, 5, buffer_callback=goes_in), buffers
 
 
 def is_raw(values: Iterable[object]) -> bool:
@@ -68,7 +66,7 @@ def with_raw(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, dic
 
 def raw_or_same(value: Any) -> Any:
     """Put a stand-in in the place of one value, if it needs one."""
-    return RawBuffer(value) if _needs_stand_in(value) else value
+    return RawBuffer(value) if type(value) in _RAW and _needs_stand_in(value) else value
 
 
 class RawBuffer:

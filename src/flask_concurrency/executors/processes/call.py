@@ -9,7 +9,6 @@ from typing import Any
 
 from flask_concurrency.executors.processes.arena import Arena
 from flask_concurrency.executors.processes.buffers import (
-    Opened,
     dump,
     is_raw,
     raw_or_same,
@@ -17,7 +16,7 @@ from flask_concurrency.executors.processes.buffers import (
 )
 from flask_concurrency.executors.processes.crossing import CallParcel
 from flask_concurrency.executors.processes.main_script import MainScript, find_main, loads
-from flask_concurrency.executors.processes.parcel import is_small
+from flask_concurrency.executors.processes.parcel import SHARED
 from flask_concurrency.vocabulary.errors import TaskNotPicklable
 
 Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
@@ -45,9 +44,9 @@ def encode_call(
     """
     try:
         if is_raw(args) or (kwargs and is_raw(kwargs.values())):
-            pickled = dump((fn, *with_raw(args, kwargs)))
+            stream, buffers = dump((fn, *with_raw(args, kwargs)))
         else:
-            pickled = dump((fn, args, kwargs))
+            stream, buffers = dump((fn, args, kwargs))
     except Exception as error:
         raise TaskNotPicklable(_blame(fn, args, kwargs, error)) from error
     if getattr(fn, "__module__", None) == "__main__" and find_main() is None:
@@ -56,18 +55,23 @@ def encode_call(
             "import. Move it to a module and import it from there."
         )
     expected = arena.expected(name_of(fn)) if arena.expects else 0
-    if is_small(pickled) and not expected:
-        return pickled.stream
-    return CallParcel.pack(pickled, arena, expected)
+    if buffers or expected or len(stream) >= SHARED:
+        return CallParcel.pack((stream, buffers), arena, expected)
+    return stream
 
 
-def decode_call(pickled: Opened, script: MainScript | None) -> Call:
+def decode_call(
+    stream: bytes | bytearray | memoryview,
+    buffers: Sequence[memoryview],
+    script: MainScript | None,
+) -> Call:
     """Unpickle a call, importing the owner's script if the call needs a name in it.
 
+    :param buffers: What the pickle's stream refers to.
     :raises TaskNotPicklable: Something in it cannot be imported or rebuilt here.
     """
     try:
-        call: Call = loads(pickled.stream, script, pickled.buffers)
+        call: Call = loads(stream, script, buffers)
     except (TaskNotPicklable, MemoryError):
         raise
     except Exception as error:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import InvalidStateError
 from contextlib import suppress
 from typing import Any
 
-from flask_concurrency.executors.processes.buffers import Opened
 from flask_concurrency.executors.processes.crossing import open_reply
 from flask_concurrency.executors.processes.outcome import decode_error, decode_result
 from flask_concurrency.executors.processes.round import NO_REPLY
@@ -48,11 +48,12 @@ def _open(task: Task, kind: int, content: Any) -> tuple[Any, BaseException | Non
     try:
         if kind == NO_REPLY:
             return None, content
-        pickled = Opened(content)
+        stream = content
+        buffers: Sequence[memoryview] = ()
         if isinstance(content, Received):
-            pickled = open_reply(content, task.payload, task.name, task.future.arena)
+            stream, buffers = open_reply(content, task.payload, task.name, task.future.arena)
         if kind == RESULT:
-            return decode_result(pickled, task.fn), None
-        return None, decode_error(pickled.stream, task.fn)
+            return decode_result(stream, task.fn, buffers), None
+        return None, decode_error(stream, task.fn)
     except Exception as error:
         return None, error

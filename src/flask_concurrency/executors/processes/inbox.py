@@ -121,13 +121,11 @@ class Inbox:
         """Bytes of the owner's memory that this process has mapped."""
         return sum(mapping.known.size for mapping in self._mappings.values())
 
-    def open(self, payload: bytes | bytearray) -> Opened:
-        """Return the pickle of a call.
+    def open(self, payload: Received) -> Opened:
+        """Return the pickle of a call that has buffers.
 
         :raises ExecutorError: The segment of its arguments cannot be mapped.
         """
-        if not isinstance(payload, Received):
-            return Opened(payload)
         manifest, rest = read(payload)
         for gone in self._mappings.keys() - set(manifest.numbers):
             del self._mappings[gone]
@@ -150,7 +148,7 @@ class Inbox:
         if not isinstance(reply, ReplyParcel):
             if arguments is None and spare is None:
                 return reply
-            reply = ReplyParcel.pack(Pickled(reply, []))
+            reply = ReplyParcel.pack((reply, []))
         self._arguments = self._spare = None
         placed = reply.load.size >= SHARED and self._place(reply, [arguments, spare])
         if arguments is not None and not placed:

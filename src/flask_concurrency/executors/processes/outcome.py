@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pickle
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from flask_concurrency.executors.processes.buffers import Opened, dump, raw_or_same
+from flask_concurrency.executors.processes.buffers import dump, raw_or_same
 from flask_concurrency.executors.processes.call import cannot_pickle, name_of
 from flask_concurrency.executors.processes.inbox import ReplyParcel
-from flask_concurrency.executors.processes.parcel import is_small
+from flask_concurrency.executors.processes.parcel import SHARED
 from flask_concurrency.executors.processes.wire import ERROR, RESULT
 from flask_concurrency.vocabulary.errors import ExecutorError, TaskNotPicklable
 
@@ -29,8 +29,10 @@ class RemoteTraceback(Exception):
 def encode_result(value: object, fn: Callable[..., Any]) -> tuple[int, bytes]:
     """Pickle what a task returned; if that cannot be, the error that says so."""
     try:
-        pickled = dump(raw_or_same(value))
-        return RESULT, pickled.stream if is_small(pickled) else ReplyParcel.pack(pickled)
+        stream, buffers = dump(raw_or_same(value))
+        if buffers or len(stream) >= SHARED:
+            return RESULT, ReplyParcel.pack((stream, buffers))
+        return RESULT, stream
     except MemoryError:
         raise
     except Exception as error:
@@ -64,13 +66,18 @@ def encode_error(error: BaseException) -> tuple[int, bytes]:
     return ERROR, pickle.dumps((pickled, fatal, kind, message, text), pickle.HIGHEST_PROTOCOL)
 
 
-def decode_result(pickled: Opened, fn: Callable[..., Any]) -> Any:
+def decode_result(
+    stream: bytes | bytearray | memoryview,
+    fn: Callable[..., Any],
+    buffers: Sequence[memoryview] = (),
+) -> Any:
     """Unpickle what a task returned.
 
+    :param buffers: What the pickle's stream refers to.
     :raises TaskNotPicklable: It cannot be rebuilt here.
     """
     try:
-        return pickle.loads(pickled.stream, buffers=pickled.buffers)
+        return pickle.loads(stream, buffers=buffers)
     except Exception as error:
         raise TaskNotPicklable(
             f"The result of {name_of(fn)!r} came back but cannot be rebuilt here: "

@@ -96,11 +96,6 @@ class Load:
         return parts
 
 
-def is_small(pickled: Pickled) -> bool:
-    """Whether a pickle can be sent as the stream it is."""
-    return not pickled.buffers and len(pickled.stream) < SHARED
-
-
 def read(received: Received) -> tuple[Manifest, memoryview]:
     """Read what a message says of itself, and return the rest of it as well."""
     whole = memoryview(received)

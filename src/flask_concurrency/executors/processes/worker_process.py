@@ -31,6 +31,7 @@ from flask_concurrency.executors.processes.wire import (
     UNTIL,
     WORN,
     Channel,
+    Received,
 )
 from flask_concurrency.vocabulary.deadline import Deadline
 
@@ -93,6 +94,7 @@ def _set_up(
 
 def _serve(channel: Channel, setup: Setup, process: int) -> None:
     script, inbox, cap = setup.main, Inbox(shares_memory=setup.shares_memory), setup.cap
+    capped = setup.max_memory is not None
     until = inf
     while (frame := channel.receive()) is not None:
         kind, number, payload = frame
@@ -110,7 +112,7 @@ def _serve(channel: Channel, setup: Setup, process: int) -> None:
             # A task forked and let the child return; the answer is its parent's to give.
             return
         _flush()
-        worn = WORN if cap.is_exceeded(inbox.size) else 0
+        worn = WORN if capped and cap.is_exceeded(inbox.size) else 0
         channel.send(kind | worn, number, inbox.seal(reply))
         del reply
 
@@ -120,7 +122,10 @@ def _run(
 ) -> tuple[int, bytes]:
     """Run one call; whatever it does short of ending the process, there is an answer."""
     try:
-        fn, args, kwargs = decode_call(inbox.open(payload), script)
+        if isinstance(payload, Received):
+            fn, args, kwargs = decode_call(*inbox.open(payload), script)
+        else:
+            fn, args, kwargs = decode_call(payload, (), script)
     except BaseException as error:
         return encode_error(cap.blame("The reading of a task", error))
     try:
