@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
@@ -80,15 +81,23 @@ def _add_fields(environ: WSGIEnvironment, fields: list[tuple[bytes, bytes]]) -> 
         if plain is not None:
             environ[plain] = value.decode("latin-1")
             continue
-        if b"_" in name:
-            continue  # with it a client could pretend to be the proxy that writes the one with "-"
-        key = "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
+        key = _key_of(name)
+        if key is None:
+            continue
         if key not in environ:
             environ[key] = value.decode("latin-1")
         else:  # joined once, at the end: many small pieces must not cost their square
             repeated.setdefault(key, [environ[key]]).append(value.decode("latin-1"))
     for key, values in repeated.items():
         environ[key] = ("; " if key == "HTTP_COOKIE" else ",").join(values)
+
+
+@lru_cache(256)  # nearly all that clients send; who sends others, fills it with them for a while
+def _key_of(name: bytes) -> str | None:
+    """What WSGI calls a field, if it is to be seen at all."""
+    if b"_" in name:
+        return None  # with it a client could pretend to be the proxy that writes the one with "-"
+    return "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
 
 
 def _add_addresses(environ: WSGIEnvironment, scope: Scope) -> None:

@@ -6,7 +6,6 @@ Knows responses and where their bodies are read; knows no server.
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, ParamSpec
 
@@ -97,10 +96,12 @@ def async_to_sync(
     """
 
     def decorate(function: Callable[P, Coroutine[Any, Any, Any]]) -> Callable[P, Any]:
-        @functools.wraps(function)
         def run(*args: P.args, **kwargs: P.kwargs) -> Any:
             return readable(loop.run(function(*args, **kwargs)), loop, threads)
 
+        # Not ``functools.wraps``: Flask asks for one in every request, and calls it at once.
+        run.__name__ = getattr(function, "__name__", run.__name__)
+        run.__wrapped__ = function  # type: ignore[attr-defined]
         return run
 
     return decorate
