@@ -16,6 +16,14 @@ PACKAGES = (
     "Pebble",
     "loky",
     "asgiref",
+    "a2wsgi",
+    "Quart",
+    "greenlet",
+    "uvicorn",
+    "httptools",
+    "uvloop",
+    "granian",
+    "gunicorn",
 )
 
 

@@ -1,0 +1,146 @@
+"""Build the apps that servers serve: the same four pages with each library.
+
+Each function imports its library itself, so that no process pays for what another one loads.
+
+``/`` an async view · ``/sync`` a plain one · ``/wait`` one that awaits :data:`WAIT` ·
+``/events`` a stream, which goes on when somebody asks for ``/publish``
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flask import Flask
+    from quart import Quart
+
+    from benchmarks.asgi_call import AsgiApplication, Receive, Send
+
+WAIT = 0.1
+"""Seconds that ``/wait`` takes."""
+BODY = b"Hello, World!"
+EVENT = b"data: news\n\n"
+"""What each news is to a reader of ``/events``."""
+
+
+class Feed:
+    """News for everybody who listens."""
+
+    def __init__(self) -> None:
+        self._published = asyncio.Event()
+
+    async def news(self) -> AsyncIterator[str]:
+        """An item at once, and one more each time there is something new."""
+        while True:
+            yield "news"
+            await self._published.wait()
+
+    async def events(self) -> AsyncIterator[bytes]:
+        """The same as events, for libraries that spell none."""
+        async for item in self.news():
+            yield f"data: {item}\n\n".encode()
+
+    def publish(self) -> None:
+        """Tell all of them."""
+        self._published.set()
+        self._published = asyncio.Event()
+
+
+async def hello() -> str:
+    """Answer at once."""
+    return BODY.decode()
+
+
+def hello_sync() -> str:
+    """Answer at once, from a plain view."""
+    return BODY.decode()
+
+
+async def wait() -> str:
+    """Answer after a while spent awaiting."""
+    await asyncio.sleep(WAIT)
+    return BODY.decode()
+
+
+def flask() -> Flask:
+    """Flask as it comes, for a WSGI server."""
+    from flask import Flask
+
+    app = Flask("stock")
+    _add_pages(app)
+    return app
+
+
+def ours() -> AsgiApplication:
+    """The same app on ASGI."""
+    from flask_concurrency import Concurrency
+
+    app, feed = flask(), Feed()
+    concurrency = Concurrency(app, store="memory://")
+
+    @app.get("/events")
+    async def events() -> Any:
+        return concurrency.event_stream(feed.news())
+
+    @app.get("/publish")
+    async def publish() -> str:
+        feed.publish()
+        return BODY.decode()
+
+    return concurrency.asgi_app(app)
+
+
+def a2wsgi() -> AsgiApplication:
+    """The same app behind a2wsgi, with as many threads as it comes with."""
+    from a2wsgi import WSGIMiddleware
+
+    return WSGIMiddleware(flask())  # type: ignore[arg-type, return-value]
+
+
+def quart() -> AsgiApplication:
+    """The same pages in Quart."""
+    from quart import Quart, Response
+
+    app, feed = Quart("quart"), Feed()
+    _add_pages(app)
+
+    @app.get("/events")
+    async def events() -> Response:
+        response = Response(feed.events(), mimetype="text/event-stream")
+        response.timeout = None
+        return response
+
+    @app.get("/publish")
+    async def publish() -> str:
+        feed.publish()
+        return BODY.decode()
+
+    return app  # type: ignore[return-value]
+
+
+def bare() -> AsgiApplication:
+    """The stream without any framework: what the server itself takes."""
+    feed = Feed()
+
+    async def app(scope: Any, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise NotImplementedError(scope["type"])
+        headers = [(b"content-type", b"text/event-stream")]
+        if scope["path"] == "/events":
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            async for event in feed.events():
+                await send({"type": "http.response.body", "body": event, "more_body": True})
+        feed.publish()
+        headers = [(b"content-length", b"%d" % len(BODY))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": BODY})
+
+    return app
+
+
+def _add_pages(app: Flask | Quart) -> None:
+    app.add_url_rule("/", view_func=hello)
+    app.add_url_rule("/sync", view_func=hello_sync)
+    app.add_url_rule("/wait", view_func=wait)

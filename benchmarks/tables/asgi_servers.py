@@ -1,0 +1,110 @@
+"""Measure Flask apps on ASGI servers, over HTTP: requests one after another, and 500 at once.
+
+Each server is a process with one worker, and so is what asks it; all are up while one is asked.
+Times are what a request takes of a server that is asked as fast as it answers, so a ratio of
+1/1.3 is 1.3 times the requests a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from benchmarks import served
+from benchmarks.asgi_call import on_a_loop
+from benchmarks.benchmark import Benchmark, Call, Comparison, Subject
+from benchmarks.http_load import connections
+from benchmarks.server_process import Server, serving
+
+CONNECTIONS = 32
+TURN = 0.1
+"""Seconds that each is asked before it is the next one's turn."""
+
+AT_ONCE = 500
+WITHIN = 0.2
+
+OURS, QUART = "ours, async view", "Quart, async view"
+OURS_SYNC, A2WSGI = "ours, sync view", "a2wsgi, sync view"
+STOCK = "bare Flask, async view, gunicorn gthread"
+OURS_APART, QUART_APART = "ours, no server", "Quart, no server"
+OURS_SERVED, QUART_SERVED = "ours, uvicorn", "Quart, uvicorn"
+
+
+@contextmanager
+def asked(server: Server, app: str, path: str) -> Iterator[Call]:
+    """Seconds a request of a server that is kept busy."""
+    with serving(server, app) as running:
+
+        def turn() -> float:
+            with connections(running.port, path, CONNECTIONS, served.BODY) as clients:
+                clients.ask_once()
+                return clients.keep_asking(TURN)
+
+        yield turn
+
+
+@contextmanager
+def asked_at_once(app: str) -> Iterator[Call]:
+    """Seconds until the last of all requests is answered that are sent at once."""
+    with serving("uvicorn", app) as running:
+
+        def turn() -> float:
+            with connections(running.port, "/wait", AT_ONCE, served.BODY) as clients:
+                return clients.ask_once()
+
+        yield turn
+
+
+@contextmanager
+def called_at_once(app: str) -> Iterator[Call]:
+    """The same without a server."""
+    with on_a_loop(getattr(served, app)(), "/wait", served.BODY) as send:
+        yield lambda: send(AT_ONCE, 1)
+
+
+BENCHMARKS = (
+    Benchmark(
+        name="asgi-uvicorn",
+        title=f"a request over HTTP to one worker of uvicorn, {CONNECTIONS} connections",
+        measures_itself=True,
+        subjects=(
+            Subject(OURS, partial(asked, "uvicorn", "ours", "/")),
+            Subject(QUART, partial(asked, "uvicorn", "quart", "/")),
+            Subject(OURS_SYNC, partial(asked, "uvicorn", "ours", "/sync")),
+            Subject(A2WSGI, partial(asked, "uvicorn", "a2wsgi", "/sync")),
+            Subject(STOCK, partial(asked, "gunicorn", "flask", "/")),
+        ),
+        comparisons=(
+            Comparison("an async view, beside Quart", OURS, QUART, at_most=1 / 1.3),
+            Comparison("an async view, beside Flask's own on WSGI", OURS, STOCK, at_most=1 / 5),
+            Comparison("a sync view, beside a2wsgi", OURS_SYNC, A2WSGI, at_most=1.0),
+        ),
+    ),
+    Benchmark(
+        name="asgi-granian",
+        title=f"a request over HTTP to one worker of granian, {CONNECTIONS} connections",
+        measures_itself=True,
+        subjects=(
+            Subject(OURS, partial(asked, "granian", "ours", "/")),
+            Subject(QUART, partial(asked, "granian", "quart", "/")),
+        ),
+        comparisons=(Comparison("an async view, beside Quart", OURS, QUART, at_most=1 / 1.1),),
+    ),
+    Benchmark(
+        name="asgi-together",
+        title=f"{AT_ONCE} requests at once, each awaiting {served.WAIT} s, in one process",
+        unit="ms",
+        measures_itself=True,
+        subjects=(
+            Subject(OURS_APART, partial(called_at_once, "ours"), at_most=WITHIN),
+            Subject(QUART_APART, partial(called_at_once, "quart")),
+            Subject(OURS_SERVED, partial(asked_at_once, "ours"), at_most=WITHIN),
+            Subject(QUART_SERVED, partial(asked_at_once, "quart")),
+        ),
+        comparisons=(
+            Comparison("without a server, beside Quart", OURS_APART, QUART_APART),
+            Comparison("on uvicorn, beside Quart", OURS_SERVED, QUART_SERVED),
+        ),
+    ),
+)
