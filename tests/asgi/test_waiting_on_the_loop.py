@@ -1,4 +1,4 @@
-"""Plain code of requests on a server's loop waits for tasks without holding the loop up."""
+"""Plain code that runs on a loop of requests waits for tasks without holding the loop up."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 from flask import Flask, g, request
 from flask.typing import ResponseReturnValue
 
-from flask_concurrency import Concurrency, LoopBlocked
+from flask_concurrency import Concurrency, InFlight, LoopBlocked
 from flask_concurrency.asgi.interface import AsgiApplication
 from flask_concurrency.testing.asgi_exchange import ask
 
@@ -172,29 +172,93 @@ def test_a_task_of_the_view_must_await(
     assert run(ask(asgi, "/")).text == "refused"
 
 
-def test_pitfall_21_a_view_on_the_shared_loop_is_told_to_await(
+def test_pitfall_21_a_view_on_the_shared_loop_waits_and_others_go_on(
     app: Flask, concurrency: Concurrency
 ) -> None:
-    """On WSGI, one that blocks the loop makes all async views wait, for ever if they need it."""
+    """On WSGI, too: two async views may need each other, or one place of a limit."""
+    met = threading.Event()
+    waits = threading.Event()
+
+    def meet() -> bool:
+        waits.set()
+        return met.wait(30)
+
+    @app.get("/first")
+    async def first() -> ResponseReturnValue:
+        return str(concurrency.threads.submit(meet).result())
+
+    @app.get("/second")
+    async def second() -> ResponseReturnValue:
+        met.set()
+        return "second"
+
+    with ThreadPoolExecutor(1) as server:
+        one = server.submit(app.test_client().get, "/first")
+        assert waits.wait(30)
+        assert app.test_client().get("/second").text == "second"
+        assert one.result(30).text == "True"
+
+
+def test_views_on_the_shared_loop_take_turns(app: Flask, concurrency: Concurrency) -> None:
+    """Who waits for a place in a block does not stop the one that has it."""
+    inside: list[int] = []
+
+    @app.get("/")
+    async def view() -> ResponseReturnValue:
+        with concurrency.limit(InFlight(1, max_queue=3, max_wait=30.0), name="turns"):
+            inside.append(len(inside))
+            await asyncio.sleep(0)
+        return "came through"
+
+    with ThreadPoolExecutor(3) as server:
+        answers = [server.submit(app.test_client().get, "/") for _ in range(3)]
+        assert [answer.result(30).text for answer in answers] == ["came through"] * 3
+    assert inside == [0, 1, 2]
+
+
+def test_who_waits_on_the_shared_loop_still_holds_a_thread_of_the_server() -> None:
+    """So it waits only if the server has threads left that refuse, and answer health checks."""
+    app = Flask("busy")
+    app.config["CONCURRENCY_SERVER_THREADS"] = 2
+    concurrency = Concurrency(app)
+    inside, go_on = threading.Event(), threading.Event()
+
+    @app.get("/")
+    async def view() -> ResponseReturnValue:
+        with concurrency.limit(InFlight(1, max_queue=3, max_wait=30.0), name="turns"):
+            inside.set()
+            await concurrency.threads.run(go_on.wait, 30)
+        return "came through"
+
+    with ThreadPoolExecutor(1) as server:
+        first = server.submit(app.test_client().get, "/")
+        assert inside.wait(30)
+        assert app.test_client().get("/").status_code == 503
+        go_on.set()
+        assert first.result(30).status_code == 200
+    concurrency.threads.shutdown()
+    assert concurrency.loop.shutdown()
+
+
+def test_pitfall_21_a_task_of_a_view_on_the_shared_loop_must_await(
+    app: Flask, concurrency: Concurrency
+) -> None:
+    """It would make all async views of the process wait, for ever if they need it."""
     go_on = threading.Event()
 
-    @app.get("/<what>")
-    async def view(what: str) -> ResponseReturnValue:
+    async def child() -> str:
         future = concurrency.threads.submit(go_on.wait, 30)
-        try:
-            wait = future.result if what == "result" else future.exception
-            wait()
-        except LoopBlocked as error:
-            return str(error)
-        finally:
-            go_on.set()
-        return "blocked"
+        with pytest.raises(LoopBlocked, match=r"await concurrency\.threads\.run"):
+            future.exception()
+        go_on.set()
+        ended = await asyncio.wrap_future(future)
+        return str(ended)
 
-    for what in ("result", "exception"):
-        go_on.clear()
-        answer = app.test_client().get(f"/{what}").text
-        assert "await asyncio.wrap_future(future)" in answer
-        assert "await concurrency.threads.run(function)" in answer
+    @app.get("/")
+    async def view() -> ResponseReturnValue:
+        return await asyncio.create_task(child())
+
+    assert app.test_client().get("/").text == "True"
 
 
 def test_what_is_done_is_there_at_once_on_any_loop(app: Flask, concurrency: Concurrency) -> None:

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Hashable
 
 from flask_concurrency.vocabulary.limits import Order
-from flask_concurrency.vocabulary.suspension import WakeUp, can_suspend
+from flask_concurrency.vocabulary.suspension import WakeUp, holds_thread
 
 FREE_THREADS = 2
 """Threads of a server that stay free to refuse, and to answer health checks, while others wait."""
@@ -30,7 +30,7 @@ class Waiter:
     def __init__(self, room: Hashable, order: Order) -> None:
         self.room = room
         self.order = order
-        self.holds_thread = not can_suspend()
+        self.holds_thread = holds_thread()
         self._woken = WakeUp()
 
     def wait(self, seconds: float) -> None:

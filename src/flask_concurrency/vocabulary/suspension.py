@@ -36,7 +36,10 @@ class Suspendable(greenlet):
     :ivar function: What runs on it; ``None`` once that has ended.
     :ivar result: What it returned.
     :ivar raised: What it raised instead.
+    :ivar holds_thread: Whether a thread waits for its end.
     """
+
+    holds_thread = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,13 +80,17 @@ class Driving(Generic[T]):
     :param fn: The function, without arguments.
     :param context: The context variables it runs with. Another one than the task's keeps what it
         sets to itself.
+    :param holds_thread: Whether a thread waits for the function's end.
     """
 
-    __slots__ = ("_context", "_fn")
+    __slots__ = ("_context", "_fn", "_holds_thread")
 
-    def __init__(self, fn: Callable[[], T], context: Context) -> None:
+    def __init__(
+        self, fn: Callable[[], T], context: Context, *, holds_thread: bool = False
+    ) -> None:
         self._fn = fn
         self._context = context
+        self._holds_thread = holds_thread
 
     def __await__(self) -> Generator[Any, Any, T]:
         driver, stacks = getcurrent(), idle.stacks
@@ -94,6 +101,7 @@ class Driving(Generic[T]):
         # may run a step of the same request in it.
         stack.gr_context = self._context
         stack.function = self._fn
+        stack.holds_thread = self._holds_thread
         del self._fn, self._context
         passed: Any = stack.switch()
         while stack.function is not None:
@@ -119,6 +127,12 @@ class Driving(Generic[T]):
 def can_suspend() -> bool:
     """Whether :func:`suspend` may be called here."""
     return isinstance(getcurrent(), Suspendable)
+
+
+def holds_thread() -> bool:
+    """Whether a thread can do nothing else until this code has ended."""
+    stack = getcurrent()
+    return not isinstance(stack, Suspendable) or stack.holds_thread
 
 
 def suspend(awaitable: Awaitable[T]) -> T:

@@ -556,5 +556,19 @@ def test_an_ordinary_block_does_not_hold_an_event_loop_up(bench: Any) -> None:
         with bench.group():
             pass
 
+    async def as_a_task() -> None:
+        await asyncio.create_task(wrong())
+
     with pytest.raises(LoopBlocked, match="async with"):
-        bench.loop.run(wrong())
+        bench.loop.run(as_a_task())
+
+
+def test_an_ordinary_block_that_can_be_set_aside_waits_on_a_loop(bench: Any) -> None:
+    """What a coroutine on the shared loop calls has a stack of its own."""
+
+    async def wait() -> list[Any]:
+        with bench.group() as group:
+            group.loop.submit(asyncio.sleep, 0, "slept")
+        return list(group.results())
+
+    assert bench.loop.run(wait()) == ["slept"]

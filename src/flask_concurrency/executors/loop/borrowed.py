@@ -22,8 +22,6 @@ class BorrowedLoop(LoopHost):
         pool and one bound; ``None`` leaves that as it is.
     """
 
-    suspends = True
-
     def __init__(self, default_executor: concurrent.futures.Executor | None) -> None:
         super().__init__(asyncio.get_running_loop())
         self._thread = threading.get_ident()

@@ -44,9 +44,6 @@ class Host(Protocol):
     @property
     def drained(self) -> bool: ...
 
-    @property
-    def suspends(self) -> bool: ...
-
     def is_current_thread(self) -> bool: ...
 
     def submit(self, call: Call[Any]) -> None: ...
@@ -64,8 +61,10 @@ class Call(Generic[T]):
 
     :ivar error: What it ended with, ``None`` if it returned ``result``.
     :ivar handled: The exception being handled where the call was made.
+    :cvar holds_thread: Whether a thread waits for its end.
     """
 
+    holds_thread = False
     __slots__ = ("context", "coroutine", "error", "handled", "host", "result", "task")
 
     def __init__(
@@ -116,10 +115,9 @@ class Call(Generic[T]):
         if self.handled is not None:
             coroutine = _while_handling(self.handled, coroutine)
         try:
-            if self.host.suspends:
-                self.result = await Driving(partial(suspend, coroutine), self.context)
-            else:
-                self.result = await coroutine
+            self.result = await Driving(
+                partial(suspend, coroutine), self.context, holds_thread=self.holds_thread
+            )
         except BaseException as error:
             # All of them stop here: asyncio lets SystemExit end the loop, which is everybody's.
             if error.__traceback__ is not None:
@@ -145,6 +143,7 @@ class Call(Generic[T]):
 class WaitingCall(Call[T]):
     """A call whose caller waits. Context variables are carried in, and back out at the end."""
 
+    holds_thread = True
     __slots__ = ("abandoned", "done")
 
     def __init__(self, host: Host, coroutine: Coroutine[Any, Any, T]) -> None:

@@ -14,11 +14,7 @@ class LoopHost:
 
     :ivar calls: What was handed over and has not ended; holding them keeps their tasks alive.
     :ivar drained: No new task is made from now on.
-    :cvar suspends: Whether plain code that coroutines call is suspended where it waits, such as
-        for a request's body; else it blocks the loop.
     """
-
-    suspends = False
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop

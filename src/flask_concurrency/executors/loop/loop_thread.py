@@ -27,6 +27,7 @@ from flask_concurrency.executors.loop.background import (
 from flask_concurrency.executors.loop.borrowed import BorrowedLoop
 from flask_concurrency.executors.loop.call import WaitingCall, logger, name_of
 from flask_concurrency.executors.loop.deadline import in_time, time_left
+from flask_concurrency.executors.loop.greenlets import make_loop, threads_are_greenlets
 from flask_concurrency.executors.loop.runner import LoopFactory, LoopRunner
 from flask_concurrency.executors.loop.watchdog import Watchdog
 from flask_concurrency.executors.threads.at_exit import call_after_threads
@@ -60,7 +61,12 @@ class LoopSnapshot:
 
 
 def default_loop_factory() -> asyncio.AbstractEventLoop:
-    """Make a loop of uvloop where that is installed, else of asyncio."""
+    """Make a loop of uvloop where that is installed, else of asyncio.
+
+    Where gevent has replaced threads, it is asyncio's, and lets other greenlets run.
+    """
+    if threads_are_greenlets():
+        return make_loop()
     if importlib.util.find_spec("uvloop") is None:
         return asyncio.new_event_loop()
     loop: asyncio.AbstractEventLoop = importlib.import_module("uvloop").new_event_loop()
@@ -127,7 +133,8 @@ class LoopThread:
         :raises concurrent.futures.CancelledError: Something else cancelled the task.
         :raises Exception: What the coroutine raised.
         """
-        if can_suspend():
+        runner = self._runner
+        if can_suspend() and not (isinstance(runner, LoopRunner) and runner.is_current_thread()):
             seconds = time_left()
             if seconds is not None:
                 coroutine = in_time(coroutine, seconds, name_of(coroutine))
