@@ -37,10 +37,8 @@ def measure(quick: bool) -> list[list[str]]:
 def _measure_one(app: str, streams: int) -> list[str]:
     with (
         serving("uvicorn", app) as server,
-        connections(server.port, "/publish", 1, served.BODY) as publisher,
         connections(server.port, "/events", 0, served.EVENT + b"\r\n") as readers,
     ):
-        publisher.ask_once()
         readers.open(1)
         readers.ask_once()  # what the first one loads is no part of the others
         before = proportional_memory(server.pid)
@@ -52,7 +50,8 @@ def _measure_one(app: str, streams: int) -> list[str]:
         opened_within = time.perf_counter() - begun_at
         taken = proportional_memory(server.pid) - before
         begun_at = time.perf_counter()
-        publisher.ask_once()
+        with connections(server.port, "/publish", 1, served.BODY) as publisher:
+            publisher.ask_once()
         readers.await_answers(streams)
         told_within = time.perf_counter() - begun_at
         whole = proportional_memory(server.pid)
