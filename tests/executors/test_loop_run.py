@@ -370,4 +370,4 @@ def test_the_snapshot_counts_callers_and_ends(loop: LoopThread) -> None:
         concurrent.futures.wait(calls)
     after = loop.snapshot()
     assert (during.alive, during.waiting, during.tasks, during.failed) == (True, 2, 2, 0)
-    assert (after.waiting, after.failed, after.completed - during.completed) == (0, 1, 2)
+    assert (after.waiting, after.failed, after.done - during.done) == (0, 1, 2)

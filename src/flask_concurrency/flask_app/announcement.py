@@ -52,5 +52,5 @@ def snapshots(executors: AppExecutors) -> Mapping[str, Any]:
 
 
 def _was_used(snapshot: Any) -> bool:
-    counts = ("workers", "done", "completed", "failed", "cancelled", "pending", "alive")
+    counts = ("workers", "done", "failed", "cancelled", "pending", "alive")
     return any(getattr(snapshot, count, 0) for count in counts)

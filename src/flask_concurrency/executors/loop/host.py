@@ -20,7 +20,7 @@ class LoopHost:
         self.loop = loop
         self.calls: set[Call[Any]] = set()
         self.drained = False
-        self.completed = self.failed = self.cancelled = 0
+        self.done = self.failed = self.cancelled = 0
         must_go_on(self)
 
     def is_current_thread(self) -> bool:
@@ -47,7 +47,7 @@ class LoopHost:
     def count(self, error: BaseException | None) -> None:
         """Count how a call's task ended. Runs on the loop's thread, the only writer."""
         if error is None:
-            self.completed += 1
+            self.done += 1
         elif isinstance(error, asyncio.CancelledError):
             self.cancelled += 1
         else:

@@ -46,7 +46,7 @@ class LoopSnapshot:
     :ivar waiting: Callers that wait for their coroutine.
     :ivar spawned: Background tasks that have not ended.
     :ivar tasks: All tasks on the loop, those that coroutines started themselves included.
-    :ivar completed: Calls that returned, since the loop started in this process.
+    :ivar done: Calls that returned, since the loop started in this process.
     :ivar failed: Calls that raised.
     :ivar cancelled: Calls that were cancelled.
     """
@@ -55,7 +55,7 @@ class LoopSnapshot:
     waiting: int = 0
     spawned: int = 0
     tasks: int = 0
-    completed: int = 0
+    done: int = 0
     failed: int = 0
     cancelled: int = 0
 
@@ -249,7 +249,7 @@ class LoopThread:
             waiting=len(calls) - spawned,
             spawned=spawned,
             tasks=len(asyncio.all_tasks(runner.loop)),
-            completed=runner.completed,
+            done=runner.done,
             failed=runner.failed,
             cancelled=runner.cancelled,
         )
