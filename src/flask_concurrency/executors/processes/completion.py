@@ -34,7 +34,7 @@ def complete(task: Task, kind: int, content: Any) -> None:
             )
         raise
     task.payload = b""  # gives shared memory back, whoever else still holds the task
-    with suppress(InvalidStateError):  # cancelled while its result was unpickled
+    try:
         if error is None:
             task.count = "done"
             future.set_result(value)
@@ -42,6 +42,8 @@ def complete(task: Task, kind: int, content: Any) -> None:
             expired = kind == NO_REPLY and isinstance(error, DeadlineExceeded)
             task.count = "expired" if expired else "failed"
             future.set_exception(error)
+    except InvalidStateError:  # cancelled while its result was unpickled
+        return
 
 
 def _open(task: Task, kind: int, content: Any) -> tuple[Any, BaseException | None]:

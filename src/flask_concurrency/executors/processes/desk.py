@@ -108,7 +108,7 @@ class Desk:
                 else:
                     self._lingering[worker.channel.fd] = worker
                     self._watch.remind()
-                if task is not None:
+                if task is not None and task.signals:
                     task.wake_waiters()
 
     def _take(self, worker: WorkerRecord, round: Round) -> None:

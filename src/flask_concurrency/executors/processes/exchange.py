@@ -36,6 +36,11 @@ class Exchange:
 
     def read(self, round: Round, timeout: float | None) -> None:
         """Wait for what the held workers owe, and act on what comes first."""
+        if len(round.held) == 1:  # as for most that wait
+            (worker,) = round.held
+            if worker.channel.await_reply(timeout):
+                self.serve(round, worker)
+            return
         readable = wait_readable([worker.channel for worker in round.held], timeout)
         for worker in tuple(round.held):
             if worker.channel in readable:
@@ -111,7 +116,7 @@ class Exchange:
             self._watch.wake()
         while round.ended:
             try:
-                self.complete(round.ended.popleft())
+                self.complete(round.ended.pop(0))
             except BaseException:
                 self.end(round)
                 raise

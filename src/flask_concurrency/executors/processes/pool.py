@@ -109,7 +109,7 @@ class Pool:
         :raises ExecutorError: The task belongs to the process that this one was forked from.
         """
         deadline = None if timeout is None else monotonic() + timeout
-        while True:
+        while not task.finished:
             self._check_process()
             signal: threading.Lock | None = None
             round = Round()
@@ -153,7 +153,8 @@ class Pool:
             self._roster.counts[task.count] += 1
             task.finished = True
             del self._roster.unfinished[task.number]
-            task.wake_waiters()
+            if task.signals:
+                task.wake_waiters()
             place = self._next_in_line() if self._line else None
         if task.alarm is not None:
             task.alarm.cancel()

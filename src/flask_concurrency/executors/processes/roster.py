@@ -138,7 +138,8 @@ class Roster:
         if task is not None:
             task.worker = worker.task = None
             self.busy -= 1
-            self._displace(task)
+            if task.batch is not None:
+                self._displace(task)
         return task
 
     def give_back(self, task: Task) -> None:

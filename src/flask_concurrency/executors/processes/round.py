@@ -23,7 +23,6 @@ The rules of taking, which keep a reply from being lost or read twice:
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any, Final
 
 from flask_concurrency.executors.processes.task import Task
@@ -47,7 +46,7 @@ class Round:
     def __init__(self, *, of_collector: bool = False) -> None:
         self.of_collector = of_collector
         self.held: list[WorkerRecord] = []
-        self.ended: deque[Task] = deque()
+        self.ended: list[Task] = []
 
     def end(self, task: Task, kind: int, content: Any) -> None:
         """Bring the ending of a task; under the pool's lock.

@@ -103,7 +103,8 @@ class Task:
     def end(self, kind: int, content: Any) -> None:
         """Note how it ended; whoever takes the ending first completes the future."""
         self.ending = kind, content
-        self.wake_waiters()
+        if self.signals:
+            self.wake_waiters()
 
     def wake_waiters(self) -> None:
         """Let every thread that sleeps on this task look at it again."""

@@ -10,7 +10,7 @@ import os
 import select
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, TypeAlias
 
@@ -109,6 +109,7 @@ class Channel:
         self._rest = b""
         self._descriptors: tuple[int, ...] = ()  # came along with what is read next
         self.fd = end.fileno()
+        self._wait = make_wait(self.fd)
 
     def fileno(self) -> int:
         """Return the descriptor, for selectors."""
@@ -223,6 +224,13 @@ class Channel:
         """Wait until there is something to read, or the other side is gone."""
         return self.pending or bool(wait_readable([self], timeout))
 
+    def await_reply(self, timeout: float | None) -> bool:
+        """Wait likewise, as the one thread that uses this end; quicker, for all is prepared.
+
+        :param timeout: Seconds to wait at most; ``None`` waits for ever.
+        """
+        return self._wait(timeout)
+
     def stop_reading(self) -> None:
         """Let a reader see the end once it has read what is already here."""
         self._shut(socket.SHUT_RD)
@@ -243,6 +251,20 @@ class Channel:
 
 if hasattr(select, "poll"):
 
+    def make_wait(fd: int) -> Callable[[float | None], bool]:
+        """Make a function that waits until a descriptor can be read, and says whether it can.
+
+        Its channel keeps it, because to prepare the wait takes longer than to look. One thread at a
+        time may call it. The argument is seconds to wait at most; ``None`` waits for ever.
+        """
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+
+        def wait(timeout: float | None) -> bool:
+            return bool(poll.poll(None if timeout is None else timeout * 1000))
+
+        return wait
+
     def wait_readable(
         channels: Sequence[Channel], timeout: float | None = None
     ) -> Sequence[Channel]:
@@ -261,6 +283,17 @@ if hasattr(select, "poll"):
         return [channel for channel in channels if channel.fd in numbers]
 
 else:  # Windows
+
+    def make_wait(fd: int) -> Callable[[float | None], bool]:
+        """Make a function that waits until a descriptor can be read, and says whether it can.
+
+        The argument is seconds to wait at most; ``None`` waits for ever.
+        """
+
+        def wait(timeout: float | None) -> bool:
+            return bool(select.select([fd], (), (), timeout)[0])
+
+        return wait
 
     def wait_readable(
         channels: Sequence[Channel], timeout: float | None = None
