@@ -15,8 +15,9 @@ TEN_YEARS = "/orders.csv?days=3650"
 @pytest.mark.slow
 def test_four_readers_hold_the_places_of_both_workers(serve: Callable[..., str]) -> None:
     """A fifth waits in vain, health is well, and a reader who leaves makes room."""
-    url = serve("examples/reports/app", "gunicorn-gthread", workers=2)
+    url = serve("examples/reports/app", "gunicorn-gthread", workers=2, threads=8)
 
+    # Even if one worker has all four readers, it has a thread for the fifth.
     with ExitStack() as leaving:
         readers = [
             leaving.enter_context(requests.get(url + TEN_YEARS, stream=True, timeout=10))

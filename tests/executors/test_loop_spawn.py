@@ -114,6 +114,7 @@ def test_pitfall_12_an_orphaned_sys_exit_does_not_end_the_loop(
     loop.run(forget())
     assert loop.run(read_colour()) == "none"
     assert "runs on after SystemExit(3)" in caplog.text
+    gc.collect()  # so that asyncio complains here, and of no other test
 
 
 def test_cancel_reaches_the_running_task(loop: LoopThread) -> None:

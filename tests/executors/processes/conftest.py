@@ -66,6 +66,9 @@ class Gate:
         os.write(self._released, b"\0")
 
     def close(self) -> None:
+        """Take the gate away: a task that comes too late fails, and waits for nobody."""
+        for path in self.paths:
+            os.unlink(path)
         os.close(self._entered)
         os.close(self._released)
 

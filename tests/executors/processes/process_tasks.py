@@ -46,10 +46,10 @@ def submit_and_return(entered: str, released: str) -> None:
 
 def pass_gate(entered: str, released: str, value: Any = None) -> Any:
     """Tell that the task runs, then run until the test says otherwise; see the gate fixture."""
-    with open(entered, "wb", buffering=0) as news:
+    # Opened before the test hears of it: what it writes would be lost once it has closed its end.
+    with open(released, "rb") as answer, open(entered, "wb", buffering=0) as news:
         news.write(b"\0")
-    with open(released, "rb") as news:
-        news.read(1)
+        answer.read(1)
     return value
 
 
