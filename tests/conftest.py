@@ -1,4 +1,4 @@
-"""Fixtures for every test: real servers on loopback. Knows no app and no limit."""
+"""For every test: their order, and real servers on loopback. Knows no app and no limit."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -52,8 +53,19 @@ def command(
         "gunicorn-asgi": gunicorn_asgi,
         "gunicorn-sync": [*gunicorn, "--worker-class=sync", app],
         "gunicorn-gthread": [*gunicorn, "--worker-class=gthread", f"--threads={threads}", app],
+        "gunicorn-gevent": [*gunicorn, "--worker-class=gevent", app],
         "granian": [*granian, app],
     }[server]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that none runs alone at the end.
+
+    Only where processes share them: one alone tells of most mistakes in the order of collection.
+    """
+    if hasattr(config, "workerinput"):
+        slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+        items.sort(key=lambda item: slow[item.path], reverse=True)
 
 
 @pytest.fixture(autouse=True)

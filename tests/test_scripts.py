@@ -132,3 +132,26 @@ def test_the_verdict_of_pytest_is_the_last_word(house: Path, verb: list[str]) ->
     ended = run(house / verb[0], *verb[1:])
     assert ended.returncode == 3
     assert ended.stdout.splitlines()[-1] == "1 failed, 2 passed"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shared"),
+    [
+        ([], True),
+        (["-m", "not slow"], True),
+        (["tests"], False),
+        (["tests/one.py::test_it[1::2]", "-x"], False),
+        (["--coverage"], False),
+    ],
+    ids=str,
+)
+def test_processes_share_the_tests_unless_some_are_named(
+    house: Path, arguments: list[str], shared: bool
+) -> None:
+    """Whoever names some wants to see them in order; and coverage sees one process."""
+    (house / "tests").mkdir()
+    (house / "tests" / "one.py").touch()
+    put(house / ".venv" / "bin" / "python", 'echo "$@"')
+    said = run(house / "scripts" / "test", *arguments).stdout.splitlines()[0]
+    assert ("-n 2 --dist loadfile" in said) is shared
+    assert said.endswith(" ".join(arguments).removeprefix("--coverage"))
