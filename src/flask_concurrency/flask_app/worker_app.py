@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import sys
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
+from types import TracebackType
 from typing import Any
 
 import click
@@ -74,7 +75,7 @@ def find_app(place: str | None, import_name: str | None) -> MakeContext:
         developer, so that a mistake is raised rather than told to tasks that want the app.
     """
     if place is None:
-        return partial(_without_app, "where to import it from is not known")
+        return partial(_WithoutApp, "where to import it from is not known")
     if place.startswith(_IN_SCRIPT):
         return partial(_app_of_script, place.removeprefix(_IN_SCRIPT))
     try:
@@ -85,9 +86,9 @@ def find_app(place: str | None, import_name: str | None) -> MakeContext:
                 f"CONCURRENCY_PROCESSES = {{'app': {place!r}}}: that app cannot be imported in a "
                 f"worker process: {type(error).__name__}: {error}"
             ) from error
-        return partial(_without_app, f"importing {place!r} failed: {type(error).__name__}: {error}")
+        return partial(_WithoutApp, f"importing {place!r} failed: {type(error).__name__}: {error}")
     if import_name is not None and app.import_name != import_name:
-        return partial(_without_app, f"{place!r} is another one")
+        return partial(_WithoutApp, f"{place!r} is another one")
     return app.app_context
 
 
@@ -99,22 +100,37 @@ def _app_of_script(name: str) -> AbstractContextManager[object]:
     app = getattr(sys.modules.get("__mp_main__"), name, None)
     if isinstance(app, Flask):
         return app.app_context()
-    return _without_app("it is defined in the script that was run, and the task is not")
+    return _WithoutApp("it is defined in the script that was run, and the task is not")
 
 
-@contextmanager
-def _without_app(reason: str) -> Iterator[None]:
-    """Run a task without an app, and tell it how to have one should it want that."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "application context" in str(error):
+class _WithoutApp:
+    """Runs a task without an app, and tells it how to have one should it want that.
+
+    No generator with ``@contextmanager``: that would take longer than a short task itself.
+
+    :param reason: Why there is no app.
+    """
+
+    __slots__ = ("_reason",)
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(error, RuntimeError) and "application context" in str(error):
             error.add_note(
-                f"Tasks in worker processes have no app here: {reason}. Name it in the "
+                f"Tasks in worker processes have no app here: {self._reason}. Name it in the "
                 "configuration: CONCURRENCY_PROCESSES = {'app': 'module:name'}, or "
                 "'module:create_app()'."
             )
-        raise
 
 
 def _app_of_command() -> str | None:
