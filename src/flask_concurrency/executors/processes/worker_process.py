@@ -14,6 +14,7 @@ from collections.abc import Callable
 from math import inf
 from typing import Any, NoReturn
 
+from flask_concurrency.executors.processes.around import call_around
 from flask_concurrency.executors.processes.call import decode_call, name_of
 from flask_concurrency.executors.processes.inbox import Inbox
 from flask_concurrency.executors.processes.launch.process_state import (
@@ -95,6 +96,7 @@ def _set_up(
 def _serve(channel: Channel, setup: Setup, process: int) -> None:
     script, inbox, cap = setup.main, Inbox(shares_memory=setup.shares_memory), setup.cap
     capped = setup.max_memory is not None
+    call = cap.call if capped else call_around
     until = inf
     while (frame := channel.receive()) is not None:
         kind, number, payload = frame
@@ -102,10 +104,10 @@ def _serve(channel: Channel, setup: Setup, process: int) -> None:
             (until,) = INSTANT.unpack(payload)
             continue
         if until == inf:
-            kind, reply = _run(payload, script, inbox, cap)
+            kind, reply = _run(payload, script, inbox, cap, call)
         else:
             with Deadline(until):
-                kind, reply = _run(payload, script, inbox, cap)
+                kind, reply = _run(payload, script, inbox, cap, call)
             until = inf
         del frame, payload  # arguments may be large, and the next task may be long in coming
         if os.getpid() != process:
@@ -118,9 +120,16 @@ def _serve(channel: Channel, setup: Setup, process: int) -> None:
 
 
 def _run(
-    payload: bytes | bytearray, script: MainScript | None, inbox: Inbox, cap: MemoryCap
+    payload: bytes | bytearray,
+    script: MainScript | None,
+    inbox: Inbox,
+    cap: MemoryCap,
+    call: Callable[..., Any],
 ) -> tuple[int, bytes]:
-    """Run one call; whatever it does short of ending the process, there is an answer."""
+    """Run one call; whatever it does short of ending the process, there is an answer.
+
+    :param call: Calls a function with its arguments, within whatever is put around tasks.
+    """
     try:
         if isinstance(payload, Received):
             fn, args, kwargs = decode_call(*inbox.open(payload), script)
@@ -130,7 +139,7 @@ def _run(
         return encode_error(cap.blame("The reading of a task", error))
     try:
         # A context of its own: what a task sets in a context variable ends with the task.
-        value: Any = contextvars.copy_context().run(cap.call, fn, args, kwargs)
+        value: Any = contextvars.copy_context().run(call, fn, args, kwargs)
     except BaseException as error:
         return encode_error(error)
     del args, kwargs  # a result may take their place in shared memory
