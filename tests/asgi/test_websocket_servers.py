@@ -13,12 +13,21 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 APP = "tests/apps/web_sockets"
-SERVERS = ["werkzeug", "gunicorn-gthread", "uvicorn", "hypercorn", "granian-asgi", "gunicorn-asgi"]
+SERVERS = [
+    "werkzeug",
+    "gunicorn-gthread",
+    "gunicorn-gevent",
+    "uvicorn",
+    "hypercorn",
+    "granian-asgi",
+    "gunicorn-asgi",
+]
 WITHOUT_DENIAL = {"gunicorn-asgi"}
 """Servers that can only say 403 where a handshake is refused."""
 HEARD = {
     "werkzeug": ("4321 bye", "1006 None"),
     "gunicorn-gthread": ("4321 bye", "1006 None"),
+    "gunicorn-gevent": ("4321 bye", "1006 None"),
     "uvicorn": ("4321 bye", "1005 None"),
     "hypercorn": ("1006 None", "1006 None"),
     "granian-asgi": ("4321 None", "1005 None"),
