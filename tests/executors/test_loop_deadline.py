@@ -18,8 +18,8 @@ from flask_concurrency.vocabulary.deadline import Deadline, within
 from flask_concurrency.vocabulary.errors import DeadlineExceeded
 from flask_concurrency.vocabulary.suspension import Driving
 
-SOON = 0.01
-"""Seconds of a deadline that is to pass."""
+SOON = 0.1
+"""Seconds of a deadline that is to pass, though not before the coroutine has begun."""
 
 OnLoop = Callable[[Callable[[], Any]], Any]
 
@@ -46,8 +46,11 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("soon")
-def test_a_coroutine_is_cancelled_at_the_deadline(loop: LoopThread, on_loop: OnLoop) -> None:
+def test_a_coroutine_is_cancelled_at_the_deadline(
+    loop: LoopThread, on_loop: OnLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its ``finally`` has run when the caller hears of it."""
+    monkeypatch.setattr(loop_deadline, "CLEAN_UP", 30.0)
     done = []
 
     async def work() -> None:
