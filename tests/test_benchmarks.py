@@ -25,6 +25,11 @@ from benchmarks.summary import compare, spread  # noqa: E402
 from benchmarks.tables.which_for_what import COUNTS, WAYS, WORKS, possible  # noqa: E402
 from benchmarks.which_for_what_chart import DARK, LIGHT, Colours, draw, read_ratios  # noqa: E402
 
+GIVES_UP_AFTER = 200.0
+"""Seconds. The longest take ten where nothing else runs, and forty on a machine with much to do."""
+
+pytestmark = pytest.mark.timeout(GIVES_UP_AFTER + 10)
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(catalogue()))
@@ -216,6 +221,6 @@ def _benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=GIVES_UP_AFTER,
         check=False,
     )
