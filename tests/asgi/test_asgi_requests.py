@@ -81,7 +81,7 @@ def test_200_requests_at_once_keep_what_is_theirs(
         )
 
 
-def test_a_request_starts_in_a_fresh_context(app: Flask, asgi: AsgiApplication, run: Run) -> None:
+def test_pitfall_10_a_request_starts_in_a_fresh_context(app: Flask, asgi: AsgiApplication, run: Run) -> None:
     """Servers may start a request in the context of the one before."""
 
     @app.get("/async")
@@ -219,7 +219,7 @@ def test_a_view_that_swallows_its_cancellation_ends_as_it_likes(
     assert ended == [None]
 
 
-def test_a_server_may_cancel_a_request(
+def test_pitfall_12_a_server_may_cancel_a_request(
     app: Flask, asgi: AsgiApplication, ended: list[BaseException | None], run: Run
 ) -> None:
     """Its task ends as cancelled, and the request is torn down."""
@@ -312,7 +312,7 @@ def test_an_async_stream_of_a_request_on_a_thread_is_read_on_the_loop(
 
 
 @pytest.mark.parametrize("kind", ["async", "sync", "mixed"])
-def test_a_stream_is_closed_once_when_its_client_leaves(
+def test_pitfall_11_a_stream_is_closed_once_when_its_client_leaves(
     kind: str,
     app: Flask,
     asgi: AsgiApplication,

@@ -93,7 +93,7 @@ class AsgiBridge:
     async def _serve_request(self, scope: Scope, receive: Receive, send: Send) -> None:
         inbox = Inbox(receive)
         environ = make_environ(scope)
-        environ["wsgi.input"] = input_of(environ, inbox, self._loop)
+        environ["wsgi.input"] = input_of(environ, inbox, self._loop, self._max_body)
         if self._runs_on_loop(environ):
             await serve_on_loop(self._wsgi_app, environ, inbox, send)
             return

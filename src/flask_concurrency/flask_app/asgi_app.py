@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from flask import Flask
+from flask import Flask, has_request_context, request
 
 from flask_concurrency.asgi.application import AsgiBridge
 from flask_concurrency.asgi.interface import AsgiApplication
@@ -32,8 +32,14 @@ def make_asgi_app(app: Flask, state: AppState) -> AsgiApplication:
         busy=_no_thread_free,
         drain=state.drain,
         finish=Finish(state.settings.drain_timeout, state.executors.drain),
-        max_body=lambda: app.config["MAX_CONTENT_LENGTH"],
+        max_body=lambda: _max_body(app),
     )
+
+
+def _max_body(app: Flask) -> int | None:
+    # A view may have chosen another bound for its own request.
+    most = request.max_content_length if has_request_context() else app.config["MAX_CONTENT_LENGTH"]
+    return cast("int | None", most)
 
 
 def _no_thread_free(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
