@@ -81,7 +81,9 @@ def test_200_requests_at_once_keep_what_is_theirs(
         )
 
 
-def test_pitfall_10_a_request_starts_in_a_fresh_context(app: Flask, asgi: AsgiApplication, run: Run) -> None:
+def test_pitfall_10_a_request_starts_in_a_fresh_context(
+    app: Flask, asgi: AsgiApplication, run: Run
+) -> None:
     """Servers may start a request in the context of the one before."""
 
     @app.get("/async")
