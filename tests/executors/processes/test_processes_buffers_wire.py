@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 
 import pytest
 
@@ -18,6 +19,8 @@ from flask_concurrency.executors.processes.wire import (
     Received,
 )
 from flask_concurrency.vocabulary.errors import ExecutorError
+
+watching = import_module("process_watching")
 
 
 class Parts(Parcel):
@@ -47,12 +50,12 @@ class CutOff(bytes):
 @pytest.fixture
 def ends() -> Iterator[tuple[Channel, Channel]]:
     """Both ends of a channel; neither leaves a descriptor behind."""
-    before = set(os.listdir("/proc/self/fd"))
+    before = watching.descriptors()
     first, second = map(Channel, socket.socketpair())
     yield first, second
     first.close()
     second.close()
-    assert set(os.listdir("/proc/self/fd")) <= before
+    assert watching.descriptors() <= before
 
 
 def receive(channel: Channel) -> tuple[int, int, Received]:
