@@ -27,7 +27,7 @@ class Inbox:
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._ahead: deque[bytes] = deque()
+        self._ahead: deque[bytes] | None = None  # takes 760 bytes; most requests have no body
         self._size = 0
         self._lock: asyncio.Lock | None = None
         self._read: asyncio.Event | None = None
@@ -86,6 +86,8 @@ class Inbox:
             else:
                 body = message.get("body") or b""
                 if body:
+                    if self._ahead is None:
+                        self._ahead = deque()
                     self._ahead.append(body)
                     self._size += len(body)
                 self.ended = not message.get("more_body", False)

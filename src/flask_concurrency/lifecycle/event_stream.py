@@ -35,41 +35,124 @@ async def beating_async(
     :param heartbeat: Seconds of silence after which a sign of life is given; ``None`` for never.
     :param context: Context variables the source runs with.
     """
+    listening = _Listening(source, heartbeat)
     loop = asyncio.get_running_loop()
-    draining: asyncio.Future[None] = loop.create_future()
-    ticket = drain.call(lambda: loop.call_soon_threadsafe(_settle, draining))
-    step: asyncio.Task[Any] | None = None
+    ticket = drain.call(lambda: loop.call_soon_threadsafe(listening.end))
+    task: asyncio.Task[None] | None = None
     try:
         yield HEARTBEAT  # servers send the head of an answer with the first piece of its body
+        task = loop.create_task(listening.listen(), context=context)
+        task.add_done_callback(listening.ended)
         while True:
-            if step is None:
-                step = loop.create_task(_next(source), context=context)
-            await asyncio.wait(
-                {step, draining}, timeout=heartbeat, return_when=asyncio.FIRST_COMPLETED
-            )
-            if step.done():
-                kind, item = step.result()
-                if kind is _END:
-                    return
-                step = None
-                yield encode(item)
-            elif draining.done():
+            await listening.wait()
+            if listening.heard:
+                yield encode(listening.heard.pop())
+            elif listening.over:
+                task.result()
                 return
-            else:
+            elif not listening.ending:
                 yield HEARTBEAT
-            if draining.done():
+            if listening.ending:
                 return
     finally:
         drain.forget(ticket)
-        if step is not None:
-            step.cancel()
-            # Not awaited itself: how the source ends is of no interest to who has left.
-            await asyncio.wait({step})
-            if not step.cancelled():
-                step.exception()
+        listening.stop()
+        if task is not None:
+            if not task.done():
+                task.cancel()
+                # Not awaited itself: how the source ends is of no interest to who has left.
+                await asyncio.wait({task})
+            if not task.cancelled():
+                task.exception()
         close = getattr(source, "aclose", None)
         if close is not None:
             await loop.create_task(close(), context=context)
+
+
+class _Listening:
+    """Asks an asynchronous source for its items, each when the last one was taken.
+
+    One task asks all the time, because whoever gives up waiting for a source ends it; and one timer
+    runs, set anew when it has rung, because most items come long before.
+
+    :ivar heard: The item that came, until it is taken.
+    :ivar over: The source has ended, or failed.
+    :ivar ending: The server ends.
+    """
+
+    __slots__ = (
+        "_asked_at",
+        "_heartbeat",
+        "_loop",
+        "_reader",
+        "_source",
+        "_taken",
+        "_timer",
+        "ending",
+        "heard",
+        "over",
+    )
+
+    def __init__(self, source: AsyncIterator[Any], heartbeat: float | None) -> None:
+        self._source = source
+        self._heartbeat = heartbeat
+        self._loop = asyncio.get_running_loop()
+        self._reader: asyncio.Future[None] | None = None
+        self._taken: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._asked_at = 0.0
+        self.heard: list[Any] = []
+        self.over = False
+        self.ending = False
+
+    async def listen(self) -> None:
+        """Ask until the source ends; a task of its own."""
+        async for item in self._source:
+            self.heard.append(item)
+            self._taken = self._loop.create_future()
+            self._wake()
+            await self._taken
+
+    async def wait(self) -> None:
+        """Wait for an item, for the end of either side, or for as long as silence may last."""
+        if self._taken is not None:
+            _settle(self._taken)
+            self._taken = None
+        self._asked_at = self._loop.time()
+        if self._timer is None and self._heartbeat is not None:
+            self._timer = self._loop.call_later(self._heartbeat, self._ring)
+        self._reader = self._loop.create_future()
+        if self.over or self.ending:
+            self._wake()
+        await self._reader
+
+    def ended(self, _: object) -> None:
+        """Take in that the task has ended."""
+        self.over = True
+        self._wake()
+
+    def end(self) -> None:
+        """Take in that the server ends."""
+        self.ending = True
+        self._wake()
+
+    def stop(self) -> None:
+        """Let no timer ring any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _ring(self) -> None:
+        assert self._heartbeat is not None
+        silent_until = self._asked_at + self._heartbeat
+        if silent_until > self._loop.time():
+            self._timer = self._loop.call_at(silent_until, self._ring)
+        else:
+            self._timer = None
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._reader is not None:
+            _settle(self._reader)
 
 
 class Beating(Iterator[bytes]):
@@ -175,14 +258,6 @@ def ending(
             yield encode(item)
     finally:
         context.run(_close, source)
-
-
-async def _next(source: AsyncIterator[Any]) -> tuple[object, Any]:
-    # A task cannot end with StopAsyncIteration.
-    try:
-        return _ITEM, await anext(source)
-    except StopAsyncIteration:
-        return _END, None
 
 
 def _settle(future: asyncio.Future[None]) -> None:
