@@ -33,6 +33,12 @@ def descriptors() -> int:
     return sum(not link.startswith("/") or link.startswith("/memfd:") for link in links if link)
 
 
+def names_in_shared_memory() -> set[str]:
+    """What has a name there, but for what browsers and the stores of other tests keep."""
+    names = os.listdir("/dev/shm")
+    return {name for name in names if not name.startswith((".", "flask-concurrency-"))}
+
+
 def children_running(label: str) -> list[int]:
     """Return this process's children whose command line ends with ``label``."""
     return [child for child in child_processes() if _command(child)[-1:] == [label]]
