@@ -6,7 +6,6 @@ Knows ASGI alone: no server, no socket.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
@@ -69,21 +68,23 @@ async def request(app: AsgiApplication, path: str, body: bytes) -> None:
 
 @contextmanager
 def on_a_loop(
-    app: AsgiApplication, path: str, body: bytes
+    app: AsgiApplication, path: str, body: bytes, clock: Callable[[], float]
 ) -> Iterator[Callable[[int, int], float]]:
     """Make a call that sends so many requests, so many times; it gives the seconds each time took.
 
     Each request is a task of its own, as on a server.
+
+    :param clock: What tells the time, of the day or of the processor.
     """
 
     async def send(at_once: int, times: int) -> float:
         loop = asyncio.get_running_loop()
-        begun_at = time.perf_counter()
+        begun_at = clock()
         for _ in range(times):
             await asyncio.gather(
                 *[loop.create_task(request(app, path, body)) for _ in range(at_once)]
             )
-        return (time.perf_counter() - begun_at) / times
+        return (clock() - begun_at) / times
 
     with asyncio.Runner() as runner:
         yield lambda at_once, times: runner.run(send(at_once, times))

@@ -60,10 +60,9 @@ class Connections:
         self.await_answers(len(asked))
         return time.perf_counter() - begun_at
 
-    def keep_asking(self, seconds: float) -> float:
-        """Requests on all of them, one after the other; seconds a request."""
-        begun_at = time.perf_counter()
-        ends_at = begun_at + seconds
+    def keep_asking(self, seconds: float) -> int:
+        """Requests on all of them, one after the other, for so long; how many were answered."""
+        ends_at = time.perf_counter() + seconds
         for connection in self._sockets:
             connection.sendall(self._request)
         answered = 0
@@ -77,7 +76,7 @@ class Connections:
             return True
 
         self.await_answers(len(self._sockets), next_one)
-        return (time.perf_counter() - begun_at) / answered
+        return answered
 
     def await_answers(
         self, waiting: int, again: Callable[[socket.socket], bool] = lambda connection: False

@@ -17,6 +17,15 @@ def proportional_memory(pid: int) -> float:
     raise LookupError(f"process {pid} tells no PSS")
 
 
+def processor_time(pid: int) -> float:
+    """Seconds that a process, its children and all their threads have spent on processors."""
+    spent = 0
+    for each in (pid, *children_of(pid)):
+        for thread in Path(f"/proc/{each}/task").iterdir():
+            spent += int((thread / "schedstat").read_text().split()[0])
+    return spent / 1e9
+
+
 def children_of(parent: int) -> set[int]:
     """Ids of the processes that a process has started."""
     everyone = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
