@@ -11,8 +11,8 @@ from flask_concurrency.asgi.inbox import Inbox
 logger = logging.getLogger("flask_concurrency.asgi")
 
 LOOK_AFTER = 0.2
-"""Seconds after which a request is watched. Most are answered before, and need no watch, which takes
-nearly as long as a small request itself."""
+"""Seconds after which a request is watched. Most are answered before, and need no watch, which
+takes nearly as long as a small request itself."""
 
 
 class Watch:
