@@ -12,7 +12,14 @@ from typing import Any
 import pytest
 from greenlet import getcurrent
 
-from flask_concurrency.vocabulary.suspension import Driving, WakeUp, can_suspend, suspend
+from flask_concurrency.vocabulary.suspension import (
+    IDLE_STACKS,
+    Driving,
+    Suspendable,
+    WakeUp,
+    can_suspend,
+    suspend,
+)
 
 COLOUR: ContextVar[str] = ContextVar("COLOUR", default="none")
 THING: ContextVar[object] = ContextVar("THING")
@@ -21,10 +28,7 @@ THING: ContextVar[object] = ContextVar("THING")
 def driven(function: Callable[[], Any]) -> Any:
     """Call a function that may be suspended."""
 
-    async def drive() -> Any:
-        return await Driving(function, copy_context())
-
-    return asyncio.run(drive())
+    return asyncio.run(_drive(function))
 
 
 async def echo(value: str) -> str:
@@ -160,6 +164,31 @@ def test_a_stack_is_used_again_and_keeps_nothing() -> None:
     assert len(stacks) == 3
     assert len(set(map(id, stacks))) == 1
     assert [reference() for reference in kept] == [None] * 3
+
+
+def test_stacks_beyond_those_that_are_kept_end() -> None:
+    """Each with the context it ran in."""
+    stacks: list[Suspendable] = []
+
+    def wait() -> None:
+        stack = getcurrent()
+        assert isinstance(stack, Suspendable)
+        stacks.append(stack)
+        suspend(asyncio.sleep(0))
+
+    async def crowd() -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(IDLE_STACKS + 10):
+                group.create_task(_drive(wait))
+
+    asyncio.run(crowd())
+    assert len(stacks) == IDLE_STACKS + 10
+    assert sum(stack.dead for stack in stacks) == 10
+    assert all(stack.gr_context is None for stack in stacks if not stack.dead)
+
+
+async def _drive(function: Callable[[], Any]) -> Any:
+    return await Driving(function, copy_context())
 
 
 def test_a_thread_may_do_a_step_in_the_context_meanwhile() -> None:

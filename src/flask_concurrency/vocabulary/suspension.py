@@ -116,6 +116,8 @@ class Driving(Generic[T]):
         if not stack.dead and len(stacks) < IDLE_STACKS:
             stack.gr_context = None
             stacks.append(stack)
+        elif not stack.dead:
+            stack.throw()  # its own frame refers to it, so that it would never be collected
         if failure is None:
             return result
         try:
