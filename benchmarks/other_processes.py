@@ -19,11 +19,8 @@ def proportional_memory(pid: int) -> float:
 
 def processor_time(pid: int) -> float:
     """Seconds that a process, its children and all their threads have spent on processors."""
-    spent = 0
-    for each in (pid, *children_of(pid)):
-        for thread in Path(f"/proc/{each}/task").iterdir():
-            spent += int((thread / "schedstat").read_text().split()[0])
-    return spent / 1e9
+    # What clock_getcpuclockid(3) gives, which Python does not offer; threads that ended count, too.
+    return sum(time.clock_gettime((~each << 3) | 2) for each in (pid, *children_of(pid)))
 
 
 def children_of(parent: int) -> set[int]:
