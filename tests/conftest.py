@@ -58,6 +58,12 @@ def command(
     }[server]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let Ctrl+C be heard in the processes that share the tests, which begin without."""
+    if hasattr(config, "workerinput"):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, so that none runs alone at the end.
 
