@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from flask import Flask, Response
+from flask import Flask, Response, request_started
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.test import TestResponse
@@ -108,6 +108,19 @@ def test_what_the_app_would_see_it_sees(listen: Callable[[Flask], object]) -> No
     listen(app)
     answers(app, 5)
     assert counting.met == 5
+
+
+@pytest.mark.parametrize(("own", "met"), [(True, 5), (False, 2)])
+def test_a_signal_is_heard_by_its_own_app(own: bool, met: int) -> None:
+    """Who listens to another app of the process hears nothing of this one, and costs nothing."""
+    app, _, counting = refused_app()
+
+    def listen(sender: Flask) -> None:
+        pass
+
+    with request_started.connected_to(listen, sender=app if own else Flask("another")):
+        answers(app, 5)
+    assert counting.met == met
 
 
 OPTIONS: list[dict[str, Any]] = [

@@ -65,8 +65,8 @@ class Repeat:
             )
             or any(app.teardown_request_funcs.values())
             or app.teardown_appcontext_funcs
-            or request_started.receivers
-            or request_finished.receivers
+            or request_started.has_receivers_for(app)
+            or request_finished.has_receivers_for(app)
             or any(
                 issubclass(QuotaExceeded, kind)
                 for by_code in handlers
