@@ -48,7 +48,7 @@ def eventually(told: Callable[[], object], expected: object, *, seconds: float =
 
 
 @pytest.mark.parametrize(("server", "workers"), SERVERS)
-def test_of_a_thousand_requests_a_hundred_are_admitted(
+def test_pitfall_25_of_a_thousand_requests_all_workers_together_admit_a_hundred(
     serve: Serve, server: str, workers: int
 ) -> None:
     """Exactly, however many workers count."""
