@@ -49,9 +49,9 @@ def stop_by_ctrl_c(process: subprocess.Popen[str]) -> None:
 
 
 def stop_all_at_once(process: subprocess.Popen[str]) -> None:
-    """As systemd does by default: the main process and its workers are told together."""
+    """As systemd does by default: the main process is told, and its workers right after it."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
-    for pid in (*map(int, children.split()), process.pid):
+    for pid in (process.pid, *map(int, children.split())):
         os.kill(pid, signal.SIGTERM)
 
 
