@@ -14,7 +14,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 from functools import partial
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from granian import Granian
 from granian.constants import Interfaces
@@ -59,16 +59,34 @@ def serve(options: ServerOptions) -> None:
         lambda record: "Python threads" not in record.getMessage()
     )
 
+    told: list[int] = []
+
+    @server.on_startup
+    def remember_being_told() -> None:
+        before: Any = signal.getsignal(signal.SIGTERM)
+
+        def end(signum: int, frame: object) -> None:
+            told.append(signum)
+            before(signum, frame)
+
+        signal.signal(signal.SIGTERM, end)
+
     @server.on_startup
     def stop_with_the_terminal() -> None:
         if hasattr(signal, "SIGHUP") and sys.stdin is not None and sys.stdin.isatty():
             signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
 
     load = load_asgi_app if options.asgi else load_app
-    server.serve(
-        target_loader=partial(load, options.import_path, options.graceful_timeout),
-        wrap_loader=False,
-    )
+    try:
+        server.serve(
+            target_loader=partial(load, options.import_path, options.graceful_timeout),
+            wrap_loader=False,
+        )
+    except SystemExit:
+        # A worker that was told at the same time, as by systemd, and was quicker, looks to granian
+        # like one that failed.
+        if not told:
+            raise
 
 
 if __name__ == "__main__":
