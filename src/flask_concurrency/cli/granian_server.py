@@ -63,13 +63,14 @@ def serve(options: ServerOptions) -> None:
 
     @server.on_startup
     def remember_being_told() -> None:
-        before: Any = signal.getsignal(signal.SIGTERM)
+        before: Any = signal.getsignal(signal.SIGTERM)  # the same as of SIGINT
 
         def end(signum: int, frame: object) -> None:
             told.append(signum)
             before(signum, frame)
 
         signal.signal(signal.SIGTERM, end)
+        signal.signal(signal.SIGINT, end)
 
     @server.on_startup
     def stop_with_the_terminal() -> None:
