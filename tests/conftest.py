@@ -18,6 +18,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 STARTS_WITHIN = 30.0
 STOPS_WITHIN = 15.0
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+SIGNALS += [getattr(signal, name) for name in ("SIGHUP", "SIGCHLD") if hasattr(signal, name)]
 
 Serve = Callable[..., str]
 
@@ -81,6 +83,14 @@ def runtime_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(directory))
         yield directory
+
+
+@pytest.fixture(autouse=True)
+def signals_as_before() -> Iterator[None]:
+    """Let no test change what a signal does to those after it."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    assert {number: signal.getsignal(number) for number in SIGNALS} == before
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import argparse
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from examples.demo.checking import check
 from examples.demo.launching import launched
@@ -30,12 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _options(arguments)
     origins = Origins(options.port)
-    stopped = threading.Event()
-    for name in STOPPING_SIGNALS:
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), lambda _number, _frame: stopped.set())
     try:
-        with launched(origins, stopped) as started:
+        with _until_stopped() as stopped, launched(origins, stopped) as started:
             if options.check:
                 check(origins)
                 print("Every part of the demo answers as it should.")
@@ -50,6 +47,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+@contextmanager
+def _until_stopped() -> Iterator[threading.Event]:
+    """Give what a signal to stop sets; afterwards the signals do what they did before."""
+    stopped = threading.Event()
+    numbers = [getattr(signal, name) for name in STOPPING_SIGNALS if hasattr(signal, name)]
+    before = [signal.signal(number, lambda _number, _frame: stopped.set()) for number in numbers]
+    try:
+        yield stopped
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _introduce(origins: Origins) -> None:
