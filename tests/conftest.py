@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from flask_concurrency import watch_signals
+
 ROOT = Path(__file__).parent.parent
 STARTS_WITHIN = 30.0
 STOPS_WITHIN = 15.0
@@ -87,7 +89,11 @@ def runtime_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
 
 @pytest.fixture(autouse=True)
 def signals_as_before() -> Iterator[None]:
-    """Let no test change what a signal does to those after it."""
+    """Let no test change what a signal does to those after it.
+
+    But for the first stream of a process, from which on it watches for its end.
+    """
+    watch_signals()
     before = {number: signal.getsignal(number) for number in SIGNALS}
     yield
     assert {number: signal.getsignal(number) for number in SIGNALS} == before

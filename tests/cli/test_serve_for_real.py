@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,8 @@ def stop_all_at_once(process: subprocess.Popen[str]) -> None:
     """As systemd does by default: the main process is told, and its workers right after it."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
     for pid in (process.pid, *map(int, children.split())):
-        os.kill(pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):  # the main process may have been quicker
+            os.kill(pid, signal.SIGTERM)
 
 
 STOPS = [stop_by_sigterm, stop_by_ctrl_c, stop_all_at_once]
