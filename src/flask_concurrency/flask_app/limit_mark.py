@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from flask import has_request_context, request
 
@@ -35,8 +35,6 @@ class LimitMark:
         self._declaration = declaration
         self._mark = mark
         self._current_state = current_state
-        # A block may be entered by many requests at once, and again inside itself.
-        self._entered: ContextVar[tuple[Answer, ...]] = ContextVar("entered", default=())
 
     def __call__(self, target: Target) -> Target:
         """Limit a view function, a ``View`` class, a method of one, or a blueprint."""
@@ -58,7 +56,7 @@ class LimitMark:
         _join(answer)
         if not answer.decision.admitted:
             raise refusal(answer.decision)
-        self._entered.set((*self._entered.get(), answer))
+        _entered.set((*_entered.get(), (self, answer)))
         return self
 
     def __exit__(
@@ -68,10 +66,15 @@ class LimitMark:
         traceback: TracebackType | None,
     ) -> None:
         """Give back what was held; units of a rate stay spent."""
-        *outer, answer = self._entered.get()
-        self._entered.set(tuple(outer))
+        answer = self._leave()
         if answer.permit is not None:
             answer.permit.release(Ending.COMPLETED if error is None else Ending.ABANDONED)
+
+    def _leave(self) -> Answer:
+        blocks = _entered.get()
+        last = max(place for place, (mark, _) in enumerate(blocks) if mark is self)
+        _entered.set((*blocks[:last], *blocks[last + 1 :]))
+        return blocks[last][1]
 
     def _check_block(self) -> None:
         declared = self._declaration
@@ -90,6 +93,13 @@ class LimitMark:
                 f"The block {declared.name!r} runs outside of a request, where there is no client "
                 'to count: say whom to count, as in limit("3/day", name="sms", key=lambda: phone).'
             )
+
+
+# A block may be entered by many requests at once, and again inside itself. One variable for all
+# marks: those of blocks are made anew for each request, and a thread's context never forgets one.
+_entered: Final[ContextVar[tuple[tuple[LimitMark, Answer], ...]]] = ContextVar(
+    "limit_blocks", default=()
+)
 
 
 def _join(answer: Answer) -> None:
