@@ -6,6 +6,8 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any
 
 import pytest
@@ -308,6 +310,40 @@ def test_a_block_can_only_shorten_the_time_around_it(concurrency: Concurrency) -
         assert inner is not None
         assert inner <= outer
     assert concurrency.remaining() is None
+
+
+def test_a_block_may_be_entered_by_many_threads_at_once(concurrency: Concurrency) -> None:
+    """Each leaves its own, in whatever order."""
+    block = concurrency.deadline(LONG)
+    inside = threading.Barrier(2)
+    first_has_left = threading.Event()
+
+    def enter(first: bool) -> tuple[bool, bool]:
+        with block:
+            inside.wait(30)
+            if not first:
+                assert first_has_left.wait(30)
+            timed = remaining() is not None
+        if first:
+            first_has_left.set()
+        return timed, remaining() is None
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(enter, [True, False])) == [(True, True)] * 2
+
+
+def test_blocks_leave_nothing_in_the_context(app: Flask, concurrency: Concurrency) -> None:
+    """They are made anew for each request, and the context of a server's thread lives for long."""
+    with app.app_context():
+        sizes = set()
+        for _ in range(3):
+            with (
+                concurrency.deadline(LONG),
+                concurrency.limit("9/minute", name="sms", key=lambda: "all"),
+            ):
+                pass
+            sizes.add(len(copy_context()))
+    assert len(sizes) == 1
 
 
 def test_the_time_of_one_request_is_not_the_next_one_s(

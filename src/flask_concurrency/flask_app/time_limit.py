@@ -11,7 +11,7 @@ from math import inf
 from types import TracebackType
 from typing import Any, TypeVar
 
-from flask_concurrency.vocabulary.deadline import Deadline, within
+from flask_concurrency.vocabulary.deadline import Deadline, enter, leave, within
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
 Target = TypeVar("Target", bound=Any)
@@ -36,15 +36,11 @@ class TimeLimit:
 
 
 class DeadlineMark:
-    """A time limit, ready to be put on a view, a class or a blueprint, or around a block.
-
-    A block is entered by one thread or task; make a new one for each.
-    """
+    """A time limit, ready to be put on a view, a class or a blueprint, or around a block."""
 
     def __init__(self, limit: TimeLimit, mark: Callable[[Any], Any]) -> None:
         self._limit = limit
         self._mark = mark
-        self._entered: list[Deadline] = []
 
     def __call__(self, target: Target) -> Target:
         """Limit the time of a view function, a ``View`` class, a method of one, or a blueprint."""
@@ -53,8 +49,8 @@ class DeadlineMark:
 
     def __enter__(self) -> Deadline:
         """Let what is done inside have so much time, or what is left outside if that is less."""
-        deadline = within(self._limit.seconds).__enter__()
-        self._entered.append(deadline)
+        deadline = within(self._limit.seconds)
+        enter(self, deadline)
         return deadline
 
     def __exit__(
@@ -64,4 +60,4 @@ class DeadlineMark:
         traceback: TracebackType | None,
     ) -> None:
         """Go back to the time outside."""
-        self._entered.pop().__exit__(kind, error, traceback)
+        leave(self)

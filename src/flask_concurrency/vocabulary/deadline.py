@@ -49,8 +49,7 @@ class Deadline:
         self._at = -inf
 
     def __enter__(self) -> Deadline:
-        entered = _entered.get()
-        _entered.set(_Entered(self, self._brought_into(entered), entered))
+        enter(self, self)
         return self
 
     def __exit__(
@@ -59,18 +58,14 @@ class Deadline:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        entered = _entered.get()
-        while entered is not None and entered.block is not self:
-            entered = entered.before  # a block inside that was never left, as in a generator
-        if entered is not None:
-            _entered.set(entered.before)
+        leave(self)
 
-    def _brought_into(self, entered: _Entered | None) -> Deadline:
-        if entered is None or self.is_inside(entered.deadline):
+    def brought_into(self, other: Deadline) -> Deadline:
+        """A deadline that outlives neither this one nor ``other``: this one, if it does not."""
+        if self.is_inside(other):
             return self
-        # It was made elsewhere, and must not outlive what it is entered in either.
         both = Deadline(outer=self)
-        both._outers += (entered.deadline,)
+        both._outers += (other,)
         return both
 
     def is_inside(self, other: Deadline) -> bool:
@@ -81,12 +76,33 @@ class Deadline:
 class _Entered(NamedTuple):
     """A block that was entered. Each context has a chain of its own, so none can be left twice."""
 
-    block: Deadline
+    block: object
     deadline: Deadline
     before: _Entered | None
 
 
 _entered: Final[ContextVar[_Entered | None]] = ContextVar("deadline", default=None)
+
+
+def enter(block: object, deadline: Deadline) -> None:
+    """Make ``deadline`` the current one until :func:`leave`, in the same context.
+
+    It may have been made elsewhere; it never outlives what it is entered in.
+
+    :param block: Whatever stands for the block; it may be entered in many contexts at once.
+    """
+    entered = _entered.get()
+    inner = deadline if entered is None else deadline.brought_into(entered.deadline)
+    _entered.set(_Entered(block, inner, entered))
+
+
+def leave(block: object) -> None:
+    """Go back to the deadline around a block."""
+    entered = _entered.get()
+    while entered is not None and entered.block is not block:
+        entered = entered.before  # a block inside that was never left, as in a generator
+    if entered is not None:
+        _entered.set(entered.before)
 
 
 def within(seconds: float | None, clock: Clock = monotonic) -> Deadline:
