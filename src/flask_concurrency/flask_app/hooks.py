@@ -5,8 +5,7 @@ Knows Flask's hooks and the order of things; decides no limit and spells no head
 
 from __future__ import annotations
 
-import functools
-import inspect
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from flask import Flask, Request, Response, request
@@ -15,6 +14,7 @@ from flask_concurrency.admission.answer import Answer
 from flask_concurrency.admission.gate import Gate
 from flask_concurrency.engine.journey import Journey
 from flask_concurrency.flask_app.app_state import AppState, Route
+from flask_concurrency.flask_app.around_view import put_around_view
 from flask_concurrency.flask_app.door import JOURNEY, Door, journey_of
 from flask_concurrency.flask_app.overdue import answer_overdue, hold_to_deadline
 from flask_concurrency.flask_app.repeat import Repeat
@@ -127,35 +127,15 @@ def ask(app: Flask, gate: Gate, environ: dict[str, Any]) -> None:
 
 
 def ask_before_view(app: Flask, state: AppState, endpoint: str) -> None:
-    """Make an endpoint's view ask its gate first, after every hook has run.
+    """Make an endpoint's view ask its gate first, after every hook has run."""
 
-    Flask has no hook between the last ``before_request`` and the view, so the view function itself
-    is replaced, the first time it is to be called.
-    """
-    view = app.view_functions[endpoint]
-    if hasattr(view, ASKS):
-        return
-
-    def ask_view_gate() -> None:
+    def ask_view_gate() -> AbstractContextManager[None]:
         gate = state.route(app, request.url_rule, request.method).plan.view
         if gate is not None:
             ask(app, gate, request.environ)
+        return nullcontext()
 
-    if inspect.iscoroutinefunction(view):
-
-        @functools.wraps(view)
-        async def asking(*args: Any, **kwargs: Any) -> Any:
-            ask_view_gate()
-            return await view(*args, **kwargs)
-    else:
-
-        @functools.wraps(view)
-        def asking(*args: Any, **kwargs: Any) -> Any:
-            ask_view_gate()
-            return view(*args, **kwargs)
-
-    setattr(asking, ASKS, True)
-    app.view_functions[endpoint] = asking
+    put_around_view(app, endpoint, ASKS, ask_view_gate)
 
 
 def _watch_requests_without_a_door(app: Flask) -> None:

@@ -5,8 +5,6 @@ Knows Flask's error handling; who notices that the time is up is decided elsewhe
 
 from __future__ import annotations
 
-import functools
-import inspect
 import logging
 from types import TracebackType
 from typing import Any
@@ -17,6 +15,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 from flask_concurrency.engine.journey import Journey
+from flask_concurrency.flask_app.around_view import put_around_view
 from flask_concurrency.flask_app.door import JOURNEY
 from flask_concurrency.flask_app.responses import DeadlinePassed
 from flask_concurrency.flask_app.task_context import CONTEXTS_ARE_MERGED
@@ -30,29 +29,8 @@ logger = logging.getLogger("flask_concurrency.deadline")
 
 
 def hold_to_deadline(app: Flask, endpoint: str) -> None:
-    """Make an endpoint's view answer in time or not at all.
-
-    The view function is replaced, the first time it is to be called.
-    """
-    view = app.view_functions[endpoint]
-    if hasattr(view, HELD):
-        return
-
-    if inspect.iscoroutinefunction(view):
-
-        @functools.wraps(view)
-        async def held(*args: Any, **kwargs: Any) -> Any:
-            with _InTime(endpoint):
-                return await view(*args, **kwargs)
-    else:
-
-        @functools.wraps(view)
-        def held(*args: Any, **kwargs: Any) -> Any:
-            with _InTime(endpoint):
-                return view(*args, **kwargs)
-
-    setattr(held, HELD, True)
-    app.view_functions[endpoint] = held
+    """Make an endpoint's view answer in time or not at all."""
+    put_around_view(app, endpoint, HELD, lambda: _InTime(endpoint))
 
 
 def answer_overdue(error: DeadlineExceeded) -> ResponseReturnValue:
