@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, Response
 from werkzeug.test import TestResponse
 
 PAGE = "docs/how-to/expensive-reports.md"
@@ -18,8 +18,15 @@ SOON = 10.0
 Run = Callable[..., dict[str, Any]]
 
 
+class OfUnknownLength(Response):
+    """What a server has not taken whole before it has asked for more."""
+
+    automatically_set_content_length = False
+
+
 def begun(app: Flask, path: str, **headers: str) -> TestResponse:
-    """A request whose answer is not read yet."""
+    """A request whose answer is not read yet, and of any length: so it is still in flight."""
+    app.response_class = OfUnknownLength
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
     return app.test_client().get(path, headers=sent, buffered=False)
 

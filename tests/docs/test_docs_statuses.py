@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from flask import Flask
+from flask import Flask, Response
 from werkzeug.test import TestResponse
 
 PAGE = "docs/explanation/429-or-503.md"
@@ -14,8 +14,15 @@ BOTH, BETWEEN = range(2)
 Run = Callable[..., dict[str, Any]]
 
 
+class OfUnknownLength(Response):
+    """What a server has not taken whole before it has asked for more."""
+
+    automatically_set_content_length = False
+
+
 def begun(app: Flask, api_key: str = "ada") -> TestResponse:
-    """A request whose answer is not read yet, so that it is still in flight."""
+    """A request whose answer is not read yet, and of any length: so it is still in flight."""
+    app.response_class = OfUnknownLength
     return app.test_client().get("/report", headers={"X-API-Key": api_key}, buffered=False)
 
 

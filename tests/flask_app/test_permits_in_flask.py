@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -9,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask, Response, send_file
+from flask import Flask, Response, abort, send_file
 
 from flask_concurrency import Concurrency, InFlight
+from flask_concurrency.flask_app.door import TAKEN_AT_ONCE
 
 
 class Inside:
@@ -134,6 +136,42 @@ def test_a_stream_holds_its_place_to_the_last_byte(app: Flask, concurrency: Conc
     assert left(app) == 2
     body.close()
     assert left(app) == 2
+
+
+def test_a_short_answer_gives_its_place_back_as_the_server_takes_it(
+    app: Flask, concurrency: Concurrency
+) -> None:
+    """The client's next request may be there before the server has closed the body."""
+    serve(app, concurrency, lambda: "x" * TAKEN_AT_ONCE, 1)
+    body = wsgi_body(app)
+    assert len(next(body)) == TAKEN_AT_ONCE
+    assert left(app) == 1
+    body.close()
+    assert left(app) == 1
+
+
+def test_a_long_answer_holds_its_place_until_it_is_sent(
+    app: Flask, concurrency: Concurrency
+) -> None:
+    """The server waits for the client in between, with a thread and memory."""
+    serve(app, concurrency, lambda: "x" * (TAKEN_AT_ONCE + 1), 2)
+    body = wsgi_body(app)
+    assert len(next(body)) == TAKEN_AT_ONCE + 1
+    assert left(app) == 1
+    body.close()
+    assert left(app) == 2
+
+
+def test_a_test_client_that_closes_nothing_never_runs_out_of_places(
+    app: Flask, concurrency: Concurrency
+) -> None:
+    """Not even where ``abort()`` has made a cycle that keeps each response for a while."""
+    serve(app, concurrency, lambda: abort(404), 1)
+    gc.disable()
+    try:
+        assert {app.test_client().get("/").status_code for _ in range(3)} == {404}
+    finally:
+        gc.enable()
 
 
 def test_an_abandoned_stream_gives_its_place_back(app: Flask, concurrency: Concurrency) -> None:

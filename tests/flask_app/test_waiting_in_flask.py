@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -32,8 +33,8 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Flask:
     @app.get("/")
     @concurrency.limit(InFlight(1, max_queue=1, max_wait=LONG))
     @concurrency.deadline(LONG)
-    def index() -> str:
-        return "done"
+    def index() -> Iterator[str]:
+        yield "done"
 
     @app.get("/block")
     def block() -> str:
