@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 
 from flask_concurrency.asgi.inbox import Inbox
@@ -11,34 +12,37 @@ from flask_concurrency.asgi.inbox import Inbox
 logger = logging.getLogger("flask_concurrency.asgi")
 
 LOOK_AFTER = 0.2
-"""Seconds after which a request is watched. Most are answered before, and need no watch, which
-takes nearly as long as a small request itself."""
+"""Seconds after which a request is watched, twice as many at most. Most are answered before, and
+need no watch, which takes nearly as long as a small request itself."""
 
 
 class Watch:
     """Awaits the disconnect of one client, from a while after it was made until :meth:`stop`.
+
+    To be made on the loop of the request.
 
     :param inbox: The client's messages.
     :param act: Called once, if the client has left.
     :ivar acted: Whether it was.
     """
 
-    __slots__ = ("_act", "_inbox", "_task", "_timer", "acted")
+    __slots__ = ("_act", "_inbox", "_task", "acted")
 
     def __init__(self, inbox: Inbox, act: Callable[[], object]) -> None:
         self._inbox = inbox
         self._act = act
         self._task: asyncio.Task[None] | None = None
-        self._timer = asyncio.get_running_loop().call_later(LOOK_AFTER, self._begin)
         self.acted = False
+        patrol.add(self)
 
     def stop(self) -> None:
         """Watch no longer; nothing is called from now on."""
-        self._timer.cancel()
+        patrol.discard(self)
         if self._task is not None:
             self._task.cancel()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Watch from now on."""
         self._task = asyncio.get_running_loop().create_task(self._watch())
 
     async def _watch(self) -> None:
@@ -50,3 +54,42 @@ class Watch:
         if gone:
             self.acted = True
             self._act()
+
+
+class Patrol(threading.local):
+    """Begins the watches of a thread's loop when they are due: one timer for all of them.
+
+    A timer for each would cost more than all the rest of a watch that never begins.
+    """
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._new: set[Watch] = set()
+        self._seen: set[Watch] = set()
+
+    def add(self, watch: Watch) -> None:
+        """Begin this one when the next round but one is made."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._new, self._seen = loop, set(), set()
+            loop.call_later(LOOK_AFTER, self._go_round, loop)
+        self._new.add(watch)
+
+    def discard(self, watch: Watch) -> None:
+        """Leave this one alone."""
+        self._new.discard(watch)
+        self._seen.discard(watch)
+
+    def _go_round(self, loop: asyncio.AbstractEventLoop) -> None:
+        if loop is not self._loop:
+            return  # another one has taken its place on this thread
+        due, self._seen, self._new = self._seen, self._new, set()
+        for watch in due:
+            watch.begin()
+        if self._seen:
+            loop.call_later(LOOK_AFTER, self._go_round, loop)
+        else:
+            self._loop = None
+
+
+patrol = Patrol()
