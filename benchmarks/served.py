@@ -9,7 +9,8 @@ Each function imports its library itself, so that no process pays for what anoth
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -90,6 +91,41 @@ def ours() -> AsgiApplication:
         return BODY.decode()
 
     return concurrency.asgi_app(app)
+
+
+def direct() -> AsgiApplication:
+    """Flask called on the loop as it is, which holds up everybody: what no bridge can undercut."""
+    app = flask()
+
+    async def call(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        environ = {
+            "REQUEST_METHOD": scope["method"],
+            "PATH_INFO": "/sync",  # whatever is asked for
+            "QUERY_STRING": "",
+            "SERVER_NAME": "127.0.0.1",
+            "SERVER_PORT": "80",
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "wsgi.url_scheme": "http",
+            "wsgi.input": BytesIO(),
+        }
+        for name, value in scope["headers"]:
+            environ["HTTP_" + name.decode().upper().replace("-", "_")] = value.decode()
+        started: list[Any] = []
+
+        def start(status: str, fields: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            started.extend((status, fields))
+
+        body = app(environ, start)
+        status, fields = started
+        headers = [(name.lower().encode(), value.encode()) for name, value in fields]
+        await asyncio.sleep(0)  # answers go out together, as ours do
+        await send({"type": "http.response.start", "status": int(status[:3]), "headers": headers})
+        await send({"type": "http.response.body", "body": b"".join(body)})
+        body.close()  # type: ignore[attr-defined]
+
+    return call
 
 
 def a2wsgi() -> AsgiApplication:

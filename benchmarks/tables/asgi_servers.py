@@ -30,6 +30,8 @@ WITHIN = 0.2
 OURS, QUART = "ours, async view", "Quart, async view"
 OURS_SYNC, A2WSGI = "ours, sync view", "a2wsgi, sync view"
 STOCK = "bare Flask, async view, gunicorn gthread"
+DIRECT = "bare Flask, sync view, on the loop"
+"""No bridge at all, and nobody else is served meanwhile: what a bridge cannot undercut."""
 OURS_APART, QUART_APART = "ours, no server", "Quart, no server"
 OURS_SERVED, QUART_SERVED = "ours, uvicorn", "Quart, uvicorn"
 
@@ -76,12 +78,14 @@ BENCHMARKS = (
         subjects=(
             Subject(OURS, partial(asked, "uvicorn", "ours", "/")),
             Subject(QUART, partial(asked, "uvicorn", "quart", "/")),
+            Subject(DIRECT, partial(asked, "uvicorn", "direct", "/")),
             Subject(OURS_SYNC, partial(asked, "uvicorn", "ours", "/sync")),
             Subject(A2WSGI, partial(asked, "uvicorn", "a2wsgi", "/sync")),
             Subject(STOCK, partial(asked, "gunicorn", "flask", "/")),
         ),
         comparisons=(
             Comparison("an async view, beside Quart", OURS, QUART, at_most=1 / 1.3),
+            Comparison("Flask on the loop as it is, beside Quart", DIRECT, QUART),
             Comparison("an async view, beside Flask's own on WSGI", OURS, STOCK, at_most=1 / 5),
             Comparison("a sync view, beside a2wsgi", OURS_SYNC, A2WSGI, at_most=1.0),
         ),
@@ -93,8 +97,12 @@ BENCHMARKS = (
         subjects=(
             Subject(OURS, partial(asked, "granian", "ours", "/")),
             Subject(QUART, partial(asked, "granian", "quart", "/")),
+            Subject(DIRECT, partial(asked, "granian", "direct", "/")),
         ),
-        comparisons=(Comparison("an async view, beside Quart", OURS, QUART, at_most=1 / 1.1),),
+        comparisons=(
+            Comparison("an async view, beside Quart", OURS, QUART, at_most=1 / 1.1),
+            Comparison("Flask on the loop as it is, beside Quart", DIRECT, QUART),
+        ),
     ),
     Benchmark(
         name="asgi-together",

@@ -6,13 +6,14 @@ Knows neither how the client's messages come in nor which requests come here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import Context
 from typing import TYPE_CHECKING
 
+from flask_concurrency.asgi.answer import say, send_all
 from flask_concurrency.asgi.inbox import Inbox
-from flask_concurrency.asgi.interface import Send
-from flask_concurrency.asgi.reply import Reply, close_body
+from flask_concurrency.asgi.interface import Message, Send
+from flask_concurrency.asgi.reply import Reply
 from flask_concurrency.asgi.watch import Watch
 from flask_concurrency.vocabulary.suspension import Driving, suspend
 
@@ -28,40 +29,44 @@ async def serve_on_loop(
     :raises Exception: What the application raised and did not answer itself.
     """
 
-    def serve() -> None:
-        reply = Reply()
-        send_body(reply, wsgi_app(environ, reply.start_response), inbox, send)
+    reply = Reply()
+
+    def body() -> Iterable[bytes]:
+        return wsgi_app(environ, reply.start_response)
 
     # A context of its own: servers may start a request in that of the one before.
-    await drive(serve, Context(), inbox)
+    await answer_on_loop(body, Context(), reply, inbox, send)
 
 
-async def drive(function: Callable[[], None], context: Context, inbox: Inbox) -> None:
-    """Run a part of a request on the loop; a client that leaves cancels it."""
+async def answer_on_loop(
+    body: Callable[[], Iterable[bytes]], context: Context, reply: Reply, inbox: Inbox, send: Send
+) -> None:
+    """Make a body on the loop and send it; a client that leaves cancels it."""
+
+    def wait_for_server(messages: Sequence[Message]) -> None:
+        suspend(send_all(messages, inbox, send))
+
+    left = await _drive(lambda: say(reply, body(), inbox, wait_for_server), context, inbox)
+    if left:
+        # Others have their turn first. So answers that became ready together go out together: a
+        # client is woken once for many, where it would fall asleep after each.
+        await asyncio.sleep(0)
+        await send_all(left, inbox, send)
+
+
+async def _drive(
+    function: Callable[[], Sequence[Message]], context: Context, inbox: Inbox
+) -> Sequence[Message]:
     task = asyncio.current_task()
     assert task is not None
     watch = Watch(inbox, task.cancel)
     try:
-        await Driving(function, context)
+        return await Driving(function, context)
     except asyncio.CancelledError:
         if not watch.acted:
             raise
+        return ()
     finally:
         watch.stop()
         if watch.acted:
             task.uncancel()
-
-
-def send_body(reply: Reply, body: Iterable[bytes], inbox: Inbox, send: Send) -> None:
-    """Say an answer, suspended where its body or the client is slow, and close it."""
-    try:
-        for message in reply.messages(body):
-            if inbox.gone:
-                break
-            try:
-                suspend(send(message))
-            except OSError:  # what servers say of a connection that is gone
-                inbox.gone = True
-                break
-    finally:
-        close_body(body)

@@ -2,25 +2,25 @@
 
 Knows neither how the client's messages come in nor which requests come here.
 
-A short answer is handed over in one go. Longer ones, and streams, go out part by part while their
-thread waits: a generator may keep what belongs to one thread, such as a SQLite connection. A body
-that says it is portable leaves the thread and is read on the loop.
+A body that has begun to go out keeps its thread: a generator may keep what belongs to one thread,
+such as a SQLite connection. A body that says it is portable leaves the thread and is read on the
+loop.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from contextvars import Context
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from flask_concurrency.asgi.answer import say, send_all
 from flask_concurrency.asgi.environ import PORTABLE
 from flask_concurrency.asgi.inbox import READ_AHEAD, Inbox
 from flask_concurrency.asgi.input_stream import declared_length
 from flask_concurrency.asgi.interface import Message, Send
-from flask_concurrency.asgi.on_loop import drive, send_body
+from flask_concurrency.asgi.on_loop import answer_on_loop
 from flask_concurrency.asgi.reply import Reply, close_body
 from flask_concurrency.asgi.watch import Watch
 from flask_concurrency.executors.loop import LoopThread
@@ -29,9 +29,6 @@ from flask_concurrency.executors.threads import ThreadExecutor
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
-
-SHORT: Final = 65_536
-"""Bytes that a server takes whether or not the client reads: what asyncio buffers by itself."""
 
 
 class Portable(NamedTuple):
@@ -94,9 +91,11 @@ class ThreadRequest:
         finally:
             watch.stop()
         if isinstance(answer, Portable):
-            await drive(partial(self._read_on_loop, answer.body), self._own.context, self._inbox)
-        elif answer is not None:
-            await self._sending(*answer)
+            await answer_on_loop(
+                lambda: answer.body, self._own.context, self._reply, self._inbox, self._send
+            )
+        else:
+            await send_all(answer, self._inbox, self._send)
 
     async def _await_body(self) -> None:
         """Take in a short body, or the beginning of a long one, so that no thread waits for it."""
@@ -106,41 +105,15 @@ class ThreadRequest:
         if self._max_body is None or length <= self._max_body:  # else it is refused unread
             await self._inbox.read_ahead(min(length, READ_AHEAD))
 
-    def _work(self) -> list[Message] | Portable | None:
-        """Runs in the thread. Gives a short answer, or the body that is to be read on the loop."""
+    def _work(self) -> Sequence[Message] | Portable:
+        """Runs in the thread. Gives what is left to send, or a body to be read on the loop."""
         body = self._wsgi_app(self._environ, self._reply.start_response)
         if PORTABLE in self._environ:
             return Portable(body)
-        try:
-            return self._say(self._reply.messages(body))
-        finally:
-            close_body(body)
+        return say(self._reply, body, self._inbox, self._wait_for_server)
 
-    def _say(self, messages: Iterator[Message]) -> list[Message] | None:
-        kept: list[Message] | None = []
-        for message in messages:
-            if self._inbox.gone:
-                return None
-            if kept is not None:
-                kept.append(message)
-                body = message.get("body")
-                if body is None or (self._reply.complete and len(body) <= SHORT):
-                    continue
-                self._loop.run(self._sending(*kept))
-                kept = None
-            else:
-                self._loop.run(self._sending(message))
-        return kept
-
-    async def _sending(self, *messages: Message) -> None:
-        try:
-            for message in messages:
-                await self._send(message)
-        except OSError:  # what servers say of a connection that is gone
-            self._inbox.gone = True
-
-    def _read_on_loop(self, body: Iterable[bytes]) -> None:
-        send_body(self._reply, body, self._inbox, self._send)
+    def _wait_for_server(self, messages: Sequence[Message]) -> None:
+        self._loop.run(send_all(messages, self._inbox, self._send))
 
 
 def _close_unread(future: Future[Any]) -> None:

@@ -1,0 +1,55 @@
+"""Decide which parts of an answer go out when. Knows neither the loop nor threads.
+
+A short answer is handed over in one go, so that whoever made it is free before it is sent. Longer
+ones, and streams, go out part by part while their maker waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from flask_concurrency.asgi.inbox import Inbox
+from flask_concurrency.asgi.interface import Message, Send
+from flask_concurrency.asgi.reply import Reply, close_body
+
+SHORT: Final = 65_536
+"""Bytes that a server takes whether or not the client reads: what asyncio buffers by itself."""
+
+
+def say(
+    reply: Reply,
+    body: Iterable[bytes],
+    inbox: Inbox,
+    send: Callable[[Sequence[Message]], object],
+) -> Sequence[Message]:
+    """Read a body to its end, or until the client has left, and close it.
+
+    :param send: Sends messages and returns when the server has taken them.
+    :returns: What is left to send: all of a short answer, nothing of another.
+    """
+    kept: list[Message] = []
+    short = True
+    try:
+        for message in reply.messages(body):
+            if inbox.gone:
+                return ()
+            kept.append(message)
+            if short:
+                begun = message.get("body")
+                short = begun is None or (reply.complete and len(begun) <= SHORT)
+            if not short:
+                send(kept)
+                kept = []
+        return kept
+    finally:
+        close_body(body)
+
+
+async def send_all(messages: Iterable[Message], inbox: Inbox, send: Send) -> None:
+    """Hand messages to the server, until it says that the connection is gone."""
+    try:
+        for message in messages:
+            await send(message)
+    except OSError:  # what servers say of such a connection
+        inbox.gone = True
