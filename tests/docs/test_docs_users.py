@@ -77,7 +77,7 @@ def test_what_is_refused_at_the_view_has_spent_what_arrival_asks(run_block: Run)
 def test_a_plan_brings_its_limits(run_block: Run, plan: str, limits: dict[str, int]) -> None:
     """Those of its customers, and none for staff."""
     app = run_block(PAGE, PLANS)["app"]
-    app.before_request_funcs[None][1] = lambda: g.__dict__.update(user="ada", plan=plan)
+    app.before_request_funcs[None][0] = lambda: g.__dict__.update(user="ada", plan=plan)
     client = app.test_client()
 
     if limits:
@@ -90,7 +90,7 @@ def test_who_changes_plan_begins_anew(run_block: Run) -> None:
     """Counts belong to the limit, and are still there if they come back."""
     app = run_block(PAGE, PLANS)["app"]
     plan = ["free"]
-    app.before_request_funcs[None][1] = lambda: g.__dict__.update(user="ada", plan=plan[0])
+    app.before_request_funcs[None][0] = lambda: g.__dict__.update(user="ada", plan=plan[0])
     client = app.test_client()
 
     left(client)
