@@ -285,6 +285,12 @@ def ignore_stop_signals_and_hang(entered: str) -> None:
         time.sleep(3600)
 
 
+def leave_the_group_and_hang(entered: str, released: str) -> None:
+    """Join the forkserver's process group, and wait for a gate."""
+    os.setpgid(0, os.getppid())
+    pass_gate(entered, released)
+
+
 def is_imported(module: str) -> bool:
     return module in sys.modules
 

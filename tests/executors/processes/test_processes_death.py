@@ -95,6 +95,21 @@ def test_pitfall_16_a_process_left_behind_answers_nobody(pool: ProcessExecutor, 
         pool.submit(tasks.fork_and_stay, gate.paths[1]).result(10)
 
 
+def test_a_worker_that_left_its_process_group_is_killed_all_the_same(
+    pool: ProcessExecutor, make_gate: MakeGate
+) -> None:
+    """To find no such group must not end the forkserver, and with it every neighbour."""
+    stray, gate = make_gate(), make_gate()
+    neighbour = pool.submit(tasks.pass_gate, *gate.paths, value="right")
+    gone = pool.submit(tasks.leave_the_group_and_hang, *stray.paths)
+    stray.wait_entered()
+    gate.wait_entered()
+    assert gone.cancel()
+    assert pool.submit(abs, -1).result(10) == 1
+    gate.open()
+    assert neighbour.result(10) == "right"
+
+
 def test_a_process_that_a_task_starts_has_ordinary_signals(pool: ProcessExecutor) -> None:
     """Workers let stop signals pass; what a task starts can be stopped."""
     assert pool.submit(tasks.terminate_own_child).result(10) == -signal.SIGTERM

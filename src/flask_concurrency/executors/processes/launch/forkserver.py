@@ -206,5 +206,8 @@ def _lead_group(pid: int) -> None:
 
 
 def _kill_group(pid: int) -> None:
-    with suppress(PermissionError):  # some systems' answer where all of it has ended
+    """Kill a worker that was not waited for yet, so that its number is nobody else's."""
+    with suppress(OSError):  # its task has left the group, or all of it has ended
         os.killpg(pid, signal.SIGKILL)
+    with suppress(OSError):
+        os.kill(pid, signal.SIGKILL)
