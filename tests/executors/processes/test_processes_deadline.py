@@ -301,3 +301,13 @@ def test_workers_that_idle_retire(pool_of: PoolOf) -> None:
     assert executor.submit(tasks.worker_pid).result(30) not in pids
     assert watching.children_running("forkserver of idlers") == [forkserver]
     assert executor.snapshot().killed == executor.snapshot().failed == 0
+
+
+@pytest.mark.slow
+def test_workers_may_idle_for_months(pool_of: PoolOf) -> None:
+    """A wait that is longer than the system can count is cut into parts."""
+    executor = pool_of(1, idle_timeout=90 * 86400.0)
+    assert executor.submit(abs, -1).result(30) == 1
+    read = threading.Event()  # by the thread that had to wait so long, since no other one does
+    executor.submit(abs, -1).add_done_callback(lambda future: read.set())
+    assert read.wait(30)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextvars import Context
 from functools import partial
 from math import inf
+from typing import Final
 
 from flask_concurrency.executors.processes.desk import Desk
 from flask_concurrency.executors.processes.exchange import Exchange
@@ -23,6 +24,8 @@ from flask_concurrency.executors.processes.watch import REMINDER, Watch
 from flask_concurrency.vocabulary.clock import monotonic
 
 logger = logging.getLogger("flask_concurrency.processes")
+
+_LONGEST: Final = 86400.0  # a longer wait is cut into days; epoll counts in milliseconds
 
 
 class Collector:
@@ -74,7 +77,8 @@ class Collector:
         look_at = -inf
         while not self._may_close():
             look_at = self._retire_idle(look_at)
-            found = self._watch.wait(None if look_at == inf else max(0.0, look_at - monotonic()))
+            left = None if look_at == inf else max(0.0, look_at - monotonic())
+            found = self._watch.wait(None if left is None else min(left, _LONGEST))
             errands = [partial(self._attend, fd) for fd in found]
             while self._recall.late:
                 errands.append(partial(self._exchange.complete, self._recall.late.popleft()))
