@@ -48,6 +48,16 @@ def test_workers_take_over_what_tasks_rely_on_and_nothing_else(
     assert found["threads"] == (1 if start_method == "forkserver" else 2)
 
 
+def test_a_path_object_in_the_search_path_is_left_out(
+    pool_of: PoolOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python imports from texts only; that somebody appended another thing is no error there."""
+    monkeypatch.setattr(sys, "path", [*sys.path, tmp_path])
+    monkeypatch.setattr(sys, "argv", [Path("server")])
+    found = pool_of(1).submit(tasks.surroundings).result(30)
+    assert found["path"] == sys.path[:-1]
+
+
 @pytest.mark.parametrize("start_method", METHODS)
 def test_the_initializer_runs_once_in_each_worker(pool_of: PoolOf, start_method: str) -> None:
     """Before its first task, with its arguments."""

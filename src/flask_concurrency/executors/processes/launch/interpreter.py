@@ -44,7 +44,7 @@ def start_interpreter(
             "No worker process can be started: sys.executable is empty. Name the Python "
             "interpreter with multiprocessing.set_executable()."
         )
-    here = {"module": module, "path": search_path(), "argv": sys.argv}
+    here = {"module": module, "path": search_path(), "argv": [str(word) for word in sys.argv]}
     line = json.dumps({**config, **here}) + "\n"
     if os.name == "posix":
         apart: dict[str, Any] = {"process_group": 0, "pass_fds": tuple(fds)}
@@ -79,8 +79,12 @@ def _not_started(executable: str | bytes, error: OSError) -> WorkerStartFailed:
 
 
 def search_path() -> list[str]:
-    """Return ``sys.path`` with the working directory written out."""
-    return [os.path.abspath(entry) if entry == "" else entry for entry in sys.path]
+    """Return ``sys.path`` with the working directory written out, and what Python reads of it."""
+    return [
+        os.path.abspath(entry) if entry == "" else entry
+        for entry in sys.path
+        if isinstance(entry, str)  # some append a Path, which no import looks at
+    ]
 
 
 def _flags() -> list[str]:
