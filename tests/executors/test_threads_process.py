@@ -102,6 +102,36 @@ print("twenty children worked")
 
 @needs_fork
 @pytest.mark.slow
+def test_a_forked_child_waits_for_no_task_of_its_parent() -> None:
+    """Not for one that ran or waited at the fork; what had ended can be read there, too."""
+    program = """
+pool = ThreadExecutor(1)
+gate = threading.Event()
+ended = pool.submit(int, "7")
+assert ended.result(5) == 7
+unfinished = [pool.submit(gate.wait, 20), pool.submit(int), pool.spawn(int)]
+mapped = pool.map(int, "123")
+child = os.fork()
+if not child:
+    signal.alarm(10)
+    refused = 0
+    for ask in [each.result for each in unfinished] + [unfinished[0].exception, mapped.__next__]:
+        try:
+            ask()
+        except RuntimeError as error:
+            assert "forked from" in str(error), error
+            refused += 1
+    os._exit(refused + ended.result())
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5 + 7
+gate.set()
+assert list(mapped) == [1, 2, 3]
+print("refused")
+"""
+    assert printed_by(program) == "refused\n"
+
+
+@needs_fork
+@pytest.mark.slow
 def test_a_task_that_forks_ends_in_the_child_too() -> None:
     """The forked thread leaves its old crew instead of waiting for work that never comes."""
     program = """

@@ -1,4 +1,5 @@
-"""Decide how code waits for a task where an event loop would stand still meanwhile.
+"""Decide how code waits for a task, and where it must not: on an event loop that serves requests,
+and in a child that was forked from the task's process.
 
 Knows no executor: a task is a future here, and a loop that serves requests is one it was told of.
 """
@@ -6,12 +7,13 @@ Knows no executor: a task is a future here, and a loop that serves requests is o
 from __future__ import annotations
 
 import asyncio
+import os
 from concurrent.futures import Future
 from math import inf
 from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
 
-from flask_concurrency.vocabulary.errors import LoopBlocked
+from flask_concurrency.vocabulary.errors import ExecutorError, LoopBlocked
 from flask_concurrency.vocabulary.suspension import WakeUp, can_suspend
 
 T = TypeVar("T")
@@ -27,6 +29,8 @@ class Serving(Protocol):
 
 
 _serving: WeakSet[Any] = WeakSet()
+_generation = 0
+"""How many forks this process is away from the first one."""
 
 
 def must_go_on(host: Serving) -> None:
@@ -78,14 +82,33 @@ def suspend_until_done(future: Future[Any], timeout: float | None) -> None:
     ended.wait(inf if timeout is None else timeout)
 
 
+def _begin_generation() -> None:
+    global _generation
+    _generation += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_generation)
+
+
 class TaskFuture(Future[T]):
-    """A ``Future`` in everything, except that waiting for it never stops a loop that serves."""
+    """A ``Future`` in everything, except that two ways to wait for it are refused.
+
+    It never stops a loop that serves. And it does not wait for ever in a forked child, where the
+    parent's tasks do not end.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._born = _generation
 
     def result(self, timeout: float | None = None) -> T:
         """What the task returned; raises what it raised.
 
         :raises LoopBlocked: It has not ended, and an event loop would stand still meanwhile.
+        :raises ExecutorError: It had not ended when this process was forked from the task's.
         """
+        self._check_process()
         if wait_on_loop(self, timeout):
             timeout = 0
         try:
@@ -97,7 +120,16 @@ class TaskFuture(Future[T]):
         """What the task raised, ``None`` if it returned.
 
         :raises LoopBlocked: It has not ended, and an event loop would stand still meanwhile.
+        :raises ExecutorError: It had not ended when this process was forked from the task's.
         """
+        self._check_process()
         if wait_on_loop(self, timeout):
             timeout = 0
         return super().exception(timeout)
+
+    def _check_process(self) -> None:
+        if self._born != _generation and not self.done():
+            raise ExecutorError(
+                "This task belongs to the process that this one was forked from, and its result "
+                "goes there. Submit it again in this process."
+            )

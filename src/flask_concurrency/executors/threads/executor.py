@@ -44,7 +44,8 @@ class ThreadExecutor(Executor):
     A :class:`concurrent.futures.Executor` in every respect, so it works with ``wait``,
     ``as_completed``, ``loop.run_in_executor`` and as a ``with`` block. What it adds:
 
-    * Threads start with the first tasks, and anew in a forked child.
+    * Threads start with the first tasks, and anew in a forked child. To wait there for a task of
+      the parent raises ``ExecutorError``.
     * The queue is bounded. A full one refuses, rather than turn overload into delay, or has the
       caller wait.
     * A task sees its caller's context variables; see ``carry``.
