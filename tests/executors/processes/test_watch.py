@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -59,6 +62,31 @@ def test_the_best_kind_is_made() -> None:
     watch = make_watch()
     assert isinstance(watch, EpollWatch)
     watch.close()
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE])
+def test_no_watch_is_made_where_descriptors_are_used_up(
+    monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """The pool says so when it starts; with another kind it would start, and hang later."""
+    monkeypatch.setattr(select, "epoll", failing_with(code))
+    with pytest.raises(OSError, match=os.strerror(code)):
+        make_watch()
+
+
+def test_a_kernel_without_epoll_has_another_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a sandbox that does not know the call."""
+    monkeypatch.setattr(select, "epoll", failing_with(errno.ENOSYS))
+    watch = make_watch()
+    assert isinstance(watch, SelectorWatch)
+    watch.close()
+
+
+def failing_with(code: int) -> Callable[[], object]:
+    def fail() -> object:
+        raise OSError(code, os.strerror(code))
+
+    return fail
 
 
 def test_what_is_armed_during_a_wait_is_found(watch: Watch, pair: Pair) -> None:

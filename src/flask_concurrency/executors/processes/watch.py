@@ -5,6 +5,7 @@ Knows descriptors only, neither workers nor messages.
 
 from __future__ import annotations
 
+import errno
 import select
 import selectors
 import socket
@@ -127,6 +128,10 @@ class EpollWatch:
         self._timer.close()
 
 
+# One that takes no descriptor: when they are used up, those that are left must still be watched.
+_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
+
+
 class SelectorWatch:
     """Where there is no epoll: the waiting thread is woken to look at the set again."""
 
@@ -154,7 +159,7 @@ class SelectorWatch:
 
     def wait(self, timeout: float | None = None) -> list[int]:
         """Wait until an armed descriptor is readable, a reminder is due, or :meth:`wake` comes."""
-        with selectors.DefaultSelector() as selector:
+        with _Selector() as selector:
             selector.register(self._bell.fd, selectors.EVENT_READ)
             # Under the lock nothing armed can be closed, so every descriptor is still the one.
             with self._lock:
@@ -178,8 +183,14 @@ class SelectorWatch:
 
 
 def make_watch() -> Watch:
-    """Make the best watch this platform has."""
+    """Make the best watch this platform has.
+
+    :raises OSError: This process, or the system, has no more descriptors.
+    """
     if hasattr(select, "epoll"):
-        with suppress(OSError):
+        try:
             return EpollWatch()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise
     return SelectorWatch()
