@@ -51,6 +51,20 @@ def content(of: Lease, pages: int) -> bytes:
     return os.pread(of.segment.descriptor.number, pages * PAGE, 0)
 
 
+def test_a_segment_is_made_though_there_is_no_thread_to_free_it_later(
+    arena: Arena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And none of it is lost: it can be used again."""
+
+    def no_thread(*_: object) -> Alarm:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(timekeeper, "call_at", no_thread)
+    first = lease(arena, 2)
+    first.end(reusable=True)
+    assert lease(arena, 2).segment is first.segment
+
+
 def test_a_segment_that_is_free_again_is_used_again(arena: Arena) -> None:
     """Its memory is there already, which is most of what a segment costs."""
     first = lease(arena, 2, b"a")

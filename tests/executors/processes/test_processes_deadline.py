@@ -303,6 +303,22 @@ def test_workers_that_idle_retire(pool_of: PoolOf) -> None:
     assert executor.snapshot().killed == executor.snapshot().failed == 0
 
 
+def test_a_task_with_a_deadline_runs_though_there_is_no_thread_to_watch_it(
+    pool: ProcessExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could not be killed then; it must not be taken in and forgotten."""
+
+    def no_thread(*_: object) -> Alarm:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(timekeeper, "call_at", no_thread)
+    with within(LONG):
+        assert pool.submit(abs, -1).result(30) == 1
+        assert list(pool.map(abs, range(-5, 0))) == [5, 4, 3, 2, 1]
+    with within(0.0):
+        assert isinstance(pool.submit(abs, -1).exception(30), DeadlineExceeded)
+
+
 @pytest.mark.slow
 def test_workers_may_idle_for_months(pool_of: PoolOf) -> None:
     """A wait that is longer than the system can count is cut into parts."""

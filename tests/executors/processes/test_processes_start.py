@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -143,6 +144,25 @@ def test_workers_start_as_they_are_needed(pool_of: PoolOf) -> None:
     assert executor.snapshot().workers == 1
     list(executor.map(abs, range(20)))
     assert executor.snapshot().workers == 4
+
+
+def test_a_spawned_worker_that_nobody_can_watch_over_is_ended(
+    pool_of: PoolOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the system's limit of threads the task fails, and no process is left behind."""
+    start = threading.Thread.start
+
+    def no_thread_for_workers(thread: threading.Thread) -> None:
+        if "-worker-" in thread.name:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", no_thread_for_workers)
+    executor = pool_of(1, start_method="spawn")
+    with pytest.raises(WorkerStartFailed, match=r"watch over.*can't start new thread"):
+        executor.submit(abs, -1).result(30)
+    monkeypatch.undo()
+    assert executor.submit(abs, -1).result(30) == 1
 
 
 def test_spawned_workers_do_all_that_forked_ones_do(pool_of: PoolOf) -> None:

@@ -279,4 +279,5 @@ class Arena:
                 if method is not None:
                     method()
 
-            self._alarm = timekeeper.call_at(monotonic() + IDLE, trim_if_alive)
+            with suppress(RuntimeError):  # no thread more: the next segment tries again
+                self._alarm = timekeeper.call_at(monotonic() + IDLE, trim_if_alive)

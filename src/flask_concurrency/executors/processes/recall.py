@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from contextlib import suppress
 from math import inf
 
 from flask_concurrency.executors.processes.exchange import Exchange
@@ -42,7 +43,8 @@ class Recall:
     def set_alarm(self, task: Task, deadline: Deadline) -> None:
         """Have a task end at its deadline; under the pool's lock."""
         if deadline.at < inf:
-            task.alarm = timekeeper.call_at(deadline.at, lambda: self._expire(task))
+            with suppress(RuntimeError):  # no thread more: it is dropped if its turn comes too late
+                task.alarm = timekeeper.call_at(deadline.at, lambda: self._expire(task))
 
     def take_back(self, round: Round, task: Task, reason: str) -> tuple[WorkerRecord | None, Hired]:
         """Take a task out of the queue, or from its worker; under the pool's lock.

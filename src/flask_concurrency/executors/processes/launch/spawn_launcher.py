@@ -56,7 +56,12 @@ class SpawnLauncher:
         )
         with self._lock:
             self._running[worker] = process, waiter
-        waiter.start()
+            try:
+                waiter.start()
+            except RuntimeError as error:
+                del self._running[worker]
+                _end(process)
+                raise WorkerStartFailed(f"No thread can watch over a worker: {error}.") from error
 
     def kill(self, worker: int) -> None:
         """End a worker. ``Popen`` knows whether it was waited for, so this hits no stranger."""
@@ -109,6 +114,13 @@ class SpawnLauncher:
             del self._running[worker]
 
 
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
+
+
 def _share(process: subprocess.Popen[bytes], end: socket.socket) -> None:
     """Hand a socket over where descriptors are not inherited (Windows)."""
     assert process.stdin is not None
@@ -117,6 +129,5 @@ def _share(process: subprocess.Popen[bytes], end: socket.socket) -> None:
         process.stdin.write(shared.hex().encode() + b"\n")
         process.stdin.flush()
     except OSError as error:
-        process.kill()
-        process.wait()
+        _end(process)
         raise WorkerStartFailed(f"A worker process ended while it started: {error}.") from error
