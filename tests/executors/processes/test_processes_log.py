@@ -112,6 +112,40 @@ def test_an_extra_that_cannot_be_sent_is_left_out(
     assert heard.records[0].getMessage() == "sent"
 
 
+def test_an_extra_that_cannot_be_rebuilt_is_left_out(
+    ends: tuple[socket.socket, RelayHandler], heard: Heard
+) -> None:
+    """Here, as it is there: the record comes all the same."""
+    ours, handler = ends
+    handler.emit(record_of("sent", box=tasks.ExplodesAtHome(home=-1)))
+    relay_records(ours)
+    assert heard.records[0].getMessage() == "sent"
+    assert not hasattr(heard.records[0], "box")
+
+
+def test_a_handler_that_raises_keeps_no_record_from_the_others(
+    ends: tuple[socket.socket, RelayHandler],
+    heard: Heard,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is logged for what it is, no error of the pool."""
+    ours, handler = ends
+    emit = heard.emit
+
+    def stumble(record: logging.LogRecord) -> None:
+        if record.getMessage() == "first":
+            raise ValueError(record.getMessage())
+        emit(record)
+
+    monkeypatch.setattr(heard, "emit", stumble)
+    handler.emit(record_of("first"))
+    handler.emit(record_of("second"))
+    relay_records(ours)
+    assert [record.getMessage() for record in heard.records] == ["second"]
+    assert "What a task has logged could not be logged here" in caplog.text
+
+
 def test_a_message_that_cannot_be_made_harms_no_task(
     ends: tuple[socket.socket, RelayHandler],
     heard: Heard,

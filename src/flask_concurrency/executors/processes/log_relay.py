@@ -15,8 +15,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
+logger = logging.getLogger("flask_concurrency.processes")
+
 LONGEST: Final = 32_768
-"""Bytes of a message beyond which it is cut."""
+"""Characters of a message beyond which it is cut."""
 PATIENCE: Final = 1.0
 """Seconds that a task waits for an owner that does not read; then what it says is lost."""
 _AT_A_TIME: Final = 100
@@ -91,14 +93,15 @@ class RelayHandler(logging.Handler):
             "stack_info": None,
             "processName": self.worker,
         }
-        message = b""
+        usual = logging.makeLogRecord({}).__dict__
+        extras = b""
         with suppress(Exception):  # what an application adds to its records
-            message = pickle.dumps(plain, pickle.HIGHEST_PROTOCOL)
-        if not message or len(message) > 4 * LONGEST:
-            usual = logging.makeLogRecord({}).__dict__
-            kept = {name: value for name, value in plain.items() if name in usual}
-            message = pickle.dumps(kept, pickle.HIGHEST_PROTOCOL)
-        return message
+            added = {name: value for name, value in plain.items() if name not in usual}
+            extras = pickle.dumps(added, pickle.HIGHEST_PROTOCOL) if added else b""
+        kept = {name: value for name, value in plain.items() if name in usual}
+        if len(extras) > 2 * LONGEST:  # with the text, more than a socket takes at once
+            extras = b""
+        return pickle.dumps((kept, extras), pickle.HIGHEST_PROTOCOL)
 
 
 def relay_records(end: socket.socket) -> None:
@@ -110,7 +113,17 @@ def relay_records(end: socket.socket) -> None:
             return
         if not message:
             return
-        record = logging.makeLogRecord(pickle.loads(message))
-        logger = logging.getLogger(record.name)
-        if logger.isEnabledFor(record.levelno):
-            logger.handle(record)
+        try:
+            _log_here(*pickle.loads(message))
+        except Exception:  # whatever an application does in its filters and handlers
+            logger.exception("What a task has logged could not be logged here")
+
+
+def _log_here(said: dict[str, Any], extras: bytes) -> None:
+    if extras:
+        with suppress(Exception):  # whatever an application does when they are rebuilt
+            said.update(pickle.loads(extras))
+    record = logging.makeLogRecord(said)
+    target = logging.getLogger(record.name)
+    if target.isEnabledFor(record.levelno):
+        target.handle(record)
