@@ -201,6 +201,16 @@ if __name__ != "__mp_main__":
 app.run(port=1)  # a port that nobody may use: it must not be tried in the worker
 """
 
+OUTLASTING = """
+import threading
+def work_on():
+    threading.main_thread().join()
+    print(executor.submit(double, Point(21)).result(30).x)
+
+if __name__ == "__main__":
+    threading.Thread(target=work_on).start()
+"""
+
 UNGUARDED = """
 future = executor.submit(double, Point(21))
 error = future.exception(30)
@@ -215,10 +225,14 @@ except Exception as error:
 """
 
 
-def output_of(*arguments: str, cwd: Path) -> str:
-    """Run an interpreter, which must end well, and return what it printed."""
+def output_of(*arguments: str, cwd: Path, read: str = "") -> str:
+    """Run an interpreter, which must end well, and return what it printed.
+
+    :param read: Its standard input.
+    """
     ended = subprocess.run(
         [sys.executable, *arguments],
+        input=read,
         capture_output=True,
         text=True,
         timeout=50,
@@ -231,7 +245,7 @@ def output_of(*arguments: str, cwd: Path) -> str:
 
 
 @pytest.mark.parametrize("options", ["", ", preload=['__main__']", ", start_method='spawn'"])
-@pytest.mark.parametrize("body", [GUARDED, UNGUARDED_SERVER])
+@pytest.mark.parametrize("body", [GUARDED, UNGUARDED_SERVER, OUTLASTING])
 def test_pitfall_24_functions_of_the_script_that_is_run_work(
     tmp_path: Path, options: str, body: str
 ) -> None:
@@ -254,9 +268,11 @@ def test_pitfall_24_a_script_without_a_guard_is_told(tmp_path: Path) -> None:
 
 def test_pitfall_24_a_function_without_a_file_is_refused(tmp_path: Path) -> None:
     """As in a notebook or ``python -c``: where it is submitted, with the remedy."""
-    told = output_of("-c", SCRIPT_HEAD.format(options="") + WITHOUT_A_FILE, cwd=tmp_path)
-    assert "TaskNotPicklable '__main__.double' is defined in __main__" in told
-    assert "Move it to a module" in told
+    program = SCRIPT_HEAD.format(options="") + WITHOUT_A_FILE
+    for arguments, read in (["-c", program], ""), (["-"], program):
+        told = output_of(*arguments, cwd=tmp_path, read=read)
+        assert "TaskNotPicklable '__main__.double' is defined in __main__" in told
+        assert "Move it to a module" in told
 
 
 def test_pitfall_24_a_server_script_is_never_imported(tmp_path: Path) -> None:

@@ -27,6 +27,10 @@ has this name too, so that an object of a class that is defined there can come b
 
 _loaded = False
 
+# The interpreter takes ``__file__`` away when the script is through; its threads may go on.
+_main_at_import = sys.modules["__main__"]
+_path_at_import: str | None = getattr(_main_at_import, "__file__", None)
+
 
 class MainScript(NamedTuple):
     """Where ``__main__`` came from: the name of a module, or the path of a file."""
@@ -43,8 +47,8 @@ def find_main() -> MainScript | None:
         # A package's __main__.py does its work when imported; there is no guard to rely on.
         name = str(spec.name)
         return None if name.split(".")[-1] == "__main__" else MainScript(name, None)
-    path = getattr(main, "__file__", None)
-    if path is None:  # python -c, a notebook, the interactive interpreter
+    path = getattr(main, "__file__", _path_at_import if main is _main_at_import else None)
+    if path is None or not os.path.isfile(path):  # python -c, python -, a notebook
         return None
     return MainScript(None, path if os.path.isabs(path) else os.path.abspath(path))
 
