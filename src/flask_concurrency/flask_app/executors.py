@@ -5,10 +5,12 @@ Knows what of Flask a task takes along; knows no request and no limit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import partial
-from typing import Any, TypeVar
+from inspect import signature
+from typing import Any, Final, TypeVar
 
 from flask import Flask
 
@@ -24,6 +26,13 @@ from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
 E = TypeVar("E")
+
+_OURS: Final = ("around", "carry", "clock", "timekeeper")
+"""Options of the executors that are not the configuration's."""
+_THREADS: Final = tuple(name for name in signature(ThreadExecutor).parameters if name not in _OURS)
+_PROCESSES: Final = tuple(
+    name for name in ("app", *signature(ProcessExecutor).parameters) if name not in _OURS
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +73,9 @@ def make_executors(app: Flask, settings: Settings, *, added: Mapping[str, Meanin
     :raises ConfigurationError: ``THREADS`` or ``PROCESSES`` holds a wrong option.
     """
     carry = FlaskCarrier(app)
-    drain = {"drain_timeout": settings.drain_timeout}
-    threads = _made("THREADS", ThreadExecutor, {**drain, **settings.threads}, carry=carry)
+    drain_timeout = settings.drain_timeout
+    make_threads = partial(ThreadExecutor, carry=carry, drain_timeout=drain_timeout)
+    threads = _made("THREADS", make_threads, settings.threads, _THREADS)
     sockets = ThreadExecutor(
         settings.websocket_threads,
         max_queue=0,
@@ -73,7 +83,8 @@ def make_executors(app: Flask, settings: Settings, *, added: Mapping[str, Meanin
         drain_timeout=5.0,
         name="websockets",
     )
-    processes = _made("PROCESSES", partial(_make_processes, app), {**drain, **settings.processes})
+    make_processes = partial(_make_processes, app, drain_timeout=drain_timeout)
+    processes = _made("PROCESSES", make_processes, settings.processes, _PROCESSES)
     loop = LoopThread(
         default_executor=threads,
         drain_timeout=min(5.0, settings.drain_timeout),
@@ -93,12 +104,24 @@ def make_executors(app: Flask, settings: Settings, *, added: Mapping[str, Meanin
 def _make_processes(app: Flask, /, **options: Any) -> ProcessExecutor:
     named = options.pop("app", "")
     if named is not None:
-        options.setdefault("around", WorkerApp(app, named or None))
+        options["around"] = WorkerApp(app, named or None)
     return ProcessExecutor(**options)
 
 
-def _made(key: str, make: Callable[..., E], options: Mapping[str, Any], **ours: Any) -> E:
+def _made(
+    key: str, make: Callable[..., E], options: Mapping[str, Any], known: Collection[str]
+) -> E:
+    written = f"{PREFIX}{key} = {dict(options)!r}"
+    for option in options:
+        if option not in known:
+            raise ConfigurationError(f"{written}: {_unknown(option, known)}")
     try:
-        return make(**ours, **options)
-    except (TypeError, ConfigurationError) as error:
-        raise ConfigurationError(f"{PREFIX}{key} = {dict(options)!r}: {error}") from None
+        return make(**options)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{written}: {error}") from None
+
+
+def _unknown(option: object, known: Collection[str]) -> str:
+    close = get_close_matches(str(option), known, n=1)
+    hint = f"Did you mean {close[0]!r}?" if close else f"Known are {', '.join(map(repr, known))}."
+    return f"there is no option {option!r}. {hint}"

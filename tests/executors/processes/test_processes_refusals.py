@@ -86,6 +86,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"around": "app"}, r"around='app' cannot be called"),
     ({"preload": "app"}, r"preload='app' is no sequence.*\['app'\]"),
     ({"preload": [1]}, r"preload=\[1\]"),
+    ({"preload": None}, r"preload=None is no sequence"),
     ({"initializer": "f"}, r"initializer='f' cannot be called"),
     ({"initargs": "word"}, r"initargs='word' is no sequence.*\('word',\)"),
     ({"initargs": 1}, r"initargs=1"),

@@ -103,7 +103,8 @@ def check_options(
     if max_shared_memory is None:
         max_shared_memory = available_memory() // 8
     _check_count("max_shared_memory", max_shared_memory, 0, "None takes an eighth of the memory")
-    if isinstance(preload, str) or not all(isinstance(module, str) for module in preload):
+    listed = isinstance(preload, Sequence) and not isinstance(preload, str)
+    if not listed or not all(isinstance(module, str) for module in preload):
         raise ConfigurationError(
             f"preload={preload!r} is no sequence of module names. Write preload=['app']."
         )
