@@ -163,3 +163,22 @@ def test_two_pools_nested_in_one_another_do_not_share_threads(pool_of: PoolOf) -
         return second.submit(threading.current_thread).result(5).name
 
     assert first.submit(parent).result(5).startswith("second")
+
+
+@pytest.mark.parametrize("by_map", [False, True])
+def test_tasks_that_nest_for_ever_fail_and_leave_nothing_behind(
+    pool_of: PoolOf, by_map: bool
+) -> None:
+    """Wherever on the way the stack is used up, be it in the pool's own code."""
+    pool = pool_of(2)
+
+    def nest(frames: int = 0) -> object:
+        if frames:
+            return nest(frames - 1)
+        return list(pool.map(nest, [0])) if by_map else pool.submit(nest).result()
+
+    for frames in range(20):
+        with pytest.raises(RecursionError):
+            pool.submit(nest, frames).result(30)
+    assert list(pool.map(abs, range(-20, 0))) == list(range(20, 0, -1))
+    assert pool.drain(30) == []

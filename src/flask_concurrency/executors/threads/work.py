@@ -200,7 +200,8 @@ class WorkingCrew:
                 "A done callback of a task of %r raised", self.options.name, exc_info=True
             )
             outcome = "failed"
-        del self._books.running[task]
+        finally:  # even if there is no stack left to log on, as in a task that nests for ever
+            del self._books.running[task]
         if task.deadline is not None:
             task.forget_alarm()
             if task.late is not None:
