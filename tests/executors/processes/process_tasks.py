@@ -333,6 +333,11 @@ def recurse_for_ever(depth: int = 0) -> int:
     return recurse_for_ever(depth + 1) + 1
 
 
+def set_of(number: int) -> set[int]:
+    """Return what can be referred to weakly."""
+    return {number}
+
+
 def boxed_bytes_of(count: int) -> list[bytes]:
     """Give bytes that are copied into a pickle, because they are part of something."""
     return [bytes(count)]

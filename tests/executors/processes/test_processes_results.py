@@ -8,8 +8,10 @@ import pickle
 import queue
 import threading
 import traceback
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ALL_COMPLETED, Executor, Future, as_completed, wait
+from contextlib import closing
 from importlib import import_module
 from typing import Any
 
@@ -31,6 +33,18 @@ def test_a_call_returns_what_the_function_returns(pool: ProcessExecutor) -> None
     """Positional and keyword arguments go along, and it runs in another process."""
     assert pool.submit(tasks.add, 1, 2, third=3).result(10) == 6
     assert pool.submit(tasks.worker_pid).result(10) != tasks.worker_pid()
+
+
+@pytest.mark.parametrize("chunksize", [1, 3])
+def test_results_of_a_map_can_be_closed_and_are_not_kept(
+    pool: ProcessExecutor, chunksize: int
+) -> None:
+    """``contextlib.closing`` ends it early, and what was taken is the consumer's alone."""
+    results: Any = pool.map(tasks.set_of, range(6), chunksize=chunksize)
+    with closing(results):
+        first = weakref.ref(next(results))
+        assert first() is None
+    assert list(results) == []
 
 
 @pytest.mark.parametrize("chunksize", [1, 3, 50])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from itertools import chain, islice
+from contextlib import closing
+from itertools import islice
 from typing import Any
 
 from flask_concurrency.executors.processes.call import ChunkedCall
@@ -49,7 +50,7 @@ def map_in_order(
     calls = _Calls(submit, fn, items, ahead=buffersize or sys.maxsize)
     calls.begin(at_first if at_hand else 1, _AT_A_TIME if at_hand else 1)
     results = calls.results(end_at)
-    return results if chunksize == 1 else chain.from_iterable(results)
+    return results if chunksize == 1 else _one_by_one(results)
 
 
 class _Calls:
@@ -75,7 +76,7 @@ class _Calls:
             self._cancel()
             raise
 
-    def results(self, end_at: float | None) -> Iterator[Any]:
+    def results(self, end_at: float | None) -> Generator[Any, None, None]:
         """Yield the results, submitting what is still to be submitted on the way."""
         try:
             while self._futures:
@@ -101,6 +102,14 @@ class _Calls:
             if isinstance(future, ProcessFuture):  # else it ran where it was submitted
                 future.cancel_if_waiting()
         self._futures.clear()  # the traceback of an error leads here, and not on to its future
+
+
+def _one_by_one(chunks: Generator[Any, None, None]) -> Generator[Any, None, None]:
+    with closing(chunks):
+        for chunk in chunks:
+            chunk.reverse()
+            while chunk:
+                yield chunk.pop()  # whoever takes the result decides how long it lives
 
 
 def _chunks(items: Items, size: int) -> Items:
