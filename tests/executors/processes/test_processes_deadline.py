@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import random
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -19,7 +21,7 @@ from flask_concurrency.executors.processes import ProcessExecutor
 from flask_concurrency.executors.timekeeper import Alarm, timekeeper
 from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.deadline import Deadline, within
-from flask_concurrency.vocabulary.errors import DeadlineExceeded
+from flask_concurrency.vocabulary.errors import DeadlineExceeded, WorkerStartFailed
 
 tasks = import_module("process_tasks")
 watching = import_module("process_watching")
@@ -317,6 +319,29 @@ def test_a_task_with_a_deadline_runs_though_there_is_no_thread_to_watch_it(
         assert list(pool.map(abs, range(-5, 0))) == [5, 4, 3, 2, 1]
     with within(0.0):
         assert isinstance(pool.submit(abs, -1).exception(30), DeadlineExceeded)
+
+
+@pytest.mark.slow
+def test_tasks_behind_one_that_is_late_are_told_if_its_worker_cannot_be_replaced(
+    pool_of: PoolOf, gate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that nobody waits for, as where its callback wakes an event loop."""
+    executor = pool_of(1)
+    with within(LONG):
+        late = executor.submit(tasks.pass_gate, *gate.paths)
+    gate.wait_entered()
+    waiting = executor.submit(abs, -1)
+    told = threading.Event()
+    waiting.add_done_callback(lambda future: told.set())
+
+    def no_descriptors() -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(socket, "socketpair", no_descriptors)
+    let_time_pass(late)
+    assert told.wait(30)
+    assert isinstance(waiting.exception(0), WorkerStartFailed)
+    assert isinstance(late.exception(30), DeadlineExceeded)
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ from flask_concurrency.vocabulary.deadline import Deadline
 class Recall:
     """Takes tasks of one pool back.
 
-    :ivar late: Tasks whose ending is there for the collector to complete them by.
+    :ivar late: Tasks that have ended, for the collector to complete.
     """
 
     def __init__(
@@ -80,8 +80,9 @@ class Recall:
                 return
             orders = self.take_back(round, task, "its task's deadline passed")
             round.end(task, NO_REPLY, too_late(task))
-        # Completing calls the application back, which the timekeeper has no time for.
+        # Completing calls the application back, which the timekeeper has no time for. There may be
+        # more tasks than one: those that waited, if the worker cannot be replaced.
+        self.late.extend(round.ended)
         round.ended.clear()
-        self.late.append(task)
         self._watch.wake()
         self.carry_out(round, *orders)
