@@ -275,10 +275,14 @@ def submit_too_late() -> int:
 
 def ignore_stop_signals_and_hang(entered: str) -> None:
     """Be a task that only SIGKILL can end, with a child process that is one, too."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    ready = os.pipe()
     child = os.fork()
-    if child:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # a fork has set them back
+        signal.signal(number, signal.SIG_IGN)
+    if not child:
+        os.write(ready[1], b"\0")
+    else:
+        os.read(ready[0], 1)
         Path(entered + ".new").write_text(f"{os.getpid()} {child}")
         os.rename(entered + ".new", entered)
     while True:

@@ -263,12 +263,14 @@ def test_tasks_are_cancelled_on_their_way_to_a_worker(pool: ProcessExecutor) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("start_method", ["forkserver", "spawn"])
 def test_pitfall_14_what_a_killed_task_started_is_killed_with_it(
-    pool: ProcessExecutor, tmp_path: Path
+    pool_of: PoolOf, tmp_path: Path, start_method: str
 ) -> None:
     """Even what ignores SIGTERM, and its child processes; not what its neighbours started."""
     entered = tmp_path / "entered"
-    future = pool.submit(tasks.ignore_stop_signals_and_hang, str(entered))
+    executor = pool_of(1, start_method=start_method)
+    future = executor.submit(tasks.ignore_stop_signals_and_hang, str(entered))
     tasks.wait_for_file(str(entered))
     family = {int(pid) for pid in entered.read_text().split()}
     assert len(family) == 2

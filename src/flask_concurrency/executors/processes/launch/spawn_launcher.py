@@ -7,6 +7,7 @@ watches its standard input, which its owner holds open, and a thread here waits 
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import threading
@@ -68,7 +69,7 @@ class SpawnLauncher:
         with self._lock:
             running = self._running.get(worker)
         if running is not None:
-            running[0].kill()
+            _kill(running[0])
 
     def notices(self) -> list[Notice]:
         """Read what has happened, once ``channel`` is readable."""
@@ -88,7 +89,7 @@ class SpawnLauncher:
         for process, waiter in running:
             waiter.join(max(0.0, deadline - monotonic()))
             if waiter.is_alive():
-                process.kill()
+                _kill(process)
                 waiter.join()
         self.channel.close()
         self._news.close()
@@ -114,8 +115,16 @@ class SpawnLauncher:
             del self._running[worker]
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a worker, and where there are process groups, what its task has started."""
+    if os.name == "posix" and process.poll() is None:
+        with suppress(OSError):  # its task has left the group
+            os.killpg(process.pid, signal.SIGKILL)
     process.kill()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    _kill(process)
     process.wait()
     if process.stdin is not None:
         process.stdin.close()
