@@ -25,8 +25,8 @@ from flask_concurrency.vocabulary.websocket import (
 T = TypeVar("T")
 
 
-class AsgiWebSocket(WebSocket):
-    """For plain code, in any thread; on the loop only where that code can be suspended."""
+class _OnConnection:
+    """What both kinds tell of their connection."""
 
     def __init__(self, connection: Connection, subprotocol: str | None) -> None:
         self._connection = connection
@@ -38,6 +38,10 @@ class AsgiWebSocket(WebSocket):
 
     def _closing(self) -> tuple[int, str | None]:
         return self._connection.closing
+
+
+class AsgiWebSocket(_OnConnection, WebSocket):
+    """For plain code, in any thread; on the loop only where that code can be suspended."""
 
     def _receive(self, timeout: float | None) -> str | bytes | None:
         return self._wait("receive", self._connection.receive(timeout))
@@ -80,19 +84,8 @@ class AsgiWebSocket(WebSocket):
             raise closed(GOING_AWAY, DRAINING) from None
 
 
-class AsyncAsgiWebSocket(AsyncWebSocket):
+class AsyncAsgiWebSocket(_OnConnection, AsyncWebSocket):
     """For coroutines on the server's loop."""
-
-    def __init__(self, connection: Connection, subprotocol: str | None) -> None:
-        self._connection = connection
-        self.subprotocol = subprotocol
-
-    @property
-    def connected(self) -> bool:
-        return self._connection.connected
-
-    def _closing(self) -> tuple[int, str | None]:
-        return self._connection.closing
 
     async def _receive(self, timeout: float | None) -> str | bytes | None:
         return await self._connection.receive(timeout)
