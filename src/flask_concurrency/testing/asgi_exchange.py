@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote
 
 from flask_concurrency.asgi.interface import AsgiApplication
+from flask_concurrency.testing.asgi_scope import make_scope
 
 
 @dataclass
@@ -57,28 +57,11 @@ class Exchange:
         fields: Iterable[tuple[str, str]] = (),
         **scope: Any,
     ) -> None:
-        raw, _, query = path.partition("?")
         given = list(fields)
         if body and not any(name.lower() == "content-length" for name, _ in given):
             given.append(("content-length", str(len(body))))
-        self.scope: dict[str, Any] = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.4"},
-            "http_version": "1.1",
-            "method": method,
-            "scheme": "http",
-            "path": unquote(raw),
-            "raw_path": raw.encode(),
-            "query_string": query.encode(),
-            "root_path": "",
-            "headers": [
-                (name.lower().encode("latin-1"), value.encode("latin-1"))
-                for name, value in [("host", "testserver"), *given]
-            ],
-            "client": ("127.0.0.1", 40000),
-            "server": ("testserver", 80),
-            **scope,
-        }
+        more = {"method": method, "scheme": "http", **scope}
+        self.scope = make_scope("http", path, given, **more)
         self._asgi = asgi
         self._incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._said = asyncio.Event()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import unquote
 
 from flask_concurrency.asgi.interface import AsgiApplication
+from flask_concurrency.testing.asgi_scope import make_scope
 
 
 class SocketExchange:
@@ -33,26 +33,13 @@ class SocketExchange:
         denial: bool = True,
         **scope: Any,
     ) -> None:
-        raw, _, query = path.partition("?")
-        self.scope: dict[str, Any] = {
-            "type": "websocket",
-            "asgi": {"version": "3.0", "spec_version": "2.4"},
-            "http_version": "1.1",
+        more = {
             "scheme": "ws",
-            "path": unquote(raw),
-            "raw_path": raw.encode(),
-            "query_string": query.encode(),
-            "root_path": "",
-            "headers": [
-                (name.lower().encode("latin-1"), value.encode("latin-1"))
-                for name, value in [("host", "testserver"), *fields]
-            ],
-            "client": ("127.0.0.1", 40000),
-            "server": ("testserver", 80),
             "subprotocols": list(subprotocols),
             "extensions": {"websocket.http.response": {}} if denial else {},
             **scope,
         }
+        self.scope = make_scope("websocket", path, fields, **more)
         self._asgi = asgi
         self._incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._said = asyncio.Event()
