@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -377,6 +378,57 @@ def test_pitfall_11_a_stream_is_closed_once_when_its_client_leaves(
     answer = run(story())
     assert answer.body == b"/"
     assert closed == ["/"]
+
+
+@pytest.mark.parametrize("events", [False, True])
+@pytest.mark.parametrize("ending", ["client left", "server cancelled"])
+def test_a_generator_that_is_at_work_is_closed_after_its_step(
+    events: bool,
+    ending: str,
+    app: Flask,
+    asgi: AsgiApplication,
+    concurrency: Concurrency,
+    run: Run,
+) -> None:
+    """A plain one of an async view: a thread cannot be stopped, nor two be in one context."""
+    at_work, go_on = threading.Event(), threading.Event()
+    closed = []
+
+    def parts() -> Iterator[str]:
+        try:
+            yield "first"
+            at_work.set()
+            assert go_on.wait(30)
+            yield "dropped"
+        finally:
+            closed.append(request.path)
+
+    @app.get("/")
+    @concurrency.limit("1 in flight")
+    async def view() -> ResponseReturnValue:
+        source = stream_with_context(parts())
+        return concurrency.event_stream(source, heartbeat=None) if events else Response(source)
+
+    async def story() -> None:
+        exchange = Exchange(asgi)
+        while not at_work.is_set():
+            await asyncio.sleep(0)
+        if ending == "client left":
+            exchange.leave()
+            while not exchange.left_heard:
+                await asyncio.sleep(0)
+        else:
+            exchange.task.cancel()
+        for _ in range(5):  # what was sent to a thread before would have begun
+            await asyncio.to_thread(threading.get_ident)
+        assert not closed
+        go_on.set()
+        with nullcontext() if ending == "client left" else pytest.raises(asyncio.CancelledError):
+            await exchange.end()
+        assert (await ask(asgi)).status == 200
+
+    run(story())
+    assert closed == ["/", "/"]
 
 
 def test_a_generator_that_raises_midway_closes_the_connection(

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from typing import Any, ParamSpec
+from concurrent.futures import Future
+from typing import Any, ParamSpec, TypeVar
 
 from flask import Response, has_request_context, request
 from greenlet import getcurrent
@@ -19,6 +20,7 @@ from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.vocabulary.suspension import can_suspend, suspend
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 _END: Any = object()
 
@@ -83,7 +85,7 @@ class BlockingBody(Iterator[Any]):
     def _in_thread(self, fn: Callable[..., Any], *args: Any) -> Any:
         context = getcurrent().gr_context
         assert context is not None
-        return suspend(asyncio.wrap_future(self._threads.submit_in(OwnContext(context), fn, *args)))
+        return suspend(_to_its_end(self._threads.submit_in(OwnContext(context), fn, *args)))
 
 
 def async_to_sync(
@@ -131,6 +133,25 @@ def _readable_body(body: Any, loop: LoopThread, threads: ThreadExecutor) -> Any:
     if can_suspend() and not isinstance(body, AsyncBody | BlockingBody):
         return BlockingBody(body, threads)
     return body
+
+
+async def _to_its_end(step: Future[T]) -> T:
+    """Wait for a step, which goes on whether or not it is waited for: a thread cannot be stopped.
+
+    Until it has ended its generator cannot be closed, nor the request's context be used; so a
+    cancellation takes effect only then.
+    """
+    waiting = asyncio.wrap_future(step)
+    cancelled: asyncio.CancelledError | None = None
+    while not waiting.done():
+        try:
+            await asyncio.wait([waiting])  # which leaves alone what it waits for
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is None:
+        return waiting.result()
+    waiting.exception()  # asked for, or asyncio would tell of it
+    raise cancelled
 
 
 async def _next_of(source: AsyncIterator[Any]) -> Any:
