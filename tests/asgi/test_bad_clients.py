@@ -21,14 +21,19 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 class SlowReader(Exchange):
-    """A client that takes the parts of a body only as it is told to."""
+    """A client that takes the parts of a body only as it is told to.
+
+    :ivar offered: Parts that were sent or are held up.
+    """
 
     def __init__(self, *given: Any, **options: Any) -> None:
         self.takes = asyncio.Semaphore(0)
+        self.offered = 0
         super().__init__(*given, **options)
 
     async def _send(self, message: Any) -> None:
         if message["type"] == "http.response.body" and message["body"]:
+            self.offered += 1
             await self.takes.acquire()
         await super()._send(message)
 
@@ -144,6 +149,45 @@ def test_no_more_is_made_than_a_slow_client_takes(
 
     run(story())
     assert len(made) < 1_000
+    assert closed == ["closed"]
+
+
+@pytest.mark.parametrize("ending", ["client left", "server cancelled"])
+def test_a_thread_does_not_wait_to_send_to_who_is_not_there(
+    ending: str, app: Flask, asgi: AsgiApplication, concurrency: Concurrency, run: Run
+) -> None:
+    """Some servers never say that nothing can be sent any more."""
+    closed: list[str] = []
+
+    @app.get("/")
+    def view() -> ResponseReturnValue:
+        def parts() -> Iterator[bytes]:
+            try:
+                for _ in range(1_000):
+                    yield b"x"
+            finally:
+                closed.append("closed")
+
+        return Response(parts())
+
+    async def story() -> Answer:
+        client = SlowReader(asgi)
+        client.takes.release()
+        while client.offered < 2:
+            await asyncio.sleep(0)
+        if ending == "client left":
+            client.leave()
+            await client.end()
+        else:
+            client.task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await client.end()
+        while concurrency.threads.snapshot().busy:
+            await asyncio.sleep(0)
+        return client.answer
+
+    answer = run(story())
+    assert (answer.body, answer.complete) == (b"x", False)
     assert closed == ["closed"]
 
 

@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from contextvars import Context
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flask_concurrency.asgi.answer import say, send_all
@@ -66,6 +67,7 @@ class ThreadRequest:
         self._max_body = max_body
         self._own = OwnContext(Context())
         self._reply = Reply()
+        self._sender: asyncio.Task[Any] | None = None
         self.started = False
 
     async def serve(self) -> None:
@@ -79,11 +81,11 @@ class ThreadRequest:
             return
         future = self._threads.submit_in(self._own, self._work)
         self.started = True
-        watch = Watch(self._inbox, future.cancel)
+        watch = Watch(self._inbox, partial(self._let_go, future))
         try:
             answer = await asyncio.wrap_future(future)
         except asyncio.CancelledError:
-            self._inbox.gone = True  # so that whatever the thread still says is dropped
+            self._let_go(future)
             future.add_done_callback(_close_unread)
             if not watch.acted:
                 raise
@@ -113,7 +115,25 @@ class ThreadRequest:
         return say(self._reply, body, self._inbox, self._wait_for_server)
 
     def _wait_for_server(self, messages: Sequence[Message]) -> None:
-        self._loop.run(send_all(messages, self._inbox, self._send))
+        self._loop.run(self._sending(messages))
+
+    async def _sending(self, messages: Sequence[Message]) -> None:
+        self._sender = asyncio.current_task()
+        try:
+            if not self._inbox.gone:
+                await send_all(messages, self._inbox, self._send)
+        except asyncio.CancelledError:
+            if not self._inbox.gone:
+                raise
+        finally:
+            self._sender = None
+
+    def _let_go(self, future: Future[Any]) -> None:
+        """Drop whatever the thread still says, and let it not wait for those who are not there."""
+        self._inbox.gone = True
+        future.cancel()
+        if self._sender is not None:  # gunicorn (27) would wait for ever until the client reads
+            self._sender.cancel()
 
 
 def _close_unread(future: Future[Any]) -> None:
