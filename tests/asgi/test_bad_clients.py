@@ -191,6 +191,31 @@ def test_a_thread_does_not_wait_to_send_to_who_is_not_there(
     assert closed == ["closed"]
 
 
+def test_who_only_sends_hears_that_nobody_reads(
+    app: Flask, asgi: AsgiApplication, run: Run
+) -> None:
+    """Even where neither the generator nor the server ever waits."""
+    made: list[int] = []
+
+    @app.get("/")
+    async def view() -> ResponseReturnValue:
+        async def parts() -> AsyncIterator[bytes]:
+            for number in range(100_000):
+                made.append(number)
+                yield b"x"
+
+        return Response(parts())  # type: ignore[arg-type]
+
+    async def story() -> None:
+        client = Exchange(asgi)
+        await client.until_parts(1)
+        client.leave()
+        await client.end()
+
+    run(story())
+    assert 1 <= len(made) < 100_000
+
+
 @pytest.fixture
 def counts() -> Counter[str]:
     """What became of requests."""
