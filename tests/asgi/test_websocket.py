@@ -467,6 +467,29 @@ def test_sending_waits_while_the_client_takes_no_more(
     assert ends in ([1006], [1001])  # the server's word, or that of its refusal to send
 
 
+def test_who_only_sends_hears_that_nobody_reads(
+    app: Flask, concurrency: Concurrency, asgi: AsgiApplication, run: Run
+) -> None:
+    """Even where the server takes every message and never makes the handler wait."""
+    sent: list[int] = []
+
+    @app.route("/", websocket=True)
+    @concurrency.websocket
+    async def flood(ws: AsyncWebSocket) -> None:
+        for number in range(100_000):
+            await ws.send("more")
+            sent.append(number)
+
+    async def story() -> None:
+        async with opened(asgi, "/") as socket:
+            assert await socket.hear() == "more"
+            socket.tell_of_the_end(1001)
+            await socket.end()
+
+    run(story())
+    assert 1 <= len(sent) < 100_000
+
+
 def test_a_handler_that_does_not_receive_holds_the_client_up(
     app: Flask, concurrency: Concurrency, asgi: AsgiApplication, run: Run
 ) -> None:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Final
 
 from flask_concurrency.asgi.interface import Message, Receive, Scope, Send
+from flask_concurrency.asgi.watch import SENDS_AT_ONCE
 from flask_concurrency.lifecycle.drain import Drain
 from flask_concurrency.vocabulary.errors import ConnectionClosed
 from flask_concurrency.vocabulary.websocket import (
@@ -59,6 +60,7 @@ class Connection:
         self._news = asyncio.Event()
         self._room = asyncio.Event()
         self._sending = asyncio.Lock()
+        self._sent = 0
         self._reader: asyncio.Task[None] | None = None
         self._goodbye: asyncio.Task[None] | None = None
         self._drain: Drain | None = None
@@ -164,6 +166,9 @@ class Connection:
             except (OSError, RuntimeError) as error:  # as each server has it
                 self._end(CUT_OFF, None)
                 raise self.closed() from error
+        self._sent += 1
+        if self._sent % SENDS_AT_ONCE == 0:
+            await asyncio.sleep(0)
 
     async def close(self, code: int, text: str | None) -> None:
         """Close it, unless it has ended."""

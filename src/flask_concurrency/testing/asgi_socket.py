@@ -60,6 +60,10 @@ class SocketExchange:
         """Close the connection."""
         self._gone = True
         self.writable.set()
+        self.tell_of_the_end(code, reason)
+
+    def tell_of_the_end(self, code: int, reason: str = "") -> None:
+        """Tell that the client has left, and go on to take what is sent to it, as some do."""
         self._incoming.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
 
     async def hear(self) -> str | bytes | int:
