@@ -380,6 +380,47 @@ def test_a_client_that_is_cut_off_ends_its_handler(
 
 
 @BOTH
+def test_who_hears_it_from_a_send_hears_the_same(
+    kind: str, app: Flask, concurrency: Concurrency, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Even before the reader knows, here because it holds the client up; no error is logged."""
+    heard: list[object] = []
+    left = threading.Event()
+
+    @app.route("/sync", websocket=True)
+    @concurrency.websocket
+    def plain(ws: WebSocket) -> None:
+        assert left.wait(GIVE_UP)
+        try:
+            while True:
+                ws.send("anybody?")
+        except ConnectionClosed as error:
+            heard.append((error.reason, ws.connected, ws.close_reason))
+            raise
+
+    @app.route("/async", websocket=True)
+    @concurrency.websocket
+    async def awaiting(ws: AsyncWebSocket) -> None:
+        await asyncio.to_thread(left.wait, GIVE_UP)
+        try:
+            while True:
+                await ws.send("anybody?")
+        except ConnectionClosed as error:
+            heard.append((error.reason, ws.connected, ws.close_reason))
+            raise
+
+    with served(app) as (_, client):
+        client.sendall(HANDSHAKE.replace(b"PATH", f"/{kind}".encode()))
+        assert client.recv(12) == b"HTTP/1.1 101"
+        client.sendall(b"\x81\x81\x00\x00\x00\x00x" * 100)
+        client.close()
+        left.set()
+
+    assert heard == [(1006, False, 1006)]
+    assert "Exception" not in caplog.text
+
+
+@BOTH
 def test_a_client_that_does_not_say_goodbye_is_not_waited_for(
     kind: str, app: Flask, concurrency: Concurrency, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -122,6 +122,7 @@ class WsgiWebSocket(WebSocket):
             with self._sending:
                 self._server.send(message)
         except (OSError, simple_websocket.ConnectionClosed) as error:
+            self._ended = self._closing()  # the reader may hear of it only later
             raise self._error() from error
 
     def _close(self, code: int, text: str | None) -> None:
