@@ -26,6 +26,7 @@ from flask_concurrency import (
     LoopBlocked,
     WebSocket,
 )
+from flask_concurrency.asgi import websocket_connection
 from flask_concurrency.asgi.interface import AsgiApplication
 from flask_concurrency.asgi.websocket_connection import READ_AHEAD
 from flask_concurrency.testing.asgi_exchange import ask
@@ -424,11 +425,19 @@ def test_a_timeout_gives_nothing_and_loses_nothing(
     run(story())
 
 
+@pytest.mark.parametrize("ending", ["told", "refused", "draining"])
 @BOTH
 def test_sending_waits_while_the_client_takes_no_more(
-    kind: str, app: Flask, concurrency: Concurrency, asgi: AsgiApplication, run: Run
+    kind: str,
+    ending: str,
+    app: Flask,
+    concurrency: Concurrency,
+    asgi: AsgiApplication,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Nothing is buffered here; a client that leaves meanwhile ends the wait."""
+    """Nothing is buffered here; the end of either side ends the wait, whatever the server does."""
+    monkeypatch.setattr(websocket_connection, "CLOSES_WITHIN", 0.01)
     ends: list[int] = []
 
     @app.route("/sync", websocket=True)
@@ -454,13 +463,18 @@ def test_sending_waits_while_the_client_takes_no_more(
         async with opened(asgi, f"/{kind}") as socket:
             assert await socket.hear() == "more"
             socket.writable.clear()
-            for _ in range(10):
+            while not socket.held_up:
                 await asyncio.sleep(0)
             sent = len(socket.sent)
             for _ in range(10):
                 await asyncio.sleep(0)
             assert len(socket.sent) == sent
-            socket.leave(1001)
+            if ending == "draining":
+                app.extensions["concurrency"].drain.begin()
+            elif ending == "told":
+                socket.tell_of_the_end(1001)
+            else:
+                socket.leave(1001)
             await socket.end()
 
     run(story())

@@ -61,6 +61,7 @@ class Connection:
         self._room = asyncio.Event()
         self._sending = asyncio.Lock()
         self._sent = 0
+        self._patience: asyncio.Timeout | None = None
         self._reader: asyncio.Task[None] | None = None
         self._goodbye: asyncio.Task[None] | None = None
         self._drain: Drain | None = None
@@ -112,9 +113,7 @@ class Connection:
         self.accepted = True
         self._reader = self.loop.create_task(self._take_in(max_message_size))
         self._drain = drain
-        self._ticket = drain.call(
-            lambda: self.loop.call_soon_threadsafe(self._close, GOING_AWAY, DRAINING)
-        )
+        self._ticket = drain.call(lambda: self.loop.call_soon_threadsafe(self.abandon))
 
     async def deny(self, answer: Iterable[Message]) -> None:
         """Answer the handshake as any other request, where the server can do that.
@@ -162,10 +161,13 @@ class Connection:
             if self.ended is not None:
                 raise self.closed()
             try:
-                await self._send({"type": "websocket.send", kind: data})
+                async with asyncio.timeout(None) as self._patience:
+                    await self._send({"type": "websocket.send", kind: data})
             except (OSError, RuntimeError) as error:  # as each server has it
                 self._end(CUT_OFF, None)
                 raise self.closed() from error
+            finally:
+                self._patience = None
         self._sent += 1
         if self._sent % SENDS_AT_ONCE == 0:
             await asyncio.sleep(0)
@@ -183,8 +185,7 @@ class Connection:
         self.abandon()
         await self._stop_reading()
         if self._goodbye is not None:
-            await asyncio.wait({self._goodbye}, timeout=CLOSES_WITHIN)
-            self._goodbye.cancel()
+            await asyncio.wait({self._goodbye})
 
     def abandon(self) -> None:
         """Let both sides hear that it goes no further, unless they have."""
@@ -192,6 +193,7 @@ class Connection:
             self._close(GOING_AWAY, DRAINING)
         else:
             self._end(GOING_AWAY, None)
+        self._stop_sending()
 
     def _end(self, code: int, text: str | None) -> None:
         if self.ended is None:
@@ -206,9 +208,15 @@ class Connection:
     async def _say_goodbye(self, code: int, text: str | None) -> None:
         # Granian (2.8) closes nothing while it is asked for a message.
         await self._stop_reading()
-        async with self._sending:
-            with suppress(OSError, RuntimeError):  # the client was faster
+        with suppress(OSError, RuntimeError):  # the client was faster, or does not read
+            async with asyncio.timeout(CLOSES_WITHIN), self._sending:
                 await self._send({"type": "websocket.close", "code": code, "reason": text or ""})
+
+    def _stop_sending(self) -> None:
+        """Let nobody wait until the client reads: gunicorn (27) does, though it has left."""
+        if self._patience is not None:
+            self._patience.reschedule(self.loop.time())
+            self._patience = None
 
     async def _stop_reading(self) -> None:
         if self._reader is not None:
@@ -227,6 +235,7 @@ class Connection:
         message = await self._receive()
         if message["type"] != "websocket.receive":
             self._end(message.get("code") or CUT_OFF, message.get("reason") or None)
+            self._stop_sending()
             return
         text = message.get("text")
         data: str | bytes = (message.get("bytes") or b"") if text is None else text

@@ -20,6 +20,7 @@ class SocketExchange:
     :param scope: What else the scope says.
     :ivar sent: Every message the application sent, in its order.
     :ivar writable: The client takes messages; clear it to hold the application up.
+    :ivar held_up: It waits to send until the client takes messages again.
     :ivar task: The application.
     """
 
@@ -47,6 +48,7 @@ class SocketExchange:
         self.sent: list[dict[str, Any]] = []
         self.writable = asyncio.Event()
         self.writable.set()
+        self.held_up = False
         self._receiving = 0
         self._incoming.put_nowait({"type": "websocket.connect"})
         self.task = asyncio.create_task(self._serve())
@@ -109,6 +111,7 @@ class SocketExchange:
             self._receiving -= 1
 
     async def _send(self, message: Any) -> None:
+        self.held_up = not self.writable.is_set()
         await self.writable.wait()
         if self._gone:
             raise OSError("The client has left.")  # as spec version 2.4 has it
