@@ -135,6 +135,24 @@ def test_what_follows_the_declared_body_is_no_part_of_it(
     assert run(ask(asgi, path, "POST", body=b"abcdef", fields=fields)).body == b"abc"
 
 
+@pytest.mark.parametrize("path", ["/async", "/sync"])
+def test_a_chunked_body_is_as_long_as_it_comes(
+    path: str, app: Flask, asgi: AsgiApplication, run: Run
+) -> None:
+    """Whatever length a client declares beside: half a body would be taken for a whole one."""
+
+    @app.post("/async")
+    async def on_loop() -> bytes:
+        return request.get_data()
+
+    @app.post("/sync")
+    def on_thread() -> bytes:
+        return request.get_data()
+
+    fields = [("content-length", "3"), ("transfer-encoding", "chunked")]
+    assert run(ask(asgi, path, "POST", body=b"abcdef", fields=fields)).body == b"abcdef"
+
+
 @pytest.mark.parametrize("length", ["-1", "x", "1e3", "\xb2", ""])
 def test_a_length_that_is_none_is_not_believed(
     length: str, app: Flask, asgi: AsgiApplication, run: Run

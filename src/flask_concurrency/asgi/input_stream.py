@@ -38,6 +38,8 @@ def input_of(
 
 def declared_length(environ: WSGIEnvironment) -> int | None:
     """What ``Content-Length`` says; ``None`` where it says nothing of use."""
+    if "HTTP_TRANSFER_ENCODING" in environ:
+        return None  # which overrules it (RFC 9112, 6.3)
     text = environ.get("CONTENT_LENGTH", "")
     return int(text) if text.isascii() and text.isdecimal() else None
 
