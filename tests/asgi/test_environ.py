@@ -33,6 +33,9 @@ def environ_of(**given: Any) -> dict[str, Any]:
         ({"path": "/\ufffd", "raw_path": b"/%FF%2F"}, "/\xff/"),
         ({"path": "/a", "raw_path": b"/a?b=%20"}, "/a"),
         ({"path": "/a", "raw_path": None}, "/a"),
+        ({"path": "http://a.example/b/c", "raw_path": b"http://a.example/b/c"}, "/b/c"),
+        ({"path": "http://a.example", "raw_path": b"http://a.example"}, "/"),
+        ({"path": "*", "raw_path": b"*"}, "*"),
     ],
 )
 def test_the_path_is_what_the_client_sent_byte_for_byte(scope: dict[str, Any], path: str) -> None:

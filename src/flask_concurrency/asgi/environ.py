@@ -69,6 +69,9 @@ def _paths(scope: Scope) -> tuple[str, str, str]:
         root_path = root_path.encode("utf-8", "surrogateescape").decode("latin-1").rstrip("/")
         if path.startswith(root_path) and path[len(root_path) : len(root_path) + 1] in ("/", ""):
             path = path[len(root_path) :]
+    if path[:1] != "/" and "://" in path:
+        # A whole URL, as clients ask a proxy, and may ask anybody (RFC 9112, 3.2.2).
+        path = "/" + path.partition("://")[2].partition("/")[2]
     if scope["query_string"]:
         target += "?" + scope["query_string"].decode("latin-1")
     return path, root_path, target
