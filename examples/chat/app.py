@@ -2,7 +2,7 @@
 
 Run it on an event loop, where an open page costs no thread::
 
-    flask --app examples/chat/app concurrency serve --asgi
+    flask --app examples/chat/app concurrency serve --asgi --workers 1
 
 and open http://127.0.0.1:8000/ twice. What is said is kept in this one process: with more than one
 worker, let them tell each other by a channel of Redis.

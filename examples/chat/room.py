@@ -34,10 +34,15 @@ class Room:
                 loop.call_soon_threadsafe(queue.put_nowait, event)
 
     async def listen(self, last_id: str | None) -> AsyncIterator[Event]:
-        """Hear everything after the message with this number, from now on without end."""
+        """Hear everything after the message with this number, from now on without end.
+
+        Numbers begin anew with the process: one that was not given yet is of another room.
+        """
         heard = int(last_id) if last_id is not None and last_id.isdecimal() else 0
         listener: Listener = (asyncio.get_running_loop(), asyncio.Queue())
         with self._lock:
+            if heard > self._number:
+                heard = 0
             missed = [event for number, event in self._said if number > heard]
             self._listeners.add(listener)
         try:

@@ -55,6 +55,10 @@ def test_what_is_said_is_heard_by_all(serve_all: Callable[..., str], server: str
             requests.get(url, stream=True, timeout=GIVE_UP, headers={"Last-Event-ID": "1"})
         )
         assert next(heard(back)) == ("2", {"name": "Ada", "text": "still\nhere?"})
+        back = leaving.enter_context(  # from before a restart
+            requests.get(url, stream=True, timeout=GIVE_UP, headers={"Last-Event-ID": "99"})
+        )
+        assert next(heard(back))[0] == "1"
         assert say("") == 400
 
 
