@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import CancelledError
 from contextlib import nullcontext
 from contextvars import ContextVar
 from typing import Any
@@ -429,6 +430,29 @@ def test_a_generator_that_is_at_work_is_closed_after_its_step(
 
     run(story())
     assert closed == ["/", "/"]
+
+
+def test_a_task_that_was_cancelled_is_an_error_of_its_view(
+    app: Flask, asgi: AsgiApplication, run: Run
+) -> None:
+    """Nobody cancelled the request, so it is answered, by the app's own handler, as on WSGI."""
+
+    @app.errorhandler(CancelledError)
+    def told(error: CancelledError) -> tuple[str, int]:
+        return str(error), 500
+
+    @app.get("/")
+    async def view() -> str:
+        task = asyncio.create_task(asyncio.Event().wait())
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+        return "never"
+
+    answer = run(ask(asgi))
+    response = app.test_client().get("/")
+    assert (answer.status, answer.text) == (response.status_code, response.text)
+    assert "was cancelled while it ran" in answer.text
 
 
 def test_a_generator_that_raises_midway_closes_the_connection(

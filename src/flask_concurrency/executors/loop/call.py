@@ -192,9 +192,7 @@ class WaitingCall(Call[T]):
         translated = (
             ExecutorShutdown(shutdown_message(self.coroutine))
             if self.host.closing
-            else concurrent.futures.CancelledError(
-                f"{name_of(self.coroutine)!r} was cancelled while it ran on the event loop."
-            )
+            else was_cancelled(name_of(self.coroutine))
         )
         translated.__cause__ = error
         return translated
@@ -235,6 +233,13 @@ def name_of(coroutine: Coroutine[Any, Any, Any]) -> str:
 def shutdown_message(coroutine: Coroutine[Any, Any, Any]) -> str:
     """Say that ``coroutine`` came to nothing."""
     return f"{name_of(coroutine)!r} did not finish: its event loop was shut down."
+
+
+def was_cancelled(name: str) -> concurrent.futures.CancelledError:
+    """The error for whoever called a coroutine that somebody else has cancelled."""
+    return concurrent.futures.CancelledError(
+        f"{name!r} was cancelled while it ran on the event loop."
+    )
 
 
 async def _while_handling(error: BaseException, coroutine: Coroutine[Any, Any, T]) -> T:

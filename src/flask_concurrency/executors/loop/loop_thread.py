@@ -25,7 +25,7 @@ from flask_concurrency.executors.loop.background import (
     blocked_message,
 )
 from flask_concurrency.executors.loop.borrowed import BorrowedLoop
-from flask_concurrency.executors.loop.call import WaitingCall, logger, name_of
+from flask_concurrency.executors.loop.call import WaitingCall, logger, name_of, was_cancelled
 from flask_concurrency.executors.loop.deadline import in_time, time_left
 from flask_concurrency.executors.loop.greenlets import make_loop, threads_are_greenlets
 from flask_concurrency.executors.loop.runner import LoopFactory, LoopRunner
@@ -136,9 +136,16 @@ class LoopThread:
         runner = self._runner
         if can_suspend() and not (isinstance(runner, LoopRunner) and runner.is_current_thread()):
             seconds = time_left()
+            timed = coroutine
             if seconds is not None:
-                coroutine = in_time(coroutine, seconds, name_of(coroutine))
-            return suspend(coroutine)
+                timed = in_time(coroutine, seconds, name_of(coroutine))
+            try:
+                return suspend(timed)
+            except asyncio.CancelledError as error:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise  # the caller itself is to end
+                raise was_cancelled(name_of(coroutine)) from error
         runner = self._runner_for(coroutine)
         if runner.is_current_thread():
             _refuse(
