@@ -29,8 +29,8 @@ def environ_of(**given: Any) -> dict[str, Any]:
     [
         ({"path": "/a b"}, "/a b"),
         ({"path": "/你"}, "/\xe4\xbd\xa0"),
-        ({"path": "/x", "raw_path": b"/%E4%BD%A0"}, "/\xe4\xbd\xa0"),
-        ({"path": "/\ufffd", "raw_path": b"/%FF%2F"}, "/\xff/"),
+        ({"path": "/你", "raw_path": b"/%E4%BD%A0"}, "/\xe4\xbd\xa0"),
+        ({"path": "/\ufffd/", "raw_path": b"/%FF%2F"}, "/\xff/"),
         ({"path": "/a", "raw_path": b"/a?b=%20"}, "/a"),
         ({"path": "/a", "raw_path": None}, "/a"),
         ({"path": "http://a.example/b/c", "raw_path": b"http://a.example/b/c"}, "/b/c"),
@@ -40,6 +40,20 @@ def environ_of(**given: Any) -> dict[str, Any]:
 )
 def test_the_path_is_what_the_client_sent_byte_for_byte(scope: dict[str, Any], path: str) -> None:
     """From the raw path where there is one: what is no UTF-8 is lost in the other."""
+    assert environ_of(**scope)["PATH_INFO"] == path
+
+
+@pytest.mark.parametrize(
+    ("scope", "path"),
+    [
+        ({"path": "/b/你", "raw_path": b"/a/b/%E4%BD%A0"}, "/b/\xe4\xbd\xa0"),
+        ({"path": "/b", "raw_path": b""}, "/b"),
+        ({"path": "/b", "raw_path": b"/a/%FF", "root_path": "/a"}, "/b"),
+        ({"path": "/\ufffd", "raw_path": b"/a/%FF", "root_path": "/a"}, "/\xff"),
+    ],
+)
+def test_a_path_that_middleware_has_rewritten_counts(scope: dict[str, Any], path: str) -> None:
+    """Though it left the raw path alone; one that was only cut to its mount point is no other."""
     assert environ_of(**scope)["PATH_INFO"] == path
 
 

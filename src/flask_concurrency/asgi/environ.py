@@ -56,14 +56,17 @@ def _paths(scope: Scope) -> tuple[str, str, str]:
     raw: bytes | None = scope.get("raw_path")
     root_path: str = scope.get("root_path") or ""
     path: str = scope["path"]
-    if raw is None:
-        encoded = path.encode("utf-8", "surrogateescape")
-        target = path
-    else:
+    target = path
+    encoded = path.encode("utf-8", "surrogateescape")
+    if raw:
         raw = raw.partition(b"?")[0]
-        # Not from ``path``: what is no UTF-8 was lost there.
-        encoded = unquote_to_bytes(raw) if b"%" in raw else raw
         target = raw.decode("latin-1")
+        if target != path:
+            # Not from ``path``: what is no UTF-8 was lost there. But middleware may have rewritten
+            # that, and left alone what the client sent.
+            sent = unquote_to_bytes(raw)
+            if sent.decode("utf-8", "replace") in (path, root_path + path):
+                encoded = sent
     path = encoded.decode("latin-1")
     if root_path:
         root_path = root_path.encode("utf-8", "surrogateescape").decode("latin-1").rstrip("/")
