@@ -151,11 +151,24 @@ def test_a_block_outside_of_requests_says_whom_it_counts(
             pytest.fail("a second report")
 
 
+def test_a_block_is_charged_by_the_response(app: Flask, concurrency: Concurrency) -> None:
+    """Also in a view that has no such limit itself."""
+
+    @app.get("/<int:status>")
+    def view(status: int) -> tuple[str, int]:
+        with concurrency.limit("1/day", name="x", charge_when=lambda r: r.status_code == 401):
+            return "", status
+
+    answers = [statuses(app, path)[0] for path in ("/200", "/204", "/401", "/200")]
+    assert answers == [200, 204, 401, 429]
+
+
 BLOCKS: list[tuple[dict[str, Any], str]] = [
     ({}, "needs a name"),
     ({"name": "x", "methods": ["GET"]}, "methods="),
     ({"name": "x", "replace": True}, "replace="),
     ({"name": "x"}, "outside of a request"),
+    ({"name": "x", "key": str, "charge_when": bool}, "charge_when="),
 ]
 
 

@@ -36,12 +36,10 @@ class Plan:
 
     :ivar arrival: What to ask before every hook; ``None`` where nothing applies.
     :ivar view: What to ask before the view, after all hooks; ``None`` where nothing applies.
-    :ivar settles: Whether some limit is charged only once the response is known.
     """
 
     arrival: Gate | None
     view: Gate | None
-    settles: bool
 
 
 def everybody() -> str:
@@ -109,17 +107,14 @@ def compile_plan(
     :param rooms: Where requests wait.
     """
     chosen: dict[Stage, list[Limiter | ChosenLimiter]] = {"arrival": [], "view": []}
-    settles = False
     for found in candidates(sources, method=method, key=key):
         if found.left_out is None:
-            declared = found.source.declaration
-            chosen[declared.at].append(_limiter(found, endpoint, key))
-            settles = settles or declared.charge_when is not None
+            chosen[found.source.declaration.at].append(_limiter(found, endpoint, key))
     arrival, view = (
         Gate(chosen[stage], store, rooms=rooms) if chosen[stage] else None
         for stage in ("arrival", "view")
     )
-    return Plan(arrival, view, settles)
+    return Plan(arrival, view)
 
 
 def _limiter(

@@ -100,9 +100,10 @@ class Departure:
 
     def __call__(self, response: Response) -> Response:
         """Flask's ``after_request`` hook."""
+        journey: Journey | None = request.environ.get(JOURNEY)
+        if journey is not None and journey.unsettled:
+            journey.settle(response)
         route = self._state.route(self._app, request.url_rule, request.method)
-        if route.plan.settles and JOURNEY in request.environ:
-            request.environ[JOURNEY].settle(response)
         return response if route.cors is None else route.cors.apply(response)
 
 
