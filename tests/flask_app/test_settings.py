@@ -36,13 +36,43 @@ def test_limits_can_be_configured_away() -> None:
     assert settings.app_limits == ()
 
 
+@pytest.mark.parametrize("key", ["STORE", "NAMESPACE", "MAX_REQUEST_AGE", "SERVER_THREADS"])
+def test_a_default_of_none_may_be_written(key: str) -> None:
+    """The reference names it, so it can be said."""
+    assert read_settings({f"CONCURRENCY_{key}": None}) == Settings()
+
+
+@pytest.mark.parametrize("variable", ["SERVE_WORKERS", "STATUS_KEY", "POOL_THREADS"])
+def test_the_environment_may_speak_to_commands_and_to_the_app(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``from_prefixed_env`` takes along what ``flask concurrency serve`` is told."""
+    monkeypatch.setenv(f"FLASK_CONCURRENCY_{variable}", "4")
+    monkeypatch.setenv("FLASK_CONCURRENCY_HEADERS", "false")
+    app = Flask(__name__)
+    app.config.from_prefixed_env()
+    assert read_settings(app.config).headers is False
+
+
+@pytest.mark.parametrize("variable", ["SERVER_THREADS", "POOL_THREADS"])
+def test_a_server_that_is_no_number_is_named(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the variable and what it says."""
+    monkeypatch.setenv(f"FLASK_CONCURRENCY_{variable}", "many")
+    with pytest.raises(ConfigurationError, match=f"FLASK_CONCURRENCY_{variable}='many'"):
+        read_settings({})
+
+
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"CONCURRENCY_DEFALT_LIMITS": "1/day"}, "did you mean 'CONCURRENCY_DEFAULT_LIMITS'?"),
     ({"CONCURRENCY_XYZ": 1}, "known are CONCURRENCY_STORE"),
     ({"CONCURRENCY_store": "memory://"}, "'CONCURRENCY_store'"),
     ({"CONCURRENCY_DEFAULT_LIMITS": "often"}, "CONCURRENCY_DEFAULT_LIMITS: 'often'"),
     ({"CONCURRENCY_APP_LIMITS": 5}, "CONCURRENCY_APP_LIMITS: 5"),
-    ({"CONCURRENCY_STORE": None}, "CONCURRENCY_STORE = None"),
+    ({"CONCURRENCY_STORE": 5}, "CONCURRENCY_STORE = 5"),
+    ({"CONCURRENCY_ENABLED": None}, "CONCURRENCY_ENABLED = None"),
+    ({"CONCURRENCY_SERVE_WORKERS": 4}, "'CONCURRENCY_SERVE_WORKERS'"),
     ({"CONCURRENCY_STORE": "etcd://"}, "'etcd://'"),
     ({"CONCURRENCY_ENABLED": "no"}, "CONCURRENCY_ENABLED = 'no': give True or False"),
     ({"CONCURRENCY_HEADERS": "both"}, "legacy"),

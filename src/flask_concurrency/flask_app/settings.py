@@ -27,9 +27,11 @@ STANDS_STILL = 0.25
 SERVED_WITH = "FLASK_CONCURRENCY_SERVER_THREADS"
 """Environment variable in which ``flask concurrency serve`` tells its workers their threads."""
 
-
 POOL = "FLASK_CONCURRENCY_POOL_THREADS"
 """Environment variable with the threads of ``concurrency.threads``, where none are configured."""
+
+OF_COMMANDS = tuple(f"{PREFIX}{command}_" for command in ("SERVE", "EXPLAIN", "STATUS", "RESET"))
+"""What options of ``flask concurrency`` begin with in the environment, after ``FLASK_``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +109,10 @@ def read_settings(config: Mapping[str, Any], **given: object) -> Settings:
     """
     values = {name: value for name, value in given.items() if value is not None}
     if SERVED_WITH in os.environ:
-        values.setdefault("server_threads", int(os.environ[SERVED_WITH]))
+        values.setdefault("server_threads", _environment(SERVED_WITH))
     known = Settings.__dataclass_fields__
     for key, value in config.items():
-        if not key.startswith(PREFIX):
+        if not key.startswith(PREFIX) or _is_of_a_command(key):
             continue
         name = key.removeprefix(PREFIX).lower()
         if name not in known or key != key.upper():
@@ -119,8 +121,32 @@ def read_settings(config: Mapping[str, Any], **given: object) -> Settings:
     if POOL in os.environ:
         options = values.get("threads", {})
         if isinstance(options, Mapping):
-            values["threads"] = {"max_workers": int(os.environ[POOL]), **options}
-    return Settings(**{name: _READERS[name](name, value) for name, value in values.items()})
+            values["threads"] = {"max_workers": _environment(POOL), **options}
+    return Settings(**{name: _read(name, value) for name, value in values.items()})
+
+
+def _environment(variable: str) -> int:
+    try:
+        return int(os.environ[variable])
+    except ValueError:
+        raise ConfigurationError(
+            f"The environment says {variable}={os.environ[variable]!r}: give the number of threads."
+        ) from None
+
+
+def _is_of_a_command(key: str) -> bool:
+    """Whether the environment says it to a command or to a server's workers, not to the app.
+
+    ``app.config.from_prefixed_env()`` takes along whatever begins with ``FLASK_``.
+    """
+    variable = f"FLASK_{key}"
+    return variable in os.environ and (variable == POOL or key.startswith(OF_COMMANDS))
+
+
+def _read(name: str, value: object) -> Any:
+    if value is None and Settings.__dataclass_fields__[name].default is None:
+        return None
+    return _READERS[name](name, value)
 
 
 def _hint(name: str, known: Mapping[str, object]) -> str:
