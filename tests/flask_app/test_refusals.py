@@ -117,12 +117,12 @@ def test_fields_can_be_turned_off() -> None:
 
 
 def test_the_fields_of_old_are_sent_on_request() -> None:
-    """They tell of the tightest limit, and of an instant instead of a wait."""
+    """They tell of the tightest rate, and of an instant instead of a wait."""
     app = Flask(__name__)
     app.config["CONCURRENCY_HEADERS"] = "legacy"
     concurrency = Concurrency(app)
-    app.get("/")(concurrency.limit("100/day; 2/minute")(lambda: ""))
-    app.get("/free", endpoint="free")(lambda: "")
+    app.get("/")(concurrency.limit("100/day; 2/minute; 1 in flight")(lambda: ""))
+    app.get("/free", endpoint="free")(concurrency.limit("1 in flight")(lambda: ""))
     client = app.test_client()
     before = wall()
     answers = [client.get("/").headers for _ in range(3)]

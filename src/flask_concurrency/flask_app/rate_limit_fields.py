@@ -41,14 +41,17 @@ def rate_limit_fields(verdicts: Iterable[Verdict]) -> list[tuple[str, str]]:
 
 
 def legacy_fields(verdicts: Iterable[Verdict], now: float) -> list[tuple[str, str]]:
-    """The three ``X-RateLimit-*`` fields of old, which have room for one policy: the tightest.
+    """The three ``X-RateLimit-*`` fields of old, which have room for one policy: the tightest rate.
+
+    Programs that read them know no limit on requests in flight: that none is left of one would
+    make them stop until an instant that nobody knows.
 
     :param now: Seconds since 1970, since ``X-RateLimit-Reset`` is such an instant.
     """
-    told = [verdict for verdict in verdicts if not verdict.shadow]
-    if not told:
+    rates = [verdict for verdict in verdicts if verdict.period is not None and not verdict.shadow]
+    if not rates:
         return []
-    tightest = min(told, key=lambda v: (v.admitted, v.remaining / max(1, v.quota)))
+    tightest = min(rates, key=lambda v: (v.admitted, v.remaining / max(1, v.quota)))
     return [
         ("X-RateLimit-Limit", str(tightest.quota)),
         ("X-RateLimit-Remaining", str(tightest.remaining)),

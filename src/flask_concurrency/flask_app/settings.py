@@ -51,7 +51,7 @@ class Settings:
     :ivar app_limits: ``APP_LIMITS``, one count for the whole app; default none.
     :ivar enabled: ``ENABLED``, whether limits are applied at all; default true.
     :ivar headers: ``HEADERS``, whether ``RateLimit`` fields are sent; ``"legacy"`` adds the three
-        ``X-RateLimit-*`` fields of the tightest limit; default true.
+        ``X-RateLimit-*`` fields of the tightest rate; default true.
     :ivar drain_timeout: ``DRAIN_TIMEOUT``, seconds for which the end of a server or process waits
         for tasks of threads, processes and the loop; default ``30``.
     :ivar max_request_age: ``MAX_REQUEST_AGE``, seconds a request may have waited since the instant
