@@ -271,6 +271,10 @@ def test_a_shadow_lets_in_and_tells_only_the_app(app: Flask, concurrency: Concur
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"at": "door"}, "at='door'"),
     ({"charge_when": 401}, "charge_when=401"),
+    ({"charge_when": 0}, "charge_when=0"),
+    ({"exempt_when": False}, "exempt_when=False"),
+    ({"replace": "no"}, "replace='no'"),
+    ({"shadow": "no"}, "shadow='no'"),
 ]
 
 

@@ -328,6 +328,7 @@ MISTAKES: list[tuple[Callable[[Concurrency], object], str]] = [
     (lambda c: c.limit("5/minute", name="x" * 65), "1 to 64"),
     (lambda c: c.limit("5/minute")(7), "7 cannot carry"),
     (lambda c: c.limit("5/minute")("".join), "takes no attributes"),
+    (lambda c: c.limit("5/minute")(Flask("x")), "default_limits="),
     (lambda c: c.limit(InFlight(0.5)), "InFlight"),  # type: ignore[arg-type]
     (lambda c: c.limit(Rate("1/day"), 3), "3 is not a limit"),  # type: ignore[arg-type]
     (lambda c: c.exempt(None), "None cannot carry"),

@@ -74,7 +74,7 @@ def test_a_malformed_limit_is_told_where_and_how(text: str, told: tuple[str, str
     assert "8 in flight" in message
 
 
-@pytest.mark.parametrize("written", ["", " ; , ", None, 5, 5.0, object()])
+@pytest.mark.parametrize("written", ["", " ; , ", None, 5, 5.0, b"5/minute", object()])
 def test_what_is_no_limit_is_refused(written: object) -> None:
     """Nothing that cannot be read becomes "no limit"."""
     with pytest.raises(ConfigurationError, match=r"holds no limit|is not a limit"):
@@ -89,9 +89,18 @@ def test_an_impossible_quota_is_refused(quota: object) -> None:
 
 
 def test_a_quota_beyond_reason_is_refused_in_text() -> None:
-    """A typing error in a number is found where it is written."""
-    with pytest.raises(ConfigurationError, match="limits nothing"):
-        Rate("10000000000/day")
+    """A typing error in a number is found where it is written, however long the number is."""
+    for quota in ("10000000000", "9" * 5_000):
+        with pytest.raises(ConfigurationError, match="limits nothing"):
+            Rate(f"{quota}/day")
+    assert Rate(f"{'0' * 5_000}7/day") == Rate("7/day")
+
+
+@pytest.mark.parametrize("multiple", [1_001, 10**15, "9" * 5_000])
+def test_a_period_beyond_reason_is_refused_in_text(multiple: int | str) -> None:
+    """A structured field could not carry it, nor could a clock."""
+    with pytest.raises(ConfigurationError, match="1,000 years at most"):
+        Rate(f"5 per {multiple} years")
 
 
 @pytest.mark.parametrize("text", ["5/minute; 1/day", "8 in flight", 5])

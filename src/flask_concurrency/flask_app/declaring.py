@@ -90,12 +90,12 @@ def declare(
         key=None if key is None else checked_callable("key", key),
         cost=cost if callable(cost) else check_cost(cost, written="cost"),
         methods=None if methods is None else _checked_methods(methods),
-        exempt_when=exempt_when and checked_callable("exempt_when", exempt_when),
-        replace=replace,
+        exempt_when=None if exempt_when is None else checked_callable("exempt_when", exempt_when),
+        replace=_checked_choice("replace", replace),
         name=None if name is None else check_name(name),
         at=_checked_stage(at),
-        charge_when=charge_when and checked_callable("charge_when", charge_when),
-        shadow=shadow,
+        charge_when=None if charge_when is None else checked_callable("charge_when", charge_when),
+        shadow=_checked_choice("shadow", shadow),
     )
 
 
@@ -128,6 +128,12 @@ def checked_callable(option: str, value: Any) -> Any:
         raise ConfigurationError(
             f"{option}={value!r}: give a function that is asked in each request."
         )
+    return value
+
+
+def _checked_choice(option: str, value: bool) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{option}={value!r}: give True or False.")
     return value
 
 

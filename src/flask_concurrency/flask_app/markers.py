@@ -26,6 +26,11 @@ def mark(target: Any, owner: object, declaration: object) -> Mark:
     :returns: What now stands on ``target``, to be found again by :func:`reached`.
     :raises ConfigurationError: ``target`` cannot be a view.
     """
+    if isinstance(target, Flask):
+        raise ConfigurationError(
+            f"{target!r} cannot carry a declaration: decorate its views and blueprints. For all of "
+            "them there are default_limits=, app_limits= and concurrency.cors(app, ...)."
+        )
     if not callable(target) and not isinstance(target, Blueprint):
         raise ConfigurationError(
             f"{target!r} cannot carry a declaration: decorate a view function, a View class or a "

@@ -24,6 +24,12 @@ SECONDS_PER = {
 MAX_QUOTA = 10**9
 """Larger quotas are typing errors; a structured field would carry at most 15 digits."""
 
+MAX_PERIOD = 1_000 * SECONDS_PER["year"]
+"""Seconds; for a longer period than that nobody would wait either."""
+
+_MOST_DIGITS = 15
+"""Digits of a number that are worth reading: more only make it larger than anything allowed."""
+
 EXAMPLE = '"100/day; 10 per 2 hours; 8 in flight"'
 
 _PART = re.compile(r"[^;,]+")
@@ -56,7 +62,7 @@ def read_text(text: str) -> Iterator[Written]:
             continue
         empty = False
         if in_flight := _IN_FLIGHT.fullmatch(part):
-            quota = check_quota(int(in_flight["quota"]), written=repr(text), example=EXAMPLE)
+            quota = check_quota(_number(in_flight["quota"]), written=repr(text), example=EXAMPLE)
             yield Written(quota, None, f"{quota} in flight")
         else:
             yield _read_rate(text, part, at=found.start() + found.group().find(part))
@@ -81,6 +87,10 @@ def check_quota(quota: object, *, written: str, example: str) -> int:
     return quota
 
 
+def _number(digits: str) -> int:
+    return int(digits.lstrip("0")[:_MOST_DIGITS] or 0)
+
+
 def _read_rate(text: str, part: str, *, at: int) -> Written:
     found = _RATE.fullmatch(part)
     if found is None:
@@ -94,10 +104,14 @@ def _read_rate(text: str, part: str, *, at: int) -> Written:
         raise _malformed(
             text, part, at + found.start("unit"), f"unknown unit {found['unit']!r} ({hint})"
         )
-    multiple = int(found["multiple"] or 1)
+    multiple = _number(found["multiple"] or "1")
     if multiple < 1:
         raise _malformed(text, part, at + found.start("multiple"), "a period of 0 has no end")
-    quota = check_quota(int(found["quota"]), written=repr(text), example='"5/minute"')
+    if multiple * SECONDS_PER[unit] > MAX_PERIOD:
+        raise _malformed(
+            text, part, at + found.start("multiple"), "a period has 1,000 years at most"
+        )
+    quota = check_quota(_number(found["quota"]), written=repr(text), example='"5/minute"')
     period = f"{multiple} {unit}s" if multiple > 1 else unit
     return Written(quota, float(multiple * SECONDS_PER[unit]), f"{quota}/{period}")
 

@@ -176,7 +176,7 @@ def read_limits(written: LimitLike) -> tuple[Limit | Chosen, ...]:
         return (written,)
     if callable(written):
         return (Chosen(written),)
-    if isinstance(written, Iterable):
+    if isinstance(written, Iterable) and not isinstance(written, bytes):
         return tuple(limit for part in written for limit in read_limits(part))
     raise ConfigurationError(
         f"{written!r} is not a limit. Write text such as {EXAMPLE}, a Rate or an InFlight."
