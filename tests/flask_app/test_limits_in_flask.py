@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 from flask import Blueprint, Flask, Response, request
-from flask.views import MethodView
+from flask.views import MethodView, View
 
 from flask_concurrency import Concurrency, ConfigurationError, InFlight, QuotaExceeded, Rate
 from flask_concurrency.keys import header
@@ -133,6 +133,51 @@ def test_views_classes_and_their_methods_carry_limits(make: App) -> None:
     assert policies(app, "/items") == '"route:9/minute";q=9;w=60, "route:8/minute";q=8;w=60'
     assert statuses(app, "/items", 2, method="POST") == [200, 429]
     assert statuses(app, "/items", 2) == [200, 200]
+
+
+def test_a_class_answers_head_with_what_limits_get(make: App) -> None:
+    """To ask without the body is not a way past the limit: Flask runs the same method."""
+    app, concurrency = make()
+
+    class Items(MethodView):
+        @concurrency.limit("2/minute")
+        def get(self) -> str:
+            return ""
+
+    app.add_url_rule("/", view_func=Items.as_view("items"))
+    assert statuses(app, "/", 1) == [200]
+    assert statuses(app, "/", 2, method="HEAD") == [200, 429]
+
+
+def test_each_method_of_a_class_has_a_count_of_its_own(make: App) -> None:
+    """Who has read as often as they may can still write."""
+    app, concurrency = make()
+
+    class Items(MethodView):
+        @concurrency.limit("1/minute")
+        def get(self) -> str:
+            return ""
+
+        @concurrency.limit("1/minute")
+        def post(self) -> str:
+            return ""
+
+    app.add_url_rule("/", view_func=Items.as_view("items"))
+    assert statuses(app, "/", 2) == [200, 429]
+    assert statuses(app, "/", 2, method="POST") == [200, 429]
+
+
+def test_the_one_method_of_a_plain_class_carries_limits(make: App) -> None:
+    """Flask calls ``dispatch_request`` for every HTTP method."""
+    app, concurrency = make()
+
+    class Page(View):
+        @concurrency.limit("1/minute")
+        def dispatch_request(self) -> str:
+            return ""
+
+    app.add_url_rule("/", view_func=Page.as_view("page"))
+    assert statuses(app, "/", 2) == [200, 429]
 
 
 def test_app_limits_count_everything_once(make: App) -> None:

@@ -24,10 +24,12 @@ class Source:
 
     :ivar origin: How wide it reaches.
     :ivar declaration: What was declared.
+    :ivar part: The method of a class on which it stands, whose count is its own; empty for none.
     """
 
     origin: Origin
     declaration: Declaration
+    part: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,12 +179,13 @@ def _left_out(sources: Sequence[Source], method: str) -> list[str | None]:
 
 
 def _scope(source: Source, endpoint: str | None) -> tuple[str, ...]:
-    """Whose count it is: a name's, the whole app's, or this route's own."""
+    """Whose count it is: a name's, the whole app's, this route's own, or that of a part of it."""
     if source.declaration.name is not None:
         return ("name", source.declaration.name)
     if source.origin == "app":
         return ("app",)
-    return (source.origin, endpoint or "")
+    route = (source.origin, endpoint or "")
+    return (*route, source.part) if source.part else route
 
 
 def _algorithm(limit: Limit) -> str:

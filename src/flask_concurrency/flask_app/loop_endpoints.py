@@ -88,7 +88,8 @@ class LoopEndpoints:
     def _is_on_loop(self, endpoint: str, method: str) -> bool:
         declared = [
             *markers.on_blueprints(self._app, endpoint, self._owner),
-            *markers.on_view(self._app, endpoint, method, self._owner),
+            *markers.on_view(self._app, endpoint, self._owner),
+            *markers.on_method(self._app, endpoint, method, self._owner)[1],
         ]
         for mark in reversed(declared):  # the narrowest
             if isinstance(mark, RunsOn):

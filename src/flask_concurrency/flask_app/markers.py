@@ -47,13 +47,25 @@ def mark(target: Any, owner: object, declaration: object) -> Mark:
     return written
 
 
-def on_view(app: Flask, endpoint: str, method: str, owner: object) -> Iterator[Any]:
-    """Declarations on an endpoint's view: its class's first, then its own, then its method's."""
+def on_view(app: Flask, endpoint: str, owner: object) -> Iterator[Any]:
+    """Declarations on an endpoint's view for all its methods: its class's first, then its own."""
     view: Any = app.view_functions.get(endpoint)
     view_class = getattr(view, "view_class", None)
     yield from _of(view_class, owner)
     yield from _of(view, owner)
-    yield from _of(getattr(view_class, method.lower(), None), owner)
+    yield from _of(getattr(view_class, "dispatch_request", None), owner)
+
+
+def on_method(app: Flask, endpoint: str, method: str, owner: object) -> tuple[str, list[Any]]:
+    """Declarations on the method of a class that answers an HTTP method.
+
+    :returns: The method's name, and what is declared on it.
+    """
+    view_class = getattr(app.view_functions.get(endpoint), "view_class", None)
+    name = method.lower()
+    if name == "head" and not hasattr(view_class, name):
+        name = "get"  # as Flask's MethodView answers it
+    return name, list(_of(getattr(view_class, name, None), owner))
 
 
 def on_blueprints(app: Flask, endpoint: str, owner: object) -> Iterator[Any]:
@@ -70,6 +82,7 @@ def reached(app: Flask) -> Iterator[Mark]:
         view_class = getattr(view, "view_class", None)
         yield from _read(view_class)
         yield from _read(view)
+        yield from _read(getattr(view_class, "dispatch_request", None))
         for method in getattr(view_class, "methods", None) or ():
             yield from _read(getattr(view_class, method.lower(), None))
 
