@@ -121,6 +121,34 @@ def test_one_decorator_on_two_functions_reports_the_hidden_one(
     assert ".unseen'" in message
 
 
+def test_what_another_extension_decorated_is_reported(
+    app: Flask, concurrency: Concurrency, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that serves no app: two were made, and the app knows of the other."""
+    stray = Concurrency()
+
+    @app.get("/")
+    @stray.limit("5/minute")
+    def index() -> str:
+        return "never limited"
+
+    (message,) = warned(caplog, app)
+    assert message.startswith("Function ")
+    assert "a Concurrency that serves no app" in message
+    assert "init_app()" in message
+    assert len(warned(caplog, app)) == 1
+
+
+def test_what_another_extension_decorated_for_its_own_app_is_not_reported(
+    app: Flask, concurrency: Concurrency, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A view may be a route of two apps with an extension each."""
+    other = Concurrency(Flask("other"))
+    view = other.limit("5/minute")(lambda: "")
+    app.get("/")(view)
+    assert warned(caplog, app) == []
+
+
 def test_each_is_reported_once(
     app: Flask, concurrency: Concurrency, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -120,6 +120,7 @@ class Concurrency(Work):
         )
         app.extensions[EXTENSION] = state
         self._apps.add(app)
+        self._decorated.in_use = True
         hooks.install(app, state)
         if self._meets_departures or settings.charges_by_response:
             hooks.meet_departures(app, state)

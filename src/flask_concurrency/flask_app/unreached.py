@@ -1,4 +1,4 @@
-"""Find what was decorated but no request can meet, since it would be unlimited in silence.
+"""Find what was decorated but applies to no request, since it would be unlimited in silence.
 
 Knows views and blueprints; knows no request and no limit.
 """
@@ -9,7 +9,7 @@ import inspect
 import logging
 import weakref
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flask import Blueprint, Flask
 
@@ -18,6 +18,9 @@ from flask_concurrency.flask_app.markers import Mark
 
 logger = logging.getLogger("flask_concurrency.limits")
 
+Marks = dict[int, tuple[weakref.ref[object], Mark]]
+"""By a mark's identity, what carries it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Unreached:
@@ -25,29 +28,37 @@ class Unreached:
 
     :ivar name: The function, class or blueprint that carries it.
     :ivar where: Its file and line, or its module.
-    :ivar remedy: What makes a route reach it.
+    :ivar remedy: What makes it apply.
+    :ivar served: Whether the extension it was declared with serves an app, though no route of it.
     """
 
     name: str
     where: str
     remedy: str
+    served: bool = True
 
     def __str__(self) -> str:
-        return (
-            f"No route reaches {self.name} ({self.where}), so what was declared on it with "
-            f"Concurrency applies to nothing. {self.remedy}"
+        why = (
+            f"No route reaches {self.name} ({self.where})"
+            if self.served
+            else f"{self.name} ({self.where}) is decorated by a Concurrency that serves no app"
         )
+        text = f"{why}, so what was declared on it with Concurrency applies to nothing."
+        return f"{text[0].upper()}{text[1:]} {self.remedy}"
 
 
 class Decorated:
     """What one extension has decorated, remembered for as long as it exists.
 
     :param apps: The apps the extension serves, kept up to date by whoever gives them.
+    :ivar in_use: Whether it has served any, also one that is gone.
     """
 
     def __init__(self, apps: Collection[Flask]) -> None:
         self._apps = apps
-        self._marks: dict[int, tuple[weakref.ref[object], Mark]] = {}
+        self.in_use = False
+        self._marks: Marks = {}
+        _extensions.add(self)
 
     def remember(self, target: object, mark: Mark) -> None:
         """Look for ``mark`` on the apps' routes from now on."""
@@ -58,32 +69,45 @@ class Decorated:
 
         try:
             marks[number] = (weakref.ref(target, forget), mark)
-        except (
-            TypeError
-        ):  # an object with __slots__: it cannot be watched, but is limited all right
-            return
+        except TypeError:
+            return  # an object with __slots__: it cannot be watched, but is limited all right
 
     def unreached(self) -> list[Unreached]:
-        """What no route of any app reaches now."""
-        return list(self._unreached().values())
+        """What applies to nothing now: no route of any app reaches it, or no app is served."""
+        return [found for _, _, found in self._unreached()]
 
     def report(self) -> None:
-        """Log what no route reaches, once for each."""
-        for number, found in self._unreached().items():
-            if self._marks.pop(number, None) is not None:
+        """Log what applies to nothing, once for each."""
+        for marks, number, found in self._unreached():
+            if marks.pop(number, None) is not None:
                 logger.warning("%s", found)
 
-    def _unreached(self) -> dict[int, Unreached]:
+    def _unreached(self) -> list[tuple[Marks, int, Unreached]]:
         reached = {id(mark) for app in list(self._apps) for mark in markers.reached(app)}
-        found = {}
-        for number, (reference, _) in list(self._marks.items()):
-            target = reference()
-            if number not in reached and target is not None:
-                found[number] = _describe(target)
+        found = []
+        for decorated in list(_extensions):
+            if decorated is not self and decorated.in_use:
+                continue  # it reports by itself
+            for number, (reference, _) in list(decorated._marks.items()):
+                target = reference()
+                ours = decorated is self
+                if target is not None and (number in reached) is not ours:
+                    found.append((decorated._marks, number, _describe(target, served=ours)))
         return found
 
 
-def _describe(target: object) -> Unreached:
+_extensions: weakref.WeakSet[Decorated] = weakref.WeakSet()
+"""Of every extension: one that serves no app has no request in which to report anything."""
+
+
+def _describe(target: object, *, served: bool) -> Unreached:
+    if served:
+        return _unregistered(target)
+    remedy = "Decorate it with the one that serves this app, or call the other's init_app()."
+    return replace(_unregistered(target), remedy=remedy, served=False)
+
+
+def _unregistered(target: object) -> Unreached:
     if isinstance(target, Blueprint):
         return Unreached(
             f"blueprint {target.name!r}",
