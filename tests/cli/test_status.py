@@ -12,6 +12,7 @@ import pytest
 from click.testing import Result
 from flask import Flask
 from flask.cli import ScriptInfo
+from flask.views import MethodView
 
 from flask_concurrency import Concurrency, InFlight, Rate
 from flask_concurrency.cli.executor_lines import in_words
@@ -66,6 +67,28 @@ def test_a_client_is_found_by_its_key(worker: Flask, run: Run) -> None:
         ("default:100/day", 2),
         ("route:4 in flight", 0),
         ("route:5/minute", 2),
+    ]
+
+
+def test_counts_of_routes_are_told_apart(run: Run) -> None:
+    """Each says whose it is; what routes share is there once."""
+    app = Flask("shop")
+    concurrency = Concurrency(app, store="host://", default_limits="9/day", app_limits="99/day")
+
+    class Items(MethodView):
+        get = concurrency.limit("1 in flight")(lambda self: "")
+        post = concurrency.limit("1 in flight")(lambda self: "")
+
+    app.add_url_rule("/items", view_func=Items.as_view("items"))
+    app.get("/", endpoint="index")(concurrency.limit("3/day", name="three")(lambda: ""))
+    told = run("status", "--key", "127.0.0.1", app=script(app)).output
+    assert [line.split("  ")[1] for line in told.splitlines() if " of " in line] == [
+        "items get: route:1 in flight",
+        "items post: route:1 in flight",
+        "app:99/day",
+        "items: default:9/day",
+        "index: default:9/day",
+        "three:3/day",
     ]
 
 

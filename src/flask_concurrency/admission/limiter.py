@@ -38,6 +38,7 @@ class Limiter:
     :param shadow: Whether a refusal is only reported.
     :param per_client: Whether it limits each client, rather than what the server bears.
     :param shared: Whether other routes spend from the same count.
+    :param route: The route whose count it is; empty where there is none in particular.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Limiter:
     shadow: bool = False
     per_client: bool = True
     shared: bool = False
+    route: str = ""
     policy: Policy = field(init=False)
 
     def __post_init__(self) -> None:

@@ -123,15 +123,19 @@ def _json(limits: list[LimiterSnapshot], working: list[Bulletin]) -> str:
 def _table(found: list[LimiterSnapshot], working: list[Bulletin], key: str | None) -> str:
     inside = [f for f in found if f.period is None]
     rates = [f for f in found if f.period is not None]
-    sections = [("In flight", [(f.name, _inside(f)) for f in inside])] if inside else []
+    sections = [("In flight", [(_title(f), _inside(f)) for f in inside])] if inside else []
     if rates:
         whose = f"Used by {key}" if key is not None else "Used by everybody together"
-        sections.append((whose, [(f.name, _used(f)) for f in rates]))
+        sections.append((whose, [(_title(f), _used(f)) for f in rates]))
     if working:
         sections.append(("Executors", executor_rows(working)))
     if not sections:
         return "No limit counts everybody together; name a client with --key KEY."
     return layout(sections)
+
+
+def _title(found: LimiterSnapshot) -> str:
+    return f"{found.route}: {found.name}" if found.route else found.name
 
 
 def _inside(found: LimiterSnapshot) -> str:

@@ -123,11 +123,13 @@ def _limiter(
     found: Candidate, endpoint: str | None, key: Callable[[], object]
 ) -> Limiter | ChosenLimiter:
     declared = found.source.declaration
+    scope = _scope(found.source, endpoint)
+    route = "" if scope[0] in ("name", "app") else " ".join(scope[1:])
 
     def make(limit: Limit, name: str) -> Limiter:
         return Limiter(
             name=name,
-            id="\x1f".join((*_scope(found.source, endpoint), name, _algorithm(limit))),
+            id="\x1f".join((*scope, name, _algorithm(limit))),
             limit=limit,
             key=_counted(limit, declared.key, key),
             cost=declared.cost,
@@ -136,6 +138,7 @@ def _limiter(
             shadow=declared.shadow,
             per_client=not isinstance(limit, InFlight) or declared.key is not None,
             shared=declared.name is not None,
+            route=route,
         )
 
     if isinstance(found.limit, Chosen):

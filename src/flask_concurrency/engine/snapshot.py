@@ -20,6 +20,7 @@ class LimiterSnapshot:
     """One limit's count for one key.
 
     :ivar name: What refusals and header fields call the limit.
+    :ivar route: The route whose count it is; empty where routes share it.
     :ivar key: Who is counted; empty for everybody together.
     :ivar quota: Units allowed, per ``period`` or at once.
     :ivar period: Seconds of a rate's period; ``None`` for an in-flight limit.
@@ -31,6 +32,7 @@ class LimiterSnapshot:
     """
 
     name: str
+    route: str
     key: str
     quota: int
     period: float | None
@@ -62,6 +64,7 @@ def look(limiters: Iterable[Limiter], store: Store, *, key: str | None) -> list[
         found.append(
             LimiterSnapshot(
                 name=limiter.name,
+                route=limiter.route,
                 key=check.key,
                 quota=limit.quota,
                 period=limiter.period,
