@@ -153,6 +153,17 @@ def test_counts_of_one_process_cannot_be_seen(run: Run, command: list[str]) -> N
     assert "host://" in told.output
 
 
+@pytest.mark.parametrize(
+    "command", [["status"], ["reset", "k"], ["reset", "--all", "-y"], ["explain", "--key", "k"]]
+)
+def test_a_store_that_is_out_is_said_to_be_so(run: Run, command: list[str]) -> None:
+    """Rather than show what stands in for it, in which nobody was ever counted."""
+    told = run(*command, app=script(make_app("redis://127.0.0.1:1/0")))
+    assert told.exit_code == 1
+    assert "'redis://127.0.0.1:1/0' is of no use: " in told.stderr
+    assert "0 of" not in told.stdout
+
+
 def test_an_app_without_limits_is_told_politely(run: Run) -> None:
     """With what to add."""
     told = run("status", app=script(Flask("plain")))

@@ -75,7 +75,7 @@ def _left(app: Flask, routes: list[ListedRoute], key: str) -> list[Left]:
         method = route.methods[0] if route.methods else "GET"
         limiters = state.limiters_of(app, route.rule, method)
         try:
-            found.append({each.name: each for each in look(limiters, state.store, key=key)})
+            found.append({each.name: each for each in look(limiters, state.shared_store, key=key)})
         except StoreError as error:
             raise click.ClickException(str(error)) from None
     return found

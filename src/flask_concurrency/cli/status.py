@@ -77,9 +77,9 @@ def reset(info: ScriptInfo, key: str | None, everybody: bool, yes: bool, as_json
         click.confirm(question, abort=True, err=True)
     try:
         if key is None:
-            number = state.store.clear()
+            number = state.shared_store.clear()
         else:
-            number = reset_counts(state.limiters(app), state.store, key=key)
+            number = reset_counts(state.limiters(app), state.shared_store, key=key)
     except StoreError as error:
         raise click.ClickException(str(error)) from None
     if key is not None and not number:
@@ -95,7 +95,7 @@ def reset(info: ScriptInfo, key: str | None, everybody: bool, yes: bool, as_json
 
 def _look(app: Flask, state: AppState, key: str | None) -> list[LimiterSnapshot]:
     try:
-        return look(state.limiters(app), state.store, key=key)
+        return look(state.limiters(app), state.shared_store, key=key)
     except StoreError as error:
         raise click.ClickException(str(error)) from None
 

@@ -28,6 +28,7 @@ from flask_concurrency.flask_app.settings import Settings
 from flask_concurrency.flask_app.time_limit import TimeLimit
 from flask_concurrency.flask_app.unreached import Decorated
 from flask_concurrency.lifecycle.drain import Drain
+from flask_concurrency.stores.fallback import FallbackStore
 from flask_concurrency.stores.store import Store
 
 
@@ -91,6 +92,15 @@ class AppState:
     def store(self) -> Store:
         """Where this app counts; not to be asked for before its first request."""
         return self._store.get()
+
+    @property
+    def shared_store(self) -> Store:
+        """The store that other processes see, for whoever must know if it is out.
+
+        What stands in for it meanwhile counts for this process alone.
+        """
+        store = self.store
+        return store.store if isinstance(store, FallbackStore) else store
 
     @property
     def store_uri(self) -> str:
