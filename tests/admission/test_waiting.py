@@ -10,7 +10,7 @@ import pytest
 
 from flask_concurrency import ConfigurationError, InFlight, Rate
 from flask_concurrency.admission.answer import Answer
-from flask_concurrency.admission.gate import Gate
+from flask_concurrency.admission.gate import ELSEWHERE, Gate
 from flask_concurrency.admission.limiter import Limiter
 from flask_concurrency.admission.waiting_room import FREE_THREADS, Waiter, WaitingRooms
 from flask_concurrency.stores.memory import MemoryStore
@@ -139,6 +139,55 @@ def test_waiting_ends_in_time() -> None:
     assert len(place.rooms) == 0
     leave(first)
     place.admitted()
+
+
+def asleep(waiter: Waiter, seconds: float) -> None:
+    pytest.fail(f"it would wait {seconds} s for a place that is free")
+
+
+def test_a_place_that_becomes_free_before_the_wait_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who left between the question and the seat woke nobody, so it is asked once more."""
+    place = Place(InFlight(1, max_queue=1, max_wait=LONG))
+    first = place.admitted()
+    enter = place.rooms.enter
+
+    def left_meanwhile(*args: object) -> object:
+        leave(first)
+        return enter(*args)  # type: ignore[arg-type]
+
+    place.rooms.enter = left_meanwhile  # type: ignore[method-assign, assignment]
+    monkeypatch.setattr(Waiter, "wait", asleep)
+    leave(place.admitted())
+
+
+def test_a_place_of_another_limit_that_becomes_free_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its leavers wake another room, so who is held up by it looks after a moment."""
+    own, shared = (InFlight(1, max_queue=2, max_wait=LONG) for _ in range(2))
+    rooms, store = WaitingRooms(), MemoryStore()
+    mine = Limiter("own", "own", own, lambda: "me")
+    ours = Limiter("shared", "shared", shared, lambda: "")
+    both, other = (Gate(limiters, store, rooms=rooms) for limiters in ([mine, ours], [ours]))
+    first = both.acquire()
+    strangers: list[Answer] = []
+    waits: list[float] = []
+
+    def next_events(waiter: Waiter, seconds: float) -> None:
+        waits.append(seconds)
+        if not strangers:  # my first request ends, and a stranger is quicker
+            leave(first)
+            strangers.append(other.try_acquire())
+        elif len(waits) == 2:  # only this room is woken
+            leave(strangers[0])
+
+    monkeypatch.setattr(Waiter, "wait", next_events)
+    answer = both.acquire()
+    assert answer.decision.admitted
+    assert waits == [pytest.approx(LONG, abs=1), ELSEWHERE]
+    leave(answer)
 
 
 @pytest.fixture

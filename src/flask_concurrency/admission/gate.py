@@ -30,6 +30,9 @@ Part = tuple[str, Policy, int, bool]
 # Makes a NamedTuple in a third of its constructor's time, which every request would pay.
 new = tuple.__new__
 
+ELSEWHERE = 0.02
+"""Seconds after which a request asks again that waits for one limit and is held up by another."""
+
 CLOSED = InFlightCount(0)
 """Admits nobody: asked in place of a limit whose waiters come first."""
 
@@ -133,16 +136,19 @@ class Gate:
             if waiter is None:
                 return answer
             try:
-                while (left := min(give_up_at, _deadline()) - self._clock()) > 0:
-                    poll = self._store.poll_interval
-                    if poll is not None and self._rooms.is_next(waiter):
-                        left = min(left, poll)  # other processes leave without waking anybody here
-                    waiter.wait(left)
-                    if not self._rooms.is_next(waiter):
-                        continue
-                    answer = self._answer(rows, checks)
-                    if not _waited_for(answer, rows, checks):
-                        return answer
+                while True:
+                    poll = inf
+                    if self._rooms.is_next(waiter):
+                        # Before the first wait, too: somebody may have left since it was asked.
+                        answer = self._answer(rows, checks)
+                        in_the_way = _waited_for(answer, rows, checks)
+                        if not in_the_way:
+                            return answer
+                        poll = self._unheard(check, in_the_way)
+                    left = min(give_up_at, _deadline()) - self._clock()
+                    if left <= 0:
+                        break
+                    waiter.wait(min(left, poll))
                 if self._clock() < give_up_at:  # "busy, come back" would be said to nobody
                     raise DeadlineExceeded(
                         f"The deadline passed while the request waited for a place: {limit.text}."
@@ -152,6 +158,15 @@ class Gate:
                 self._rooms.leave(waiter)
         finally:
             self._store.give_back([place])
+
+    def _unheard(self, check: Check, in_the_way: list[tuple[InFlight, Check]]) -> float:
+        """Seconds after which to ask again, because somebody may leave without waking who waits.
+
+        Other processes wake nobody here. Nor does who leaves another limit, with a room of its own.
+        """
+        if self._store.poll_interval is not None:
+            return self._store.poll_interval
+        return inf if any(found is check for _, found in in_the_way) else ELSEWHERE
 
     def _questions(self) -> tuple[Sequence[Row], list[Check]]:
         """The limiters to ask, and what the store is asked for each."""
