@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import functools
 import inspect
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
 from flask import Flask
+
+_replacing = threading.Lock()
+"""Held from reading a view to replacing it, so that of two blocks at once neither is lost."""
 
 
 def put_around_view(
@@ -22,10 +26,17 @@ def put_around_view(
     :param name: Attribute that marks such a view; one that has it stays as it is.
     :param block: Called in each request; gives the block, or raises what keeps the view from it.
     """
-    view = app.view_functions[endpoint]
-    if hasattr(view, name):
+    if hasattr(app.view_functions[endpoint], name):
         return
+    with _replacing:
+        view = app.view_functions[endpoint]
+        if not hasattr(view, name):
+            app.view_functions[endpoint] = _inside(view, name, block)
 
+
+def _inside(
+    view: Callable[..., Any], name: str, block: Callable[[], AbstractContextManager[object]]
+) -> Callable[..., Any]:
     if inspect.iscoroutinefunction(view):
 
         @functools.wraps(view)
@@ -40,4 +51,4 @@ def put_around_view(
                 return view(*args, **kwargs)
 
     setattr(inside, name, True)
-    app.view_functions[endpoint] = inside
+    return inside
