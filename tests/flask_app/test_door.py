@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from flask import Flask, Response, request_started
+from blinker import NamedSignal
+from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.test import TestResponse
 
 from flask_concurrency import Concurrency, InFlight
+from flask_concurrency.flask_app.repeat import SENT_FOR_A_REFUSAL
 
 
 def test_a_response_the_app_keeps_stays_as_it_was() -> None:
@@ -110,15 +112,16 @@ def test_what_the_app_would_see_it_sees(listen: Callable[[Flask], object]) -> No
     assert counting.met == 5
 
 
+@pytest.mark.parametrize("signal", SENT_FOR_A_REFUSAL, ids=lambda signal: signal.name)
 @pytest.mark.parametrize(("own", "met"), [(True, 5), (False, 2)])
-def test_a_signal_is_heard_by_its_own_app(own: bool, met: int) -> None:
+def test_a_signal_is_heard_by_its_own_app(own: bool, met: int, signal: NamedSignal) -> None:
     """Who listens to another app of the process hears nothing of this one, and costs nothing."""
     app, _, counting = refused_app()
 
-    def listen(sender: Flask) -> None:
+    def listen(sender: Flask, **told: object) -> None:
         pass
 
-    with request_started.connected_to(listen, sender=app if own else Flask("another")):
+    with signal.connected_to(listen, sender=app if own else Flask("another")):
         answers(app, 5)
     assert counting.met == met
 

@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
-from flask import Flask, request_finished, request_started
+from flask import (
+    Flask,
+    appcontext_popped,
+    appcontext_pushed,
+    appcontext_tearing_down,
+    request_finished,
+    request_started,
+    request_tearing_down,
+)
 
 from flask_concurrency.admission.gate import Gate
 from flask_concurrency.admission.refusal_memo import RefusalMemo
@@ -18,6 +26,16 @@ from flask_concurrency.vocabulary.decision import Decision
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
+
+SENT_FOR_A_REFUSAL = (
+    appcontext_pushed,
+    request_started,
+    request_finished,
+    request_tearing_down,
+    appcontext_tearing_down,
+    appcontext_popped,
+)
+"""Flask's signals of a request that goes no further than arrival, in their order."""
 
 MAX_PATH = 256
 """Characters of a path that are worth remembering."""
@@ -65,8 +83,7 @@ class Repeat:
             )
             or any(app.teardown_request_funcs.values())
             or app.teardown_appcontext_funcs
-            or request_started.has_receivers_for(app)
-            or request_finished.has_receivers_for(app)
+            or any(signal.has_receivers_for(app) for signal in SENT_FOR_A_REFUSAL)
             or any(
                 issubclass(QuotaExceeded, kind)
                 for by_code in handlers
