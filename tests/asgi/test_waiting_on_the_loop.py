@@ -14,7 +14,7 @@ import pytest
 from flask import Flask, g, request
 from flask.typing import ResponseReturnValue
 
-from flask_concurrency import Concurrency, InFlight, LoopBlocked
+from flask_concurrency import Concurrency, InFlight, LoopBlocked, QuotaExceeded
 from flask_concurrency.asgi.interface import AsgiApplication
 from flask_concurrency.testing.asgi_exchange import ask
 
@@ -214,6 +214,88 @@ def test_views_on_the_shared_loop_take_turns(app: Flask, concurrency: Concurrenc
         answers = [server.submit(app.test_client().get, "/") for _ in range(3)]
         assert [answer.result(30).text for answer in answers] == ["came through"] * 3
     assert inside == [0, 1, 2]
+
+
+Ask = Callable[[str], str]
+
+
+@pytest.fixture(params=["WSGI", "ASGI"])
+def asked(request: pytest.FixtureRequest, app: Flask) -> Ask:
+    """Gives the text of an answer, by either interface."""
+    if request.param == "WSGI":
+        return lambda path: app.test_client().get(path).text
+    run, asgi = request.getfixturevalue("run"), request.getfixturevalue("asgi")
+    return lambda path: str(run(ask(asgi, path)).text)
+
+
+def test_tasks_of_a_view_take_turns(app: Flask, concurrency: Concurrency, asked: Ask) -> None:
+    """With ``async with``; the view itself may do so, too, and is told what its tasks were."""
+    inside: list[int] = []
+
+    async def child() -> None:
+        async with concurrency.limit(InFlight(1, max_queue=3, max_wait=30.0), name="turns"):
+            inside.append(1)
+            await asyncio.sleep(0)
+            assert sum(inside) == 1
+            inside.append(-1)
+
+    @app.get("/")
+    async def view() -> ResponseReturnValue:
+        async with concurrency.limit("1/day", name="once"):
+            await asyncio.gather(child(), child(), child())
+        with pytest.raises(QuotaExceeded):
+            async with concurrency.limit("1/day", name="once"):
+                pytest.fail("entered twice")
+        return "came through"
+
+    assert asked("/") == "came through"
+    assert inside == [1, -1] * 3
+
+
+def test_a_task_of_a_view_does_not_stop_the_loop_for_a_place(
+    app: Flask, concurrency: Concurrency, asked: Ask
+) -> None:
+    """It is told what to write; where there is a place, it need not wait."""
+    turns = concurrency.limit(InFlight(1, max_queue=3, max_wait=30.0), name="turns")
+
+    async def child() -> str:
+        with pytest.raises(LoopBlocked, match="async with"), turns:
+            pytest.fail("entered")
+        return "refused"
+
+    @app.get("/")
+    async def view() -> ResponseReturnValue:
+        with turns:
+            return await asyncio.create_task(child())
+
+    assert asked("/") == "refused"
+
+
+def test_a_task_that_is_cancelled_waits_no_longer(
+    app: Flask, concurrency: Concurrency, asked: Ask
+) -> None:
+    """Its seat is somebody else's at once."""
+    turns = concurrency.limit(InFlight(1, max_queue=1, max_wait=30.0), name="turns")
+    rooms = app.extensions["concurrency"].rooms
+
+    async def child() -> None:
+        async with turns:
+            pytest.fail("entered")
+
+    @app.get("/")
+    async def view() -> ResponseReturnValue:
+        async with turns:
+            for _ in range(2):
+                task = asyncio.create_task(child())
+                while not len(rooms):
+                    await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.wait([task])
+                assert task.cancelled()
+                assert not len(rooms)
+        return "alone"
+
+    assert asked("/") == "alone"
 
 
 def test_who_waits_on_the_shared_loop_still_holds_a_thread_of_the_server() -> None:

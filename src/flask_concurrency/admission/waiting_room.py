@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
+from flask_concurrency.vocabulary.errors import LoopBlocked
 from flask_concurrency.vocabulary.limits import Order
 from flask_concurrency.vocabulary.suspension import WakeUp, holds_thread
 
@@ -47,9 +48,16 @@ class WaitingRooms:
 
     :param server_threads: Threads the server answers requests with; two of them never wait.
         ``None`` if it is not known: then any may.
+    :param holds_requests_up: Whether to wait where it is called would stop an event loop.
     """
 
-    def __init__(self, *, server_threads: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        server_threads: int | None = None,
+        holds_requests_up: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._holds_requests_up = holds_requests_up
         self._most: int | None = None
         if server_threads is not None:
             self.served_by(server_threads)
@@ -65,7 +73,15 @@ class WaitingRooms:
         self._most = max(0, threads - FREE_THREADS)
 
     def enter(self, room: Hashable, order: Order) -> Waiter | None:
-        """Take a seat; ``None`` if the server has no thread left that may wait."""
+        """Take a seat; ``None`` if the server has no thread left that may wait.
+
+        :raises LoopBlocked: Every request on an event loop would wait, too.
+        """
+        if self._holds_requests_up():
+            raise LoopBlocked(
+                "A task would wait for a place on an event loop, which stands still meanwhile, and "
+                "every request on it. Write 'async with concurrency.limit(...)' there."
+            )
         with self._lock:
             waiter = Waiter(room, order)
             if waiter.holds_thread:

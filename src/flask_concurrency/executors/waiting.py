@@ -71,6 +71,12 @@ def wait_on_loop(future: Future[Any], timeout: float | None) -> bool:
     return False
 
 
+def holds_requests_up() -> bool:
+    """Whether to block here would make every request on an event loop wait."""
+    loop = loop_here()
+    return loop is not None and not can_suspend() and _host_of(loop) is not None
+
+
 def _host_of(loop: asyncio.AbstractEventLoop) -> Serving | None:
     return next((host for host in tuple(_serving) if host.loop is loop), None)
 

@@ -19,6 +19,7 @@ from flask_concurrency.admission.waiting_room import WaitingRooms
 from flask_concurrency.engine.declaration import Declaration
 from flask_concurrency.engine.explanation import Explanation, explain
 from flask_concurrency.engine.plan import Plan, Source, compile_plan
+from flask_concurrency.executors.waiting import holds_requests_up
 from flask_concurrency.flask_app.app_store import AppStore
 from flask_concurrency.flask_app.cors import CorsPolicy
 from flask_concurrency.flask_app.declared import collect
@@ -74,7 +75,9 @@ class AppState:
         self.executors = executors
         self._announce = announce
         self.drain = Drain()
-        self.rooms = WaitingRooms(server_threads=settings.server_threads)
+        self.rooms = WaitingRooms(
+            server_threads=settings.server_threads, holds_requests_up=holds_requests_up
+        )
         self.decorated = decorated
         self.cors: CorsPolicy | None = None
         self.owner = owner

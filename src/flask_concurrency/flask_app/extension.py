@@ -148,6 +148,8 @@ class Concurrency(Work):
             with concurrency.limit("3/day", name="sms", key=phone_number):
                 send(message)
 
+        In a coroutine it may be ``async with``; in a task that waits there, it must be.
+
         :param limits: What to allow, such as ``"5/minute; 8 in flight"``, or a function that gives
             it in each request.
         :param key: Gives who is counted. Default: the extension's key for rates, everybody

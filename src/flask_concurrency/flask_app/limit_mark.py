@@ -6,7 +6,8 @@ Knows how a block joins its request; decides no limit.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
@@ -19,6 +20,7 @@ from flask_concurrency.flask_app.door import journey_of
 from flask_concurrency.flask_app.responses import REFUSED_UNASKED, cannot_count, refusal
 from flask_concurrency.vocabulary.errors import ConfigurationError, StoreError
 from flask_concurrency.vocabulary.permit import Ending
+from flask_concurrency.vocabulary.suspension import Driving
 
 Target = TypeVar("Target", bound=Any)
 
@@ -46,17 +48,9 @@ class LimitMark:
 
         :raises Refusal: A limit refuses; Flask answers 429 or 503 unless it is caught.
         :raises ConfigurationError: The limit has no name.
+        :raises LoopBlocked: It would wait in a task of an event loop; there, use ``async with``.
         """
-        self._check_block()
-        try:
-            answer = self._current_state().ask_block(self._declaration)
-        except StoreError as error:
-            _join(Answer(REFUSED_UNASKED))
-            raise cannot_count() from error
-        _join(answer)
-        if not answer.decision.admitted:
-            raise refusal(answer.decision)
-        _entered.set((*_entered.get(), (self, answer)))
+        self._enter(self._take())
         return self
 
     def __exit__(
@@ -66,9 +60,40 @@ class LimitMark:
         traceback: TracebackType | None,
     ) -> None:
         """Give back what was held; units of a rate stay spent."""
-        answer = self._leave()
-        if answer.permit is not None:
-            answer.permit.release(Ending.COMPLETED if error is None else Ending.ABANDONED)
+        _give_back(self._leave(), error)
+
+    async def __aenter__(self) -> LimitMark:
+        """Take what the block costs; others on the loop go on while it waits.
+
+        :raises Refusal: A limit refuses; Flask answers 429 or 503 unless it is caught.
+        :raises ConfigurationError: The limit has no name.
+        """
+        self._enter(await Driving(self._take, copy_context()))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Give back what was held; units of a rate stay spent."""
+        await Driving(partial(_give_back, self._leave(), error), copy_context())
+
+    def _take(self) -> Answer:
+        self._check_block()
+        try:
+            answer = self._current_state().ask_block(self._declaration)
+        except StoreError as error:
+            _join(Answer(REFUSED_UNASKED))
+            raise cannot_count() from error
+        _join(answer)
+        if not answer.decision.admitted:
+            raise refusal(answer.decision)
+        return answer
+
+    def _enter(self, answer: Answer) -> None:
+        _entered.set((*_entered.get(), (self, answer)))
 
     def _leave(self) -> Answer:
         blocks = _entered.get()
@@ -105,6 +130,11 @@ class LimitMark:
 _entered: Final[ContextVar[tuple[tuple[LimitMark, Answer], ...]]] = ContextVar(
     "limit_blocks", default=()
 )
+
+
+def _give_back(answer: Answer, error: BaseException | None) -> None:
+    if answer.permit is not None:
+        answer.permit.release(Ending.COMPLETED if error is None else Ending.ABANDONED)
 
 
 def _join(answer: Answer) -> None:
