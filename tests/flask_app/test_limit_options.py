@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import http_sf
 import pytest
 from flask import Flask, Response, abort, g, request
 
@@ -149,6 +150,32 @@ def test_a_block_outside_of_requests_says_whom_it_counts(
             pass
         with pytest.raises(QuotaExceeded), daily:
             pytest.fail("a second report")
+
+
+def test_a_block_that_is_entered_again_is_told_once(app: Flask, concurrency: Concurrency) -> None:
+    """As it is after the last time: one item a policy, in the fields and for the view."""
+
+    @app.get("/<int:status>")
+    def view(status: int) -> tuple[str, int]:
+        for _ in range(2):
+            with concurrency.limit("9/day", name="sms"):
+                pass
+        printer = concurrency.limit("1 in flight", name="printer")
+        with printer, pytest.raises(ServerBusy), printer:
+            pytest.fail("two at the printer")
+        with printer:
+            assert concurrency.current is not None
+            assert concurrency.current.admitted
+        return "", status
+
+    answer = app.test_client().get("/404")
+    limits: Any = http_sf.parse(answer.headers["RateLimit"].encode(), tltype="list")
+    assert [(name, told["r"]) for name, told in limits] == [
+        ("sms:9/day", 7),
+        ("printer:1 in flight", 0),
+    ]
+    assert answer.headers["RateLimit-Policy"].count(";q=") == 2
+    assert "Retry-After" not in answer.headers
 
 
 def test_a_block_is_charged_by_the_response(app: Flask, concurrency: Concurrency) -> None:

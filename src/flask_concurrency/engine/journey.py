@@ -51,11 +51,8 @@ class Journey:
     def join(self, answer: Answer) -> None:
         """Add an answer to the journey, which then ends with it."""
         told = answer.decision
-        if self._answers:
-            admitted = self.decision.admitted and told.admitted
-            told = Decision(admitted, self.decision.verdicts + told.verdicts)
+        self.decision = _both(self.decision, told) if self._answers else told
         self._answers += (answer,)
-        self.decision = told
         self.begun = True
 
     @property
@@ -83,3 +80,12 @@ class Journey:
         for answer in self._answers:
             if answer.permit is not None and answer.permit.ending is None:
                 answer.permit.release(ending)
+
+
+def _both(before: Decision, now: Decision) -> Decision:
+    """Two decisions as one; of a limit that was asked twice, as by a block, the later word."""
+    names = {verdict.name for verdict in now.verdicts}
+    kept = tuple(verdict for verdict in before.verdicts if verdict.name not in names)
+    still = Decision(before.admitted, kept)
+    taken_back = bool(before.refusing) and not still.refusing
+    return Decision(now.admitted and (before.admitted or taken_back), kept + now.verdicts)
