@@ -9,6 +9,7 @@ import pytest
 from flask import Flask, Response, abort, g, request
 
 from flask_concurrency import Concurrency, ConfigurationError, InFlight, QuotaExceeded, ServerBusy
+from flask_concurrency.engine.declaration import Stage
 from flask_concurrency.keys import header
 
 
@@ -241,6 +242,29 @@ def test_a_chosen_limit_must_be_one(app: Flask, concurrency: Concurrency, chosen
     app.get("/")(concurrency.limit(lambda: chosen)(lambda: "hello"))
     with pytest.raises(ConfigurationError):
         app.test_client().get("/")
+
+
+@pytest.mark.parametrize("first", ["fixed", "chosen"])
+@pytest.mark.parametrize("at", ["arrival", "view"])
+def test_a_chosen_limit_counts_beside_one_of_the_same_text(
+    app: Flask, concurrency: Concurrency, first: str, at: Stage
+) -> None:
+    """One counts clients, the other customers, and each is asked, whichever is declared first."""
+    fixed = concurrency.limit("1/minute", key=header("Client"))
+    chosen = concurrency.limit(lambda: "1/minute", key=header("Customer"), at=at)
+    outer, inner = (fixed, chosen) if first == "fixed" else (chosen, fixed)
+    app.get("/")(outer(inner(lambda: "hello")))
+    assert statuses(app, headers={"Client": "1", "Customer": "1"}) == [200]
+    assert statuses(app, headers={"Client": "1", "Customer": "2"}) == [429]
+    assert statuses(app, headers={"Client": "2", "Customer": "1"}) == [429]
+    fields = app.test_client().get("/", headers={"Client": "3", "Customer": "3"}).headers
+    assert '"route:1/minute (2)"' in fields["RateLimit"]
+
+
+def test_a_limit_that_is_chosen_twice_is_asked_once(app: Flask, concurrency: Concurrency) -> None:
+    """It is the same count, of which a request spends one unit."""
+    app.get("/")(concurrency.limit(lambda: "2/minute; 2/minute", lambda: "2/minute")(lambda: ""))
+    assert statuses(app, times=3) == [200, 200, 429]
 
 
 # -- settling

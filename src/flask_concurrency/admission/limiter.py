@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -103,11 +104,13 @@ class ChosenLimiter:
         self.chosen = chosen
         self.prefix = prefix
         self.make = make
-        self._made: dict[Limit, Limiter] = {}
+        self._made: dict[tuple[Limit, int], Limiter] = {}
 
-    def current(self) -> list[Limiter]:
+    def current(self, named: dict[str, Limiter]) -> list[Limiter]:
         """The limiters of this request; made once for each limit that was ever chosen.
 
+        :param named: The other limiters of the request, to which these are added. One that asks
+            what one of them asks is left out; one that is only named alike gets a number.
         :raises ConfigurationError: What was chosen is no limit.
         """
         written = self.chosen.choose()
@@ -117,13 +120,29 @@ class ChosenLimiter:
                 raise ConfigurationError(
                     f"{self.chosen.text} gave {limit.text!r}: choose limits, not functions."
                 )
-            limiter = self._made.get(limit)
-            if limiter is None:
-                if len(self._made) >= MAX_CHOSEN:
-                    self._made.clear()
-                limiter = self._made[limit] = self.make(limit, f"{self.prefix}:{limit.text}")
-            limiters.append(limiter)
+            for number in itertools.count(1):
+                limiter = self._limiter(limit, number)
+                other = named.get(limiter.name)
+                if other is None:
+                    named[limiter.name] = limiter
+                    limiters.append(limiter)
+                if other is None or (other.id, other.key) == (limiter.id, limiter.key):
+                    break
         return limiters
+
+    def _limiter(self, limit: Limit, number: int) -> Limiter:
+        limiter = self._made.get((limit, number))
+        if limiter is None:
+            if len(self._made) >= MAX_CHOSEN:
+                self._made.clear()
+            name = numbered(f"{self.prefix}:{limit.text}", number)
+            limiter = self._made[limit, number] = self.make(limit, name)
+        return limiter
+
+
+def numbered(name: str, number: int) -> str:
+    """Name the second limit, and those after it, of one name, so that each counts for itself."""
+    return name if number == 1 else f"{name} ({number})"
 
 
 def check_cost(cost: object, *, written: str) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from flask_concurrency.admission.gate import Gate
-from flask_concurrency.admission.limiter import NOBODY, ChosenLimiter, Limiter
+from flask_concurrency.admission.limiter import NOBODY, ChosenLimiter, Limiter, numbered
 from flask_concurrency.admission.waiting_room import WaitingRooms
 from flask_concurrency.engine.declaration import Declaration, Origin, Stage
 from flask_concurrency.stores.store import Store
@@ -85,8 +85,7 @@ def candidates(
         for limit in declared.limits:
             name = f"{declared.name or source.origin}:{limit.text}"
             names[name] += 1
-            if names[name] > 1:
-                name = f"{name} ({names[name]})"
+            name = numbered(name, names[name])
             counted = _counted(limit, declared.key, key)
             yield Candidate(source, limit, name, counted, reason)
 
@@ -112,8 +111,10 @@ def compile_plan(
     for found in candidates(sources, method=method, key=key):
         if found.left_out is None:
             chosen[found.source.declaration.at].append(_limiter(found, endpoint, key))
+    every = [*chosen["arrival"], *chosen["view"]]
+    fixed = [limiter for limiter in every if isinstance(limiter, Limiter)]
     arrival, view = (
-        Gate(chosen[stage], store, rooms=rooms) if chosen[stage] else None
+        Gate(chosen[stage], store, rooms=rooms, named=fixed) if chosen[stage] else None
         for stage in ("arrival", "view")
     )
     return Plan(arrival, view)
