@@ -318,3 +318,16 @@ def test_how_long_an_answer_may_take_is_told(run: Run) -> None:
     assert "answered within 0.5 s, or 504" in in_full
     told = json.loads(run("explain", "/limited", "--json", app=info).stdout)
     assert [route["deadline"] for route in told["routes"]] == [2]
+
+
+def test_a_count_of_each_process_is_said_to_be_one(run: Run) -> None:
+    """By whom it counts there as elsewhere, not by what the library makes of it."""
+    app = Flask("shop")
+    concurrency = Concurrency(app)
+    one = InFlight(1, scope="process")
+    app.get("/all")(concurrency.limit(one)(lambda: ""))
+    app.get("/each", endpoint="each")(concurrency.limit(one, key=weight)(lambda: ""))
+    told = run("explain", "/all", app=ScriptInfo(create_app=lambda: app)).stdout
+    assert "counted for this route, everybody together, in each process" in " ".join(told.split())
+    told = run("explain", "/each", app=ScriptInfo(create_app=lambda: app)).stdout
+    assert "counted for this route, by weight, in each process" in " ".join(told.split())

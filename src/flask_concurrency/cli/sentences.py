@@ -99,6 +99,8 @@ def _left(found: LimiterSnapshot | None) -> str:
 
 def _counted(limit: ExplainedLimit) -> str:
     whose = "everybody together" if limit.key == EVERYBODY else f"by {limit.key}"
+    if limit.scope == "process":
+        whose += ", in each process by itself"
     if limit.shared is not None:
         return f"counted for all that are named {limit.shared!r}, {whose}"
     return f"counted for {'the whole app' if limit.origin == 'app' else 'this route'}, {whose}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from flask_concurrency.engine.declaration import Origin, Stage
 from flask_concurrency.engine.plan import Source, candidates
-from flask_concurrency.vocabulary.limits import Chosen, Rate
+from flask_concurrency.vocabulary.limits import Chosen, InFlight, Rate, Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class ExplainedLimit:
     :ivar period: Seconds; ``None`` for an in-flight limit.
     :ivar algorithm: How a rate is counted; ``None`` for an in-flight limit.
     :ivar key: The function that gives who is counted.
+    :ivar scope: ``"process"`` where each process counts by itself; else ``None``.
     :ivar cost: Units a request spends, or the function that says so.
     :ivar methods: HTTP methods it was declared for; ``None`` for all.
     :ivar exempt_when: The function whose true answer lets a request pass; ``None`` for none.
@@ -43,6 +44,7 @@ class ExplainedLimit:
     period: float | None
     algorithm: str | None
     key: str
+    scope: Scope
     cost: int | str
     methods: tuple[str, ...] | None
     exempt_when: str | None
@@ -100,6 +102,7 @@ def explain(
             period=limit.period if isinstance(limit, Rate) else None,
             algorithm=limit.algorithm if isinstance(limit, Rate) else None,
             key=spell(found.key),
+            scope=limit.scope if isinstance(limit, InFlight) else None,
             cost=spell(declared.cost) if callable(declared.cost) else declared.cost,
             methods=None if declared.methods is None else tuple(sorted(declared.methods)),
             exempt_when=None if declared.exempt_when is None else spell(declared.exempt_when),

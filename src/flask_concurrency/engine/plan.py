@@ -5,6 +5,7 @@ Knows declarations and where they came from; knows no request and no Flask.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -157,6 +158,7 @@ def _counted(
     if limit.scope is None:
         return whom
 
+    @functools.wraps(whom)
     def in_this_process() -> str:
         return f"{os.getpid()}\x1f{whom()}"
 
