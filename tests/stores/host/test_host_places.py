@@ -39,7 +39,10 @@ def test_a_uri_says_where_and_how_large(uri: str, place: Place) -> None:
 
 @pytest.mark.parametrize(
     "uri",
-    ["host://my-app", "host://?keys=1", "host://?max_keys=", "host://?max_keys=-1", "host://#x"],
+    [
+        *("host://my-app", "host:my-app", "host:/my-app", "host:"),
+        *("host://?keys=1", "host://?max_keys=", "host://?max_keys=-1", "host://#x"),
+    ],
 )
 def test_a_wrong_uri_shows_a_right_one(uri: str) -> None:
     """The message names what was written."""

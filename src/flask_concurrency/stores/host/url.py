@@ -27,12 +27,14 @@ class Place(NamedTuple):
 def read_url(uri: str) -> Place:
     """Read a URI such as ``host://``, ``host:///run/my-app`` or ``host://?max_keys=200000``.
 
-    :raises ConfigurationError: It names a host, or an option that there is not.
+    :raises ConfigurationError: It names a host, no absolute directory, or an option that there is
+        not.
     """
     parts = urlsplit(uri)
-    if parts.netloc or parts.fragment:
+    # Without the slashes a directory would be sought wherever a process happens to be.
+    if not uri.startswith(SCHEME) or parts.netloc or parts.fragment:
         raise ConfigurationError(
-            f"{uri!r}: the directory needs a third slash, as in {EXAMPLE}; a namespace is set "
+            f"{uri!r}: the directory needs three slashes, as in {EXAMPLE}; a namespace is set "
             "with CONCURRENCY_NAMESPACE."
         )
     sizes = {}
