@@ -118,6 +118,7 @@ def test_what_the_library_cannot_count_is_refused(policy: Policy, store: LimitsS
         ("limits+nothing://user:secret@host", "unknown storage scheme"),
         ("limits+async+memory://", "asynchronous"),
         ("limits+memory://?", None),
+        ("limits+", "write the library's URI after"),
     ],
 )
 def test_a_storage_that_is_not_there_is_refused_at_once(uri: str, reason: str | None) -> None:

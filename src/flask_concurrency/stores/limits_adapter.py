@@ -78,6 +78,11 @@ class LimitsStore:
         target = uri.removeprefix(PREFIX)
         scheme, _, place = target.partition("://")
         self._text = f"{PREFIX}{scheme}://{place.rpartition('@')[2]}"
+        if not scheme:
+            raise ConfigurationError(
+                f"{uri!r} names no storage: write the library's URI after {PREFIX!r}, as in "
+                '"limits+memcached://localhost:11211".'
+            )
         try:
             storage = storage_from_string(target, wrap_exceptions=True, **_options(scheme, timeout))
         except (LimitsConfigurationError, TypeError, ValueError) as error:

@@ -62,6 +62,10 @@ def test_valkey_is_written_like_redis(url: str) -> None:
         ("redis://user:secret@a,b", "several hosts"),
         ("redis+sentinel://user:secret@a,b", "name of the service"),
         ("unix://", "path of the socket"),
+        ("unix://user:secret@run/redis.sock", "third slash"),
+        ("redis://user:secret@a/shop", "'shop' is no number"),
+        ("redis+sentinel://user:secret@a/main/shop", "'shop' is no number"),
+        ("redis+cluster://user:secret@a/3", "no database but 0"),
         ("redis+sentinels://user:secret@a", "scheme is not known"),
     ],
 )

@@ -77,6 +77,8 @@ def read_url(url: str) -> Address:
     if base == "unix":
         if not parts.path:
             raise _unreadable(text, "the path of the socket is missing")
+        if hosts:
+            raise _unreadable(text, "the path of the socket needs a third slash")
         return Address(kind, False, f"unix://{user}{parts.path}{query}", (), "", text)
     port = SENTINEL_PORT if kind == "sentinel" else REDIS_PORT
     nodes = tuple(_node(host, port, text) for host in hosts.split(","))
@@ -88,6 +90,7 @@ def read_url(url: str) -> Address:
         service, path = unquote(service), f"/{database}" if database else ""
         if not service:
             raise _unreadable(text, "the name of the service is missing")
+    _check_database(path.strip("/"), kind, text)
     host, number = nodes[0]
     place = f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
     return Address(
@@ -97,6 +100,14 @@ def read_url(url: str) -> Address:
 
 def _scheme(url: str) -> str:
     return url.partition("://")[0].lower().replace("valkey", "redis", 1)
+
+
+def _check_database(database: str, kind: Kind, text: str) -> None:
+    """Refuse what the client library would take for database 0 in silence."""
+    if database and not (database.isascii() and database.isdigit()):
+        raise _unreadable(text, f"the database {database!r} is no number")
+    if kind == "cluster" and database.strip("0"):
+        raise _unreadable(text, "a cluster has no database but 0")
 
 
 def _node(host: str, default: int, text: str) -> Node:
