@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import http_sf
@@ -10,7 +11,7 @@ from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_concurrency import Concurrency, InFlight
+from flask_concurrency import Concurrency, InFlight, QuotaExceeded, Refusal, ServerBusy
 from flask_concurrency.flask_app.rate_limit_fields import FLOAT_DUST, check_name, rate_limit_fields
 from flask_concurrency.flask_app.responses import retry_after, soon
 from flask_concurrency.stores.memory import MemoryStore
@@ -100,6 +101,16 @@ def test_retry_after_is_for_refusals_only(app: Flask) -> None:
     response = app.test_client().get("/once")
     assert response.status_code == 200
     assert "Retry-After" not in response.headers
+
+
+@pytest.mark.parametrize("kind", [QuotaExceeded, ServerBusy])
+def test_a_refusal_comes_back_from_a_worker_process(kind: type[Refusal]) -> None:
+    """A block in a task refuses as it does in a view."""
+    verdict = Verdict("sms:3/day", 3, 86_400.0, False, 0, 7.0, 7.0)
+    sent = kind(Decision(False, (verdict,)), "Limit reached.")
+    come = pickle.loads(pickle.dumps(sent))
+    assert (type(come), come.decision, come.description) == (kind, sent.decision, "Limit reached.")
+    assert come.get_body({"HTTP_ACCEPT": ""}) == sent.get_body({"HTTP_ACCEPT": ""})
 
 
 def test_fields_can_be_turned_off() -> None:

@@ -94,6 +94,11 @@ class Refusal(Problem):
         super().__init__(description=detail)
         self.decision = decision
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Werkzeug's exceptions forget what they were made of, which pickle asks for: a refusal may
+        # come from a task in a worker process.
+        return type(self), (self.decision, self.description or ""), self.__dict__
+
     def details(self) -> dict[str, object]:
         """The members of the problem's JSON object, with the limits in the way."""
         names = [verdict.name for verdict in self.decision.refusing]
