@@ -151,6 +151,9 @@ def test_a_block_outside_of_requests_says_whom_it_counts(
             pass
         with pytest.raises(QuotaExceeded), daily:
             pytest.fail("a second report")
+        printer = concurrency.limit("1 in flight", name="printer")  # counts everybody
+        with printer, pytest.raises(ServerBusy), printer:
+            pytest.fail("two at the printer")
 
 
 def test_a_block_that_is_entered_again_is_told_once(app: Flask, concurrency: Concurrency) -> None:

@@ -19,6 +19,7 @@ from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.door import journey_of
 from flask_concurrency.flask_app.responses import REFUSED_UNASKED, cannot_count, refusal
 from flask_concurrency.vocabulary.errors import ConfigurationError, StoreError
+from flask_concurrency.vocabulary.limits import InFlight
 from flask_concurrency.vocabulary.permit import Ending
 from flask_concurrency.vocabulary.suspension import Driving
 
@@ -113,7 +114,8 @@ class LimitMark:
                 f"The block {declared.name!r} belongs to no route, so methods= and replace= mean "
                 "nothing for it: leave them out."
             )
-        if declared.key is None and not has_request_context():
+        counts_clients = any(not isinstance(limit, InFlight) for limit in declared.limits)
+        if counts_clients and declared.key is None and not has_request_context():
             raise ConfigurationError(
                 f"The block {declared.name!r} runs outside of a request, where there is no client "
                 'to count: say whom to count, as in limit("3/day", name="sms", key=lambda: phone).'
