@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import http_sf
@@ -154,6 +155,33 @@ def test_a_block_outside_of_requests_says_whom_it_counts(
         printer = concurrency.limit("1 in flight", name="printer")  # counts everybody
         with printer, pytest.raises(ServerBusy), printer:
             pytest.fail("two at the printer")
+
+
+def test_a_block_in_a_task_may_outlast_its_request(app: Flask, concurrency: Concurrency) -> None:
+    """Its place is taken until it ends, and not until the response is sent."""
+    entered, go_on = threading.Event(), threading.Event()
+    printer = concurrency.limit(InFlight(1), name="printer")
+
+    def work() -> bool:
+        with printer:
+            entered.set()
+            return go_on.wait(30)
+
+    futures = []
+
+    @app.get("/")
+    def view() -> str:
+        futures.append(concurrency.threads.submit(work))
+        return str(entered.wait(30))
+
+    assert app.test_client().get("/").text == "True"
+    with app.app_context(), pytest.raises(ServerBusy), printer:
+        pytest.fail("two at the printer")
+    go_on.set()
+    assert futures[0].result(30)
+    with app.app_context(), printer:
+        pass
+    concurrency.threads.shutdown()
 
 
 def test_a_block_that_is_entered_again_is_told_once(app: Flask, concurrency: Concurrency) -> None:

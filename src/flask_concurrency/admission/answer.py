@@ -69,6 +69,10 @@ class Answer:
         self.permit = permit
         self._tab = tab
 
+    def without_permit(self) -> Answer:
+        """The same for a request that tells of it, while somebody else gives the permit back."""
+        return Answer(self.decision, None, self._tab)
+
     @property
     def unsettled(self) -> bool:
         """Whether the response decides if something is charged."""

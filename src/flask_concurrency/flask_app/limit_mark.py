@@ -140,6 +140,9 @@ def _give_back(answer: Answer, error: BaseException | None) -> None:
 
 
 def _join(answer: Answer) -> None:
-    """Let the current request, if there is one, tell and end what a block was told."""
+    """Let the current request, if there is one, tell what a block was told, and settle it.
+
+    The permit is the block's own: in a task it may last longer than the request.
+    """
     if has_request_context():
-        journey_of(request.environ).join(answer)
+        journey_of(request.environ).join(answer.without_permit())
