@@ -259,6 +259,18 @@ def test_who_gives_up_hands_the_waking_on(pool: ThreadPoolExecutor) -> None:
     assert rooms.is_next(patient)
 
 
+def test_a_place_that_cannot_become_free_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A closed door stays closed however long one waits, and so does one that is too narrow."""
+    monkeypatch.setattr(Waiter, "wait", asleep)
+    closed = Place(InFlight(0, max_queue=1, max_wait=LONG))
+    assert not closed.gate.acquire().decision.admitted
+    limit = InFlight(2, max_queue=1, max_wait=LONG)
+    gate = Gate([Limiter("narrow", "narrow", limit, lambda: "", cost=3)], MemoryStore())
+    assert not gate.acquire().decision.admitted
+
+
 def test_a_rate_is_not_waited_for(pool: ThreadPoolExecutor) -> None:
     """Only in-flight limits have a waiting room; a client over its rate is refused at once."""
     place = Place(Rate("1/minute"), InFlight(1, max_queue=1, max_wait=LONG))

@@ -285,13 +285,13 @@ def _is_given_back(limiter: Limiter) -> bool:
 def _waited_for(
     answer: Answer, rows: Sequence[Row], checks: list[Check]
 ) -> list[tuple[InFlight, Check]]:
-    """The limits in the way; none if the request is admitted or something will not wait."""
+    """The limits in the way; none if it is admitted, or to wait is not allowed or of no use."""
     found = []
     verdicts = answer.decision.verdicts
     for (limiter, *_), check, verdict in zip(rows, checks, verdicts, strict=True):
         if not verdict.admitted and not verdict.shadow:
             limit = limiter.limit
-            if not (isinstance(limit, InFlight) and limit.max_queue > 0):
+            if not isinstance(limit, InFlight) or not limit.max_queue or check.cost > limit.quota:
                 return []
             found.append((limit, check))
     return found
