@@ -331,3 +331,35 @@ def test_a_count_of_each_process_is_said_to_be_one(run: Run) -> None:
     assert "counted for this route, everybody together, in each process" in " ".join(told.split())
     told = run("explain", "/each", app=ScriptInfo(create_app=lambda: app)).stdout
     assert "counted for this route, by weight, in each process" in " ".join(told.split())
+
+
+HOSTS = [
+    ("/", ["GET //a.test/ (a)", "GET //b.test/ (b)"]),
+    ("http://b.test/", ["GET //b.test/ (b)"]),
+    ("/of/7", ["GET //b.test/of/<int:number> (of)"]),
+]
+
+
+@pytest.mark.parametrize(("wanted", "titles"), HOSTS)
+def test_routes_of_several_hosts_are_told_apart(wanted: str, titles: list[str], run: Run) -> None:
+    """A path is looked for on each of them, a URL on its own."""
+    app = Flask("hosts", host_matching=True, static_host="a.test")
+    Concurrency(app)
+    app.add_url_rule("/", "a", lambda: "", host="a.test")
+    app.add_url_rule("/", "b", lambda: "", host="b.test")
+    app.add_url_rule("/of/<int:number>", "of", lambda number: "", host="b.test")
+    told = run("explain", wanted, app=ScriptInfo(create_app=lambda: app)).stdout
+    assert [line.rstrip(":") for line in told.splitlines() if line.startswith("GET")] == titles
+
+
+def test_routes_of_subdomains_are_told_apart(run: Run) -> None:
+    """Those that have none look as ever."""
+    app = Flask("tenants", subdomain_matching=True)
+    app.config["SERVER_NAME"] = "shop.test"
+    Concurrency(app)
+    app.add_url_rule("/x", "tenant", lambda tenant: "", subdomain="<tenant>")
+    app.add_url_rule("/x", "own", lambda: "")
+    script = ScriptInfo(create_app=lambda: app)
+    assert "GET //<tenant>.…/x (tenant)" in run("explain", "/x", app=script).stdout
+    told = run("explain", "http://shop.test/x", app=script).stdout
+    assert told.startswith("GET /x (own)")

@@ -37,7 +37,14 @@ class ListedRoute:
         if self.path is None:
             return "no route (404, 405)"
         shown = [name for name in self.methods if name != "HEAD" or "GET" not in self.methods]
-        return f"{','.join(shown)} {self.path}"
+        return f"{','.join(shown)} {self._host}{self.path}"
+
+    @property
+    def _host(self) -> str:
+        """What the rule says of the host, such as ``//api.example.com`` or ``//<tenant>.…``."""
+        if self.rule is None or not (self.rule.host or self.rule.subdomain):
+            return ""
+        return f"//{self.rule.host}" if self.rule.host else f"//{self.rule.subdomain}.…"
 
 
 def list_routes(app: Flask, state: AppState) -> list[ListedRoute]:
