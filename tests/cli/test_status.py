@@ -16,6 +16,7 @@ from flask.views import MethodView
 
 from flask_concurrency import Concurrency, InFlight, Rate
 from flask_concurrency.cli.executor_lines import in_words
+from flask_concurrency.cli.status import EVERY
 from flask_concurrency.flask_app.announcement import snapshots
 from flask_concurrency.flask_app.app_store import deployment
 from flask_concurrency.flask_app.bulletin import Publisher
@@ -54,6 +55,24 @@ def test_what_is_inside_is_seen_from_outside(worker: Flask, run: Run) -> None:
         assert "1 of 4 inside, 0 of 8 waiting" in told.output
     held.close()
     assert "0 of 4 inside" in run("status", app=script(make_app())).output
+
+
+def test_watching_ends_with_ctrl_c(
+    worker: Flask, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is how it ends, so it is no failure."""
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("flask_concurrency.cli.status.time.sleep", wait)
+    told = run("status", "--watch", "--json", app=script(make_app()))
+    assert told.exit_code == 0, told.output
+    assert len([json.loads(line) for line in told.stdout.splitlines()]) == 3
+    assert waits == [EVERY] * 3
 
 
 def test_a_client_is_found_by_its_key(worker: Flask, run: Run) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -46,15 +47,19 @@ def status(info: ScriptInfo, key: str | None, watch: bool, as_json: bool) -> Non
     """
     app = load(info)
     state = shared_state_of(app)
-    while True:
+
+    def show() -> None:
         limits = _look(app, state, key)
         working = _bulletins(app, state)
         if watch and not as_json:
             click.clear()
         click.echo(_json(limits, working) if as_json else _table(limits, working, key))
-        if not watch:
-            return
-        time.sleep(EVERY)
+
+    show()
+    with suppress(KeyboardInterrupt):  # as one ends it
+        while watch:
+            time.sleep(EVERY)
+            show()
 
 
 @click.command()
