@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Generator
+from contextvars import copy_context
 from typing import Any
 
 import http_sf
@@ -220,6 +222,26 @@ def test_a_block_is_charged_by_the_response(app: Flask, concurrency: Concurrency
 
     answers = [statuses(app, path)[0] for path in ("/200", "/204", "/401", "/200")]
     assert answers == [200, 204, 401, 429]
+
+
+def test_a_block_may_be_left_in_another_context(app: Flask, concurrency: Concurrency) -> None:
+    """A generator that streams is closed by whoever notices that the client has left."""
+    seat = concurrency.limit("2 in flight", name="seat")
+
+    def stream() -> Generator[int]:
+        with seat:
+            yield 1
+
+    with app.app_context():
+        here, streams = copy_context(), [stream(), stream()]
+        for each in streams:
+            here.run(next, each)
+        for _ in range(2):
+            streams.pop().close()
+            with seat:
+                pass
+            here.run(seat.__enter__)
+            here.run(seat.__exit__, None, None, None)
 
 
 BLOCKS: list[tuple[dict[str, Any], str]] = [

@@ -6,6 +6,7 @@ Knows how a block joins its request; decides no limit.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from functools import partial
 from types import TracebackType
@@ -38,6 +39,7 @@ class LimitMark:
         self._declaration = declaration
         self._mark = mark
         self._current_state = current_state
+        self._inside: list[Answer] = []
 
     def __call__(self, target: Target) -> Target:
         """Limit a view function, a ``View`` class, a method of one, or a blueprint."""
@@ -94,13 +96,22 @@ class LimitMark:
         return answer
 
     def _enter(self, answer: Answer) -> None:
+        self._inside.append(answer)
         _entered.set((*_entered.get(), (self, answer)))
 
     def _leave(self) -> Answer:
         blocks = _entered.get()
-        last = max(place for place, (mark, _) in enumerate(blocks) if mark is self)
-        _entered.set((*blocks[:last], *blocks[last + 1 :]))
-        return blocks[last][1]
+        for place in reversed(range(len(blocks))):
+            mark, answer = blocks[place]
+            if mark is self:
+                blocks = (*blocks[:place], *blocks[place + 1 :])
+                _entered.set(blocks)
+                with suppress(ValueError):  # it was left in another context
+                    self._inside.remove(answer)
+                    return answer
+        # Entered in another context, as by a generator that another thread closes. Whichever of
+        # them is taken for it, in the end all are given back.
+        return self._inside.pop()
 
     def _check_block(self) -> None:
         declared = self._declaration
