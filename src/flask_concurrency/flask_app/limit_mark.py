@@ -5,6 +5,7 @@ Knows how a block joins its request; decides no limit.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
@@ -145,6 +146,9 @@ _entered: Final[ContextVar[tuple[tuple[LimitMark, Answer], ...]]] = ContextVar(
 )
 
 
+_joining = threading.Lock()
+
+
 def _give_back(answer: Answer, error: BaseException | None) -> None:
     if answer.permit is not None:
         answer.permit.release(Ending.COMPLETED if error is None else Ending.ABANDONED)
@@ -156,4 +160,5 @@ def _join(answer: Answer) -> None:
     The permit is the block's own: in a task it may last longer than the request.
     """
     if has_request_context():
-        journey_of(request.environ).join(answer.without_permit())
+        with _joining:  # the tasks of one request may all be in a block
+            journey_of(request.environ).join(answer.without_permit())
