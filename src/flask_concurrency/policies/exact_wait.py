@@ -13,12 +13,14 @@ MICROSECOND = 1e-6
 
 
 def exact_wait(wait: float, now: float, admits: Callable[[float], bool]) -> float:
-    """The first whole microsecond not before ``wait`` at which ``admits`` holds.
+    """The first whole microsecond, but for rounding, not before ``wait`` at which ``admits`` holds.
 
     :param wait: Seconds from ``now``, solved on paper.
     :param admits: Whether a request at an instant would be admitted; true from some instant on.
     """
     wait = ceil(max(0.0, wait) / MICROSECOND) * MICROSECOND
+    step = MICROSECOND
     while not admits(now + wait):
-        wait += MICROSECOND
+        wait += step
+        step *= 2  # in centuries a single microsecond is lost in the rounding, for ever
     return wait
