@@ -205,7 +205,7 @@ def used_shop() -> Flask:
     concurrency = Concurrency(app, store="host://", default_limits="100/day")
     busy = concurrency.limit(InFlight(4, max_queue=8, max_wait=1.0))
     chosen = concurrency.limit(lambda: "7/hour")
-    app.get("/")(busy(chosen(concurrency.limit("5/minute")(lambda: ""))))
+    app.get("/")(busy(chosen(concurrency.limit("5/minute")(lambda: iter(["hello"])))))
     return app
 
 

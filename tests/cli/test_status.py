@@ -29,7 +29,7 @@ def make_app(store: str | None = "host://") -> Flask:
     app = Flask("shop")
     concurrency = Concurrency(app, store=store, default_limits="100/day")
     busy = concurrency.limit(InFlight(4, max_queue=8, max_wait=1.0))
-    app.get("/")(busy(concurrency.limit("5/minute")(lambda: "hello")))
+    app.get("/")(busy(concurrency.limit("5/minute")(lambda: iter(["hello"]))))
     return app
 
 

@@ -1,7 +1,7 @@
-"""Decide how code waits for a task, and where it must not: on an event loop that serves requests,
-and in a child that was forked from the task's process.
+"""Decide how code waits for a task, and where it must not.
 
-Knows no executor: a task is a future here, and a loop that serves requests is one it was told of.
+That is on an event loop that serves requests, and in a child forked from the task's process. Knows
+no executor: a task is a future here, and a loop that serves requests is one it was told of.
 """
 
 from __future__ import annotations

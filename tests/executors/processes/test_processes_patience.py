@@ -180,5 +180,5 @@ def test_a_snapshot_tells_how_long_tasks_took(pool: ProcessExecutor) -> None:
     snapshot = pool.snapshot()
     assert snapshot.max_workers == 2
     assert snapshot.max_queue == 1000
-    assert snapshot.durations.run_p99 >= 0.01
+    assert 0 < snapshot.durations.run_p50 <= snapshot.durations.run_p99
     assert 0 <= snapshot.durations.wait_p50 <= snapshot.durations.wait_p99
