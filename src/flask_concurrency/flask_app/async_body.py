@@ -17,7 +17,7 @@ from flask_concurrency.asgi.environ import PORTABLE
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.own_context import OwnContext
 from flask_concurrency.executors.threads import ThreadExecutor
-from flask_concurrency.vocabulary.suspension import can_suspend, suspend
+from flask_concurrency.vocabulary.suspension import can_suspend, suspend, until_done
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -136,18 +136,13 @@ def _readable_body(body: Any, loop: LoopThread, threads: ThreadExecutor) -> Any:
 
 
 async def _to_its_end(step: Future[T]) -> T:
-    """Wait for a step, which goes on whether or not it is waited for: a thread cannot be stopped.
+    """Wait for a step that cannot be stopped, since it runs in a thread.
 
     Until it has ended its generator cannot be closed, nor the request's context be used; so a
     cancellation takes effect only then.
     """
     waiting = asyncio.wrap_future(step)
-    cancelled: asyncio.CancelledError | None = None
-    while not waiting.done():
-        try:
-            await asyncio.wait([waiting])  # which leaves alone what it waits for
-        except asyncio.CancelledError as error:
-            cancelled = error
+    cancelled = await until_done(waiting)
     if cancelled is None:
         return waiting.result()
     waiting.exception()  # asked for, or asyncio would tell of it

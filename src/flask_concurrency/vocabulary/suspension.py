@@ -179,17 +179,26 @@ def aside(executor: Executor, fn: Callable[..., T], /, *args: Any) -> T:
 
 async def _to_its_end(future: Future[T]) -> T:
     waiting = asyncio.wrap_future(future)
-    cancelled = False
-    while not waiting.done():
-        try:
-            await asyncio.wait([waiting])  # which leaves alone what it waits for
-        except asyncio.CancelledError:
-            cancelled = True
+    cancelled = await until_done(waiting)
     task = asyncio.current_task()
-    if cancelled and task is not None:
+    if cancelled is not None and task is not None:
         task.uncancel()
         task.cancel()  # delivered where the code waits next
     return waiting.result()
+
+
+async def until_done(future: asyncio.Future[Any]) -> asyncio.CancelledError | None:
+    """Wait for what goes on whether or not it is waited for, such as a call in a thread.
+
+    :returns: The cancellation that came meanwhile, for the caller to act on.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    while not future.done():
+        try:
+            await asyncio.wait([future])  # which leaves alone what it waits for
+        except asyncio.CancelledError as error:
+            cancelled = error
+    return cancelled
 
 
 async def _awaiting(awaitable: Awaitable[T]) -> T:
