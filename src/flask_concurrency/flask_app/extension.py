@@ -44,7 +44,6 @@ from flask_concurrency.flask_app.websockets import (
     websocket_view,
 )
 from flask_concurrency.flask_app.work import Work
-from flask_concurrency.vocabulary.deadline import remaining
 from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.errors import ConfigurationError
 from flask_concurrency.vocabulary.limits import LimitLike
@@ -249,14 +248,6 @@ class Concurrency(Work):
         """
         limit = TimeLimit(seconds)
         return DeadlineMark(limit, self._marker(limit))
-
-    @staticmethod
-    def remaining() -> float | None:
-        """Seconds left for the work in hand, ``0.0`` if its time is up; ``None`` for no deadline.
-
-        In a view, and in the tasks it hands to threads, to worker processes and to the loop.
-        """
-        return remaining()
 
     def runs_on(self, place: Place) -> Callable[[Target], Target]:
         """Choose where the requests of a view, a class or a blueprint run on ASGI, hooks included.

@@ -14,6 +14,7 @@ from flask_concurrency.executors.named_executors import Meaning, check_meaning
 from flask_concurrency.executors.processes.executor import ProcessExecutor
 from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.flask_app.app_state import AppState
+from flask_concurrency.vocabulary.deadline import remaining
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
 
@@ -103,3 +104,11 @@ class Work:
         """
         executors = self._current_state().executors_in_use
         return TaskGroup(executors.named.get, executors.loop, timeout=timeout, policy=policy)
+
+    @staticmethod
+    def remaining() -> float | None:
+        """Seconds left for the work in hand, ``0.0`` if its time is up; ``None`` for no deadline.
+
+        In a view, and in the tasks it hands to threads, to worker processes and to the loop.
+        """
+        return remaining()
