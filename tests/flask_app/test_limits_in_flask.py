@@ -114,6 +114,30 @@ def test_blueprints_hand_their_limits_down(make: App) -> None:
     assert statuses(app, "/b", 3) == [200, 200, 429]
 
 
+def test_what_is_narrower_replaces_what_is_wider(make: App) -> None:
+    """An inner blueprint its outer one's, a method its class's; what stands beside it stays."""
+    app, concurrency = make()
+    outer, inner = Blueprint("outer", __name__), Blueprint("inner", __name__)
+    concurrency.limit("9/day")(outer)
+    concurrency.limit("7/day", replace=True)(inner)
+    concurrency.limit("8/day")(inner)
+
+    @concurrency.limit("9/day")
+    class Items(MethodView):
+        @concurrency.limit("8/day")
+        @concurrency.limit("7/day", replace=True)
+        def post(self) -> str:
+            return ""
+
+    inner.get("/page")(lambda: "")
+    outer.register_blueprint(inner)
+    app.register_blueprint(outer)
+    app.add_url_rule("/items", view_func=Items.as_view("items"))
+    page, items = policies(app, "/page"), policies(app, "/items", method="POST")
+    assert page.replace("blueprint:", "route:") == items
+    assert items == '"route:8/day";q=8;w=86400, "route:7/day";q=7;w=86400'
+
+
 def test_views_classes_and_their_methods_carry_limits(make: App) -> None:
     """On the class for all methods, on a method for that one, in ``decorators`` as Flask has it."""
     app, concurrency = make()

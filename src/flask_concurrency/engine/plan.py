@@ -25,12 +25,12 @@ class Source:
 
     :ivar origin: How wide it reaches.
     :ivar declaration: What was declared.
-    :ivar part: The method of a class on which it stands, whose count is its own; empty for none.
+    :ivar place: The blueprint on which it stands, or the method of a class; empty elsewhere.
     """
 
     origin: Origin
     declaration: Declaration
-    part: str = ""
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,7 @@ def _left_out(sources: Sequence[Source], method: str) -> list[str | None]:
         if source.declaration.replace:
             reasons = [
                 reason
-                if reason or wider.origin in ("app", source.origin)
+                if reason or wider.origin == "app" or _stand_together(wider, source)
                 else f"replaced by {source.origin}"
                 for wider, reason in zip(sources, reasons, strict=False)
             ]
@@ -184,14 +184,19 @@ def _left_out(sources: Sequence[Source], method: str) -> list[str | None]:
     return reasons
 
 
+def _stand_together(one: Source, other: Source) -> bool:
+    """Whether neither is wider: several decorators of one view, or of one blueprint."""
+    return (one.origin, one.place) == (other.origin, other.place)
+
+
 def _scope(source: Source, endpoint: str | None) -> tuple[str, ...]:
-    """Whose count it is: a name's, the whole app's, this route's own, or that of a part of it."""
+    """Whose count it is: a name's, the whole app's, this route's own, or one method's of it."""
     if source.declaration.name is not None:
         return ("name", source.declaration.name)
     if source.origin == "app":
         return ("app",)
     route = (source.origin, endpoint or "")
-    return (*route, source.part) if source.part else route
+    return (*route, source.place) if source.origin == "route" and source.place else route
 
 
 def _algorithm(limit: Limit) -> str:

@@ -56,15 +56,15 @@ def collect(
     if rule is not None:
         if not _is_static(rule):
             sources += [Source("default", declared) for declared in settings.default_limits]
-        part, on_method = markers.on_method(app, rule.endpoint, method, owner)
+        method_name, on_method = markers.on_method(app, rule.endpoint, method, owner)
         found: list[tuple[Origin, str, object]] = [
-            *(("blueprint", "", d) for d in markers.on_blueprints(app, rule.endpoint, owner)),
+            *(("blueprint", *each) for each in markers.on_blueprints(app, rule.endpoint, owner)),
             *(("route", "", d) for d in markers.on_view(app, rule.endpoint, owner)),
-            *(("route", part, d) for d in on_method),
+            *(("route", method_name, d) for d in on_method),
         ]
-        for origin, part, mark in found:
+        for origin, place, mark in found:
             if isinstance(mark, Declaration):
-                sources.append(Source(origin, mark, part))
+                sources.append(Source(origin, mark, place))
             elif isinstance(mark, CorsPolicy):
                 cors = mark
             elif isinstance(mark, TimeLimit):

@@ -87,7 +87,7 @@ class LoopEndpoints:
 
     def _is_on_loop(self, endpoint: str, method: str) -> bool:
         declared = [
-            *markers.on_blueprints(self._app, endpoint, self._owner),
+            *(mark for _, mark in markers.on_blueprints(self._app, endpoint, self._owner)),
             *markers.on_view(self._app, endpoint, self._owner),
             *markers.on_method(self._app, endpoint, method, self._owner)[1],
         ]

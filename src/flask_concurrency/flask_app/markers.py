@@ -68,10 +68,14 @@ def on_method(app: Flask, endpoint: str, method: str, owner: object) -> tuple[st
     return name, list(_of(getattr(view_class, name, None), owner))
 
 
-def on_blueprints(app: Flask, endpoint: str, owner: object) -> Iterator[Any]:
-    """Declarations on the blueprints an endpoint is nested in, the outermost first."""
+def on_blueprints(app: Flask, endpoint: str, owner: object) -> Iterator[tuple[str, Any]]:
+    """Declarations on the blueprints an endpoint is nested in, the outermost first.
+
+    :returns: A blueprint's name, and what is declared on it, for each declaration.
+    """
     for name in accumulate(endpoint.split(".")[:-1], "{}.{}".format):
-        yield from _of(app.blueprints.get(name), owner)
+        for declaration in _of(app.blueprints.get(name), owner):
+            yield name, declaration
 
 
 def reached(app: Flask) -> Iterator[Mark]:
