@@ -75,6 +75,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"CONCURRENCY_SERVE_WORKERS": 4}, "'CONCURRENCY_SERVE_WORKERS'"),
     ({"CONCURRENCY_STORE": "etcd://"}, "'etcd://'"),
     ({"CONCURRENCY_ENABLED": "no"}, "CONCURRENCY_ENABLED = 'no': give True or False"),
+    ({"CONCURRENCY_ENABLED": "False"}, "in the environment, true or false."),
     ({"CONCURRENCY_HEADERS": "both"}, "legacy"),
     ({"CONCURRENCY_THREADS": 8}, "CONCURRENCY_THREADS = 8: give a dict"),
 ]

@@ -175,7 +175,8 @@ def _text(name: str, value: object) -> str:
 
 def _truth(name: str, value: object) -> bool:
     if not isinstance(value, bool):
-        raise _wrong(name, value, "give True or False")
+        lower = "; in the environment, true or false" if isinstance(value, str) else ""
+        raise _wrong(name, value, f"give True or False{lower}")
     return value
 
 
