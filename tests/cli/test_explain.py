@@ -119,7 +119,10 @@ def test_what_does_not_apply_says_why(explain: Callable[..., Result]) -> None:
     """Replaced limits name what replaced them, other methods' limits name their methods."""
     said = words(explain("api.user", "--method", "get"))
     assert "- default:100/day declared as a default; does not apply: replaced by route" in said
-    assert "- blueprint:50/day declared on the blueprint; does not apply: replaced by route" in said
+    assert (
+        "- blueprint:50/day declared on the blueprint api; does not apply: replaced by route"
+        in said
+    )
     assert "- route:9/hour declared on the view; does not apply: only POST" in said
     assert "POST /api" not in said
 
@@ -132,6 +135,12 @@ def test_details_of_a_limit_are_told(explain: Callable[..., Result]) -> None:
     )
     assert "counted for all that are named 'burst', by remote_address; fixed-window" in said
     assert "everybody together; unless is_admin" in words(explain("report", "--method", "POST"))
+
+
+def test_a_limit_of_one_method_is_said_to_be_one(explain: Callable[..., Result]) -> None:
+    """It stands on that method of the class, and counts for it alone."""
+    said = words(explain("report", "--method", "post"))
+    assert "route:2 in flight declared on the view's post(); counted for this method" in said
 
 
 def test_an_exempt_route_says_so(explain: Callable[..., Result]) -> None:

@@ -65,7 +65,7 @@ def in_full(route: ListedRoute, left: Left | None = None) -> list[tuple[str, str
 
 
 def _sentence(limit: ExplainedLimit) -> str:
-    parts = [f"declared {DECLARED[limit.origin]}"]
+    parts = [f"declared {_where(limit)}"]
     if limit.left_out is not None:
         parts.append(f"does not apply: {limit.left_out}")
     parts.append(_counted(limit))
@@ -103,7 +103,19 @@ def _counted(limit: ExplainedLimit) -> str:
         whose += ", in each process by itself"
     if limit.shared is not None:
         return f"counted for all that are named {limit.shared!r}, {whose}"
-    return f"counted for {'the whole app' if limit.origin == 'app' else 'this route'}, {whose}"
+    if limit.origin == "app":
+        return f"counted for the whole app, {whose}"
+    return f"counted for {'this method' if _is_on_method(limit) else 'this route'}, {whose}"
+
+
+def _where(limit: ExplainedLimit) -> str:
+    if _is_on_method(limit):
+        return f"on the view's {limit.place}()"
+    return f"{DECLARED[limit.origin]} {limit.place}".rstrip()
+
+
+def _is_on_method(limit: ExplainedLimit) -> bool:
+    return limit.origin == "route" and bool(limit.place)
 
 
 def place(store_uri: str) -> str:

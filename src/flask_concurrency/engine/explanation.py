@@ -20,6 +20,7 @@ class ExplainedLimit:
     :ivar name: What refusals and header fields call it.
     :ivar limit: The limit in its shortest spelling, such as ``"5/minute"``.
     :ivar origin: Where it was declared.
+    :ivar place: The blueprint, or the method of a class, on which it was declared; else empty.
     :ivar shared: The name it shares one count with; ``None`` where it has a count of its own.
     :ivar quota: Units allowed a period, or requests allowed at once; ``None`` where a function
         chooses the limit in each request.
@@ -39,6 +40,7 @@ class ExplainedLimit:
     name: str
     limit: str
     origin: Origin
+    place: str
     shared: str | None
     quota: int | None
     period: float | None
@@ -97,6 +99,7 @@ def explain(
             name=found.name,
             limit=limit.text,
             origin=found.source.origin,
+            place=found.source.place,
             shared=declared.name,
             quota=None if isinstance(limit, Chosen) else limit.quota,
             period=limit.period if isinstance(limit, Rate) else None,
