@@ -314,6 +314,18 @@ def test_a_chosen_limit_counts_beside_one_of_the_same_text(
     assert '"route:1/minute (2)"' in fields["RateLimit"]
 
 
+def test_what_another_function_chooses_does_not_move_a_count(
+    app: Flask, concurrency: Concurrency
+) -> None:
+    """A customer's count is one, whether or not the region of the moment has the same limit."""
+    region = concurrency.limit(lambda: request.headers["Region"], key=lambda: "")
+    customer = concurrency.limit(lambda: "2/minute", key=header("Customer"))
+    app.get("/")(region(customer(lambda: "hello")))
+    regions = ["2/minute", "9/minute", "8/minute"]
+    told = [statuses(app, headers={"Customer": "1", "Region": each})[0] for each in regions]
+    assert told == [200, 200, 429]
+
+
 def test_a_limit_that_is_chosen_twice_is_asked_once(app: Flask, concurrency: Concurrency) -> None:
     """It is the same count, of which a request spends one unit."""
     app.get("/")(concurrency.limit(lambda: "2/minute; 2/minute", lambda: "2/minute")(lambda: ""))

@@ -5,7 +5,7 @@ Knows limiters and a store; knows no Flask and no HTTP. Who waits next is the wa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import inf
 
 from flask_concurrency.admission.answer import Answer, Reservation, Tab
@@ -43,8 +43,6 @@ class Gate:
     :param limiters: What applies; their names and ids are unique.
     :param store: Where they count.
     :param rooms: Where requests wait for in-flight limits that let them.
-    :param named: Limiters whose names are not for those that a function chooses. Default: the
-        gate's own.
     :param clock: Tells how long something took.
     """
 
@@ -52,7 +50,6 @@ class Gate:
         "_clock",
         "_exempts",
         "_lets_wait",
-        "_named",
         "_plain",
         "_rooms",
         "_rows",
@@ -67,7 +64,6 @@ class Gate:
         store: Store,
         *,
         rooms: WaitingRooms | None = None,
-        named: Iterable[Limiter] | None = None,
         clock: Clock = monotonic,
     ) -> None:
         self.limiters = tuple(limiters)
@@ -76,7 +72,6 @@ class Gate:
         self._clock = clock
         # What does not change between requests is found out once.
         fixed = [limiter for limiter in limiters if isinstance(limiter, Limiter)]
-        self._named = {limiter.name: limiter for limiter in (fixed if named is None else named)}
         self._rows = [_row(limiter) for limiter in fixed] if len(fixed) == len(limiters) else None
         self._exempts = self._rows is None or any(each.exempt_when for each in fixed)
         self._lets_wait = self._rows is None or any(map(_waits, fixed))
@@ -238,7 +233,7 @@ class Gate:
         return Answer(decision, permit, tab)
 
     def _chosen_rows(self) -> Iterator[Row]:
-        named = dict(self._named)
+        named: dict[str, Limiter] = {}
         for place in self.limiters:
             for limiter in [place] if isinstance(place, Limiter) else place.current(named):
                 yield _row(limiter)

@@ -96,11 +96,20 @@ class ChosenLimiter:
     :param chosen: The function.
     :param prefix: What the names of its limiters begin with.
     :param make: Makes a limiter for a limit and a name.
+    :param first_number: Gives the number that such a name begins with, the same in each request.
+        Default: 1.
     """
 
-    __slots__ = ("_made", "chosen", "make", "prefix")
+    __slots__ = ("_first_number", "_made", "chosen", "make", "prefix")
 
-    def __init__(self, chosen: Chosen, prefix: str, make: Callable[[Limit, str], Limiter]) -> None:
+    def __init__(
+        self,
+        chosen: Chosen,
+        prefix: str,
+        make: Callable[[Limit, str], Limiter],
+        first_number: Callable[[str], int] = lambda name: 1,
+    ) -> None:
+        self._first_number = first_number
         self.chosen = chosen
         self.prefix = prefix
         self.make = make
@@ -109,8 +118,8 @@ class ChosenLimiter:
     def current(self, named: dict[str, Limiter]) -> list[Limiter]:
         """The limiters of this request; made once for each limit that was ever chosen.
 
-        :param named: The other limiters of the request, to which these are added. One that asks
-            what one of them asks is left out; one that is only named alike gets a number.
+        :param named: What was chosen for the request before, to which these are added. One that
+            asks what one of them asks is left out; one that is only named alike gets a number.
         :raises ConfigurationError: What was chosen is no limit.
         """
         written = self.chosen.choose()
@@ -120,7 +129,7 @@ class ChosenLimiter:
                 raise ConfigurationError(
                     f"{self.chosen.text} gave {limit.text!r}: choose limits, not functions."
                 )
-            for number in itertools.count(1):
+            for number in itertools.count():
                 limiter = self._limiter(limit, number)
                 other = named.get(limiter.name)
                 if other is None:
@@ -135,7 +144,8 @@ class ChosenLimiter:
         if limiter is None:
             if len(self._made) >= MAX_CHOSEN:
                 self._made.clear()
-            name = numbered(f"{self.prefix}:{limit.text}", number)
+            name = f"{self.prefix}:{limit.text}"
+            name = numbered(name, self._first_number(name) + number)
             limiter = self._made[limit, number] = self.make(limit, name)
         return limiter
 

@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from flask_concurrency.admission.gate import Gate
 from flask_concurrency.admission.limiter import NOBODY, ChosenLimiter, Limiter, numbered
@@ -84,7 +85,7 @@ def candidates(
     for source, reason in zip(sources, left_out, strict=True):
         declared = source.declaration
         for limit in declared.limits:
-            name = f"{declared.name or source.origin}:{limit.text}"
+            name = f"{_prefix(source)}:{limit.text}"
             names[name] += 1
             name = numbered(name, names[name])
             counted = _counted(limit, declared.key, key)
@@ -109,20 +110,44 @@ def compile_plan(
     :param rooms: Where requests wait.
     """
     chosen: dict[Stage, list[Limiter | ChosenLimiter]] = {"arrival": [], "view": []}
-    for found in candidates(sources, method=method, key=key):
+    every = list(candidates(sources, method=method, key=key))
+    for found in every:
         if found.left_out is None:
-            chosen[found.source.declaration.at].append(_limiter(found, endpoint, key))
-    every = [*chosen["arrival"], *chosen["view"]]
-    fixed = [limiter for limiter in every if isinstance(limiter, Limiter)]
+            limiter = _limiter(found, endpoint, key, partial(_first_number, every, found))
+            chosen[found.source.declaration.at].append(limiter)
     arrival, view = (
-        Gate(chosen[stage], store, rooms=rooms, named=fixed) if chosen[stage] else None
+        Gate(chosen[stage], store, rooms=rooms) if chosen[stage] else None
         for stage in ("arrival", "view")
     )
     return Plan(arrival, view)
 
 
+def _first_number(every: Sequence[Candidate], chosen: Candidate, name: str) -> int:
+    """The number of a chosen limit's name: after those of its name that are fixed, one for each
+    declaration that chooses.
+
+    So it is the same in each request, whatever others choose.
+    """
+    declared = chosen.source.declaration
+    alike = [each for each in every if _prefix(each.source) == _prefix(chosen.source)]
+    fixed = sum(not isinstance(each.limit, Chosen) and _name(each) == name for each in alike)
+    choosing = [each.source.declaration for each in alike if isinstance(each.limit, Chosen)]
+    return fixed + 1 + list(dict.fromkeys(choosing)).index(declared)
+
+
+def _prefix(source: Source) -> str:
+    return source.declaration.name or source.origin
+
+
+def _name(found: Candidate) -> str:
+    return f"{_prefix(found.source)}:{found.limit.text}"
+
+
 def _limiter(
-    found: Candidate, endpoint: str | None, key: Callable[[], object]
+    found: Candidate,
+    endpoint: str | None,
+    key: Callable[[], object],
+    first_number: Callable[[str], int],
 ) -> Limiter | ChosenLimiter:
     declared = found.source.declaration
     scope = _scope(found.source, endpoint)
@@ -144,7 +169,7 @@ def _limiter(
         )
 
     if isinstance(found.limit, Chosen):
-        return ChosenLimiter(found.limit, declared.name or found.source.origin, make)
+        return ChosenLimiter(found.limit, _prefix(found.source), make, first_number)
     return make(found.limit, found.name)
 
 
