@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import traceback
 import weakref
@@ -85,6 +86,30 @@ def test_a_callback_that_raises_costs_no_thread(
     assert pool.submit(int, "7").result(5) == 7
     pool.shutdown()
     assert "A done callback of a task of 'threads' raised" in caplog.text
+
+
+def test_a_log_filter_that_raises_costs_no_thread(
+    pool_of: PoolOf, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that asks for the request, say, which there is none on a thread of the pool."""
+
+    def refuse(record: logging.LogRecord) -> bool:
+        raise RuntimeError("Working outside of request context.")
+
+    logger = logging.getLogger("flask_concurrency.executors")
+    monkeypatch.setattr(logger, "filters", [refuse])
+    pool, gate = pool_of(1), threading.Event()
+    future = pool.submit(gate.wait, 5)
+
+    def leave(_: Future[bool]) -> None:
+        raise SystemExit
+
+    future.add_done_callback(leave)
+    gate.set()
+    pool.spawn(int, "x")
+    assert pool.submit(int, "7").result(5) == 7
+    pool.shutdown()
+    assert capsys.readouterr().err.count("\nRuntimeError: Working outside") == 2
 
 
 def test_callbacks_see_the_finished_future(pool_of: PoolOf) -> None:

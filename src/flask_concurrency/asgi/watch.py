@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from collections.abc import Callable
 
 from flask_concurrency.asgi.inbox import Inbox
+from flask_concurrency.vocabulary.careful_logger import CarefulLogger
 
-logger = logging.getLogger("flask_concurrency.asgi")
+logger = CarefulLogger("flask_concurrency.asgi")
 
 LOOK_AFTER = 0.2
 """Seconds after which a request is watched, twice as many at most. Most are answered before, and

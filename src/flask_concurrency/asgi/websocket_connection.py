@@ -6,7 +6,6 @@ Knows neither handlers nor the application that accepts or refuses it.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
@@ -15,6 +14,7 @@ from typing import Final
 from flask_concurrency.asgi.interface import Message, Receive, Scope, Send
 from flask_concurrency.asgi.watch import SENDS_AT_ONCE
 from flask_concurrency.lifecycle.drain import Drain
+from flask_concurrency.vocabulary.careful_logger import CarefulLogger
 from flask_concurrency.vocabulary.errors import ConnectionClosed
 from flask_concurrency.vocabulary.websocket import (
     CUT_OFF,
@@ -27,7 +27,7 @@ from flask_concurrency.vocabulary.websocket import (
     closed,
 )
 
-logger = logging.getLogger("flask_concurrency.asgi")
+logger = CarefulLogger("flask_concurrency.asgi")
 
 CLOSES_WITHIN: Final = 5.0
 """Seconds that a server gets to say goodbye, where its client does not answer that."""

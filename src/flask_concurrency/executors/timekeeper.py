@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import logging
 import os
 import threading
 from collections.abc import Callable
 from typing import Final
 
 from flask_concurrency.executors.threads.at_exit import start_thread
+from flask_concurrency.vocabulary.careful_logger import CarefulLogger
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 
-logger = logging.getLogger("flask_concurrency.executors")
+logger = CarefulLogger("flask_concurrency.executors")
 
 IDLE: Final = 5.0
 """Seconds for which the thread waits for the next alarm before it ends."""

@@ -7,17 +7,17 @@ the circuit is open, so no request ever pays for one. Knows no checks and no pol
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from flask_concurrency.vocabulary.careful_logger import CarefulLogger
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.errors import StoreError
 
-logger = logging.getLogger("flask_concurrency.store")
+logger = CarefulLogger("flask_concurrency.store")
 
 FIRST_PROBE = 0.1
 """Seconds from the failure to the first probe; a server that restarts is often back by then."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import pickle
 import queue
 import threading
@@ -170,6 +171,28 @@ def test_a_callback_that_raises_harms_nobody(pool: ProcessExecutor) -> None:
     done = threading.Event()
     pool.submit(abs, -1).add_done_callback(lambda future: done.set())
     assert done.wait(10)
+
+
+def test_a_log_filter_that_raises_harms_nobody(
+    pool: ProcessExecutor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that asks for the request, say, which there is none on the pool's own thread."""
+
+    def refuse(record: logging.LogRecord) -> bool:
+        raise RuntimeError("Working outside of request context.")
+
+    logger = logging.getLogger("flask_concurrency.processes")
+    monkeypatch.setattr(logger, "filters", [refuse])
+
+    def leave(future: Future[int]) -> None:
+        raise SystemExit
+
+    pool.submit(abs, -1).add_done_callback(leave)
+    assert list(pool.map(abs, range(-5, 0))) == [5, 4, 3, 2, 1]
+    done = threading.Event()
+    pool.submit(abs, -1).add_done_callback(lambda future: done.set())
+    assert done.wait(10)
+    assert "Working outside of request context." in capsys.readouterr().err
 
 
 def test_a_task_that_nobody_looks_at_frees_its_worker(pool: ProcessExecutor) -> None:

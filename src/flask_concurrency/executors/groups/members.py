@@ -9,7 +9,6 @@ cancelled. A call that runs on a thread cannot be stopped; it sees ``remaining()
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -24,13 +23,14 @@ from flask_concurrency.executors.groups.task import GroupTask
 from flask_concurrency.executors.linked_future import error_of
 from flask_concurrency.executors.threads.lending import wait_for_a_loop
 from flask_concurrency.executors.timekeeper import Alarm
+from flask_concurrency.vocabulary.careful_logger import CarefulLogger
 from flask_concurrency.vocabulary.clock import Clock
 from flask_concurrency.vocabulary.deadline import Deadline
 from flask_concurrency.vocabulary.errors import DeadlineExceeded, ExecutorShutdown
 
 T = TypeVar("T")
 
-logger = logging.getLogger("flask_concurrency.executors")
+logger = CarefulLogger("flask_concurrency.executors")
 
 CallAt = Callable[[float, Callable[[], object]], Alarm]
 """Has something called at a monotonic instant."""

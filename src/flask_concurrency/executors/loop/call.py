@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
-import logging
 import sys
 import threading
 from collections.abc import Coroutine
@@ -19,12 +18,13 @@ from typing import Any, Generic, Protocol, TypeVar
 from flask_concurrency.executors.loop import deadline as loop_deadline
 from flask_concurrency.executors.loop.deadline import time_left, too_late
 from flask_concurrency.executors.threads.lending import wait_for_a_loop
+from flask_concurrency.vocabulary.careful_logger import CarefulLogger
 from flask_concurrency.vocabulary.errors import ExecutorShutdown
 from flask_concurrency.vocabulary.suspension import Driving, suspend
 
 T = TypeVar("T")
 
-logger = logging.getLogger("flask_concurrency.loop")
+logger = CarefulLogger("flask_concurrency.loop")
 
 LONGEST = threading.TIMEOUT_MAX
 """Seconds a lock can be waited for."""

@@ -7,7 +7,6 @@ loop's thread, which shows who is at fault, as a look after the event would not.
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 import sysconfig
 import threading
@@ -15,7 +14,9 @@ import traceback
 from pathlib import Path
 from types import FrameType
 
-logger = logging.getLogger("flask_concurrency.watchdog")
+from flask_concurrency.vocabulary.careful_logger import CarefulLogger
+
+logger = CarefulLogger("flask_concurrency.watchdog")
 
 SHOWN = 6
 """Innermost frames in the log."""

@@ -6,7 +6,6 @@ nobody asks for them.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from contextvars import Context
@@ -21,9 +20,10 @@ from flask_concurrency.executors.processes.roster import Roster
 from flask_concurrency.executors.processes.round import Round
 from flask_concurrency.executors.processes.staff import Staff
 from flask_concurrency.executors.processes.watch import REMINDER, Watch
+from flask_concurrency.vocabulary.careful_logger import CarefulLogger
 from flask_concurrency.vocabulary.clock import monotonic
 
-logger = logging.getLogger("flask_concurrency.processes")
+logger = CarefulLogger("flask_concurrency.processes")
 
 _LONGEST: Final = 86400.0  # a longer wait is cut into days; epoll counts in milliseconds
 

@@ -15,7 +15,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-logger = logging.getLogger("flask_concurrency.processes")
+from flask_concurrency.vocabulary.careful_logger import CarefulLogger
+
+logger = CarefulLogger("flask_concurrency.processes")
 
 LONGEST: Final = 32_768
 """Characters of a message beyond which it is cut."""

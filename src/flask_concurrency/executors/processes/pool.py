@@ -6,7 +6,6 @@ Knows neither messages nor how workers are started. The rules that every line he
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -27,6 +26,7 @@ from flask_concurrency.executors.processes.staff import Hired, Staff
 from flask_concurrency.executors.processes.task import Task
 from flask_concurrency.executors.processes.watch import make_watch
 from flask_concurrency.executors.threads.at_exit import call_after_threads
+from flask_concurrency.vocabulary.careful_logger import CarefulLogger
 from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.deadline import Deadline
 from flask_concurrency.vocabulary.errors import (
@@ -35,7 +35,7 @@ from flask_concurrency.vocabulary.errors import (
     WorkerStartFailed,
 )
 
-logger = logging.getLogger("flask_concurrency.processes")
+logger = CarefulLogger("flask_concurrency.processes")
 
 open_pools: set[Pool] = set()
 """The pools of this process that have workers, for exits and forks."""

@@ -5,7 +5,6 @@ Knows the launcher and the roster; reads no replies and completes no future.
 
 from __future__ import annotations
 
-import logging
 import socket
 import threading
 from typing import Final
@@ -27,10 +26,11 @@ from flask_concurrency.executors.processes.setup import make_setup
 from flask_concurrency.executors.processes.watch import Watch
 from flask_concurrency.executors.processes.wire import SETUP, Channel
 from flask_concurrency.executors.processes.worker_record import WorkerRecord
+from flask_concurrency.vocabulary.careful_logger import CarefulLogger
 from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.errors import ExecutorError, WorkerStartFailed
 
-logger = logging.getLogger("flask_concurrency.processes")
+logger = CarefulLogger("flask_concurrency.processes")
 
 EXIT_CODE_WAIT: Final = 1.0
 """Seconds to wait for the exit code of a worker whose channel has ended; it takes well under a

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from flask_concurrency.executors.waiting import TaskFuture
+from flask_concurrency.vocabulary.careful_logger import CarefulLogger
 
 T = TypeVar("T")
 
-logger = logging.getLogger("flask_concurrency.executors")
+logger = CarefulLogger("flask_concurrency.executors")
 
 
 class BackgroundFuture(TaskFuture[T]):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from math import isinf
 
+from flask_concurrency.vocabulary.careful_logger import CarefulLogger
 from flask_concurrency.vocabulary.errors import DeadlineExceeded
 
-logger = logging.getLogger("flask_concurrency.executors")
+logger = CarefulLogger("flask_concurrency.executors")
 
 
 def dropped(name: str, late: float) -> DeadlineExceeded:

@@ -28,7 +28,6 @@ The rule for threads that wait for an event loop
 
 from __future__ import annotations
 
-import logging
 import threading
 from math import inf
 from threading import get_ident
@@ -40,9 +39,10 @@ from flask_concurrency.executors.threads.options import ThreadOptions
 from flask_concurrency.executors.threads.queue import TaskQueue
 from flask_concurrency.executors.threads.roster import Roster
 from flask_concurrency.executors.threads.task import Task
+from flask_concurrency.vocabulary.careful_logger import CarefulLogger
 from flask_concurrency.vocabulary.clock import monotonic
 
-logger = logging.getLogger("flask_concurrency.executors")
+logger = CarefulLogger("flask_concurrency.executors")
 
 
 class WorkingCrew:

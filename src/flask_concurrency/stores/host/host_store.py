@@ -5,7 +5,6 @@ Knows when the file is opened, and when it must be opened anew; knows nothing of
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import weakref
@@ -22,6 +21,7 @@ from flask_concurrency.stores.host.private_directory import default_directory
 from flask_concurrency.stores.host.private_file import file_name, open_file
 from flask_concurrency.stores.host.snapshot import Snapshot, snapshot_of
 from flask_concurrency.stores.store import Check
+from flask_concurrency.vocabulary.careful_logger import CarefulLogger
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.decision import Outcome
 from flask_concurrency.vocabulary.errors import (
@@ -30,7 +30,7 @@ from flask_concurrency.vocabulary.errors import (
     StoreUnavailable,
 )
 
-logger = logging.getLogger("flask_concurrency.store")
+logger = CarefulLogger("flask_concurrency.store")
 
 Result = TypeVar("Result")
 

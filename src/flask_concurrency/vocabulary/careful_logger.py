@@ -1,0 +1,35 @@
+"""Decide what becomes of a message on which the application's logging fails: stderr tells of it.
+
+Knows no room. A filter or a handler may raise, as one does that asks for the request where there is
+none: on threads of ours. That must not end such a thread, and with it everybody's work.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    Adapter = logging.LoggerAdapter[logging.Logger]
+else:
+    Adapter = logging.LoggerAdapter
+
+
+class CarefulLogger(Adapter):
+    """A logger that raises nothing.
+
+    :param name: Its name.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(logging.getLogger(name))
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """Log, or say on standard error why not, as the standard library's handlers do."""
+        try:
+            super().log(level, msg, *args, stacklevel=2, **kwargs)  # where it was called, not here
+        except Exception:
+            if logging.raiseExceptions and sys.stderr is not None:
+                traceback.print_exc()
