@@ -27,13 +27,29 @@ def _enclosing() -> Callable[[], int]:
     return enclosed
 
 
+class _Counter:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def count(self) -> None: ...
+
+
+def _replaced() -> None: ...
+
+
+_original, _replaced = _replaced, None  # type: ignore[assignment] # as a decorator might
+
+
 @pytest.mark.parametrize(
     ("fn", "arguments", "told"),
     [
         (lambda: 1, (), r"<lambda>'.*with def at the top level"),
         (_enclosing(), (), r"enclosed'.*top level.*as arguments"),
         (functools.partial(_enclosing()), (), r"enclosed'.*top level"),
-        (threading.Lock().acquire, (), r"acquire'.*imports it by its name"),
+        (threading.Lock().acquire, (), r"acquire'.*takes its object along \(lock\).*plain data"),
+        (_Counter().count, (), r"_Counter.count'.*takes its object along \(_Counter\)"),
+        (functools.partial(print, _Counter()), (), r"print'.*functools.partial has bound"),
+        (_original, (), r"_replaced'.*imports it by its name.*functools.wraps"),
         (abs, (threading.Lock(),), r"Argument 1 of 'builtins.abs' \(lock\).*Pass plain data"),
         (max, (1, 2, open), None),
         (max, (1, 2, threading.Event()), r"Argument 3 of 'builtins.max' \(Event\)"),

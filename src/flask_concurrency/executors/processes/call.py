@@ -127,11 +127,20 @@ def _blame(
 
 
 def _remedy(fn: Callable[..., Any]) -> str:
-    qualname = getattr(_plain(fn), "__qualname__", "")
+    plain = _plain(fn)
+    qualname = getattr(plain, "__qualname__", "")
     if "<lambda>" in qualname:
         return "Write the lambda as a function, with def at the top level of a module."
     if "<locals>" in qualname:
         return "Define it at the top level of a module and pass what it encloses as arguments."
+    if plain is not fn and not cannot_pickle(plain):
+        return "It is what functools.partial has bound that cannot be sent: bind plain data."
+    owner = getattr(plain, "__self__", None)
+    if owner is not None and cannot_pickle(owner):
+        return (
+            f"A method takes its object along ({type(owner).__qualname__}). Write a function of a "
+            "module that is given plain data."
+        )
     return (
         "A worker imports it by its name: define it at the top level of a module, under that "
         "name (a decorator that replaces it needs functools.wraps and the same name)."
