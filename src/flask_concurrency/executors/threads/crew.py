@@ -41,7 +41,7 @@ class Crew(WorkingCrew):
     def submit(
         self, task: Task, future: Future[Any], *, background: bool = False, awaits: bool = False
     ) -> Place | None:
-        """Hand ``task`` to a free thread, queue it, or run it here; see the top of this file.
+        """Hand ``task`` to a free thread, queue it, or run it here; see the top of ``work.py``.
 
         :param future: The future that ``task`` settles.
         :param background: Nobody waits for it: rather refuse it than run it here.
