@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flask_concurrency.executors.timekeeper import Timekeeper
+from flask_concurrency.executors.timekeeper import Alarm, Timekeeper
 from flask_concurrency.flask_app.bulletin import Publisher, read_bulletins
 from flask_concurrency.stores.host.private_directory import default_directory
 from flask_concurrency.testing.manual_clock import ManualClock
@@ -54,6 +54,18 @@ def test_what_has_not_changed_is_not_written() -> None:
     before = read_bulletins("shop")[0].published
     ours.publish()
     assert read_bulletins("shop")[0].published == before
+
+
+def test_a_process_without_a_thread_to_spare_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has work for an executor must not fail for it."""
+
+    def no_thread(*_: object) -> Alarm:
+        raise RuntimeError("can't start new thread")
+
+    ours = publisher([0])
+    monkeypatch.setattr(ours._keeper, "call_at", no_thread)
+    ours.begin()
+    assert read_bulletins("shop") == []
 
 
 def test_it_is_gone_with_its_app() -> None:

@@ -111,7 +111,8 @@ class Publisher:
                 found.publish()
             found._again()
 
-        self._keeper.call_at(monotonic() + EVERY, look)
+        with suppress(RuntimeError):  # no thread more, and work is worth more than news of it
+            self._keeper.call_at(monotonic() + EVERY, look)
 
     def _open(self) -> None:
         directory = default_directory()
