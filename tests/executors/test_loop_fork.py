@@ -23,13 +23,17 @@ parents = loop.run(where())
 async def wait():
     await asyncio.Event().wait()
 
-loop.spawn(wait())
+waiting = loop.spawn(wait())
 loop.run(where())
 child = os.fork()
 if not child:
     mine = loop.run(where())
     assert mine != parents and loop.run(where()) == mine, "not a loop of its own"
     assert loop.snapshot().spawned == 0, "the parent's task is counted in the child"
+    try:
+        waiting.result(20)
+    except RuntimeError as error:
+        assert "forked from" in str(error), error
     assert loop.shutdown()
     os._exit(7)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7

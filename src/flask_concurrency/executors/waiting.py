@@ -30,7 +30,6 @@ class Serving(Protocol):
 
 _serving: WeakSet[Any] = WeakSet()
 _generation = 0
-"""How many forks this process is away from the first one."""
 
 
 def must_go_on(host: Serving) -> None:
@@ -97,6 +96,24 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_begin_generation)
 
 
+def generation() -> int:
+    """How many forks this process is away from the first one."""
+    return _generation
+
+
+def check_process(future: Future[Any], born: int) -> None:
+    """Refuse to wait for a task that cannot end in this process.
+
+    :param born: The :func:`generation` in which it was submitted.
+    :raises ExecutorError: That was before this process was forked, and it has not ended.
+    """
+    if born != _generation and not future.done():
+        raise ExecutorError(
+            "This task belongs to the process that this one was forked from, and its result goes "
+            "there. Submit it again in this process."
+        )
+
+
 class TaskFuture(Future[T]):
     """A ``Future`` in everything, except that two ways to wait for it are refused.
 
@@ -114,7 +131,7 @@ class TaskFuture(Future[T]):
         :raises LoopBlocked: It has not ended, and an event loop would stand still meanwhile.
         :raises ExecutorError: It had not ended when this process was forked from the task's.
         """
-        self._check_process()
+        check_process(self, self._born)
         if wait_on_loop(self, timeout):
             timeout = 0
         try:
@@ -128,14 +145,7 @@ class TaskFuture(Future[T]):
         :raises LoopBlocked: It has not ended, and an event loop would stand still meanwhile.
         :raises ExecutorError: It had not ended when this process was forked from the task's.
         """
-        self._check_process()
+        check_process(self, self._born)
         if wait_on_loop(self, timeout):
             timeout = 0
         return super().exception(timeout)
-
-    def _check_process(self) -> None:
-        if self._born != _generation and not self.done():
-            raise ExecutorError(
-                "This task belongs to the process that this one was forked from, and its result "
-                "goes there. Submit it again in this process."
-            )

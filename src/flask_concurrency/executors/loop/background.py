@@ -11,6 +11,7 @@ from typing import Any
 
 from flask_concurrency.executors.loop.call import Call, Host, T, logger, name_of
 from flask_concurrency.executors.threads.lending import wait_for_a_loop
+from flask_concurrency.executors.waiting import check_process, generation
 from flask_concurrency.vocabulary.errors import LoopBlocked
 
 
@@ -51,6 +52,7 @@ class BackgroundTask(concurrent.futures.Future[T]):
     def __init__(self, call: SpawnedCall[T]) -> None:
         super().__init__()
         self._call = call
+        self._born = generation()
 
     def cancel(self) -> bool:
         """Ask the task to end; ``False`` if it already has."""
@@ -66,7 +68,9 @@ class BackgroundTask(concurrent.futures.Future[T]):
         """Wait for the task's result.
 
         :raises LoopBlocked: Called on the loop that has to run the task.
+        :raises ExecutorError: It had not ended when this process was forked from the task's.
         """
+        check_process(self, self._born)
         self._refuse_on_the_loop()
         return wait_for_a_loop(partial(super().result, timeout))
 
@@ -74,7 +78,9 @@ class BackgroundTask(concurrent.futures.Future[T]):
         """Wait for the task's end, and give its exception if there is one.
 
         :raises LoopBlocked: Called on the loop that has to run the task.
+        :raises ExecutorError: It had not ended when this process was forked from the task's.
         """
+        check_process(self, self._born)
         self._refuse_on_the_loop()
         return wait_for_a_loop(partial(super().exception, timeout))
 
