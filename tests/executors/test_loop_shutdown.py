@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from flask_concurrency.executors.loop import LoopThread
-from flask_concurrency.vocabulary.errors import ExecutorShutdown, LoopBlocked
+from flask_concurrency.vocabulary.errors import ExecutorError, ExecutorShutdown, LoopBlocked
 
 
 async def nothing() -> None:
@@ -33,6 +33,24 @@ def test_work_after_shutdown_is_refused(loop: LoopThread) -> None:
     with pytest.raises(ExecutorShutdown, match="'nothing' refused"):
         loop.spawn(nothing())
     assert not loop.snapshot().alive
+    with pytest.raises(ExecutorShutdown, match="'news' refused"):
+        loop.spawn(nothing(), name="news")
+
+
+def test_a_loop_without_a_thread_to_spare_refuses_work(
+    loop: LoopThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The coroutine is closed, and the loop starts as soon as it can."""
+
+    def no_thread(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        for start in (loop.run, loop.spawn):
+            with pytest.raises(ExecutorError, match=r"'nothing' refused.*can't start new thread"):
+                start(nothing())
+    loop.run(nothing())
 
 
 def test_shutdown_before_first_use_starts_nothing() -> None:

@@ -31,7 +31,12 @@ from flask_concurrency.executors.loop.greenlets import make_loop, threads_are_gr
 from flask_concurrency.executors.loop.runner import LoopFactory, LoopRunner
 from flask_concurrency.executors.loop.watchdog import Watchdog
 from flask_concurrency.executors.threads.at_exit import call_after_threads
-from flask_concurrency.vocabulary.errors import ConfigurationError, ExecutorShutdown, LoopBlocked
+from flask_concurrency.vocabulary.errors import (
+    ConfigurationError,
+    ExecutorError,
+    ExecutorShutdown,
+    LoopBlocked,
+)
 from flask_concurrency.vocabulary.suspension import can_suspend, suspend
 
 P = ParamSpec("P")
@@ -129,6 +134,7 @@ class LoopThread:
 
         :raises LoopBlocked: Called on the loop's own thread, which would wait for ever.
         :raises ExecutorShutdown: The loop was shut down, before or meanwhile.
+        :raises ExecutorError: It cannot start: there is no thread for it.
         :raises DeadlineExceeded: The caller's deadline passed, and the coroutine was cancelled.
         :raises concurrent.futures.CancelledError: Something else cancelled the task.
         :raises Exception: What the coroutine raised.
@@ -210,8 +216,9 @@ class LoopThread:
         :param name: Name of the task, in the log and in debuggers. Default: the coroutine's.
         :param context: Context variables it runs with. Default: a copy of the caller's.
         :raises ExecutorShutdown: The loop was shut down.
+        :raises ExecutorError: It cannot start: there is no thread for it.
         """
-        runner = self._runner_for(coroutine)
+        runner = self._runner_for(coroutine, name)
         # A copy, because a context that is entered elsewhere cannot be entered here.
         own = contextvars.copy_context() if context is None else context.copy()
         call = SpawnedCall(runner, coroutine, own, name)
@@ -261,35 +268,48 @@ class LoopThread:
             cancelled=runner.cancelled,
         )
 
-    def _runner_for(self, coroutine: Coroutine[Any, Any, Any]) -> LoopRunner | BorrowedLoop:
+    def _runner_for(
+        self, coroutine: Coroutine[Any, Any, Any], name: str | None = None
+    ) -> LoopRunner | BorrowedLoop:
         if not isinstance(coroutine, Coroutine):
             raise TypeError(
                 f"{coroutine!r} is no coroutine. Call the asynchronous function: "
                 "loop.run(fetch(url)), not loop.run(fetch)."
             )
         runner = self._runner
-        return self._start(coroutine) if runner is None or runner.closing else runner
+        if runner is not None and not runner.closing:
+            return runner
+        name = name or name_of(coroutine)
+        try:
+            return self._start(name)
+        except ExecutorShutdown as error:
+            _refuse(coroutine, error)
+        except (OSError, RuntimeError) as error:  # out of descriptors, or of threads
+            _refuse(
+                coroutine,
+                ExecutorError(
+                    f"{name!r} refused: the loop {self.name!r} cannot start: {error}. Raise the "
+                    "limit of open files and threads of this process."
+                ),
+            )
 
-    def _start(self, coroutine: Coroutine[Any, Any, Any]) -> LoopRunner | BorrowedLoop:
+    def _start(self, name: str) -> LoopRunner | BorrowedLoop:
         with self._lock:
             if self._shut_down:
-                _refuse(
-                    coroutine,
-                    ExecutorShutdown(
-                        f"{name_of(coroutine)!r} refused: the loop {self.name!r} was shut down. "
-                        "Start work before the shutdown, or make another LoopThread."
-                    ),
+                raise ExecutorShutdown(
+                    f"{name!r} refused: the loop {self.name!r} was shut down. "
+                    "Start work before the shutdown, or make another LoopThread."
                 )
             # One that closes although nobody shut it down has broken, and is replaced.
             if self._runner is None or self._runner.closing:
-                self._runner = LoopRunner(self.name, self._loop_factory, self._default_executor)
-                self._watch(self._runner.loop, self._runner.thread.ident or 0)
-                # The thread knows the runner only, so a forgotten application takes its loop along.
-                self._finalizer = weakref.finalize(self, self._runner.stop)
-                self._finalizer.atexit = False
                 # Not left to ``atexit``, which a child of ``multiprocessing`` does not run: that is
                 # what some servers' workers are.
                 call_after_threads(end_loops)
+                self._runner = LoopRunner(self.name, self._loop_factory, self._default_executor)
+                # The thread knows the runner only, so a forgotten application takes its loop along.
+                self._finalizer = weakref.finalize(self, self._runner.stop)
+                self._finalizer.atexit = False
+                self._watch(self._runner.loop, self._runner.thread.ident or 0)
             return self._runner
 
     def _watch(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:

@@ -43,7 +43,11 @@ class LoopRunner(LoopHost):
         self.thread = threading.Thread(
             target=Context().run, args=(self._serve,), name=name, daemon=True
         )
-        self.thread.start()
+        try:
+            self.thread.start()
+        except BaseException:  # the system's limit of threads
+            self.loop.close()
+            raise
 
     def is_current_thread(self) -> bool:
         """Tell whether the caller is on the loop's thread."""
