@@ -96,6 +96,16 @@ def test_an_initializer_that_ends_the_worker_is_told(
         executor.submit(abs, -1).result(30)
 
 
+def test_an_initializer_that_ends_the_process_is_told_from_a_task_that_does(
+    pool_of: PoolOf,
+) -> None:
+    """There is no task yet from which to return."""
+    executor = pool_of(1, initializer=tasks.die_with, initargs=[7])
+    told = str(executor.submit(abs, -1).exception(30))
+    assert "ended with exit code 7 before it was ready. Its initializer" in told
+    assert "the task" not in told
+
+
 def test_an_initializer_that_cannot_be_pickled_is_told(pool_of: PoolOf) -> None:
     """To the first task, for the executor may be made before all modules are."""
     executor = pool_of(1, initializer=lambda: None)

@@ -48,6 +48,11 @@ def start_failure(worker: WorkerRecord) -> str:
     """Say how a worker ended that never was ready."""
     if worker.lost_because is not None:
         return worker.lost_because
+    if worker.killed_because is None and worker.exitcode is not None and worker.exitcode >= 0:
+        return (
+            f"it ended with exit code {worker.exitcode} before it was ready. Its initializer, or a "
+            "module that this one needs, called os._exit(); let it raise an error instead."
+        )
     how, remedy = _explain(worker)
     return f"it ended before it was ready: {how}. {remedy}"
 
