@@ -37,6 +37,21 @@ def test_a_second_release_changes_nothing(caplog: pytest.LogCaptureFixture) -> N
     assert "released twice" in caplog.text
 
 
+def test_a_log_filter_that_raises_is_no_matter_of_who_gives_a_permit_back(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """That is the server, after the response, where a filter finds no request any more."""
+
+    def refuse(record: logging.LogRecord) -> bool:
+        raise RuntimeError("Working outside of request context.")
+
+    monkeypatch.setattr(logging.getLogger("flask_concurrency.permit"), "filters", [refuse])
+    permit = Permit(lambda ending: None)
+    permit.release()
+    permit.release()
+    assert "Working outside of request context." in capsys.readouterr().err
+
+
 def test_of_many_releases_at_once_one_counts() -> None:
     """Eight threads release together; the permit comes back once."""
     endings: list[Ending] = []

@@ -5,7 +5,6 @@ Knows Flask's error handling; who notices that the time is up is decided elsewhe
 
 from __future__ import annotations
 
-import logging
 from types import TracebackType
 from typing import Any
 
@@ -19,13 +18,14 @@ from flask_concurrency.flask_app.around_view import put_around_view
 from flask_concurrency.flask_app.door import JOURNEY
 from flask_concurrency.flask_app.responses import DeadlinePassed
 from flask_concurrency.flask_app.task_context import CONTEXTS_ARE_MERGED
+from flask_concurrency.vocabulary.careful_logger import CarefulLogger
 from flask_concurrency.vocabulary.deadline import remaining
 from flask_concurrency.vocabulary.errors import DeadlineExceeded
 
 HELD = "__flask_concurrency_deadline__"
 """Set on a view function that is held to its deadline."""
 
-logger = logging.getLogger("flask_concurrency.deadline")
+logger = CarefulLogger("flask_concurrency.deadline")
 
 
 def hold_to_deadline(app: Flask, endpoint: str) -> None:

@@ -6,7 +6,6 @@ Knows views and blueprints; knows no request and no limit.
 from __future__ import annotations
 
 import inspect
-import logging
 import weakref
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -15,8 +14,9 @@ from flask import Blueprint, Flask
 
 from flask_concurrency.flask_app import markers
 from flask_concurrency.flask_app.markers import Mark
+from flask_concurrency.vocabulary.careful_logger import CarefulLogger
 
-logger = logging.getLogger("flask_concurrency.limits")
+logger = CarefulLogger("flask_concurrency.limits")
 
 Marks = dict[int, tuple[weakref.ref[object], Mark]]
 """By a mark's identity, what carries it."""

@@ -6,7 +6,6 @@ one after the other; see ``docs/how-to/other-stores.md``. Knows no HTTP and no F
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -28,6 +27,7 @@ from flask_concurrency.policies.policy import Policy
 from flask_concurrency.policies.sliding_window import SlidingWindow
 from flask_concurrency.stores.key_names import KeyNames
 from flask_concurrency.stores.store import Check
+from flask_concurrency.vocabulary.careful_logger import CarefulLogger
 from flask_concurrency.vocabulary.clock import Clock, wall
 from flask_concurrency.vocabulary.decision import Outcome
 from flask_concurrency.vocabulary.errors import (
@@ -36,7 +36,7 @@ from flask_concurrency.vocabulary.errors import (
     StoreUnavailable,
 )
 
-logger = logging.getLogger("flask_concurrency.store")
+logger = CarefulLogger("flask_concurrency.store")
 
 PREFIX = "limits+"
 

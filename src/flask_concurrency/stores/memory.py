@@ -5,7 +5,6 @@ Knows no HTTP and no Flask; other processes count for themselves.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import defaultdict, deque
 from collections.abc import Sequence
@@ -14,10 +13,11 @@ from typing import Any
 
 from flask_concurrency.policies.in_flight import InFlightCount
 from flask_concurrency.stores.store import Check
+from flask_concurrency.vocabulary.careful_logger import CarefulLogger
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.decision import Outcome
 
-logger = logging.getLogger("flask_concurrency.store")
+logger = CarefulLogger("flask_concurrency.store")
 
 MAX_KEYS = 100_000
 SWEEP = 2

@@ -6,12 +6,13 @@ Knows three endings; knows no store: it is handed the one call that returns the 
 from __future__ import annotations
 
 import enum
-import logging
 import threading
 from collections.abc import Callable
 from types import TracebackType
 
-logger = logging.getLogger("flask_concurrency.permit")
+from flask_concurrency.vocabulary.careful_logger import CarefulLogger
+
+logger = CarefulLogger("flask_concurrency.permit")
 
 
 class Ending(enum.Enum):

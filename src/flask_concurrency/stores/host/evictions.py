@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import mmap
 from collections.abc import Callable
 
 from flask_concurrency.stores.host.layout import COUNTER, Geometry
+from flask_concurrency.vocabulary.careful_logger import CarefulLogger
 
-logger = logging.getLogger("flask_concurrency.store")
+logger = CarefulLogger("flask_concurrency.store")
 
 
 class Evictions:

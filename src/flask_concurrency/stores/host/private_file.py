@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import logging
 import mmap
 import os
 import re
@@ -33,9 +32,10 @@ from flask_concurrency.stores.host.layout import LINE, LINES_AT, LINES_USED_AT, 
 from flask_concurrency.stores.host.locks import Locks
 from flask_concurrency.stores.host.ofd_locks import OfdLocks, known_for
 from flask_concurrency.stores.host.private_directory import locked_directory, refuse_others
+from flask_concurrency.vocabulary.careful_logger import CarefulLogger
 from flask_concurrency.vocabulary.errors import StoreUnavailable
 
-logger = logging.getLogger("flask_concurrency.store")
+logger = CarefulLogger("flask_concurrency.store")
 
 _FLAGS: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _READABLE: Final = 40
