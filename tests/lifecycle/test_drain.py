@@ -73,6 +73,22 @@ def test_a_signal_begins_the_drain_and_does_what_it_did(handler: str, said: str,
     assert (ended.stdout, ended.returncode) == (said, code), ended.stderr
 
 
+def test_a_signal_that_is_ignored_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of Ctrl-C in a shell script's background: the server goes on, and so do its streams."""
+    monkeypatch.setattr("flask_concurrency.lifecycle.drain.SIGNALS", (signal.SIGINT,))
+    told: list[str] = []
+    drain = Drain()
+    drain.call(lambda: told.append("draining"))
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert _watch_as_a_new_process()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not told
+
+
 def test_only_the_main_thread_can_watch_signals() -> None:
     """Elsewhere it says so, and changes nothing."""
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]

@@ -81,6 +81,8 @@ def _chain(number: signal.Signals) -> None:
     before: Any = signal.getsignal(number)
     if before is None:  # not Python's: there is no way to do what it does
         return
+    if before == signal.SIG_IGN:  # as of Ctrl-C in the background of a script: it ends nothing
+        return
 
     def begin(signum: int, frame: FrameType | None) -> None:
         for drain in tuple(_drains):
