@@ -749,3 +749,43 @@ def test_a_body_nobody_waits_for_any_more_is_closed(
         return again.answer.status
 
     assert run(story()) == 200
+
+
+def test_a_body_that_comes_as_its_request_is_cancelled_is_closed(
+    app: Flask,
+    asgi: AsgiApplication,
+    concurrency: Concurrency,
+    run: Run,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The thread had answered, and the loop had not heard of it."""
+    inside, leave = threading.Event(), threading.Event()
+
+    @app.get("/")
+    @concurrency.limit(InFlight(1, max_queue=1, max_wait=30.0))
+    def view() -> Response:
+        async def parts() -> AsyncIterator[str]:
+            yield "never"
+
+        inside.set()
+        assert leave.wait(30)
+        return concurrency.event_stream(parts())
+
+    async def story() -> int:
+        exchange = Exchange(asgi)
+        while not inside.is_set():
+            await asyncio.sleep(0)
+        leave.set()
+        while concurrency.threads.snapshot().busy:
+            threading.Event().wait(0)
+        exchange.task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await exchange.end()
+        again = Exchange(asgi)  # which waits for the place of the other
+        await again.until_parts(1)
+        again.leave()
+        await again.end()
+        return again.answer.status
+
+    assert run(story()) == 200
+    assert not caplog.records

@@ -27,6 +27,7 @@ from flask_concurrency.asgi.watch import Watch
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.own_context import OwnContext
 from flask_concurrency.executors.threads import ThreadExecutor
+from flask_concurrency.executors.waiting import loop_here
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
@@ -86,7 +87,7 @@ class ThreadRequest:
             answer = await asyncio.wrap_future(future)
         except asyncio.CancelledError:
             self._let_go(future)
-            future.add_done_callback(_close_unread)
+            future.add_done_callback(self._close_unread)
             if not watch.acted:
                 raise
             return
@@ -135,10 +136,14 @@ class ThreadRequest:
         if self._sender is not None:  # gunicorn (27) would wait for ever until the client reads
             self._sender.cancel()
 
-
-def _close_unread(future: Future[Any]) -> None:
-    """Close a body that came when nobody was there any more to read it."""
-    if not future.cancelled() and future.exception() is None:
+    def _close_unread(self, future: Future[Any]) -> None:
+        """Close a body that came when nobody was there any more to read it."""
+        if future.cancelled() or future.exception() is not None:
+            return
         answer = future.result()
-        if isinstance(answer, Portable):
+        if not isinstance(answer, Portable):
+            return
+        if loop_here() is None:
             close_body(answer.body)
+        else:  # it came at that very moment, and the loop cannot wait for its end here
+            self._threads.submit_in(self._own, close_body, answer.body)
