@@ -278,6 +278,44 @@ def test_a_server_may_say_that_sending_is_in_vain(
     assert closed == ["closed"]
 
 
+def test_a_stream_that_is_closed_is_not_torn_out_of_that(
+    app: Flask, asgi: AsgiApplication, run: Run
+) -> None:
+    """The server says the same twice: nothing can be sent, and the client has left."""
+    closed: list[str] = []
+    asked_again: list[str] = []
+    exchanges: list[Exchange] = []
+
+    @app.get("/")
+    async def view() -> ResponseReturnValue:
+        async def parts() -> AsyncIterator[str]:
+            try:
+                yield "a"
+                asked_again.append("for what nobody will read")
+            finally:
+                exchanges[0].leave()
+                while not exchanges[0].left_heard:
+                    await asyncio.sleep(0)
+                for _ in range(10):
+                    await asyncio.sleep(0)
+                closed.append("closed")
+
+        return Response(parts())  # type: ignore[arg-type]
+
+    class Gone(Exchange):
+        async def _send(self, message: Any) -> None:
+            while not self._receiving:  # the watch
+                await asyncio.sleep(0)
+            raise OSError("gone")
+
+    async def story() -> None:
+        exchanges.append(Gone(asgi))
+        await exchanges[0].end()
+
+    run(story())
+    assert (closed, asked_again) == (["closed"], [])
+
+
 @pytest.mark.parametrize("ending", ["client left", "server cancelled"])
 def test_an_async_stream_of_a_request_on_a_thread_is_read_on_the_loop(
     ending: str, app: Flask, asgi: AsgiApplication, concurrency: Concurrency, run: Run

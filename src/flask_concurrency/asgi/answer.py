@@ -41,6 +41,8 @@ def say(
             if not short:
                 send(kept)
                 kept = []
+            if inbox.gone:  # before more is asked for, which may take long to come
+                return ()
         return kept
     finally:
         close_body(body)
@@ -52,4 +54,4 @@ async def send_all(messages: Iterable[Message], inbox: Inbox, send: Send) -> Non
         for message in messages:
             await send(message)
     except OSError:  # what servers say of such a connection
-        inbox.gone = True
+        inbox.gone = inbox.noticed = True

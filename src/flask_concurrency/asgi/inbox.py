@@ -21,9 +21,10 @@ class Inbox:
     :param receive: The server's; awaited by one of the two at a time.
     :ivar ended: The whole body has come in.
     :ivar gone: The client has left, or the answer is complete.
+    :ivar noticed: Whoever answers has found that out by itself.
     """
 
-    __slots__ = ("_ahead", "_lock", "_read", "_receive", "_size", "ended", "gone")
+    __slots__ = ("_ahead", "_lock", "_read", "_receive", "_size", "ended", "gone", "noticed")
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
@@ -33,6 +34,7 @@ class Inbox:
         self._read: asyncio.Event | None = None
         self.ended = False
         self.gone = False
+        self.noticed = False
 
     async def piece(self) -> bytes | None:
         """The next piece of the body; empty at its end, ``None`` if the client left before."""

@@ -27,7 +27,7 @@ class Watch:
     To be made on the loop of the request.
 
     :param inbox: The client's messages.
-    :param act: Called once, if the client has left.
+    :param act: Called once, if the client has left and whoever answers does not know.
     :ivar acted: Whether it was.
     """
 
@@ -56,7 +56,8 @@ class Watch:
         except Exception:
             logger.exception("The server cannot tell any more whether a client is there")
             return
-        if gone:
+        # Who has noticed closes its body by now, and is not to be torn out of that.
+        if gone and not self._inbox.noticed:
             self.acted = True
             self._act()
 
