@@ -184,9 +184,9 @@ def test_open_sockets_hear_that_the_server_ends(server: str, serve: Callable[...
             ws.send("here")
             assert ws.recv(timeout=30) == "here"
         asked(f"{url}/end")
-        # uvicorn is faster than we are, and says that it restarts.
-        code = 1012 if server == "uvicorn" else 1001
-        assert [closing(plain)[0], closing(awaiting)[0]] == [code, code]
+        # uvicorn may be faster than we are, and says that it restarts.
+        codes = {1001, 1012} if server == "uvicorn" else {1001}
+        assert {closing(plain)[0], closing(awaiting)[0]} <= codes
 
 
 def until_let_in(url: str, path: str) -> str | bytes:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -81,7 +80,7 @@ def test_a_signal_that_is_ignored_ends_nothing(monkeypatch: pytest.MonkeyPatch) 
     drain.call(lambda: told.append("draining"))
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        assert _watch_as_a_new_process()
+        assert watch_signals()
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
         signal.raise_signal(signal.SIGINT)
     finally:
@@ -89,20 +88,32 @@ def test_a_signal_that_is_ignored_ends_nothing(monkeypatch: pytest.MonkeyPatch) 
     assert not told
 
 
-def test_only_the_main_thread_can_watch_signals() -> None:
+def test_only_the_main_thread_can_watch_signals(handled: list[int]) -> None:
     """Elsewhere it says so, and changes nothing."""
-    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    before = signal.getsignal(signal.SIGINT)
     with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(_watch_as_a_new_process).result(30) is False
-    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+        assert pool.submit(watch_signals).result(30) is False
+        assert signal.getsignal(signal.SIGINT) is before
+        assert watch_signals()
+        assert pool.submit(watch_signals).result(30) is True
 
 
-def _watch_as_a_new_process() -> bool:
-    from flask_concurrency.lifecycle import drain
+def test_a_handler_that_was_put_in_place_is_watched_as_well(handled: list[int]) -> None:
+    """Servers put theirs in place when they start, which may be after the first stream."""
+    told: list[str] = []
+    drain = Drain()
+    drain.call(lambda: told.append("draining"))
+    assert watch_signals()
+    assert watch_signals()
+    signal.raise_signal(signal.SIGINT)
+    assert (told, handled) == (["draining"], [signal.SIGINT])
 
-    known = drain._watching - {os.getpid()}
-    drain._watching, before = known, drain._watching
-    try:
-        return watch_signals()
-    finally:
-        drain._watching = before
+
+@pytest.fixture
+def handled() -> Iterator[list[int]]:
+    """The signals that a server hears of, whose handler has taken the place of ours."""
+    assert watch_signals()
+    heard: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    yield heard
+    signal.signal(signal.SIGINT, before)

@@ -5,7 +5,6 @@ Knows neither what ends nor how long that may take.
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import weakref
@@ -17,7 +16,6 @@ SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 """What service managers and people end a server with."""
 
 _drains: weakref.WeakSet[Drain] = weakref.WeakSet()
-_watching: set[int] = set()
 
 
 class Drain:
@@ -63,34 +61,43 @@ class Drain:
 def watch_signals() -> bool:
     """Begin all drains of this process when it is told to end, and then do what was done before.
 
-    Python lets only the main thread do this; once a process is enough.
+    Python lets only the main thread do this. Once is enough, unless somebody has put another
+    handler in place of this one meanwhile, as servers do when they start.
 
     :returns: Whether the signals are watched.
     """
-    if os.getpid() in _watching:
+    unwatched = [number for number in SIGNALS if not _is_watched(signal.getsignal(number))]
+    if not unwatched:
         return True
     if threading.current_thread() is not threading.main_thread():
         return False
-    for number in SIGNALS:
-        _chain(number)
-    _watching.add(os.getpid())
+    for number in unwatched:
+        signal.signal(number, _Begin(signal.getsignal(number)))
     return True
 
 
-def _chain(number: signal.Signals) -> None:
-    before: Any = signal.getsignal(number)
-    if before is None:  # not Python's: there is no way to do what it does
-        return
-    if before == signal.SIG_IGN:  # as of Ctrl-C in the background of a script: it ends nothing
-        return
+class _Begin:
+    """A signal's handler that begins all drains first.
 
-    def begin(signum: int, frame: FrameType | None) -> None:
+    :param before: The handler that it takes the place of.
+    """
+
+    def __init__(self, before: Any) -> None:
+        self._before = before
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
         for drain in tuple(_drains):
             drain.begin()
-        if callable(before):
-            before(signum, frame)
-        elif before == signal.SIG_DFL:
+        if callable(self._before):
+            self._before(number, frame)
+        elif self._before == signal.SIG_DFL:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
 
-    signal.signal(number, begin)
+
+def _is_watched(handler: Any) -> bool:
+    """Whether there is nothing to do: it is ours, or there is no telling what it does, or nothing.
+
+    One that is ignored ends nothing, as Ctrl-C in the background of a script.
+    """
+    return isinstance(handler, _Begin) or handler in (None, signal.SIG_IGN)
