@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from flask_concurrency.policies.fixed_window import FixedWindow
 from flask_concurrency.policies.moving_window import MovingWindow
+from flask_concurrency.policies.policy import policy_for
 from flask_concurrency.policies.sliding_window import SlidingWindow
 from flask_concurrency.policies.token_bucket import TokenBucket
+from flask_concurrency.vocabulary.limits import Rate
 
 
 def every_policy(quota: int, period: float) -> list[Any]:
@@ -158,13 +160,30 @@ def test_the_fixed_window_never_holds_more_than_its_quota(
     for wait, cost in visits:
         now += wait / 1_000
         state, outcome = policy.take(state, now, cost)
-        if outcome.admitted:
+        if outcome.admitted and cost:
             started_at, used = state
             spent[started_at] = spent.get(started_at, 0) + cost
             assert spent[started_at] == used == quota - outcome.remaining
     assert all(units <= quota for units in spent.values())
     starts = sorted(spent)
     assert all(later - earlier >= 60 for earlier, later in pairwise(starts))
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 90_000), st.integers(0, 2), st.booleans()), max_size=60),
+)
+def test_a_rate_of_one_is_exact_without_a_log(visits: list[tuple[int, int, bool]]) -> None:
+    """Also where some of what was admitted is given back: "1/day" never means two days."""
+    policy, log = policy_for(Rate("1/minute")), MovingWindow(1, 60.0)
+    state, logged, now = None, None, 0.0
+    for wait, cost, returned in visits:
+        now += wait / 1_000
+        state, outcome = policy.take(state, now, cost)
+        logged, exact = log.take(logged, now, cost)
+        assert outcome.admitted == exact.admitted
+        if exact.admitted and returned:
+            state = policy.give_back(state, now, cost, 0.0)
+            logged = log.give_back(logged, now, cost, 0.0)
 
 
 @given(quota=st.integers(0, 12), visits=visits)

@@ -40,7 +40,7 @@ class FixedWindow:
         # This runs for every limit of every request, so it calls as little as it can.
         period = self.period
         started_at, used = state or (now, 0)
-        if now - started_at >= period:
+        if not used or now - started_at >= period:  # nothing spent, as after a refund, is no window
             started_at, used = now, 0
         if used + cost > self.quota:
             return (started_at, used), self._refusal((started_at, used), now, cost)

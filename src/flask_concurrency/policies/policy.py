@@ -47,4 +47,8 @@ def policy_for(limit: Limit) -> Policy:
         return InFlightCount(limit.quota)
     if limit.algorithm == "token-bucket":
         return TokenBucket(limit.quota, limit.period, limit.burst)
+    if limit.algorithm == "sliding-window" and limit.quota == 1:
+        # An estimate would let the one unit of "1/day" return after two days. A window that begins
+        # with it is exact.
+        return FixedWindow(1, limit.period)
     return _WINDOWS[limit.algorithm](limit.quota, limit.period)

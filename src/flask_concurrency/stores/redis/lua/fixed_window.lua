@@ -7,7 +7,7 @@ policies.f = {
 
   take = function(rule, state, now, cost)
     local window = state or {now, 0}
-    if now - window[1] >= rule.period then
+    if window[2] == 0 or now - window[1] >= rule.period then
       window = {now, 0}
     elseif now < window[1] then -- the server's clock was set back
       window = {now, window[2]}
