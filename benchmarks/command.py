@@ -17,6 +17,7 @@ from benchmarks.report import record_of, text_of, trial_text
 
 TABLES = (
     "benchmarks.tables.rates",
+    "benchmarks.tables.added",
     "benchmarks.tables.thread_fan_out",
     "benchmarks.tables.process_fan_out",
     "benchmarks.tables.processes_large",
