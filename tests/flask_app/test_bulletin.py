@@ -97,6 +97,24 @@ def test_a_dead_process_says_nothing_any_more() -> None:
     os.close(writer)
 
 
+def test_what_a_dead_process_left_goes_with_the_next_one() -> None:
+    """Of another deployment, too, which nobody may ever ask about again."""
+    child = os.fork()
+    if child == 0:
+        forgotten = publisher([7], "forgotten shop")
+        forgotten.publish()
+        os._exit(0)  # as if killed: nothing is tidied up
+    os.waitpid(child, 0)
+    assert len(list(default_directory().iterdir())) == 1
+
+    ours, others = publisher([1]), publisher([2], "other shop")
+    ours.publish()
+    others.publish()
+
+    assert len(list(default_directory().iterdir())) == 2
+    assert len(read_bulletins("shop")) == len(read_bulletins("other shop")) == 1
+
+
 def test_a_forked_child_does_not_keep_its_parent_alive() -> None:
     """The lock on the file is the parent's alone; the child's words are its own."""
     reader, writer = os.pipe()

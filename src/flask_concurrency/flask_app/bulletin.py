@@ -118,6 +118,7 @@ class Publisher:
         directory = default_directory()
         path = directory / f"{_prefix(self._name)}{os.getpid()}.json"
         with locked_directory(directory, timeout=_PATIENCE):
+            _sweep(directory)
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._file = file
@@ -168,24 +169,39 @@ def _files(directory: Path, name: str) -> Iterator[Path]:
 
 def _read(path: Path) -> Bulletin | None:
     """What a file says; ``None``, and the file is gone, if its process is."""
-    try:
-        file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
+    file = _open_living(path)
+    if file is None:
         return None
     try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pass  # its process lives
-        else:
-            path.unlink(missing_ok=True)
-            return None
         for _ in range(3):  # it may be being written
             with suppress(ValueError):
                 return Bulletin(**json.loads(os.pread(file, 1 << 20, 0)))
         return None
     finally:
         os.close(file)
+
+
+def _sweep(directory: Path) -> None:
+    """Remove what processes that were killed have left, of whatever deployment."""
+    for path in directory.glob("executors-*.json"):
+        file = _open_living(path)
+        if file is not None:
+            os.close(file)
+
+
+def _open_living(path: Path) -> int | None:
+    """Open a file whose process lives, or remove it."""
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return file
+    path.unlink(missing_ok=True)
+    os.close(file)
+    return None
 
 
 def _remove(file: int, path: Path) -> None:
