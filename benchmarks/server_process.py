@@ -40,7 +40,7 @@ def serving(server: Server, app: str) -> Iterator[Running]:
         port = probe.getsockname()[1]
     process = subprocess.Popen([sys.executable, "-m", server, *_arguments(server, app, port)])
     try:
-        _wait_for(f"http://127.0.0.1:{port}/", process)
+        ask(f"http://127.0.0.1:{port}/", process)
         yield Running(port, process.pid)
     finally:
         process.terminate()
@@ -63,7 +63,11 @@ def _arguments(server: Server, app: str, port: int) -> list[str]:
     return [f"--bind=127.0.0.1:{port}", *workers, *quiet, f"{target}()"]
 
 
-def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+def ask(url: str, process: subprocess.Popen[bytes]) -> None:
+    """Read a page, as soon as the server that ``process`` is answers.
+
+    :raises OSError: It has ended, or does not answer within :data:`STARTS_WITHIN`.
+    """
     give_up_at = time.monotonic() + STARTS_WITHIN
     while True:
         try:

@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from benchmarks.benchmark import Benchmark, Call, Comparison, Subject
 from benchmarks.loaded_app import app, app_name, die, hang
 from benchmarks.other_processes import children_of, parent_of, proportional_memory, wait_until_gone
+from benchmarks.server_process import ask
 from benchmarks.wsgi_call import WrongAnswer
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ OURS_TOLD, PEBBLE_TOLD = "ours, caller told", "Pebble, caller told"
 WORKERS = 2
 TIME = 0.1
 """Seconds that a task may take which never ends."""
-STARTS_WITHIN = 30.0
 
 
 @contextmanager
@@ -81,25 +80,12 @@ def gunicorn_memory(*options: str) -> Iterator[Call]:
     server = subprocess.Popen([*command, "benchmarks.loaded_app:app"])
     try:
         for _ in range(8 * WORKERS):
-            _ask(f"http://127.0.0.1:{port}/")
+            ask(f"http://127.0.0.1:{port}/", server)
         workers = children_of(server.pid)
         yield lambda: sum(map(proportional_memory, workers)) / len(workers)
     finally:
         server.terminate()
         server.wait()
-
-
-def _ask(url: str) -> None:
-    give_up_at = time.monotonic() + STARTS_WITHIN
-    while True:
-        try:
-            with urllib.request.urlopen(url) as answer:
-                answer.read()
-                return
-        except OSError:
-            if time.monotonic() > give_up_at:
-                raise
-            time.sleep(0.02)
 
 
 # --- a worker that died ---
