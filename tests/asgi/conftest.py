@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, request
 
 from flask_concurrency import Concurrency
 from flask_concurrency.asgi import watch
@@ -76,3 +76,19 @@ def concurrency(app: Flask) -> Iterator[Concurrency]:
 def asgi(app: Flask, concurrency: Concurrency) -> AsgiApplication:
     """The app's ASGI application."""
     return concurrency.asgi_app(app)
+
+
+@pytest.fixture
+def echo_bodies() -> Callable[[Flask], None]:
+    """Add two views to an app that answer with what was posted, each from another place."""
+
+    def add(app: Flask) -> None:
+        @app.post("/async")
+        async def on_loop() -> bytes:
+            return request.get_data()
+
+        @app.post("/sync")
+        def on_thread() -> bytes:
+            return request.get_data()
+
+    return add

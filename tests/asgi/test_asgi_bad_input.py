@@ -16,6 +16,7 @@ from flask_concurrency.asgi.interface import AsgiApplication
 from flask_concurrency.testing.asgi_exchange import Answer, Exchange, ask
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
+Echo = Callable[[Flask], None]
 
 
 def saying(*messages: dict[str, Any]) -> Callable[[], Coroutine[Any, Any, dict[str, Any]]]:
@@ -119,17 +120,11 @@ def test_a_receive_that_fails_ends_the_watch_alone(
 
 @pytest.mark.parametrize("path", ["/async", "/sync"])
 def test_what_follows_the_declared_body_is_no_part_of_it(
-    path: str, app: Flask, asgi: AsgiApplication, run: Run
+    path: str, app: Flask, asgi: AsgiApplication, run: Run, echo_bodies: Echo
 ) -> None:
     """A request that follows in the same stream is not to be read as a body."""
 
-    @app.post("/async")
-    async def on_loop() -> bytes:
-        return request.get_data()
-
-    @app.post("/sync")
-    def on_thread() -> bytes:
-        return request.get_data()
+    echo_bodies(app)
 
     fields = [("content-length", "3")]
     assert run(ask(asgi, path, "POST", body=b"abcdef", fields=fields)).body == b"abc"
@@ -137,17 +132,11 @@ def test_what_follows_the_declared_body_is_no_part_of_it(
 
 @pytest.mark.parametrize("path", ["/async", "/sync"])
 def test_a_chunked_body_is_as_long_as_it_comes(
-    path: str, app: Flask, asgi: AsgiApplication, run: Run
+    path: str, app: Flask, asgi: AsgiApplication, run: Run, echo_bodies: Echo
 ) -> None:
     """Whatever length a client declares beside: half a body would be taken for a whole one."""
 
-    @app.post("/async")
-    async def on_loop() -> bytes:
-        return request.get_data()
-
-    @app.post("/sync")
-    def on_thread() -> bytes:
-        return request.get_data()
+    echo_bodies(app)
 
     fields = [("content-length", "3"), ("transfer-encoding", "chunked")]
     assert run(ask(asgi, path, "POST", body=b"abcdef", fields=fields)).body == b"abcdef"
@@ -241,20 +230,14 @@ def test_a_lifespan_of_another_kind_is_named(asgi: AsgiApplication, run: Run) ->
 
 
 @pytest.mark.parametrize("path", ["/async", "/sync"])
-def test_more_than_may_come_is_refused_unread(path: str, run: Run) -> None:
+def test_more_than_may_come_is_refused_unread(path: str, run: Run, echo_bodies: Echo) -> None:
     """A declared body that is too large is 413 before a byte of it came."""
     app = Flask("small")
     app.config["MAX_CONTENT_LENGTH"] = 10
     concurrency = Concurrency(app, store="memory://")
     asgi = concurrency.asgi_app(app)
 
-    @app.post("/async")
-    async def on_loop() -> bytes:
-        return request.get_data()
-
-    @app.post("/sync")
-    def on_thread() -> bytes:
-        return request.get_data()
+    echo_bodies(app)
 
     async def story() -> int:
         exchange = Exchange(asgi, path, "POST", body=None, fields=[("content-length", "11")])

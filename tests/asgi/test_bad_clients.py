@@ -18,6 +18,7 @@ from flask_concurrency.engine.snapshot import look
 from flask_concurrency.testing.asgi_exchange import Answer, Exchange, ask
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
+Echo = Callable[[Flask], None]
 
 
 class SlowReader(Exchange):
@@ -51,18 +52,18 @@ class SlowReader(Exchange):
     ],
 )
 def test_a_chunked_body_that_grows_too_large_is_refused(
-    path: str, sent: list[bytes | None], status: int, app: Flask, asgi: AsgiApplication, run: Run
+    path: str,
+    sent: list[bytes | None],
+    status: int,
+    app: Flask,
+    asgi: AsgiApplication,
+    run: Run,
+    echo_bodies: Echo,
 ) -> None:
     """Its length was never declared, so reading it tells; what fits is read whole."""
     app.config["MAX_CONTENT_LENGTH"] = 10
 
-    @app.post("/async")
-    async def on_loop() -> bytes:
-        return request.get_data()
-
-    @app.post("/sync")
-    def on_thread() -> bytes:
-        return request.get_data()
+    echo_bodies(app)
 
     async def story() -> Answer:
         fields = [("transfer-encoding", "chunked")]
