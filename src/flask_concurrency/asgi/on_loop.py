@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from flask_concurrency.asgi.answer import say, send_all
 from flask_concurrency.asgi.inbox import Inbox
 from flask_concurrency.asgi.interface import Message, Send
+from flask_concurrency.asgi.pace import Pace
 from flask_concurrency.asgi.reply import Reply
-from flask_concurrency.asgi.watch import SENDS_AT_ONCE, Watch
+from flask_concurrency.asgi.watch import Watch
 from flask_concurrency.vocabulary.suspension import Driving, suspend
 
 if TYPE_CHECKING:
@@ -43,14 +44,14 @@ async def answer_on_loop(
 ) -> None:
     """Make a body on the loop and send it; a client that leaves cancels it."""
 
-    sends = 0
+    pace = Pace()
+
+    async def send_some(messages: Sequence[Message]) -> None:
+        await send_all(messages, inbox, send)
+        await pace.keep()
 
     def wait_for_server(messages: Sequence[Message]) -> None:
-        nonlocal sends
-        suspend(send_all(messages, inbox, send))
-        sends += 1
-        if sends % SENDS_AT_ONCE == 0:
-            suspend(asyncio.sleep(0))
+        suspend(send_some(messages))
 
     left = await _drive(lambda: say(reply, body(), inbox, wait_for_server), context, inbox)
     if left:

@@ -15,11 +15,6 @@ LOOK_AFTER = 0.2
 """Seconds after which a request is watched, twice as many at most. Most are answered before, and
 need no watch, which takes nearly as long as a small request itself."""
 
-SENDS_AT_ONCE = 32
-"""Messages after which whoever sends lets the loop go on, whether or not the server made it wait.
-Some take all at once when nobody reads any more (granian 2.8, hypercorn 0.18): one who only sends
-would keep the loop for ever, and never hear that the client has left."""
-
 
 class Watch:
     """Awaits the disconnect of one client, from a while after it was made until :meth:`stop`.

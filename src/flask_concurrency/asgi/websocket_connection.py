@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Final
 
 from flask_concurrency.asgi.interface import Message, Receive, Scope, Send
-from flask_concurrency.asgi.watch import SENDS_AT_ONCE
+from flask_concurrency.asgi.pace import Pace
 from flask_concurrency.lifecycle.drain import Drain
 from flask_concurrency.vocabulary.careful_logger import CarefulLogger
 from flask_concurrency.vocabulary.errors import ConnectionClosed
@@ -60,7 +60,7 @@ class Connection:
         self._news = asyncio.Event()
         self._room = asyncio.Event()
         self._sending = asyncio.Lock()
-        self._sent = 0
+        self._pace = Pace()
         self._patience: asyncio.Timeout | None = None
         self._reader: asyncio.Task[None] | None = None
         self._goodbye: asyncio.Task[None] | None = None
@@ -168,9 +168,7 @@ class Connection:
                 raise self.closed() from error
             finally:
                 self._patience = None
-        self._sent += 1
-        if self._sent % SENDS_AT_ONCE == 0:
-            await asyncio.sleep(0)
+        await self._pace.keep()
 
     async def close(self, code: int, text: str | None) -> None:
         """Close it, unless it has ended."""
