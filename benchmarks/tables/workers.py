@@ -145,7 +145,7 @@ def replaced(run: Callable[[Callable[[], Any]], Any]) -> float:
 @contextmanager
 def our_deadline(*, gone: bool) -> Iterator[Call]:
     """``concurrency.deadline`` around a task that hangs, without its app."""
-    from flask_concurrency.vocabulary.deadline import within
+    from flask_concurrency.runtime.deadline import within
 
     with warm(1) as executor:
 

@@ -9,8 +9,8 @@ from flask_concurrency.flask_app.responses import (
     Refusal,
     ServerBusy,
 )
-from flask_concurrency.lifecycle.drain import watch_signals
-from flask_concurrency.lifecycle.server_sent_events import Event
+from flask_concurrency.runtime.drain import watch_signals
+from flask_concurrency.streams.server_sent_events import Event
 from flask_concurrency.vocabulary.decision import Decision, Verdict
 from flask_concurrency.vocabulary.errors import (
     ConcurrencyError,

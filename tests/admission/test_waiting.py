@@ -13,10 +13,10 @@ from flask_concurrency.admission.answer import Answer
 from flask_concurrency.admission.gate import ELSEWHERE, Gate
 from flask_concurrency.admission.limiter import Limiter
 from flask_concurrency.admission.waiting_room import FREE_THREADS, Waiter, WaitingRooms
+from flask_concurrency.runtime.deadline import within
 from flask_concurrency.stores.memory import MemoryStore
 from flask_concurrency.testing.manual_clock import ManualClock
 from flask_concurrency.vocabulary.clock import Clock, monotonic
-from flask_concurrency.vocabulary.deadline import within
 from flask_concurrency.vocabulary.errors import DeadlineExceeded
 from flask_concurrency.vocabulary.limits import Limit
 

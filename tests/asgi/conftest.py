@@ -13,8 +13,7 @@ from flask import Flask, request
 from flask_concurrency import Concurrency
 from flask_concurrency.asgi import watch
 from flask_concurrency.asgi.interface import AsgiApplication
-from flask_concurrency.vocabulary import suspension
-from flask_concurrency.vocabulary.suspension import Suspendable
+from flask_concurrency.runtime.greenlet_bridge import Suspendable, suspension
 
 GIVE_UP = 30.0
 """Seconds; a wait that takes so long never ends."""

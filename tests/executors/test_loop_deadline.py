@@ -14,9 +14,9 @@ from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.loop import call as loop_call
 from flask_concurrency.executors.loop import deadline as loop_deadline
 from flask_concurrency.executors.loop import loop_thread as loop_module
-from flask_concurrency.vocabulary.deadline import Deadline, within
+from flask_concurrency.runtime.deadline import Deadline, within
+from flask_concurrency.runtime.greenlet_bridge import Driving
 from flask_concurrency.vocabulary.errors import DeadlineExceeded
-from flask_concurrency.vocabulary.suspension import Driving
 
 SOON = 0.1
 """Seconds of a deadline that is to pass, though not before the coroutine has begun."""

@@ -9,8 +9,8 @@ from contextvars import ContextVar
 import pytest
 
 from flask_concurrency.executors.threads import ThreadExecutor
+from flask_concurrency.runtime.deadline import current_deadline, within
 from flask_concurrency.testing.manual_timekeeper import ManualTimekeeper
-from flask_concurrency.vocabulary.deadline import current_deadline, within
 from flask_concurrency.vocabulary.errors import ExecutorShutdown, QueueFull
 
 PoolOf = Callable[..., ThreadExecutor]

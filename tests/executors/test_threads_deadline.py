@@ -12,9 +12,9 @@ from concurrent.futures import Future, wait
 import pytest
 
 from flask_concurrency.executors.threads import ThreadExecutor
-from flask_concurrency.executors.timekeeper import Alarm
+from flask_concurrency.runtime.deadline import check_deadline, remaining, within
+from flask_concurrency.runtime.timer_thread import Alarm
 from flask_concurrency.testing.manual_timekeeper import ManualTimekeeper
-from flask_concurrency.vocabulary.deadline import check_deadline, remaining, within
 from flask_concurrency.vocabulary.errors import DeadlineExceeded
 
 PoolOf = Callable[..., ThreadExecutor]

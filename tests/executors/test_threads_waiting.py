@@ -12,8 +12,8 @@ import pytest
 
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.threads import ThreadExecutor
+from flask_concurrency.runtime.deadline import Deadline, within
 from flask_concurrency.testing.manual_timekeeper import ManualTimekeeper
-from flask_concurrency.vocabulary.deadline import Deadline, within
 from flask_concurrency.vocabulary.errors import DeadlineExceeded, ExecutorShutdown, QueueFull
 
 PoolOf = Callable[..., ThreadExecutor]

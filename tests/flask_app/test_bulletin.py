@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from flask_concurrency.executors.timekeeper import Alarm, Timekeeper
 from flask_concurrency.flask_app.bulletin import Publisher, read_bulletins
+from flask_concurrency.runtime.timer_thread import Alarm, Timekeeper
 from flask_concurrency.stores.host.private_directory import default_directory
 from flask_concurrency.testing.manual_clock import ManualClock
 from flask_concurrency.vocabulary.errors import StoreUnavailable

@@ -22,7 +22,7 @@ from flask_concurrency import (
     DeadlinePassed,
     InFlight,
 )
-from flask_concurrency.vocabulary.deadline import current_deadline, remaining
+from flask_concurrency.runtime.deadline import current_deadline, remaining
 
 LONG = 3600.0
 """Seconds no test takes."""

@@ -10,7 +10,7 @@ import pytest
 from flask import Flask, request
 
 from flask_concurrency import Concurrency, Event, InFlight
-from flask_concurrency.lifecycle.server_sent_events import HEARTBEAT
+from flask_concurrency.streams.server_sent_events import HEARTBEAT
 
 
 @pytest.fixture

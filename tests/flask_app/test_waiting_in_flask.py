@@ -10,7 +10,7 @@ from flask import Flask
 
 from flask_concurrency import Concurrency, DeadlineExceeded, InFlight, ServerBusy
 from flask_concurrency.admission.waiting_room import Waiter
-from flask_concurrency.vocabulary.deadline import current_deadline
+from flask_concurrency.runtime.deadline import current_deadline
 
 LONG = 30.0
 """Seconds that nobody waits here."""

@@ -25,8 +25,8 @@ from flask_concurrency import Concurrency, InFlight
 from flask_concurrency.asgi import watch
 from flask_concurrency.asgi.interface import AsgiApplication
 from flask_concurrency.engine.snapshot import look
+from flask_concurrency.runtime.greenlet_bridge import suspension
 from flask_concurrency.testing.asgi_exchange import Exchange
-from flask_concurrency.vocabulary import suspension
 
 REQUESTS = int(os.environ.get("FLASK_CONCURRENCY_STRESS", "3000"))
 AT_ONCE = 200

@@ -13,9 +13,9 @@ from flask_concurrency.admission.limiter import ChosenLimiter, Limiter, countabl
 from flask_concurrency.admission.waiting_room import WaitingRooms
 from flask_concurrency.policies.in_flight import InFlightCount
 from flask_concurrency.policies.policy import Policy
+from flask_concurrency.runtime.deadline import expires_at
 from flask_concurrency.stores.store import Check, Store
 from flask_concurrency.vocabulary.clock import Clock, monotonic
-from flask_concurrency.vocabulary.deadline import expires_at
 from flask_concurrency.vocabulary.decision import Decision, Outcome, Verdict
 from flask_concurrency.vocabulary.errors import DeadlineExceeded
 from flask_concurrency.vocabulary.limits import InFlight

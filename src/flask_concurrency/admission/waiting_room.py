@@ -11,9 +11,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Hashable
 
+from flask_concurrency.runtime.greenlet_bridge import holds_thread
+from flask_concurrency.runtime.wakeup import WakeUp
 from flask_concurrency.vocabulary.errors import LoopBlocked
 from flask_concurrency.vocabulary.limits import Order
-from flask_concurrency.vocabulary.suspension import WakeUp, holds_thread
 
 FREE_THREADS = 2
 """Threads of a server that stay free to refuse, and to answer health checks, while others wait."""

@@ -18,7 +18,7 @@ from flask_concurrency.asgi.on_thread import ThreadRequest
 from flask_concurrency.asgi.websocket import serve_websocket
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.threads import ThreadExecutor
-from flask_concurrency.lifecycle.drain import Drain
+from flask_concurrency.runtime.drain import Drain
 from flask_concurrency.vocabulary.errors import QueueFull
 
 if TYPE_CHECKING:

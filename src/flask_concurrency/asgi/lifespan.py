@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from flask_concurrency.asgi.interface import Receive, Send
 from flask_concurrency.executors.loop import LoopThread
-from flask_concurrency.lifecycle.drain import Drain, watch_signals
+from flask_concurrency.runtime.drain import Drain, watch_signals
 from flask_concurrency.vocabulary.clock import monotonic
 
 

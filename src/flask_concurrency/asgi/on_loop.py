@@ -16,7 +16,7 @@ from flask_concurrency.asgi.interface import Message, Send
 from flask_concurrency.asgi.pace import Pace
 from flask_concurrency.asgi.reply import Reply
 from flask_concurrency.asgi.watch import Watch
-from flask_concurrency.vocabulary.suspension import Driving, suspend
+from flask_concurrency.runtime.greenlet_bridge import Driving, suspend
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 
 from flask_concurrency.asgi.inbox import Inbox
-from flask_concurrency.vocabulary.careful_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import CarefulLogger
 
 logger = CarefulLogger("flask_concurrency.asgi")
 

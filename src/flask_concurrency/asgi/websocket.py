@@ -18,8 +18,8 @@ from flask_concurrency.asgi.reply import Reply, close_body
 from flask_concurrency.asgi.websocket_connection import Connection
 from flask_concurrency.executors.own_context import OwnContext
 from flask_concurrency.executors.threads import ThreadExecutor
+from flask_concurrency.runtime.greenlet_bridge import Driving
 from flask_concurrency.vocabulary.errors import QueueFull
-from flask_concurrency.vocabulary.suspension import Driving
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment

@@ -13,9 +13,9 @@ from typing import Final
 
 from flask_concurrency.asgi.interface import Message, Receive, Scope, Send
 from flask_concurrency.asgi.pace import Pace
-from flask_concurrency.lifecycle.drain import Drain
-from flask_concurrency.vocabulary.careful_logger import CarefulLogger
+from flask_concurrency.runtime.drain import Drain
 from flask_concurrency.vocabulary.errors import ConnectionClosed
+from flask_concurrency.vocabulary.safe_logger import CarefulLogger
 from flask_concurrency.vocabulary.websocket import (
     CUT_OFF,
     DRAINING,

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from flask_concurrency.asgi.websocket_connection import Connection
 from flask_concurrency.executors.loop.deadline import in_time, time_left
+from flask_concurrency.runtime.greenlet_bridge import can_suspend, suspend
 from flask_concurrency.vocabulary.errors import LoopBlocked
-from flask_concurrency.vocabulary.suspension import can_suspend, suspend
 from flask_concurrency.vocabulary.websocket import (
     DRAINING,
     GOING_AWAY,

@@ -6,7 +6,7 @@ from typing import Any
 
 from flask_concurrency.admission.answer import Answer
 from flask_concurrency.admission.gate import Gate
-from flask_concurrency.vocabulary.deadline import Deadline, within
+from flask_concurrency.runtime.deadline import Deadline, within
 from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.permit import Ending
 

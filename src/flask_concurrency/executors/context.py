@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextvars import Context, copy_context
 from typing import Any, Protocol, TypeVar
 
-from flask_concurrency.vocabulary.deadline import Deadline, current_deadline, forget_deadline
+from flask_concurrency.runtime.deadline import Deadline, current_deadline, forget_deadline
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.waiting import loop_here
-from flask_concurrency.vocabulary.deadline import current_deadline
+from flask_concurrency.runtime.deadline import current_deadline
 from flask_concurrency.vocabulary.errors import ExecutorShutdown
 
 T = TypeVar("T")

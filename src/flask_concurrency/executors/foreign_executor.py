@@ -14,8 +14,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from flask_concurrency.executors.context import Carrier, capture_context
 from flask_concurrency.executors.linked_future import LinkedFuture
-from flask_concurrency.executors.timekeeper import Alarm, timekeeper
-from flask_concurrency.vocabulary.deadline import expires_at
+from flask_concurrency.runtime.deadline import expires_at
+from flask_concurrency.runtime.timer_thread import Alarm, timekeeper
 from flask_concurrency.vocabulary.errors import DeadlineExceeded, ExecutorShutdown
 
 P = ParamSpec("P")

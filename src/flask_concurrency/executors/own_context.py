@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any, TypeVar
 
-from flask_concurrency.vocabulary.deadline import Deadline
+from flask_concurrency.runtime.deadline import Deadline
 
 T = TypeVar("T")
 

@@ -13,8 +13,9 @@ from math import inf
 from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
 
+from flask_concurrency.runtime.greenlet_bridge import can_suspend
+from flask_concurrency.runtime.wakeup import WakeUp
 from flask_concurrency.vocabulary.errors import ExecutorError, LoopBlocked
-from flask_concurrency.vocabulary.suspension import WakeUp, can_suspend
 
 T = TypeVar("T")
 

@@ -28,7 +28,7 @@ from flask_concurrency.flask_app.executors import AppExecutors
 from flask_concurrency.flask_app.settings import Settings
 from flask_concurrency.flask_app.time_limit import TimeLimit
 from flask_concurrency.flask_app.unreached import Decorated
-from flask_concurrency.lifecycle.drain import Drain
+from flask_concurrency.runtime.drain import Drain
 from flask_concurrency.stores.fallback import FallbackStore
 from flask_concurrency.stores.store import Store
 

@@ -17,7 +17,7 @@ from flask_concurrency.asgi.environ import PORTABLE
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.own_context import OwnContext
 from flask_concurrency.executors.threads import ThreadExecutor
-from flask_concurrency.vocabulary.suspension import can_suspend, suspend, until_done
+from flask_concurrency.runtime.greenlet_bridge import can_suspend, suspend, until_done
 
 P = ParamSpec("P")
 T = TypeVar("T")

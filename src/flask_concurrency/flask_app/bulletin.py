@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from flask_concurrency.executors.timekeeper import Timekeeper, timekeeper
+from flask_concurrency.runtime.timer_thread import Timekeeper, timekeeper
 from flask_concurrency.stores.host.private_directory import default_directory, locked_directory
 from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.errors import StoreError

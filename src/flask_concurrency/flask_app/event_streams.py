@@ -1,6 +1,6 @@
 """Make the response that is a stream of events. Knows responses; how a stream lives, it does not.
 
-:func:`flask_concurrency.lifecycle.event_stream.beating_async` and its siblings do.
+:func:`flask_concurrency.streams.event_stream.beating_async` and its siblings do.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from flask import Response, current_app, request
 from flask_concurrency.asgi.environ import PORTABLE
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.flask_app.async_body import AsyncBody
-from flask_concurrency.lifecycle.drain import Drain, watch_signals
-from flask_concurrency.lifecycle.event_stream import Beating, beating_async, ending
-from flask_concurrency.lifecycle.server_sent_events import encode
+from flask_concurrency.runtime.drain import Drain, watch_signals
+from flask_concurrency.streams.event_stream import Beating, beating_async, ending
+from flask_concurrency.streams.server_sent_events import encode
 
 FIELDS: Final = {
     # What a cache or a proxy keeps back arrives too late, or never.

@@ -20,10 +20,10 @@ from flask_concurrency.engine.declaration import Declaration
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.door import journey_of
 from flask_concurrency.flask_app.responses import REFUSED_UNASKED, cannot_count, refusal
+from flask_concurrency.runtime.greenlet_bridge import Driving
 from flask_concurrency.vocabulary.errors import ConfigurationError, StoreError
 from flask_concurrency.vocabulary.limits import InFlight
 from flask_concurrency.vocabulary.permit import Ending
-from flask_concurrency.vocabulary.suspension import Driving
 
 Target = TypeVar("Target", bound=Any)
 

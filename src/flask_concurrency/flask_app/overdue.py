@@ -18,9 +18,9 @@ from flask_concurrency.flask_app.around_view import put_around_view
 from flask_concurrency.flask_app.door import JOURNEY
 from flask_concurrency.flask_app.responses import DeadlinePassed
 from flask_concurrency.flask_app.task_context import CONTEXTS_ARE_MERGED
-from flask_concurrency.vocabulary.careful_logger import CarefulLogger
-from flask_concurrency.vocabulary.deadline import remaining
+from flask_concurrency.runtime.deadline import remaining
 from flask_concurrency.vocabulary.errors import DeadlineExceeded
+from flask_concurrency.vocabulary.safe_logger import CarefulLogger
 
 HELD = "__flask_concurrency_deadline__"
 """Set on a view function that is held to its deadline."""

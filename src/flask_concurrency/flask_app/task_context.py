@@ -25,7 +25,7 @@ from flask.globals import app_ctx
 from flask.sessions import SessionMixin
 
 from flask_concurrency.executors.context import CapturedContext, Carried
-from flask_concurrency.vocabulary.deadline import Deadline, current_deadline, forget_deadline
+from flask_concurrency.runtime.deadline import Deadline, current_deadline, forget_deadline
 
 T = TypeVar("T")
 

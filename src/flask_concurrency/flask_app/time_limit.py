@@ -11,7 +11,7 @@ from math import inf
 from types import TracebackType
 from typing import Any, TypeVar
 
-from flask_concurrency.vocabulary.deadline import Deadline, enter, leave, within
+from flask_concurrency.runtime.deadline import Deadline, enter, leave, within
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
 Target = TypeVar("Target", bound=Any)

@@ -14,7 +14,7 @@ from flask import Blueprint, Flask
 
 from flask_concurrency.flask_app import markers
 from flask_concurrency.flask_app.markers import Mark
-from flask_concurrency.vocabulary.careful_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import CarefulLogger
 
 logger = CarefulLogger("flask_concurrency.limits")
 

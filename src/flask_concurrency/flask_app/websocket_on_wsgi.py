@@ -20,8 +20,8 @@ from wsproto.utilities import RemoteProtocolError
 
 from flask_concurrency.asgi.websocket_connection import READ_AHEAD
 from flask_concurrency.executors.threads.executor import ThreadExecutor
-from flask_concurrency.lifecycle.drain import Drain
-from flask_concurrency.vocabulary.deadline import check_deadline, remaining
+from flask_concurrency.runtime.deadline import check_deadline, remaining
+from flask_concurrency.runtime.drain import Drain
 from flask_concurrency.vocabulary.errors import ConfigurationError, ConnectionClosed
 from flask_concurrency.vocabulary.websocket import (
     CUT_OFF,

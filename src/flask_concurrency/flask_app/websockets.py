@@ -23,7 +23,7 @@ from flask_concurrency.flask_app.door import journey_of
 from flask_concurrency.flask_app.loop_endpoints import AWAITS
 from flask_concurrency.flask_app.origins import AllowedOrigins, Origins
 from flask_concurrency.flask_app.responses import Refusal
-from flask_concurrency.lifecycle.drain import watch_signals
+from flask_concurrency.runtime.drain import watch_signals
 from flask_concurrency.vocabulary.errors import (
     ConfigurationError,
     ConnectionClosed,

@@ -14,7 +14,7 @@ from flask_concurrency.executors.named_executors import Meaning, check_meaning
 from flask_concurrency.executors.processes.executor import ProcessExecutor
 from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.flask_app.app_state import AppState
-from flask_concurrency.vocabulary.deadline import remaining
+from flask_concurrency.runtime.deadline import remaining
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
 

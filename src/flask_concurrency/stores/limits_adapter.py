@@ -27,7 +27,6 @@ from flask_concurrency.policies.policy import Policy
 from flask_concurrency.policies.sliding_window import SlidingWindow
 from flask_concurrency.stores.key_names import KeyNames
 from flask_concurrency.stores.store import Check
-from flask_concurrency.vocabulary.careful_logger import CarefulLogger
 from flask_concurrency.vocabulary.clock import Clock, wall
 from flask_concurrency.vocabulary.decision import Outcome
 from flask_concurrency.vocabulary.errors import (
@@ -35,6 +34,7 @@ from flask_concurrency.vocabulary.errors import (
     StoreError,
     StoreUnavailable,
 )
+from flask_concurrency.vocabulary.safe_logger import CarefulLogger
 
 logger = CarefulLogger("flask_concurrency.store")
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from flask_concurrency.policies.in_flight import InFlightCount
 from flask_concurrency.stores.store import Check
-from flask_concurrency.vocabulary.careful_logger import CarefulLogger
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.decision import Outcome
+from flask_concurrency.vocabulary.safe_logger import CarefulLogger
 
 logger = CarefulLogger("flask_concurrency.store")
 

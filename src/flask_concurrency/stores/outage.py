@@ -13,9 +13,9 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from flask_concurrency.vocabulary.careful_logger import CarefulLogger
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.errors import StoreError
+from flask_concurrency.vocabulary.safe_logger import CarefulLogger
 
 logger = CarefulLogger("flask_concurrency.store")
 

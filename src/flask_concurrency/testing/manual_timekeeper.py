@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from flask_concurrency.executors.timekeeper import Alarm, Timekeeper
+from flask_concurrency.runtime.timer_thread import Alarm, Timekeeper
 from flask_concurrency.testing.manual_clock import ManualClock
 
 

@@ -13,7 +13,7 @@ import pytest
 from flask_concurrency.executors.groups.task_group import TaskGroup
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.threads import ThreadExecutor
-from flask_concurrency.executors.timekeeper import Alarm, Timekeeper
+from flask_concurrency.runtime.timer_thread import Alarm, Timekeeper
 from flask_concurrency.testing.manual_clock import ManualClock
 
 

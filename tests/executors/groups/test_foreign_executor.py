@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flask_concurrency.executors.foreign_executor import ForeignExecutor, ForeignSnapshot
-from flask_concurrency.vocabulary.deadline import within
+from flask_concurrency.runtime.deadline import within
 from flask_concurrency.vocabulary.errors import DeadlineExceeded, ExecutorShutdown
 
 SOON = 30.0

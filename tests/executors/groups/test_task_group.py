@@ -19,7 +19,7 @@ from flask_concurrency.executors.groups.result import TaskResult
 from flask_concurrency.executors.groups.task_group import TaskGroup
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.threads import ThreadExecutor
-from flask_concurrency.vocabulary.deadline import check_deadline, remaining, within
+from flask_concurrency.runtime.deadline import check_deadline, remaining, within
 from flask_concurrency.vocabulary.errors import (
     DeadlineExceeded,
     ExecutorError,

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from flask_concurrency.vocabulary.deadline import remaining
+from flask_concurrency.runtime.deadline import remaining
+from flask_concurrency.runtime.greenlet_bridge import Driving
 from flask_concurrency.vocabulary.errors import DeadlineExceeded, ExecutorShutdown, LoopBlocked
-from flask_concurrency.vocabulary.suspension import Driving
 
 SOON = 30.0
 seen: ContextVar[str] = ContextVar("seen", default="nothing")

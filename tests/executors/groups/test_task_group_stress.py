@@ -14,7 +14,7 @@ import pytest
 from flask_concurrency.executors.groups.task_group import TaskGroup
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.threads import ThreadExecutor
-from flask_concurrency.vocabulary.deadline import remaining
+from flask_concurrency.runtime.deadline import remaining
 from flask_concurrency.vocabulary.errors import DeadlineExceeded
 
 pytestmark = pytest.mark.slow

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from flask_concurrency.executors.processes import ProcessExecutor
-from flask_concurrency.vocabulary.deadline import remaining, within
+from flask_concurrency.runtime.deadline import remaining, within
 
 inner = ProcessExecutor(1, name="inner")
 setting = contextvars.ContextVar("setting", default="unset")

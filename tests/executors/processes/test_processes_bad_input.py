@@ -12,7 +12,7 @@ import pytest
 
 from flask_concurrency import DeadlineExceeded, ExecutorError, WorkerDied, WorkerOutOfMemory
 from flask_concurrency.executors.processes import ProcessExecutor
-from flask_concurrency.vocabulary.deadline import within
+from flask_concurrency.runtime.deadline import within
 
 tasks = import_module("process_tasks")
 watching = import_module("process_watching")

@@ -16,8 +16,8 @@ import pytest
 from flask_concurrency.executors.processes import ProcessExecutor
 from flask_concurrency.executors.processes import arena as arena_module
 from flask_concurrency.executors.processes.arena import Arena
-from flask_concurrency.executors.timekeeper import timekeeper
-from flask_concurrency.vocabulary.deadline import within
+from flask_concurrency.runtime.deadline import within
+from flask_concurrency.runtime.timer_thread import timekeeper
 from flask_concurrency.vocabulary.errors import (
     ConfigurationError,
     DeadlineExceeded,

@@ -18,7 +18,7 @@ from flask_concurrency.executors.processes import segment as segment_module
 from flask_concurrency.executors.processes.arena import MAX_SEGMENTS, Arena, Lease
 from flask_concurrency.executors.processes.layout import arrange
 from flask_concurrency.executors.processes.segment import make_descriptor, write_file
-from flask_concurrency.executors.timekeeper import Alarm, timekeeper
+from flask_concurrency.runtime.timer_thread import Alarm, timekeeper
 
 watching = import_module("process_watching")
 

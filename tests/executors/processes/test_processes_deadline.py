@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from flask_concurrency.executors.processes import ProcessExecutor
-from flask_concurrency.executors.timekeeper import Alarm, timekeeper
+from flask_concurrency.runtime.deadline import Deadline, within
+from flask_concurrency.runtime.timer_thread import Alarm, timekeeper
 from flask_concurrency.vocabulary.clock import monotonic
-from flask_concurrency.vocabulary.deadline import Deadline, within
 from flask_concurrency.vocabulary.errors import DeadlineExceeded, WorkerStartFailed
 
 tasks = import_module("process_tasks")

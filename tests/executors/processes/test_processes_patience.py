@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from flask_concurrency.executors.processes import ProcessExecutor
-from flask_concurrency.vocabulary.deadline import remaining, within
+from flask_concurrency.runtime.deadline import remaining, within
 from flask_concurrency.vocabulary.errors import (
     ConfigurationError,
     DeadlineExceeded,

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from flask_concurrency.policies.policy import policy_for
+from flask_concurrency.runtime.greenlet_bridge import Driving
 from flask_concurrency.stores.fallback import FallbackStore
 from flask_concurrency.stores.redis import client
 from flask_concurrency.stores.redis.redis_store import RedisStore
 from flask_concurrency.stores.store import Check
 from flask_concurrency.vocabulary.limits import InFlight, Rate
-from flask_concurrency.vocabulary.suspension import Driving
 
 CHECKS = [
     Check("rate", policy_for(Rate("5/minute")), "somebody", 1),

@@ -21,12 +21,12 @@ from flask_concurrency.executors.groups.policy import Policy
 from flask_concurrency.executors.groups.result import How
 from flask_concurrency.executors.groups.task import GroupTask
 from flask_concurrency.executors.linked_future import error_of
-from flask_concurrency.executors.threads.lending import wait_for_a_loop
-from flask_concurrency.executors.timekeeper import Alarm
-from flask_concurrency.vocabulary.careful_logger import CarefulLogger
+from flask_concurrency.runtime.deadline import Deadline
+from flask_concurrency.runtime.managed_blocking import wait_for_a_loop
+from flask_concurrency.runtime.timer_thread import Alarm
 from flask_concurrency.vocabulary.clock import Clock
-from flask_concurrency.vocabulary.deadline import Deadline
 from flask_concurrency.vocabulary.errors import DeadlineExceeded, ExecutorShutdown
+from flask_concurrency.vocabulary.safe_logger import CarefulLogger
 
 T = TypeVar("T")
 

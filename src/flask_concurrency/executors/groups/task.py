@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 
 from flask_concurrency.executors.groups.result import How, TaskResult
 from flask_concurrency.executors.linked_future import LinkedFuture, error_of
-from flask_concurrency.executors.threads.lending import wait_for_a_loop
 from flask_concurrency.executors.waiting import loop_here, suspend_until_done
+from flask_concurrency.runtime.greenlet_bridge import can_suspend
+from flask_concurrency.runtime.managed_blocking import wait_for_a_loop
 from flask_concurrency.vocabulary.errors import LoopBlocked
-from flask_concurrency.vocabulary.suspension import can_suspend
 
 T = TypeVar("T")
 

@@ -34,10 +34,11 @@ from flask_concurrency.executors.groups.result import TaskResult
 from flask_concurrency.executors.groups.task import GroupTask
 from flask_concurrency.executors.linked_future import error_of
 from flask_concurrency.executors.loop import LoopThread
-from flask_concurrency.executors.timekeeper import timekeeper
 from flask_concurrency.executors.waiting import loop_here
+from flask_concurrency.runtime.deadline import current_deadline, within
+from flask_concurrency.runtime.greenlet_bridge import can_suspend, suspend
+from flask_concurrency.runtime.timer_thread import timekeeper
 from flask_concurrency.vocabulary.clock import Clock, monotonic
-from flask_concurrency.vocabulary.deadline import current_deadline, within
 from flask_concurrency.vocabulary.errors import (
     ConfigurationError,
     DeadlineExceeded,
@@ -45,7 +46,6 @@ from flask_concurrency.vocabulary.errors import (
     ExecutorShutdown,
     LoopBlocked,
 )
-from flask_concurrency.vocabulary.suspension import can_suspend, suspend
 
 _innermost: Final[ContextVar[Members | None]] = ContextVar("task_group", default=None)
 """The tasks of the group that the running code is inside of, be it in a block or in a task."""

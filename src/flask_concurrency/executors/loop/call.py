@@ -17,10 +17,10 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from flask_concurrency.executors.loop import deadline as loop_deadline
 from flask_concurrency.executors.loop.deadline import time_left, too_late
-from flask_concurrency.executors.threads.lending import wait_for_a_loop
-from flask_concurrency.vocabulary.careful_logger import CarefulLogger
+from flask_concurrency.runtime.greenlet_bridge import Driving, suspend
+from flask_concurrency.runtime.managed_blocking import wait_for_a_loop
 from flask_concurrency.vocabulary.errors import ExecutorShutdown
-from flask_concurrency.vocabulary.suspension import Driving, suspend
+from flask_concurrency.vocabulary.safe_logger import CarefulLogger
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from flask_concurrency.vocabulary.deadline import remaining
+from flask_concurrency.runtime.deadline import remaining
 from flask_concurrency.vocabulary.errors import DeadlineExceeded
 
 T = TypeVar("T")

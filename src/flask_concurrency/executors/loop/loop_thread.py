@@ -30,14 +30,14 @@ from flask_concurrency.executors.loop.deadline import in_time, time_left
 from flask_concurrency.executors.loop.greenlets import make_loop, threads_are_greenlets
 from flask_concurrency.executors.loop.runner import LoopFactory, LoopRunner
 from flask_concurrency.executors.loop.watchdog import Watchdog
-from flask_concurrency.executors.threads.at_exit import call_after_threads
+from flask_concurrency.runtime.at_exit import call_after_threads
+from flask_concurrency.runtime.greenlet_bridge import can_suspend, suspend
 from flask_concurrency.vocabulary.errors import (
     ConfigurationError,
     ExecutorError,
     ExecutorShutdown,
     LoopBlocked,
 )
-from flask_concurrency.vocabulary.suspension import can_suspend, suspend
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -29,7 +29,7 @@ from flask_concurrency.executors.processes.segment import (
     forks,
     make_descriptor,
 )
-from flask_concurrency.executors.timekeeper import Alarm, timekeeper
+from flask_concurrency.runtime.timer_thread import Alarm, timekeeper
 from flask_concurrency.vocabulary.clock import monotonic
 
 MAX_SEGMENTS: Final = 32

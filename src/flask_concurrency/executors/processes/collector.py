@@ -20,8 +20,8 @@ from flask_concurrency.executors.processes.roster import Roster
 from flask_concurrency.executors.processes.round import Round
 from flask_concurrency.executors.processes.staff import Staff
 from flask_concurrency.executors.processes.watch import REMINDER, Watch
-from flask_concurrency.vocabulary.careful_logger import CarefulLogger
 from flask_concurrency.vocabulary.clock import monotonic
+from flask_concurrency.vocabulary.safe_logger import CarefulLogger
 
 logger = CarefulLogger("flask_concurrency.processes")
 

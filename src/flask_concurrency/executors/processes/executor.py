@@ -22,7 +22,7 @@ from flask_concurrency.executors.processes.pool import Pool
 from flask_concurrency.executors.processes.roster import ProcessSnapshot
 from flask_concurrency.executors.threads.background import log_failure
 from flask_concurrency.executors.threads.options import WhenFull, require_seconds
-from flask_concurrency.vocabulary.deadline import Deadline, current_deadline
+from flask_concurrency.runtime.deadline import Deadline, current_deadline
 from flask_concurrency.vocabulary.errors import QueueFull
 
 P = ParamSpec("P")

@@ -10,7 +10,7 @@ from typing import Any
 from flask_concurrency.executors.processes.around import call_around
 from flask_concurrency.executors.processes.call import name_of
 from flask_concurrency.executors.processes.inside import is_loading_main
-from flask_concurrency.vocabulary.deadline import check_deadline
+from flask_concurrency.runtime.deadline import check_deadline
 from flask_concurrency.vocabulary.errors import ExecutorError
 
 

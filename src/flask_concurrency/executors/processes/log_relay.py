@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-from flask_concurrency.vocabulary.careful_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import CarefulLogger
 
 logger = CarefulLogger("flask_concurrency.processes")
 

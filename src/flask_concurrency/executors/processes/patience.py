@@ -12,8 +12,8 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from flask_concurrency.runtime.deadline import Deadline
 from flask_concurrency.vocabulary.clock import monotonic
-from flask_concurrency.vocabulary.deadline import Deadline
 from flask_concurrency.vocabulary.errors import DeadlineExceeded, QueueFull
 
 if TYPE_CHECKING:

@@ -25,15 +25,15 @@ from flask_concurrency.executors.processes.round import Round
 from flask_concurrency.executors.processes.staff import Hired, Staff
 from flask_concurrency.executors.processes.task import Task
 from flask_concurrency.executors.processes.watch import make_watch
-from flask_concurrency.executors.threads.at_exit import call_after_threads
-from flask_concurrency.vocabulary.careful_logger import CarefulLogger
+from flask_concurrency.runtime.at_exit import call_after_threads
+from flask_concurrency.runtime.deadline import Deadline
 from flask_concurrency.vocabulary.clock import monotonic
-from flask_concurrency.vocabulary.deadline import Deadline
 from flask_concurrency.vocabulary.errors import (
     ExecutorError,
     ExecutorShutdown,
     WorkerStartFailed,
 )
+from flask_concurrency.vocabulary.safe_logger import CarefulLogger
 
 logger = CarefulLogger("flask_concurrency.processes")
 

@@ -20,8 +20,8 @@ from flask_concurrency.executors.processes.staff import Hired, Staff
 from flask_concurrency.executors.processes.task import Task
 from flask_concurrency.executors.processes.watch import Watch
 from flask_concurrency.executors.processes.worker_record import WorkerRecord
-from flask_concurrency.executors.timekeeper import timekeeper
-from flask_concurrency.vocabulary.deadline import Deadline
+from flask_concurrency.runtime.deadline import Deadline
+from flask_concurrency.runtime.timer_thread import timekeeper
 
 
 class Recall:

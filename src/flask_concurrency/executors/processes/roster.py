@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
-from flask_concurrency.executors.durations import Durations, DurationsSnapshot
 from flask_concurrency.executors.processes.batch import Batch
 from flask_concurrency.executors.processes.future import ProcessFuture
 from flask_concurrency.executors.processes.options import ProcessOptions
 from flask_concurrency.executors.processes.task import Task
 from flask_concurrency.executors.processes.wire import Channel
 from flask_concurrency.executors.processes.worker_record import WorkerRecord
-from flask_concurrency.vocabulary.deadline import Deadline
+from flask_concurrency.runtime.deadline import Deadline
+from flask_concurrency.runtime.durations import Durations, DurationsSnapshot
 from flask_concurrency.vocabulary.errors import QueueFull
 
 MAX_DELIVERIES = 3

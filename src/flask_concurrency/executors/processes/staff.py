@@ -26,9 +26,9 @@ from flask_concurrency.executors.processes.setup import make_setup
 from flask_concurrency.executors.processes.watch import Watch
 from flask_concurrency.executors.processes.wire import SETUP, Channel
 from flask_concurrency.executors.processes.worker_record import WorkerRecord
-from flask_concurrency.vocabulary.careful_logger import CarefulLogger
 from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.errors import ExecutorError, WorkerStartFailed
+from flask_concurrency.vocabulary.safe_logger import CarefulLogger
 
 logger = CarefulLogger("flask_concurrency.processes")
 

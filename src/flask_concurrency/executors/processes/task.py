@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from flask_concurrency.executors.processes.call import name_of
-from flask_concurrency.vocabulary.deadline import Deadline
+from flask_concurrency.runtime.deadline import Deadline
 
 if TYPE_CHECKING:
     from flask_concurrency.executors.processes.batch import Batch
     from flask_concurrency.executors.processes.future import ProcessFuture
     from flask_concurrency.executors.processes.worker_record import WorkerRecord
-    from flask_concurrency.executors.timekeeper import Alarm
+    from flask_concurrency.runtime.timer_thread import Alarm
 
 Count = Literal["done", "failed", "cancelled", "expired"]
 

@@ -34,7 +34,7 @@ from flask_concurrency.executors.processes.wire import (
     Channel,
     Received,
 )
-from flask_concurrency.vocabulary.deadline import Deadline
+from flask_concurrency.runtime.deadline import Deadline
 
 
 def main(

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from flask_concurrency.executors.waiting import TaskFuture
-from flask_concurrency.vocabulary.careful_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import CarefulLogger
 
 T = TypeVar("T")
 

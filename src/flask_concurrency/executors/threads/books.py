@@ -9,8 +9,8 @@ from concurrent.futures import Future
 from threading import get_ident
 from typing import Any, get_args
 
-from flask_concurrency.executors.durations import Durations
 from flask_concurrency.executors.threads.task import Outcome, Task
+from flask_concurrency.runtime.durations import Durations
 
 
 class Books:

@@ -21,8 +21,8 @@ from flask_concurrency.executors.threads.queue import TaskQueue
 from flask_concurrency.executors.threads.snapshot import ThreadsSnapshot
 from flask_concurrency.executors.threads.task import Batch, Task, fail_if_undone
 from flask_concurrency.executors.threads.work import WorkingCrew
-from flask_concurrency.executors.timekeeper import Alarm
-from flask_concurrency.vocabulary.deadline import Deadline
+from flask_concurrency.runtime.deadline import Deadline
+from flask_concurrency.runtime.timer_thread import Alarm
 from flask_concurrency.vocabulary.errors import (
     DeadlineExceeded,
     ExecutorShutdown,

@@ -27,8 +27,8 @@ from flask_concurrency.executors.threads.options import (
 )
 from flask_concurrency.executors.threads.snapshot import ThreadsSnapshot
 from flask_concurrency.executors.threads.task import Task
-from flask_concurrency.executors.timekeeper import Timekeeper, timekeeper
 from flask_concurrency.executors.waiting import TaskFuture
+from flask_concurrency.runtime.timer_thread import Timekeeper, timekeeper
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.errors import ConfigurationError
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from math import isinf
 
-from flask_concurrency.vocabulary.careful_logger import CarefulLogger
 from flask_concurrency.vocabulary.errors import DeadlineExceeded
+from flask_concurrency.vocabulary.safe_logger import CarefulLogger
 
 logger = CarefulLogger("flask_concurrency.executors")
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from flask_concurrency.executors.threads.crew import Crew
 from flask_concurrency.executors.threads.task import Batch, Task
-from flask_concurrency.executors.timekeeper import Alarm
+from flask_concurrency.runtime.deadline import Deadline
+from flask_concurrency.runtime.timer_thread import Alarm
 from flask_concurrency.vocabulary.clock import Clock
-from flask_concurrency.vocabulary.deadline import Deadline
 
 Call = tuple[Task, Future[Any]]
 

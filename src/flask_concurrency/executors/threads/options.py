@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Literal, get_args
 
-from flask_concurrency.executors.timekeeper import Timekeeper
+from flask_concurrency.runtime.timer_thread import Timekeeper
 from flask_concurrency.vocabulary.clock import Clock
 from flask_concurrency.vocabulary.errors import ConfigurationError
 

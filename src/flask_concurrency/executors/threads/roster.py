@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from threading import get_ident
 
-from flask_concurrency.executors.threads.at_exit import Retirable, retire_at_exit, start_thread
+from flask_concurrency.runtime.at_exit import Retirable, retire_at_exit, start_thread
 from flask_concurrency.vocabulary.errors import ExecutorError
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flask_concurrency.executors.durations import DurationsSnapshot
+from flask_concurrency.runtime.durations import DurationsSnapshot
 
 
 @dataclass(frozen=True, slots=True)

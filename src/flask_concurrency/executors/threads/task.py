@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from flask_concurrency.executors.context import Captured
 from flask_concurrency.executors.threads.lateness import dropped, overran
-from flask_concurrency.executors.timekeeper import Alarm
+from flask_concurrency.runtime.timer_thread import Alarm
 from flask_concurrency.vocabulary.clock import Clock
 from flask_concurrency.vocabulary.errors import DeadlineExceeded
 

@@ -6,7 +6,7 @@ import mmap
 from collections.abc import Callable
 
 from flask_concurrency.stores.host.layout import COUNTER, Geometry
-from flask_concurrency.vocabulary.careful_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import CarefulLogger
 
 logger = CarefulLogger("flask_concurrency.store")
 

@@ -21,7 +21,6 @@ from flask_concurrency.stores.host.private_directory import default_directory
 from flask_concurrency.stores.host.private_file import file_name, open_file
 from flask_concurrency.stores.host.snapshot import Snapshot, snapshot_of
 from flask_concurrency.stores.store import Check
-from flask_concurrency.vocabulary.careful_logger import CarefulLogger
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.decision import Outcome
 from flask_concurrency.vocabulary.errors import (
@@ -29,6 +28,7 @@ from flask_concurrency.vocabulary.errors import (
     StoreError,
     StoreUnavailable,
 )
+from flask_concurrency.vocabulary.safe_logger import CarefulLogger
 
 logger = CarefulLogger("flask_concurrency.store")
 

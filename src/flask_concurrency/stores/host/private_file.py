@@ -32,8 +32,8 @@ from flask_concurrency.stores.host.layout import LINE, LINES_AT, LINES_USED_AT, 
 from flask_concurrency.stores.host.locks import Locks
 from flask_concurrency.stores.host.ofd_locks import OfdLocks, known_for
 from flask_concurrency.stores.host.private_directory import locked_directory, refuse_others
-from flask_concurrency.vocabulary.careful_logger import CarefulLogger
 from flask_concurrency.vocabulary.errors import StoreUnavailable
+from flask_concurrency.vocabulary.safe_logger import CarefulLogger
 
 logger = CarefulLogger("flask_concurrency.store")
 

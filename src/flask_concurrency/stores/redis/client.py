@@ -13,6 +13,7 @@ from typing import Any
 
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
+from flask_concurrency.runtime.greenlet_bridge import aside, can_suspend
 from flask_concurrency.stores.redis.connections import (
     Call,
     Client,
@@ -26,7 +27,6 @@ from flask_concurrency.stores.redis.connections import (
 from flask_concurrency.stores.redis.scripts import Script
 from flask_concurrency.stores.redis.url import Address
 from flask_concurrency.vocabulary.errors import StoreError, StoreUnavailable
-from flask_concurrency.vocabulary.suspension import aside, can_suspend
 
 ERRORS = (RedisError, RedisClusterException, OSError)
 

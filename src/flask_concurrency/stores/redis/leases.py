@@ -15,8 +15,8 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
-from flask_concurrency.vocabulary.careful_logger import CarefulLogger
 from flask_concurrency.vocabulary.errors import StoreError
+from flask_concurrency.vocabulary.safe_logger import CarefulLogger
 
 logger = CarefulLogger("flask_concurrency.store")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from flask_concurrency.vocabulary.careful_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import CarefulLogger
 
 NAME = "flask_concurrency.tests"
 

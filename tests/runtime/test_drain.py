@@ -12,7 +12,7 @@ from functools import partial
 
 import pytest
 
-from flask_concurrency.lifecycle.drain import Drain, watch_signals
+from flask_concurrency.runtime.drain import Drain, watch_signals
 
 
 def test_everybody_is_told_once() -> None:
@@ -48,7 +48,7 @@ def _come(drain: Drain, together: threading.Barrier, callback: Callable[[], obje
 
 SCRIPT = """
 import os, signal, sys
-from flask_concurrency.lifecycle.drain import Drain, watch_signals
+from flask_concurrency.runtime.drain import Drain, watch_signals
 if sys.argv[1] == "handled":
     signal.signal(signal.SIGTERM, lambda *_: print("handled", flush=True))
 drain = Drain()
@@ -74,7 +74,7 @@ def test_a_signal_begins_the_drain_and_does_what_it_did(handler: str, said: str,
 
 def test_a_signal_that_is_ignored_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """As of Ctrl-C in a shell script's background: the server goes on, and so do its streams."""
-    monkeypatch.setattr("flask_concurrency.lifecycle.drain.SIGNALS", (signal.SIGINT,))
+    monkeypatch.setattr("flask_concurrency.runtime.drain.SIGNALS", (signal.SIGINT,))
     told: list[str] = []
     drain = Drain()
     drain.call(lambda: told.append("draining"))

@@ -8,7 +8,7 @@ from dataclasses import astuple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_concurrency.executors.durations import Durations, DurationsSnapshot
+from flask_concurrency.runtime.durations import Durations, DurationsSnapshot
 
 SECONDS = st.floats(0.0, 1e6)
 

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flask_concurrency.testing.manual_clock import ManualClock
-from flask_concurrency.vocabulary.deadline import (
+from flask_concurrency.runtime.deadline import (
     Deadline,
     check_deadline,
     current_deadline,
@@ -22,6 +21,7 @@ from flask_concurrency.vocabulary.deadline import (
     remaining,
     within,
 )
+from flask_concurrency.testing.manual_clock import ManualClock
 from flask_concurrency.vocabulary.errors import DeadlineExceeded
 
 SECONDS = st.one_of(st.none(), st.floats(0.0, 1e6))

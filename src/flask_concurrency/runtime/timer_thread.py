@@ -12,9 +12,9 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from flask_concurrency.executors.threads.at_exit import start_thread
-from flask_concurrency.vocabulary.careful_logger import CarefulLogger
+from flask_concurrency.runtime.at_exit import start_thread
 from flask_concurrency.vocabulary.clock import Clock, monotonic
+from flask_concurrency.vocabulary.safe_logger import CarefulLogger
 
 logger = CarefulLogger("flask_concurrency.executors")
 

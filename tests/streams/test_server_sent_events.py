@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_concurrency.lifecycle.server_sent_events import HEARTBEAT, Event, encode
+from flask_concurrency.streams.server_sent_events import HEARTBEAT, Event, encode
 
 no_breaks = st.text(st.characters(exclude_characters="\r\n\0", exclude_categories=["Cs"]))
 

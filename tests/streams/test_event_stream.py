@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from flask_concurrency.lifecycle.drain import Drain
-from flask_concurrency.lifecycle.event_stream import Beating, beating_async, ending
-from flask_concurrency.lifecycle.server_sent_events import HEARTBEAT
+from flask_concurrency.runtime.drain import Drain
+from flask_concurrency.streams.event_stream import Beating, beating_async, ending
+from flask_concurrency.streams.server_sent_events import HEARTBEAT
 
 LONG = 3600.0
 SHORT = 0.001

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from greenlet import getcurrent
 
-from flask_concurrency.vocabulary.suspension import (
+from flask_concurrency.runtime.greenlet_bridge import (
     IDLE_STACKS,
     Driving,
     Suspendable,
-    WakeUp,
     can_suspend,
     suspend,
 )
+from flask_concurrency.runtime.wakeup import WakeUp
 
 COLOUR: ContextVar[str] = ContextVar("COLOUR", default="none")
 THING: ContextVar[object] = ContextVar("THING")

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flask_concurrency.executors.timekeeper import Timekeeper
+from flask_concurrency.runtime.timer_thread import Timekeeper
 from flask_concurrency.vocabulary.clock import monotonic
 
 user: ContextVar[object] = ContextVar("user", default="nobody")
@@ -215,7 +215,7 @@ def test_pitfall_1_a_forked_child_keeps_time_of_its_own() -> None:
     """Its parent's alarms are not its own, and its own are called although no thread came along."""
     program = """
 import os, threading, warnings
-from flask_concurrency.executors.timekeeper import timekeeper
+from flask_concurrency.runtime.timer_thread import timekeeper
 from flask_concurrency.vocabulary.clock import monotonic
 warnings.simplefilter("ignore", DeprecationWarning)
 inherited = timekeeper.call_at(monotonic() + 3600, int)

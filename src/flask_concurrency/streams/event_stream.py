@@ -13,8 +13,8 @@ from contextvars import Context
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
-from flask_concurrency.lifecycle.drain import Drain
-from flask_concurrency.lifecycle.server_sent_events import HEARTBEAT
+from flask_concurrency.runtime.drain import Drain
+from flask_concurrency.streams.server_sent_events import HEARTBEAT
 
 Encode = Callable[[Any], bytes]
 

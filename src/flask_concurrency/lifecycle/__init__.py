@@ -1,1 +1,0 @@
-"""How does it end? Deadlines, cancellation, drain and streams arrive here."""
