@@ -13,7 +13,8 @@ from flask import Flask, request
 from flask_concurrency import Concurrency
 from flask_concurrency.asgi import watch
 from flask_concurrency.asgi.interface import AsgiApplication
-from flask_concurrency.runtime.greenlet_bridge import Suspendable, suspension
+from flask_concurrency.runtime import greenlet_bridge
+from flask_concurrency.runtime.greenlet_bridge import Suspendable
 
 GIVE_UP = 30.0
 """Seconds; a wait that takes so long never ends."""
@@ -38,8 +39,10 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
             super().__init__(*given)
             stacks.add(self)
 
-    monkeypatch.setattr(suspension, "Suspendable", Counted)
-    monkeypatch.setattr(suspension, "idle", suspension.IdleStacks())  # none is left uncounted
+    monkeypatch.setattr(greenlet_bridge, "Suspendable", Counted)
+    monkeypatch.setattr(
+        greenlet_bridge, "idle", greenlet_bridge.IdleStacks()
+    )  # none is left uncounted
 
     async def watched(story: Coroutine[Any, Any, Any]) -> Any:
         result = await asyncio.wait_for(story, GIVE_UP)

@@ -25,7 +25,7 @@ from flask_concurrency import Concurrency, InFlight
 from flask_concurrency.asgi import watch
 from flask_concurrency.asgi.interface import AsgiApplication
 from flask_concurrency.engine.snapshot import look
-from flask_concurrency.runtime.greenlet_bridge import suspension
+from flask_concurrency.runtime import greenlet_bridge
 from flask_concurrency.testing.asgi_exchange import Exchange
 
 REQUESTS = int(os.environ.get("FLASK_CONCURRENCY_STRESS", "3000"))
@@ -170,13 +170,15 @@ def test_requests_that_end_in_every_way_leave_nothing(
     monkeypatch.setattr(watch, "LOOK_AFTER", 0.0)
     stacks: weakref.WeakSet[Any] = weakref.WeakSet()
 
-    class Counted(suspension.Suspendable):
+    class Counted(greenlet_bridge.Suspendable):
         def __init__(self, *given: Any) -> None:
             super().__init__(*given)
             stacks.add(self)
 
-    monkeypatch.setattr(suspension, "Suspendable", Counted)
-    monkeypatch.setattr(suspension, "idle", suspension.IdleStacks())  # none is left uncounted
+    monkeypatch.setattr(greenlet_bridge, "Suspendable", Counted)
+    monkeypatch.setattr(
+        greenlet_bridge, "idle", greenlet_bridge.IdleStacks()
+    )  # none is left uncounted
     concurrency: Concurrency = app.extensions["concurrency"].owner
     asgi = concurrency.asgi_app(app)
     asyncio.run(many(asgi, AT_ONCE))  # what is made once is there now

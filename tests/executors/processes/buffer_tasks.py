@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from flask_concurrency.executors.processes import inbox
+from flask_concurrency.executors.processes.shared_memory import worker_side
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -93,7 +93,7 @@ def die_copying(array: Array) -> Array:
         target[: len(buffers[0]) // 2] = buffers[0][: len(buffers[0]) // 2]
         os.kill(os.getpid(), signal.SIGKILL)
 
-    inbox.__dict__["copy_in"] = copy_half_and_die
+    worker_side.__dict__["copy_in"] = copy_half_and_die
     return array + 1
 
 

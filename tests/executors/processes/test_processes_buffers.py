@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from flask_concurrency.executors.processes import ProcessExecutor
-from flask_concurrency.executors.processes import arena as arena_module
-from flask_concurrency.executors.processes.arena import Arena
+from flask_concurrency.executors.processes.shared_memory import segment_pool
+from flask_concurrency.executors.processes.shared_memory.segment_pool import Arena
 from flask_concurrency.runtime.deadline import within
 from flask_concurrency.runtime.timer_thread import timekeeper
 from flask_concurrency.vocabulary.errors import (
@@ -66,7 +66,7 @@ def _nothing_left() -> Iterator[None]:
     Memory is freed when a test says so, and not when it happens to have taken long.
     """
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(arena_module, "IDLE", 3600.0)
+        patched.setattr(segment_pool, "IDLE", 3600.0)
         yield
     gc.collect()
     assert tasks.mapped_bytes() == 0

@@ -13,11 +13,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from flask_concurrency.executors.processes import arena as arena_module
-from flask_concurrency.executors.processes import segment as segment_module
-from flask_concurrency.executors.processes.arena import MAX_SEGMENTS, Arena, Lease
-from flask_concurrency.executors.processes.layout import arrange
-from flask_concurrency.executors.processes.segment import make_descriptor, write_file
+from flask_concurrency.executors.processes.shared_memory import segment as segment_module
+from flask_concurrency.executors.processes.shared_memory import segment_pool
+from flask_concurrency.executors.processes.shared_memory.layout import arrange
+from flask_concurrency.executors.processes.shared_memory.segment import make_descriptor, write_file
+from flask_concurrency.executors.processes.shared_memory.segment_pool import (
+    MAX_SEGMENTS,
+    Arena,
+    Lease,
+)
 from flask_concurrency.runtime.timer_thread import Alarm, timekeeper
 
 watching = import_module("process_watching")
@@ -28,7 +32,7 @@ PAGE = 4096
 @pytest.fixture
 def arena(monkeypatch: pytest.MonkeyPatch) -> Iterator[Arena]:
     """An arena of 16 pages, which leaves no descriptor behind, and which no alarm trims."""
-    monkeypatch.setattr(arena_module, "IDLE", 3600.0)
+    monkeypatch.setattr(segment_pool, "IDLE", 3600.0)
     before = watching.descriptors()
     arena = Arena(16 * PAGE)
     yield arena
@@ -258,7 +262,7 @@ def test_no_memory_means_no_lease(arena: Arena, monkeypatch: pytest.MonkeyPatch)
         patched.setattr(segment_module, "write_file", refuse)
         assert try_lease(arena, 2) is None
     with monkeypatch.context() as patched:
-        patched.setattr(arena_module, "make_descriptor", refuse)
+        patched.setattr(segment_pool, "make_descriptor", refuse)
         assert try_lease(arena, 2) is None
     assert try_lease(arena, 2) is not None
     assert len(arena.numbers()) == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_concurrency.executors.processes.layout import (
+from flask_concurrency.executors.processes.shared_memory.layout import (
     ALIGNMENT,
     aligned,
     arrange,

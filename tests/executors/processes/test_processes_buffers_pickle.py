@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flask_concurrency.executors.processes.buffers import BESIDE, dump, raw_or_same, with_raw
+from flask_concurrency.executors.processes.shared_memory.buffers import (
+    BESIDE,
+    dump,
+    raw_or_same,
+    with_raw,
+)
 
 ITEMS = array("d", range(BESIDE // 8))
 

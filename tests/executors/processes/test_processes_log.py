@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from flask_concurrency.executors.processes import ProcessExecutor, log_relay
-from flask_concurrency.executors.processes.log_relay import (
+from flask_concurrency.executors.processes import ProcessExecutor
+from flask_concurrency.executors.processes.worker import log_relay
+from flask_concurrency.executors.processes.worker.log_relay import (
     LONGEST,
     RelayHandler,
     levels_here,

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from flask_concurrency import WorkerOutOfMemory
-from flask_concurrency.executors.processes import ProcessExecutor, memory_cap
-from flask_concurrency.executors.processes.memory_cap import MemoryCap, check_max_memory
+from flask_concurrency.executors.processes import ProcessExecutor
+from flask_concurrency.executors.processes.worker import memory_cap
+from flask_concurrency.executors.processes.worker.memory_cap import MemoryCap, check_max_memory
 from flask_concurrency.vocabulary.errors import ConfigurationError, WorkerStartFailed
 
 tasks = import_module("process_tasks")

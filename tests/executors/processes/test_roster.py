@@ -7,13 +7,10 @@ from typing import Any
 
 import pytest
 
-from flask_concurrency.executors.processes.batch import Batch
-from flask_concurrency.executors.processes.future import ProcessFuture
 from flask_concurrency.executors.processes.options import ProcessOptions, check_options
-from flask_concurrency.executors.processes.roster import Roster
-from flask_concurrency.executors.processes.task import Task
+from flask_concurrency.executors.processes.records import Batch, ProcessFuture, Task, WorkerRecord
+from flask_concurrency.executors.processes.schedule import Roster
 from flask_concurrency.executors.processes.wire import Channel
-from flask_concurrency.executors.processes.worker_record import WorkerRecord
 from flask_concurrency.vocabulary.errors import QueueFull
 
 

@@ -25,7 +25,7 @@ end · ``task``, ``worker_record``, ``future`` what is known of each
 """
 
 from flask_concurrency.executors.processes.executor import ProcessExecutor
-from flask_concurrency.executors.processes.outcome import RemoteTraceback
-from flask_concurrency.executors.processes.roster import ProcessSnapshot
+from flask_concurrency.executors.processes.payloads import RemoteTraceback
+from flask_concurrency.executors.processes.snapshot import ProcessSnapshot
 
 __all__ = ["ProcessExecutor", "ProcessSnapshot", "RemoteTraceback"]

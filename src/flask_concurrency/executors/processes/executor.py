@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import contextvars
+import os
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
-from flask_concurrency.executors.processes.around import Around
-from flask_concurrency.executors.processes.batch import Batch
-from flask_concurrency.executors.processes.call import encode_call, name_of
 from flask_concurrency.executors.processes.feed import map_in_order
-from flask_concurrency.executors.processes.inline import run_inline
-from flask_concurrency.executors.processes.inside import is_worker
-from flask_concurrency.executors.processes.lifetime import executors
+from flask_concurrency.executors.processes.is_worker import is_loading_main, is_worker
 from flask_concurrency.executors.processes.options import check_options
 from flask_concurrency.executors.processes.patience import submit_patiently, submit_when_possible
-from flask_concurrency.executors.processes.pool import Pool
-from flask_concurrency.executors.processes.roster import ProcessSnapshot
+from flask_concurrency.executors.processes.payloads import encode_call, name_of
+from flask_concurrency.executors.processes.pool import Pool, end_open_pools, open_pools
+from flask_concurrency.executors.processes.records import Batch
+from flask_concurrency.executors.processes.snapshot import ProcessSnapshot
+from flask_concurrency.executors.processes.worker.task_context import Around, call_around
 from flask_concurrency.executors.threads.background import log_failure
 from flask_concurrency.executors.threads.options import WhenFull, require_seconds
-from flask_concurrency.runtime.deadline import Deadline, current_deadline
-from flask_concurrency.vocabulary.errors import QueueFull
+from flask_concurrency.runtime.deadline import Deadline, check_deadline, current_deadline
+from flask_concurrency.vocabulary.errors import ExecutorError, QueueFull
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -291,3 +292,46 @@ class ProcessExecutor(Executor):
         # A forgotten executor takes its workers along, once its tasks are done.
         finalizer = weakref.finalize(self, pool.close_soon)
         finalizer.atexit = False
+
+
+executors: weakref.WeakSet[ProcessExecutor] = weakref.WeakSet()
+"""The executors of this process."""
+
+
+def _after_fork_in_child() -> None:
+    # Also the pools whose executor is gone and that are only finishing their work.
+    for pool in tuple(open_pools):
+        pool.abandon()
+    open_pools.clear()
+    for executor in tuple(executors):
+        executor._begin_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(end_open_pools)
+
+
+def run_inline(
+    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Future[Any]:
+    """Run a call in this process and return its finished future.
+
+    :raises ExecutorError: The call is made while a worker imports the script that was run, so
+        the script would do its work once more in every worker.
+    """
+    if is_loading_main():
+        raise ExecutorError(
+            f"{name_of(fn)!r} was submitted while a worker process imported the script that was "
+            "run. Put what must run only once under  if __name__ == '__main__':"
+        )
+    future: Future[Any] = Future()
+    future.set_running_or_notify_cancel()
+    try:
+        check_deadline()
+        value = contextvars.copy_context().run(call_around, fn, args, kwargs)
+    except Exception as error:
+        future.set_exception(error)
+    else:
+        future.set_result(value)
+    return future

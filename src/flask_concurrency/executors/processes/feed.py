@@ -10,8 +10,8 @@ from contextlib import closing
 from itertools import islice
 from typing import Any
 
-from flask_concurrency.executors.processes.call import ChunkedCall
-from flask_concurrency.executors.processes.future import ProcessFuture
+from flask_concurrency.executors.processes.payloads import ChunkedCall
+from flask_concurrency.executors.processes.records import ProcessFuture
 from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.errors import ConfigurationError
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from flask_concurrency.executors.processes.inside import loading_main
+from flask_concurrency.executors.processes.is_worker import loading_main
 from flask_concurrency.vocabulary.errors import TaskNotPicklable
 
 ALIAS = "__mp_main__"

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, Final, get_args
 
-from flask_concurrency.executors.processes.around import Around
-from flask_concurrency.executors.processes.memory_cap import check_max_memory
-from flask_concurrency.executors.processes.memory_limit import available_memory
+from flask_concurrency.executors.processes.shared_memory.available_memory import available_memory
+from flask_concurrency.executors.processes.worker.memory_cap import check_max_memory
+from flask_concurrency.executors.processes.worker.task_context import Around
 from flask_concurrency.executors.threads.options import WhenFull, require_seconds
 from flask_concurrency.vocabulary.errors import ConfigurationError
 

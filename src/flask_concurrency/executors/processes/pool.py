@@ -1,7 +1,7 @@
 """Decide which thread does what for a task: take it, wait for it, forget it.
 
 Knows neither messages nor how workers are started. The rules that every line here keeps are in
-``round.py``.
+``readers.py``.
 """
 
 from __future__ import annotations
@@ -12,18 +12,16 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Final
 
-from flask_concurrency.executors.processes.arena import Arena
-from flask_concurrency.executors.processes.batch import Batch
-from flask_concurrency.executors.processes.collector import Collector
-from flask_concurrency.executors.processes.desk import Desk
-from flask_concurrency.executors.processes.exchange import Exchange
-from flask_concurrency.executors.processes.future import ProcessFuture
+from flask_concurrency.executors.processes.background_reader import Collector
+from flask_concurrency.executors.processes.cancellation import Recall
 from flask_concurrency.executors.processes.options import ProcessOptions
-from flask_concurrency.executors.processes.recall import Recall
-from flask_concurrency.executors.processes.roster import ProcessSnapshot, Roster
-from flask_concurrency.executors.processes.round import Round
-from flask_concurrency.executors.processes.staff import Hired, Staff
-from flask_concurrency.executors.processes.task import Task
+from flask_concurrency.executors.processes.readers import Desk, Round
+from flask_concurrency.executors.processes.records import Batch, ProcessFuture, Task
+from flask_concurrency.executors.processes.replies import Exchange
+from flask_concurrency.executors.processes.schedule import Roster
+from flask_concurrency.executors.processes.shared_memory.segment_pool import Arena
+from flask_concurrency.executors.processes.snapshot import ProcessSnapshot
+from flask_concurrency.executors.processes.supervisor import Hired, Staff
 from flask_concurrency.executors.processes.watch import make_watch
 from flask_concurrency.runtime.at_exit import call_after_threads
 from flask_concurrency.runtime.deadline import Deadline
@@ -311,7 +309,9 @@ class Pool:
             self._watch = watch
             self._desk = Desk(self._lock, watch)
             self._staff = Staff(self._lock, self._roster, self._desk, watch)
-            self._exchange = Exchange(self._lock, self._roster, self._desk, self._staff, watch)
+            self._exchange = Exchange(
+                self._lock, self._roster, self._desk, self._staff, watch, self.arena
+            )
             self._recall = Recall(self._lock, self._roster, self._staff, self._exchange, watch)
             self._collector = Collector(
                 self._lock,

@@ -16,15 +16,8 @@ import traceback
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from flask_concurrency.executors.processes import worker_process
-from flask_concurrency.executors.processes.inside import mark_worker
-from flask_concurrency.executors.processes.launch.origin import preload, take_log
-from flask_concurrency.executors.processes.launch.parent_death import die_with_parent
-from flask_concurrency.executors.processes.launch.process_state import (
-    detach_stdin,
-    do_nothing,
-    let_stop_signals_pass,
-)
+from flask_concurrency.executors.processes.is_worker import mark_worker
+from flask_concurrency.executors.processes.launch.preload import preload, take_log
 from flask_concurrency.executors.processes.wire import (
     EXITED,
     KILL,
@@ -32,6 +25,13 @@ from flask_concurrency.executors.processes.wire import (
     LAUNCHER_FAILED,
     QUIT,
     Channel,
+)
+from flask_concurrency.executors.processes.worker import main as worker_process
+from flask_concurrency.executors.processes.worker.process_state import (
+    detach_stdin,
+    die_with_parent,
+    do_nothing,
+    let_stop_signals_pass,
 )
 from flask_concurrency.vocabulary.clock import monotonic
 

@@ -16,6 +16,7 @@ from contextlib import suppress
 from multiprocessing.spawn import get_executable
 from typing import Any
 
+from flask_concurrency.executors.processes.worker.setup import search_path
 from flask_concurrency.vocabulary.errors import WorkerStartFailed
 
 _BOOT = (
@@ -76,15 +77,6 @@ def _not_started(executable: str | bytes, error: OSError) -> WorkerStartFailed:
         f"No worker process can be started with {os.fsdecode(executable)!r}: {error}. "
         "Is it a Python interpreter, and may this process start another one?"
     )
-
-
-def search_path() -> list[str]:
-    """Return ``sys.path`` with the working directory written out, and what Python reads of it."""
-    return [
-        os.path.abspath(entry) if entry == "" else entry
-        for entry in sys.path
-        if isinstance(entry, str)  # some append a Path, which no import looks at
-    ]
 
 
 def _flags() -> list[str]:

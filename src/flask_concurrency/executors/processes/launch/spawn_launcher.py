@@ -20,7 +20,7 @@ from flask_concurrency.executors.processes.wire import EXITED, Channel
 from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.errors import WorkerStartFailed
 
-_MAIN: Final = "flask_concurrency.executors.processes.launch.spawned"
+_MAIN: Final = "flask_concurrency.executors.processes.launch.spawn"
 
 
 class SpawnLauncher:

@@ -5,12 +5,14 @@ Knows the launcher and the roster; reads no replies and completes no future.
 
 from __future__ import annotations
 
+import os
+import pickle
 import socket
+import sys
 import threading
 from typing import Final
 
-from flask_concurrency.executors.processes.around import encode_around
-from flask_concurrency.executors.processes.desk import Desk
+from flask_concurrency.executors.processes.failure_messages import died, start_failure
 from flask_concurrency.executors.processes.launch.forkserver_launcher import ForkserverLauncher
 from flask_concurrency.executors.processes.launch.launcher import (
     Launcher,
@@ -18,16 +20,23 @@ from flask_concurrency.executors.processes.launch.launcher import (
     Origin,
 )
 from flask_concurrency.executors.processes.launch.spawn_launcher import SpawnLauncher
-from flask_concurrency.executors.processes.log_relay import make_relay, relay_records
-from flask_concurrency.executors.processes.obituary import died, start_failure
-from flask_concurrency.executors.processes.roster import MAX_DELIVERIES, Roster
-from flask_concurrency.executors.processes.round import NO_REPLY, Round
-from flask_concurrency.executors.processes.setup import make_setup
+from flask_concurrency.executors.processes.main_script import find_main
+from flask_concurrency.executors.processes.options import ProcessOptions
+from flask_concurrency.executors.processes.payloads import cannot_pickle, name_of
+from flask_concurrency.executors.processes.readers import NO_REPLY, Desk, Round
+from flask_concurrency.executors.processes.records import WorkerRecord
+from flask_concurrency.executors.processes.schedule import MAX_DELIVERIES, Roster
 from flask_concurrency.executors.processes.watch import Watch
 from flask_concurrency.executors.processes.wire import SETUP, Channel
-from flask_concurrency.executors.processes.worker_record import WorkerRecord
+from flask_concurrency.executors.processes.worker.log_relay import (
+    levels_here,
+    make_relay,
+    relay_records,
+)
+from flask_concurrency.executors.processes.worker.setup import Setup, search_path
+from flask_concurrency.executors.processes.worker.task_context import encode_around
 from flask_concurrency.vocabulary.clock import monotonic
-from flask_concurrency.vocabulary.errors import ExecutorError, WorkerStartFailed
+from flask_concurrency.vocabulary.errors import ExecutorError, TaskNotPicklable, WorkerStartFailed
 from flask_concurrency.vocabulary.safe_logger import CarefulLogger
 
 logger = CarefulLogger("flask_concurrency.processes")
@@ -312,3 +321,37 @@ class Staff:
             self._roster.idle.remove(worker)
             self._desk.arm(worker)
         worker.channel.stop_reading()
+
+
+def make_setup(options: ProcessOptions, number: int) -> bytes:
+    """Describe this process to a worker.
+
+    :param number: The worker's.
+
+    :raises TaskNotPicklable: The initializer or its arguments cannot be pickled.
+    """
+    pickled, initializer, initargs = None, options.initializer, options.initargs
+    if initializer is not None:
+        reason = cannot_pickle((initializer, initargs))
+        if reason is not None:
+            raise TaskNotPicklable(
+                f"The initializer {name_of(initializer)!r} or its 'initargs' cannot be sent to a "
+                f"worker process: {reason}. Use a function of a module and plain arguments."
+            )
+        pickled = pickle.dumps((initializer, initargs), pickle.HIGHEST_PROTOCOL)
+    try:
+        directory: str | None = os.getcwd()
+    except OSError:
+        directory = None
+    setup = Setup(
+        path=search_path(),
+        directory=directory,
+        argv=list(sys.argv),
+        main=find_main(),
+        initializer=pickled,
+        shares_memory=options.max_shared_memory > 0,
+        max_memory=options.max_memory,
+        name=f"{options.name}-{number}",
+        levels=levels_here(),
+    )
+    return pickle.dumps(setup, pickle.HIGHEST_PROTOCOL)

@@ -8,58 +8,19 @@ from __future__ import annotations
 import itertools
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
-from flask_concurrency.executors.processes.batch import Batch
-from flask_concurrency.executors.processes.future import ProcessFuture
 from flask_concurrency.executors.processes.options import ProcessOptions
-from flask_concurrency.executors.processes.task import Task
+from flask_concurrency.executors.processes.records import Batch, ProcessFuture, Task, WorkerRecord
+from flask_concurrency.executors.processes.snapshot import ProcessSnapshot
 from flask_concurrency.executors.processes.wire import Channel
-from flask_concurrency.executors.processes.worker_record import WorkerRecord
 from flask_concurrency.runtime.deadline import Deadline
-from flask_concurrency.runtime.durations import Durations, DurationsSnapshot
+from flask_concurrency.runtime.durations import Durations
 from flask_concurrency.vocabulary.errors import QueueFull
 
 MAX_DELIVERIES = 3
 """A task whose worker died before reading it is given to another one, but not for ever."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessSnapshot:
-    """What a :class:`ProcessExecutor` was doing at one instant.
-
-    What is counted is counted since the executor was first used in this process.
-
-    :ivar workers: Worker processes, those that are still starting included.
-    :ivar max_workers: Worker processes that there may be.
-    :ivar busy: Workers that have a task.
-    :ivar queued: Tasks that wait for a worker.
-    :ivar max_queue: Tasks that may wait; ``None`` for any number.
-    :ivar waiting: Callers that wait for a place in the queue.
-    :ivar done: Tasks that returned.
-    :ivar failed: Tasks that raised, could not be sent back, or lost their worker.
-    :ivar cancelled: Tasks that were cancelled, waiting or running.
-    :ivar expired: Tasks whose deadline passed, waiting or running.
-    :ivar refused: Tasks that found the queue full.
-    :ivar killed: Workers that the executor itself killed.
-    :ivar durations: How long tasks that a worker answered waited and ran lately.
-    """
-
-    workers: int = 0
-    max_workers: int = 0
-    busy: int = 0
-    queued: int = 0
-    max_queue: int | None = None
-    waiting: int = 0
-    done: int = 0
-    failed: int = 0
-    cancelled: int = 0
-    expired: int = 0
-    refused: int = 0
-    killed: int = 0
-    durations: DurationsSnapshot = field(default_factory=DurationsSnapshot)
 
 
 class Roster:

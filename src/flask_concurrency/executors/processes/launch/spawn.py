@@ -9,14 +9,14 @@ import threading
 from functools import partial
 from typing import Any
 
-from flask_concurrency.executors.processes import worker_process
-from flask_concurrency.executors.processes.inside import mark_worker
-from flask_concurrency.executors.processes.launch.origin import preload, take_log
-from flask_concurrency.executors.processes.launch.process_state import (
+from flask_concurrency.executors.processes.is_worker import mark_worker
+from flask_concurrency.executors.processes.launch.preload import preload, take_log
+from flask_concurrency.executors.processes.wire import Channel
+from flask_concurrency.executors.processes.worker import main as worker_process
+from flask_concurrency.executors.processes.worker.process_state import (
     detach_stdin,
     let_stop_signals_pass,
 )
-from flask_concurrency.executors.processes.wire import Channel
 
 
 def main(config: dict[str, Any]) -> None:

@@ -8,10 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from flask_concurrency.executors.processes.arena import Arena, Lease
-from flask_concurrency.executors.processes.buffers import Opened, Pickled
-from flask_concurrency.executors.processes.layout import extent
-from flask_concurrency.executors.processes.parcel import (
+from flask_concurrency.executors.processes.shared_memory.buffer_message import (
     FRESH,
     SHARED,
     Known,
@@ -20,7 +17,10 @@ from flask_concurrency.executors.processes.parcel import (
     open_pickle,
     read,
 )
-from flask_concurrency.executors.processes.segment import Descriptor, Segment
+from flask_concurrency.executors.processes.shared_memory.buffers import Opened, Pickled
+from flask_concurrency.executors.processes.shared_memory.layout import extent
+from flask_concurrency.executors.processes.shared_memory.segment import Descriptor, Segment
+from flask_concurrency.executors.processes.shared_memory.segment_pool import Arena, Lease
 from flask_concurrency.executors.processes.wire import Parcel, Received
 
 

@@ -8,9 +8,9 @@ import os
 import socket
 from typing import Any
 
-from flask_concurrency.executors.processes.around import prepare_around
-from flask_concurrency.executors.processes.log_relay import RelayHandler
 from flask_concurrency.executors.processes.main_script import MainScript, load_main
+from flask_concurrency.executors.processes.worker.log_relay import RelayHandler
+from flask_concurrency.executors.processes.worker.task_context import prepare_around
 
 
 def take_log(config: dict[str, Any]) -> RelayHandler | None:

@@ -11,8 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from flask_concurrency.executors.processes.buffers import Opened, Pickled
-from flask_concurrency.executors.processes.parcel import (
+from flask_concurrency.executors.processes.shared_memory.buffer_message import (
     FRESH,
     SHARED,
     Known,
@@ -21,7 +20,8 @@ from flask_concurrency.executors.processes.parcel import (
     open_pickle,
     read,
 )
-from flask_concurrency.executors.processes.segment import (
+from flask_concurrency.executors.processes.shared_memory.buffers import Opened, Pickled
+from flask_concurrency.executors.processes.shared_memory.segment import (
     SUPPORTED,
     Descriptor,
     copy_in,

@@ -10,8 +10,13 @@ import pickle
 import struct
 from typing import Final, NamedTuple
 
-from flask_concurrency.executors.processes.buffers import Opened, Pickled
-from flask_concurrency.executors.processes.layout import Place, aligned, arrange, extent
+from flask_concurrency.executors.processes.shared_memory.buffers import Opened, Pickled
+from flask_concurrency.executors.processes.shared_memory.layout import (
+    Place,
+    aligned,
+    arrange,
+    extent,
+)
 from flask_concurrency.executors.processes.wire import Received
 
 SHARED: Final = 1 << 20

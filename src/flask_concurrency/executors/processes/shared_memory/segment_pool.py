@@ -21,8 +21,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-from flask_concurrency.executors.processes.layout import Place, best_fit, block_size, extent
-from flask_concurrency.executors.processes.segment import (
+from flask_concurrency.executors.processes.shared_memory.layout import (
+    Place,
+    best_fit,
+    block_size,
+    extent,
+)
+from flask_concurrency.executors.processes.shared_memory.segment import (
     SUPPORTED,
     Descriptor,
     Segment,

@@ -13,12 +13,11 @@ from functools import partial
 from math import inf
 from typing import Final
 
-from flask_concurrency.executors.processes.desk import Desk
-from flask_concurrency.executors.processes.exchange import Exchange
-from flask_concurrency.executors.processes.recall import Recall
-from flask_concurrency.executors.processes.roster import Roster
-from flask_concurrency.executors.processes.round import Round
-from flask_concurrency.executors.processes.staff import Staff
+from flask_concurrency.executors.processes.cancellation import Recall
+from flask_concurrency.executors.processes.readers import Desk, Round
+from flask_concurrency.executors.processes.replies import Exchange
+from flask_concurrency.executors.processes.schedule import Roster
+from flask_concurrency.executors.processes.supervisor import Staff
 from flask_concurrency.executors.processes.watch import REMINDER, Watch
 from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.safe_logger import CarefulLogger

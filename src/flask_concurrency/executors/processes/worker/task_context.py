@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 
-from flask_concurrency.executors.processes.call import cannot_pickle
+from flask_concurrency.executors.processes.payloads import cannot_pickle
 from flask_concurrency.vocabulary.errors import TaskNotPicklable
 
 MakeContext: TypeAlias = "Callable[[], AbstractContextManager[object]]"

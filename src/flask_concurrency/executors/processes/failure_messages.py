@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import signal
 
-from flask_concurrency.executors.processes.memory_cap import EXIT_CODE, out_of_memory
 from flask_concurrency.executors.processes.options import ProcessOptions
-from flask_concurrency.executors.processes.task import Task
-from flask_concurrency.executors.processes.worker_record import WorkerRecord
+from flask_concurrency.executors.processes.records import Task, WorkerRecord
+from flask_concurrency.executors.processes.worker.memory_cap import EXIT_CODE, out_of_memory
 from flask_concurrency.vocabulary.errors import DeadlineExceeded, WorkerDied, WorkerOutOfMemory
 
 _CRASHES = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE")

@@ -1,38 +1,50 @@
 """Decide what follows from what a worker sends, and what it is sent next.
 
-Knows nothing of how workers are started. The rules that every line here keeps are in ``round.py``:
-whoever calls these methods holds the workers in its round.
+Knows nothing of how workers are started. The rules that every line here keeps are in
+``readers.py``: the calling thread holds the workers in its round.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from concurrent.futures import InvalidStateError
+from contextlib import suppress
+from typing import Any
 
 from flask_concurrency.executors.processes import wire
-from flask_concurrency.executors.processes.completion import complete
-from flask_concurrency.executors.processes.desk import Desk
-from flask_concurrency.executors.processes.obituary import too_late
-from flask_concurrency.executors.processes.roster import Roster
-from flask_concurrency.executors.processes.round import NO_REPLY, Round
-from flask_concurrency.executors.processes.staff import Staff
-from flask_concurrency.executors.processes.task import Task
+from flask_concurrency.executors.processes.failure_messages import too_late
+from flask_concurrency.executors.processes.payloads import decode_error, decode_result
+from flask_concurrency.executors.processes.readers import NO_REPLY, Desk, Round
+from flask_concurrency.executors.processes.records import Task, WorkerRecord
+from flask_concurrency.executors.processes.schedule import Roster
+from flask_concurrency.executors.processes.shared_memory.owner_side import open_reply
+from flask_concurrency.executors.processes.shared_memory.segment_pool import Arena
+from flask_concurrency.executors.processes.supervisor import Staff
 from flask_concurrency.executors.processes.watch import Watch
-from flask_concurrency.executors.processes.wire import wait_readable
-from flask_concurrency.executors.processes.worker_record import WorkerRecord
+from flask_concurrency.executors.processes.wire import RESULT, Received, wait_readable
 from flask_concurrency.vocabulary.clock import monotonic
+from flask_concurrency.vocabulary.errors import DeadlineExceeded, ExecutorError
 
 
 class Exchange:
     """What the threads of a process and the workers of one pool say to one another."""
 
     def __init__(
-        self, lock: threading.Lock, roster: Roster, desk: Desk, staff: Staff, watch: Watch
+        self,
+        lock: threading.Lock,
+        roster: Roster,
+        desk: Desk,
+        staff: Staff,
+        watch: Watch,
+        arena: Arena,
     ) -> None:
         self._lock = lock
         self._roster = roster
         self._desk = desk
         self._staff = staff
         self._watch = watch
+        self._arena = arena
 
     def read(self, round: Round, timeout: float | None) -> None:
         """Wait for what the held workers owe, and act on what comes first."""
@@ -126,7 +138,7 @@ class Exchange:
         with self._lock:
             ending, task.ending = task.ending, None
         if ending is not None:
-            complete(task, *ending)
+            complete(task, *ending, self._arena)
 
     def _start(self, round: Round, worker: WorkerRecord) -> Task | None:
         """Settle what a worker is to do now; ``None`` if there is nothing, so that it is idle."""
@@ -154,3 +166,50 @@ class Exchange:
                 self.dispatch(round, worker)
         finally:
             self.end(round)
+
+
+def complete(task: Task, kind: int, content: Any, arena: Arena) -> None:
+    """Complete a future, by a worker's message or by an error made in this process.
+
+    :param kind: Kind of the message, or ``NO_REPLY``.
+    :param content: Payload of the message, or the error.
+    :param arena: Where large buffers of the result are.
+    """
+    if task.finished:  # cancelled
+        return
+    future = task.future
+    try:
+        value, error = _open(task, kind, content, arena)
+    except BaseException:  # an exception of a signal handler; whoever else waits must not hang
+        task.count = "failed"
+        with suppress(InvalidStateError):
+            future.set_exception(
+                ExecutorError(f"The reading of {task.name!r}'s result was interrupted.")
+            )
+        raise
+    task.payload = b""  # gives shared memory back, whoever else still holds the task
+    try:
+        if error is None:
+            task.count = "done"
+            future.set_result(value)
+        else:
+            expired = kind == NO_REPLY and isinstance(error, DeadlineExceeded)
+            task.count = "expired" if expired else "failed"
+            future.set_exception(error)
+    except InvalidStateError:  # cancelled while its result was unpickled
+        return
+
+
+def _open(task: Task, kind: int, content: Any, arena: Arena) -> tuple[Any, BaseException | None]:
+    try:
+        if kind == NO_REPLY:
+            return None, content
+        stream = content
+        buffers: Sequence[memoryview] = ()
+        if isinstance(content, Received):
+            stream, buffers = open_reply(content, task.payload, task.name, arena)
+        if kind == RESULT:
+            return decode_result(stream, task.fn, buffers), None
+        return None, decode_error(stream, task.fn)
+    except Exception as error:
+        return None, error

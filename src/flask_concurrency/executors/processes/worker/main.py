@@ -14,17 +14,14 @@ from collections.abc import Callable
 from math import inf
 from typing import Any, NoReturn
 
-from flask_concurrency.executors.processes.around import call_around
-from flask_concurrency.executors.processes.call import decode_call, name_of
-from flask_concurrency.executors.processes.inbox import Inbox
-from flask_concurrency.executors.processes.launch.process_state import (
-    give_forked_children_stop_signals,
-)
-from flask_concurrency.executors.processes.log_relay import RelayHandler
 from flask_concurrency.executors.processes.main_script import MainScript
-from flask_concurrency.executors.processes.memory_cap import EXIT_CODE, MemoryCap
-from flask_concurrency.executors.processes.outcome import encode_error, encode_result
-from flask_concurrency.executors.processes.setup import Setup
+from flask_concurrency.executors.processes.payloads import (
+    decode_call,
+    encode_error,
+    encode_result,
+    name_of,
+)
+from flask_concurrency.executors.processes.shared_memory.worker_side import Inbox
 from flask_concurrency.executors.processes.wire import (
     INSTANT,
     READY,
@@ -34,6 +31,13 @@ from flask_concurrency.executors.processes.wire import (
     Channel,
     Received,
 )
+from flask_concurrency.executors.processes.worker.log_relay import RelayHandler
+from flask_concurrency.executors.processes.worker.memory_cap import EXIT_CODE, MemoryCap
+from flask_concurrency.executors.processes.worker.process_state import (
+    give_forked_children_stop_signals,
+)
+from flask_concurrency.executors.processes.worker.setup import Setup
+from flask_concurrency.executors.processes.worker.task_context import call_around
 from flask_concurrency.runtime.deadline import Deadline
 
 

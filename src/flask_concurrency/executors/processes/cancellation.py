@@ -12,14 +12,13 @@ from collections import deque
 from contextlib import suppress
 from math import inf
 
-from flask_concurrency.executors.processes.exchange import Exchange
-from flask_concurrency.executors.processes.obituary import too_late
-from flask_concurrency.executors.processes.roster import Roster
-from flask_concurrency.executors.processes.round import NO_REPLY, Round
-from flask_concurrency.executors.processes.staff import Hired, Staff
-from flask_concurrency.executors.processes.task import Task
+from flask_concurrency.executors.processes.failure_messages import too_late
+from flask_concurrency.executors.processes.readers import NO_REPLY, Round
+from flask_concurrency.executors.processes.records import Task, WorkerRecord
+from flask_concurrency.executors.processes.replies import Exchange
+from flask_concurrency.executors.processes.schedule import Roster
+from flask_concurrency.executors.processes.supervisor import Hired, Staff
 from flask_concurrency.executors.processes.watch import Watch
-from flask_concurrency.executors.processes.worker_record import WorkerRecord
 from flask_concurrency.runtime.deadline import Deadline
 from flask_concurrency.runtime.timer_thread import timekeeper
 

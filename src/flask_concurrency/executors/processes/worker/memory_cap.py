@@ -15,8 +15,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from flask_concurrency.executors.processes.around import call_around
-from flask_concurrency.executors.processes.call import name_of
+from flask_concurrency.executors.processes.payloads import name_of
+from flask_concurrency.executors.processes.worker.task_context import call_around
 from flask_concurrency.vocabulary.errors import ConfigurationError, WorkerOutOfMemory
 
 try:

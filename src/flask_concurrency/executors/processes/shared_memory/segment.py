@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
-from flask_concurrency.executors.processes.layout import Place
+from flask_concurrency.executors.processes.shared_memory.layout import Place
 
 SUPPORTED: Final = hasattr(os, "memfd_create") and hasattr(socket, "send_fds")
 

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import os
-import pickle
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
-from flask_concurrency.executors.processes.call import cannot_pickle, name_of
-from flask_concurrency.executors.processes.launch.interpreter import search_path
-from flask_concurrency.executors.processes.log_relay import levels_here
-from flask_concurrency.executors.processes.main_script import MainScript, find_main, loads
-from flask_concurrency.executors.processes.memory_cap import MemoryCap
-from flask_concurrency.executors.processes.options import ProcessOptions
-from flask_concurrency.vocabulary.errors import TaskNotPicklable
+from flask_concurrency.executors.processes.main_script import MainScript, loads
+from flask_concurrency.executors.processes.worker.memory_cap import MemoryCap
 
 
 @dataclass(frozen=True)
@@ -62,35 +56,10 @@ class Setup:
         function(*arguments)
 
 
-def make_setup(options: ProcessOptions, number: int) -> bytes:
-    """Describe this process to a worker.
-
-    :param number: The worker's.
-
-    :raises TaskNotPicklable: The initializer or its arguments cannot be pickled.
-    """
-    pickled, initializer, initargs = None, options.initializer, options.initargs
-    if initializer is not None:
-        reason = cannot_pickle((initializer, initargs))
-        if reason is not None:
-            raise TaskNotPicklable(
-                f"The initializer {name_of(initializer)!r} or its 'initargs' cannot be sent to a "
-                f"worker process: {reason}. Use a function of a module and plain arguments."
-            )
-        pickled = pickle.dumps((initializer, initargs), pickle.HIGHEST_PROTOCOL)
-    try:
-        directory: str | None = os.getcwd()
-    except OSError:
-        directory = None
-    setup = Setup(
-        path=search_path(),
-        directory=directory,
-        argv=list(sys.argv),
-        main=find_main(),
-        initializer=pickled,
-        shares_memory=options.max_shared_memory > 0,
-        max_memory=options.max_memory,
-        name=f"{options.name}-{number}",
-        levels=levels_here(),
-    )
-    return pickle.dumps(setup, pickle.HIGHEST_PROTOCOL)
+def search_path() -> list[str]:
+    """Return ``sys.path`` with the working directory written out, and what Python reads of it."""
+    return [
+        os.path.abspath(entry) if entry == "" else entry
+        for entry in sys.path
+        if isinstance(entry, str)  # some append a Path, which no import looks at
+    ]

@@ -1,0 +1,1 @@
+"""How large buffers cross between processes: in shared memory, without a copy."""
