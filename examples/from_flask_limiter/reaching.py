@@ -135,7 +135,8 @@ def on_a_function_ours() -> str:
 
     app.add_url_rule("/", "send", lambda: send())
     with patch(
-        "flask_concurrency.flask_app.unreached.logger.warning", lambda *a: said.append(a[0])
+        "flask_concurrency.flask_app.declarations.unused.logger.warning",
+        lambda *a: said.append(a[0]),
     ):
         came = admitted(ask(app, 5))
     return f"{came} come in, and {len(said)} warning is logged"

@@ -1,9 +1,9 @@
 """Control over concurrency for Flask: who may come in, where the work runs, how it ends."""
 
 from flask_concurrency.executors.groups import TaskGroup, TaskResult
-from flask_concurrency.flask_app.declaring import Limits
+from flask_concurrency.flask_app.declarations.options import Limits
 from flask_concurrency.flask_app.extension import Concurrency
-from flask_concurrency.flask_app.responses import (
+from flask_concurrency.flask_app.http.responses import (
     DeadlinePassed,
     QuotaExceeded,
     Refusal,

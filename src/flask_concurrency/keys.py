@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flask_concurrency.flask_app.keys import header, remote_address
+from flask_concurrency.flask_app.declarations.keys import header, remote_address
 
 if TYPE_CHECKING:
-    from flask_concurrency.flask_app.logged_in_user import user
+    from flask_concurrency.flask_app.declarations.logged_in_user import user
 
 __all__ = ["header", "remote_address", "user"]
 
@@ -19,6 +19,6 @@ def __getattr__(name: str) -> Any:
     """
     if name != "user":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from flask_concurrency.flask_app.logged_in_user import user
+    from flask_concurrency.flask_app.declarations.logged_in_user import user
 
     return user

@@ -17,9 +17,9 @@ from flask.views import MethodView
 from flask_concurrency import Concurrency, InFlight, Rate
 from flask_concurrency.cli.executor_lines import in_words
 from flask_concurrency.cli.status import EVERY
-from flask_concurrency.flask_app.announcement import snapshots
 from flask_concurrency.flask_app.app_store import deployment
-from flask_concurrency.flask_app.bulletin import Publisher
+from flask_concurrency.flask_app.work.status_file import Publisher
+from flask_concurrency.flask_app.work.status_publishing import snapshots
 
 Run = Callable[..., Result]
 

@@ -11,7 +11,7 @@ from flask import Blueprint, Flask
 from werkzeug.test import TestResponse
 
 from flask_concurrency import Concurrency, ConfigurationError
-from flask_concurrency.flask_app.cors import ALWAYS_EXPOSED
+from flask_concurrency.flask_app.http.cors import ALWAYS_EXPOSED
 
 SHOP = "https://shop.example"
 EVIL = "https://shop.example.evil.test"

@@ -216,7 +216,7 @@ def test_a_handler_of_504_is_found_in_merged_contexts_too(
         return "handled", 504
 
     monkeypatch.setattr(app, "handle_http_exception", handle_http_exception)
-    monkeypatch.setattr("flask_concurrency.flask_app.overdue.CONTEXTS_ARE_MERGED", True)
+    monkeypatch.setattr("flask_concurrency.flask_app.deadline_response.CONTEXTS_ARE_MERGED", True)
 
     @app.get("/")
     @concurrency.deadline(LONG)

@@ -219,7 +219,7 @@ def test_without_flask_login_the_import_says_what_to_install(
     import flask_concurrency.keys as keys
 
     monkeypatch.setitem(sys.modules, "flask_login", None)
-    monkeypatch.delitem(sys.modules, "flask_concurrency.flask_app.logged_in_user")
+    monkeypatch.delitem(sys.modules, "flask_concurrency.flask_app.declarations.logged_in_user")
 
     with pytest.raises(ConfigurationError, match="pip install Flask-Login"):
         from flask_concurrency.keys import user  # noqa: F401

@@ -13,7 +13,7 @@ import pytest
 from flask import Flask, Response, abort, send_file
 
 from flask_concurrency import Concurrency, InFlight
-from flask_concurrency.flask_app.door import TAKEN_AT_ONCE
+from flask_concurrency.flask_app.middleware import TAKEN_AT_ONCE
 
 
 class Inside:

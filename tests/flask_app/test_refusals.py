@@ -12,8 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_concurrency import Concurrency, InFlight, QuotaExceeded, Refusal, ServerBusy
-from flask_concurrency.flask_app.rate_limit_fields import FLOAT_DUST, check_name, rate_limit_fields
-from flask_concurrency.flask_app.responses import retry_after, soon
+from flask_concurrency.flask_app.http.rate_limit_fields import (
+    FLOAT_DUST,
+    check_name,
+    rate_limit_fields,
+)
+from flask_concurrency.flask_app.http.responses import retry_after, soon
 from flask_concurrency.stores.memory import MemoryStore
 from flask_concurrency.vocabulary.clock import wall
 from flask_concurrency.vocabulary.decision import Decision, Verdict

@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 
 from flask_concurrency import Concurrency
-from flask_concurrency.flask_app.request_age import request_age
+from flask_concurrency.flask_app.http.request_age import request_age
 from flask_concurrency.vocabulary.clock import wall
 
 NOW = 1_700_000_010.0

@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 
 from flask_concurrency import Concurrency, ConfigurationError
-from flask_concurrency.flask_app.declaring import read_declarations
+from flask_concurrency.flask_app.declarations.options import read_declarations
 from flask_concurrency.flask_app.settings import Settings, read_settings
 from flask_concurrency.vocabulary.limits import read_limits
 

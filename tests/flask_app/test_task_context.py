@@ -30,8 +30,8 @@ from flask.sessions import SecureCookieSession, SessionMixin
 from werkzeug.test import EnvironBuilder
 
 from flask_concurrency.executors.threads import ThreadExecutor
-from flask_concurrency.flask_app import task_context
-from flask_concurrency.flask_app.task_context import FlaskCarrier, TaskContext
+from flask_concurrency.flask_app.work import task_context
+from flask_concurrency.flask_app.work.task_context import FlaskCarrier, TaskContext
 from flask_concurrency.runtime.deadline import remaining, within
 from flask_concurrency.testing.manual_timekeeper import ManualTimekeeper
 from flask_concurrency.vocabulary.errors import DeadlineExceeded

@@ -26,7 +26,7 @@ from flask_concurrency import (
     DeadlineExceeded,
     WebSocket,
 )
-from flask_concurrency.flask_app import websocket_on_wsgi
+from flask_concurrency.flask_app.streaming import websocket_on_wsgi
 
 GIVE_UP = 30.0
 BOTH = pytest.mark.parametrize("kind", ["sync", "async"])
@@ -207,7 +207,8 @@ def test_a_missing_package_names_the_command_that_installs_it(
     echo(app, concurrency)
     monkeypatch.setitem(sys.modules, "simple_websocket", None)
     monkeypatch.delitem(sys.modules, websocket_on_wsgi.__name__)
-    monkeypatch.delattr(importlib.import_module("flask_concurrency.flask_app"), "websocket_on_wsgi")
+    package = importlib.import_module("flask_concurrency.flask_app.streaming")
+    monkeypatch.delattr(package, "websocket_on_wsgi")
 
     with pytest.raises(ConfigurationError, match=r'pip install "Flask-Concurrency\[websocket\]"'):
         app.test_client().get("/sync", headers={"Upgrade": "websocket", "Connection": "Upgrade"})

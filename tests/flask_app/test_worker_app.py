@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 
 from flask_concurrency import Concurrency, ConfigurationError, WorkerStartFailed
-from flask_concurrency.flask_app.worker_app import WorkerApp, find_app
+from flask_concurrency.flask_app.work.worker_app import WorkerApp, find_app
 
 SHOP = """
 from flask import Flask, current_app, g

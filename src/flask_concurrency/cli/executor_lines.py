@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from flask_concurrency.flask_app.bulletin import Bulletin
+    from flask_concurrency.flask_app.work.status_file import Bulletin
 
 NOW: Final = (("queued", "queued"), ("waiting", "waiting"), ("overdue", "past their deadline"))
 SO_FAR: Final = ("failed", "cancelled", "expired", "refused", "killed")

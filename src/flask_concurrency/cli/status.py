@@ -26,7 +26,7 @@ from flask_concurrency.stores.opening import HOST_WORKS
 from flask_concurrency.vocabulary.errors import StoreError
 
 if TYPE_CHECKING:
-    from flask_concurrency.flask_app.bulletin import Bulletin
+    from flask_concurrency.flask_app.work.status_file import Bulletin
 
 EVERY = 1.0
 """Seconds between two looks of ``--watch``."""
@@ -108,7 +108,7 @@ def _look(app: Flask, state: AppState, key: str | None) -> list[LimiterSnapshot]
 def _bulletins(app: Flask, state: AppState) -> list[Bulletin]:
     if not HOST_WORKS:
         return []
-    from flask_concurrency.flask_app.bulletin import read_bulletins
+    from flask_concurrency.flask_app.work.status_file import read_bulletins
 
     try:
         return read_bulletins(deployment(app, state.settings))

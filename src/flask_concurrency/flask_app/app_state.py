@@ -21,13 +21,13 @@ from flask_concurrency.engine.explanation import Explanation, explain
 from flask_concurrency.engine.plan import Plan, Source, compile_plan
 from flask_concurrency.executors.waiting import holds_requests_up
 from flask_concurrency.flask_app.app_store import AppStore
-from flask_concurrency.flask_app.cors import CorsPolicy
-from flask_concurrency.flask_app.declared import collect
-from flask_concurrency.flask_app.declaring import KNOWN_METHODS
-from flask_concurrency.flask_app.executors import AppExecutors
+from flask_concurrency.flask_app.declarations.options import KNOWN_METHODS
+from flask_concurrency.flask_app.declarations.time_limit import TimeLimit
+from flask_concurrency.flask_app.declarations.unused import Decorated
+from flask_concurrency.flask_app.http.cors import CorsPolicy
+from flask_concurrency.flask_app.route_declarations import collect
 from flask_concurrency.flask_app.settings import Settings
-from flask_concurrency.flask_app.time_limit import TimeLimit
-from flask_concurrency.flask_app.unreached import Decorated
+from flask_concurrency.flask_app.work.executors import AppExecutors
 from flask_concurrency.runtime.drain import Drain
 from flask_concurrency.stores.fallback import FallbackStore
 from flask_concurrency.stores.store import Store

@@ -11,8 +11,8 @@ from flask_concurrency.asgi.application import AsgiBridge
 from flask_concurrency.asgi.interface import AsgiApplication
 from flask_concurrency.asgi.lifespan import Finish
 from flask_concurrency.flask_app.app_state import AppState
+from flask_concurrency.flask_app.http.responses import REFUSED_UNASKED, ServerBusy, soon
 from flask_concurrency.flask_app.loop_endpoints import LoopEndpoints
-from flask_concurrency.flask_app.responses import REFUSED_UNASKED, ServerBusy, soon
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

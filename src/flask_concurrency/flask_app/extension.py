@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
 from datetime import timedelta
 from typing import Any, TypeVar, overload
 
@@ -15,35 +16,42 @@ from flask import Flask, Response, current_app, has_app_context, request
 from flask_concurrency.asgi.interface import AsgiApplication
 from flask_concurrency.engine.declaration import Stage
 from flask_concurrency.engine.journey import NOT_ASKED, Journey
-from flask_concurrency.flask_app import hooks, markers
-from flask_concurrency.flask_app.announcement import announcer
+from flask_concurrency.executors.groups import TaskGroup
+from flask_concurrency.executors.groups.policy import PolicyName
+from flask_concurrency.executors.loop import LoopThread
+from flask_concurrency.executors.named_executors import Meaning, check_meaning
+from flask_concurrency.executors.processes.executor import ProcessExecutor
+from flask_concurrency.executors.threads import ThreadExecutor
+from flask_concurrency.flask_app import hooks
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.app_store import AppStore
 from flask_concurrency.flask_app.asgi_app import make_asgi_app
-from flask_concurrency.flask_app.cors import METHODS, Origins, cors_policy
-from flask_concurrency.flask_app.declared import EXEMPT
-from flask_concurrency.flask_app.declaring import (
+from flask_concurrency.flask_app.current_journey import JOURNEY
+from flask_concurrency.flask_app.declarations import decorations
+from flask_concurrency.flask_app.declarations.keys import remote_address
+from flask_concurrency.flask_app.declarations.options import (
     LimitsLike,
     checked_callable,
     declare,
     read_declarations,
 )
-from flask_concurrency.flask_app.door import JOURNEY
-from flask_concurrency.flask_app.event_streams import Source, event_response
-from flask_concurrency.flask_app.executors import make_executors
-from flask_concurrency.flask_app.keys import remote_address
-from flask_concurrency.flask_app.limit_mark import LimitMark
+from flask_concurrency.flask_app.declarations.time_limit import DeadlineMark, TimeLimit
+from flask_concurrency.flask_app.declarations.unused import Decorated
+from flask_concurrency.flask_app.http.cors import METHODS, Origins, cors_policy
+from flask_concurrency.flask_app.limit_decorator import LimitMark
 from flask_concurrency.flask_app.loop_endpoints import Place, RunsOn
+from flask_concurrency.flask_app.route_declarations import EXEMPT
 from flask_concurrency.flask_app.settings import read_settings
-from flask_concurrency.flask_app.time_limit import DeadlineMark, TimeLimit
-from flask_concurrency.flask_app.unreached import Decorated
-from flask_concurrency.flask_app.websockets import (
+from flask_concurrency.flask_app.streaming.event_streams import Source, event_response
+from flask_concurrency.flask_app.streaming.websockets import (
     MAX_MESSAGE_SIZE,
     Handler,
     websocket_options,
     websocket_view,
 )
-from flask_concurrency.flask_app.work import Work
+from flask_concurrency.flask_app.work.executors import make_executors
+from flask_concurrency.flask_app.work.status_publishing import announcer
+from flask_concurrency.runtime.deadline import remaining
 from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.errors import ConfigurationError
 from flask_concurrency.vocabulary.limits import LimitLike
@@ -52,7 +60,7 @@ Target = TypeVar("Target", bound=Any)
 EXTENSION = "concurrency"
 
 
-class Concurrency(Work):
+class Concurrency:
     """Control over concurrency for Flask apps: who may come in, and where the work runs.
 
     .. code-block:: python
@@ -83,7 +91,7 @@ class Concurrency(Work):
         key: Callable[[], object] = remote_address,
         store: str | None = None,
     ) -> None:
-        super().__init__()
+        self._added: dict[str, Meaning] = {}
         self._given: dict[str, object] = {
             "default_limits": None if default_limits is None else read_declarations(default_limits),
             "app_limits": None if app_limits is None else read_declarations(app_limits),
@@ -358,6 +366,92 @@ class Concurrency(Work):
         return decorate if handler is None else decorate(handler)
 
     @property
+    def threads(self) -> ThreadExecutor:
+        """The app's bounded pool of threads: a :class:`concurrent.futures.Executor`.
+
+        Each task sees the caller's request and has an app context of its own. ``map`` gives
+        results in order; ``await concurrency.threads.run(fn, …)`` waits without blocking a loop.
+        """
+        return self._current_state().executors_in_use.threads
+
+    @property
+    def processes(self) -> ProcessExecutor:
+        """The app's warm pool of worker processes: a :class:`concurrent.futures.Executor`.
+
+        Functions, arguments and results must be picklable; a worker that dies fails only its own
+        task.
+        """
+        return self._current_state().executors_in_use.processes
+
+    @property
+    def loop(self) -> LoopThread:
+        """The event loop on which the app's ``async`` views run, one for the whole process."""
+        return self._current_state().executors_in_use.loop
+
+    def add_executor(self, name: str, executor: Meaning) -> None:
+        """Give any other :class:`concurrent.futures.Executor` a name, beside the app's own two.
+
+        .. code-block:: python
+
+            concurrency.add_executor("dask", client.get_executor())
+
+        Its tasks fail at their deadline as any others do. The request is taken along to a
+        ``ThreadPoolExecutor``; to others goes nothing but the arguments.
+        ``CONCURRENCY_EXECUTORS`` may say otherwise what a name stands for.
+
+        :param name: What to call it.
+        :param executor: The executor, a function that makes it when it is first needed, or the
+            name of another one.
+        :raises ConfigurationError: It is none of these, or the name is taken.
+        """
+        check_meaning(name, executor)
+        if name in self._added:
+            raise ConfigurationError(
+                f"There is an executor {name!r} already: {self._added[name]!r}. "
+                "Choose another name."
+            )
+        self._added[name] = executor
+
+    def executor(self, name: str) -> Executor:
+        """The executor of a name: ``"threads"``, ``"processes"``, or one that was added.
+
+        :raises ConfigurationError: There is none of that name.
+        """
+        return self._current_state().executors_in_use.named.get(name)
+
+    def task_group(self, timeout: float | None = None, policy: PolicyName = "all") -> TaskGroup:
+        """Tasks that end with their block, wherever each of them runs.
+
+        .. code-block:: python
+
+            with concurrency.task_group(timeout=3.0) as group:
+                page = group.threads.submit(fetch, url)
+                size = group.processes.submit(crunch, data)
+            return {"page": page.result(), "size": size.result()}
+
+        In coroutines it is ``async with``, and tasks can be awaited. ``group.loop`` takes async
+        functions, ``group.executor(name)`` is any other executor.
+
+        :param timeout: Seconds for all tasks together, or less if the request has less. ``None``:
+            as much as the request has.
+        :param policy: ``"all"``: the first error cancels the rest and is raised. ``"any"``: the
+            first result is ``group.result()``, and cancels the rest. ``"settle"``: all are waited
+            for, and ``group.results()`` tells how each ended. ``"partial"``: as ``"all"``, but at
+            the deadline ``group.results()`` are those that are ready.
+        :raises ConfigurationError: ``timeout`` or ``policy`` is none.
+        """
+        executors = self._current_state().executors_in_use
+        return TaskGroup(executors.named.get, executors.loop, timeout=timeout, policy=policy)
+
+    @staticmethod
+    def remaining() -> float | None:
+        """Seconds left for the work in hand, ``0.0`` if its time is up; ``None`` for no deadline.
+
+        In a view, and in the tasks it hands to threads, to worker processes and to the loop.
+        """
+        return remaining()
+
+    @property
     def current(self) -> Decision | None:
         """What the current request was told so far; ``None`` where no limit applies."""
         journey: Journey | None = request.environ.get(JOURNEY)
@@ -370,7 +464,7 @@ class Concurrency(Work):
 
     def _marker(self, declaration: object) -> Callable[[Target], Target]:
         def decorate(target: Target) -> Target:
-            self._decorated.remember(target, markers.mark(target, self, declaration))
+            self._decorated.remember(target, decorations.mark(target, self, declaration))
             return target
 
         return decorate

@@ -16,18 +16,19 @@ from flask_concurrency.admission.answer import Answer
 from flask_concurrency.admission.gate import Gate
 from flask_concurrency.engine.journey import Journey
 from flask_concurrency.flask_app.app_state import AppState, Route
-from flask_concurrency.flask_app.around_view import put_around_view
-from flask_concurrency.flask_app.door import JOURNEY, Door, journey_of
-from flask_concurrency.flask_app.overdue import answer_overdue, hold_to_deadline
-from flask_concurrency.flask_app.repeat import Repeat
-from flask_concurrency.flask_app.responses import (
+from flask_concurrency.flask_app.current_journey import JOURNEY, journey_of
+from flask_concurrency.flask_app.deadline_response import answer_overdue, hold_to_deadline
+from flask_concurrency.flask_app.declarations.time_limit import TimeLimit
+from flask_concurrency.flask_app.http.responses import (
     REFUSED_UNASKED,
     QuotaExceeded,
     cannot_count,
     refusal,
     too_old,
 )
-from flask_concurrency.flask_app.time_limit import TimeLimit
+from flask_concurrency.flask_app.middleware import Door
+from flask_concurrency.flask_app.refusal_cache import Repeat
+from flask_concurrency.flask_app.view_wrapping import put_around_view
 from flask_concurrency.vocabulary.errors import DeadlineExceeded, StoreError
 from flask_concurrency.vocabulary.permit import Ending
 

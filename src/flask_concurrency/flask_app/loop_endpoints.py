@@ -16,7 +16,7 @@ from flask import Flask
 from werkzeug.exceptions import HTTPException
 
 from flask_concurrency.asgi.websocket import CONNECTION
-from flask_concurrency.flask_app import markers
+from flask_concurrency.flask_app.declarations import decorations
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -87,9 +87,9 @@ class LoopEndpoints:
 
     def _is_on_loop(self, endpoint: str, method: str) -> bool:
         declared = [
-            *(mark for _, mark in markers.on_blueprints(self._app, endpoint, self._owner)),
-            *markers.on_view(self._app, endpoint, self._owner),
-            *markers.on_method(self._app, endpoint, method, self._owner)[1],
+            *(mark for _, mark in decorations.on_blueprints(self._app, endpoint, self._owner)),
+            *decorations.on_view(self._app, endpoint, self._owner),
+            *decorations.on_method(self._app, endpoint, method, self._owner)[1],
         ]
         for mark in reversed(declared):  # the narrowest
             if isinstance(mark, RunsOn):
@@ -100,7 +100,7 @@ class LoopEndpoints:
         views = list(self._app.view_functions.values())
         self._views = len(views)
         self._anything = any(is_async(view, None) for view in views) or any(
-            mark == RunsOn("loop") for _, mark in markers.reached(self._app)
+            mark == RunsOn("loop") for _, mark in decorations.reached(self._app)
         )
         self._fixed.clear()
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from flask_concurrency.engine.declaration import Declaration
 from flask_concurrency.executors.named_executors import check_meaning
-from flask_concurrency.flask_app.declaring import LimitsLike, read_declarations
+from flask_concurrency.flask_app.declarations.options import LimitsLike, read_declarations
 from flask_concurrency.stores.fallback import ON_FAILURE, OnFailure
 from flask_concurrency.stores.opening import TIMEOUT
 from flask_concurrency.vocabulary.errors import ConfigurationError

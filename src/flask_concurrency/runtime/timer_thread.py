@@ -87,6 +87,13 @@ class Timekeeper:
                 self._changed.notify()
         return alarm
 
+    def call_after(self, seconds: float, callback: Callable[[], object]) -> Alarm:
+        """Have ``callback`` called ``seconds`` from now, by the clock of this object.
+
+        :raises RuntimeError: No thread can be started.
+        """
+        return self.call_at(self._clock() + seconds, callback)
+
     def __len__(self) -> int:
         """Alarms that are due one day."""
         with self._changed:

@@ -1,1 +1,1 @@
-"""How does a stream of events run and end?"""
+"""Streams of events: what they send, and how they end."""

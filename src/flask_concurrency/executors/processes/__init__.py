@@ -2,26 +2,20 @@
 
 A task goes through these files, from the application to a worker and back:
 
-``executor``  the public class · ``options`` what may be asked of it · ``feed`` and ``batch`` how
-``map`` feeds it · ``patience`` who waits for a full queue · ``inline`` and ``inside`` tasks that
-submit tasks · ``lifetime`` forks and exits
+``executor``  the public class · ``options`` its options · ``feed`` the body of ``map`` ·
+``patience`` waiting for a full queue · ``is_worker`` tasks that submit tasks
 
-``pool``  one executor in one process: which thread does what · ``round`` the rules of that ·
-``desk`` who may use a channel now · ``roster`` who works on what · ``exchange`` what is said to
-workers and read from them · ``collector`` the thread that reads what nobody waits for · ``recall``
-deadlines and cancelling · ``staff`` workers come and go · ``completion`` and ``obituary`` how tasks
-end · ``task``, ``worker_record``, ``future`` what is known of each
+``pool``  one executor in one process: which thread does what · ``readers`` who may use a channel,
+and the rules of that · ``schedule`` which task runs where · ``replies`` what is read from workers
+and sent to them · ``background_reader`` the thread that reads what no caller waits for ·
+``cancellation`` deadlines and cancelling · ``supervisor`` workers start and end ·
+``failure_messages`` words · ``records`` what is known of tasks, futures and workers
 
-``call`` and ``outcome``  how a call and its result cross · ``wire`` messages on a socket ·
-``watch`` and ``timer`` one thread for many descriptors · ``main_script`` what becomes of
-``__main__``
+``payloads``  how a call and its result cross · ``wire`` messages on a socket · ``watch`` one thread
+for many descriptors · ``main_script`` what becomes of ``__main__``
 
-``buffers``, ``parcel``, ``crossing``, ``layout``  how large buffers cross · ``arena``, ``segment``,
-``inbox``, ``memory_limit``  the shared memory they cross in
-
-``launch/``  how processes come to be · ``setup`` and ``worker_process`` what one does ·
-``around`` what is put around each task · ``memory_cap`` how much memory it may take ·
-``log_relay`` how what it logs comes home
+``shared_memory/``  how large buffers cross · ``launch/`` how processes come to be · ``worker/``
+what one does
 """
 
 from flask_concurrency.executors.processes.executor import ProcessExecutor

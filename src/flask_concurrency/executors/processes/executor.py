@@ -12,6 +12,8 @@ from concurrent.futures import Executor, Future
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
+from flask_concurrency.executors.background import log_failure
+from flask_concurrency.executors.options import WhenFull, require_seconds
 from flask_concurrency.executors.processes.feed import map_in_order
 from flask_concurrency.executors.processes.is_worker import is_loading_main, is_worker
 from flask_concurrency.executors.processes.options import check_options
@@ -21,8 +23,6 @@ from flask_concurrency.executors.processes.pool import Pool, end_open_pools, ope
 from flask_concurrency.executors.processes.records import Batch
 from flask_concurrency.executors.processes.snapshot import ProcessSnapshot
 from flask_concurrency.executors.processes.worker.task_context import Around, call_around
-from flask_concurrency.executors.threads.background import log_failure
-from flask_concurrency.executors.threads.options import WhenFull, require_seconds
 from flask_concurrency.runtime.deadline import Deadline, check_deadline, current_deadline
 from flask_concurrency.vocabulary.errors import ExecutorError, QueueFull
 

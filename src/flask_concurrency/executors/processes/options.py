@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, Final, get_args
 
+from flask_concurrency.executors.options import WhenFull, require_seconds
 from flask_concurrency.executors.processes.shared_memory.available_memory import available_memory
 from flask_concurrency.executors.processes.worker.memory_cap import check_max_memory
 from flask_concurrency.executors.processes.worker.task_context import Around
-from flask_concurrency.executors.threads.options import WhenFull, require_seconds
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
 WINDOWS_MAX_WORKERS: Final = 61  # what one WaitForMultipleObjects() call can watch

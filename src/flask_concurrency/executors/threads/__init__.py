@@ -2,14 +2,12 @@
 
 A task goes through these files, from the application to a thread and back:
 
-``executor``  the public class · ``options`` what may be asked of it · ``mapping`` how ``map`` is
-read · ``background`` what outlives its request · ``snapshot`` what is told of it
+``executor``  the public class · ``options`` its options · ``mapping`` the body of ``map`` ·
+``background`` what outlives its request · ``snapshot`` what is counted and told
 
-``crew``  which thread runs which task · ``queue``, ``line`` and ``roster`` who waits, for what, and
-who is there · ``lending`` threads that wait for an event loop · ``books`` what became of tasks
-
-``task`` and ``work``  one call and its future · ``lateness`` what is past its deadline ·
-``at_exit`` the end of the process
+``pool``  which thread runs which task · ``task_queue`` and ``line`` what waits, and for what ·
+``worker_threads`` and ``worker_loop`` the threads and what they do · ``task`` one call and its
+future · ``failure_messages`` words
 """
 
 from flask_concurrency.executors.threads.executor import ThreadExecutor

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from flask_concurrency.executors.waiting import TaskFuture
-from flask_concurrency.vocabulary.safe_logger import CarefulLogger
 
 T = TypeVar("T")
-
-logger = CarefulLogger("flask_concurrency.executors")
 
 
 class BackgroundFuture(TaskFuture[T]):
@@ -37,9 +33,3 @@ class BackgroundFuture(TaskFuture[T]):
         run_here, self.run_here = self.run_here, None
         if run_here is not None:
             run_here()
-
-
-def log_failure(executor: str, name: str, future: Future[Any]) -> None:
-    """Log how a background task failed, if it did; nobody else may ever ask."""
-    if not future.cancelled() and (error := future.exception()) is not None:
-        logger.error("Background task %r of %r failed", name, executor, exc_info=error)

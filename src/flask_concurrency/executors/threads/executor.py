@@ -14,17 +14,16 @@ from itertools import starmap
 from typing import Any, ParamSpec, TypeVar
 
 from flask_concurrency.executors.context import Captured, Carrier, capture_context
+from flask_concurrency.executors.options import WhenFull, require_seconds
 from flask_concurrency.executors.threads.background import BackgroundFuture
-from flask_concurrency.executors.threads.crew import Crew
 from flask_concurrency.executors.threads.line import Place
 from flask_concurrency.executors.threads.mapping import Call, Mapping
 from flask_concurrency.executors.threads.options import (
     ThreadOptions,
-    WhenFull,
     check_options,
     default_workers,
-    require_seconds,
 )
+from flask_concurrency.executors.threads.pool import Crew
 from flask_concurrency.executors.threads.snapshot import ThreadsSnapshot
 from flask_concurrency.executors.threads.task import Task
 from flask_concurrency.executors.waiting import TaskFuture

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from itertools import islice
 from typing import Any
 
-from flask_concurrency.executors.threads.crew import Crew
+from flask_concurrency.executors.threads.pool import Crew
 from flask_concurrency.executors.threads.task import Batch, Task
 from flask_concurrency.runtime.deadline import Deadline
 from flask_concurrency.runtime.timer_thread import Alarm

@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf
-from typing import Literal, get_args
+from typing import get_args
 
+from flask_concurrency.executors.options import WhenFull, _require_int, require_seconds
 from flask_concurrency.runtime.timer_thread import Timekeeper
 from flask_concurrency.vocabulary.clock import Clock
 from flask_concurrency.vocabulary.errors import ConfigurationError
-
-WhenFull = Literal["refuse", "wait"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +54,3 @@ def check_options(options: ThreadOptions) -> ThreadOptions:
     if not isinstance(options.name, str) or not options.name:
         raise ConfigurationError(f"name={options.name!r} is no name. Give a text like 'threads'.")
     return options
-
-
-def require_seconds(option: str, value: object, *, instead: str) -> None:
-    """Check a duration.
-
-    :raises ConfigurationError: ``value`` is no number of seconds from 0 on.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < inf:
-        raise ConfigurationError(
-            f"{option}={value!r} is no number of seconds, 0 or more. Give one, or {instead}."
-        )
-
-
-def _require_int(option: str, value: object, *, at_least: int, instead: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
-        raise ConfigurationError(
-            f"{option}={value!r} is no whole number of {at_least} or more. Give one, or {instead}."
-        )

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any, Literal
 
 from flask_concurrency.executors.context import Captured
-from flask_concurrency.executors.threads.lateness import dropped, overran
+from flask_concurrency.executors.threads.failure_messages import dropped, overran
 from flask_concurrency.runtime.timer_thread import Alarm
 from flask_concurrency.vocabulary.clock import Clock
 from flask_concurrency.vocabulary.errors import DeadlineExceeded

@@ -35,7 +35,6 @@ from flask_concurrency.executors.processes.shared_memory.segment import (
     make_descriptor,
 )
 from flask_concurrency.runtime.timer_thread import Alarm, timekeeper
-from flask_concurrency.vocabulary.clock import monotonic
 
 MAX_SEGMENTS: Final = 32
 """Each takes a descriptor of this process, or up to three."""
@@ -285,4 +284,4 @@ class Arena:
                     method()
 
             with suppress(RuntimeError):  # no thread more: the next segment tries again
-                self._alarm = timekeeper.call_at(monotonic() + IDLE, trim_if_alive)
+                self._alarm = timekeeper.call_after(IDLE, trim_if_alive)

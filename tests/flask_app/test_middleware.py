@@ -13,7 +13,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.test import TestResponse
 
 from flask_concurrency import Concurrency, InFlight
-from flask_concurrency.flask_app.repeat import SENT_FOR_A_REFUSAL
+from flask_concurrency.flask_app.refusal_cache import SENT_FOR_A_REFUSAL
 
 
 def test_a_response_the_app_keeps_stays_as_it_was() -> None:

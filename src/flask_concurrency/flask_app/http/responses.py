@@ -21,8 +21,8 @@ from werkzeug.exceptions import (
 )
 from werkzeug.http import parse_accept_header
 
-from flask_concurrency.flask_app.rate_limit_fields import whole_seconds
-from flask_concurrency.flask_app.request_age import request_age
+from flask_concurrency.flask_app.http.rate_limit_fields import whole_seconds
+from flask_concurrency.flask_app.http.request_age import request_age
 from flask_concurrency.vocabulary.clock import wall
 from flask_concurrency.vocabulary.decision import Decision
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from flask import request
 from werkzeug.exceptions import Forbidden
 
-from flask_concurrency.flask_app.cors import Origins, checked_origins
+from flask_concurrency.flask_app.http.cors import Origins, checked_origins
 
 __all__ = ["AllowedOrigins", "Origins"]
 

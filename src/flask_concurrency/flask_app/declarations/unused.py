@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 from flask import Blueprint, Flask
 
-from flask_concurrency.flask_app import markers
-from flask_concurrency.flask_app.markers import Mark
+from flask_concurrency.flask_app.declarations import decorations
+from flask_concurrency.flask_app.declarations.decorations import Mark
 from flask_concurrency.vocabulary.safe_logger import CarefulLogger
 
 logger = CarefulLogger("flask_concurrency.limits")
@@ -83,7 +83,7 @@ class Decorated:
                 logger.warning("%s", found)
 
     def _unreached(self) -> list[tuple[Marks, int, Unreached]]:
-        reached = {id(mark) for app in list(self._apps) for mark in markers.reached(app)}
+        reached = {id(mark) for app in list(self._apps) for mark in decorations.reached(app)}
         found = []
         for decorated in list(_extensions):
             if decorated is not self and decorated.in_use:

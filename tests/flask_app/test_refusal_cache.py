@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flask_concurrency.admission.refusal_memo import LONGEST, MAX_REMEMBERED, RefusalMemo
+from flask_concurrency.flask_app.refusal_cache import LONGEST, MAX_REMEMBERED, RefusalMemo
 from flask_concurrency.testing.manual_clock import ManualClock
 from flask_concurrency.vocabulary.decision import Decision, Verdict
 

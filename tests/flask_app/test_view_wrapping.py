@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import Flask
 
-from flask_concurrency.flask_app.around_view import put_around_view
+from flask_concurrency.flask_app.view_wrapping import put_around_view
 
 View = Callable[..., Any]
 

@@ -12,10 +12,10 @@ from werkzeug.routing import Rule
 
 from flask_concurrency.engine.declaration import Declaration, Origin
 from flask_concurrency.engine.plan import Source
-from flask_concurrency.flask_app import markers
-from flask_concurrency.flask_app.cors import CorsPolicy
+from flask_concurrency.flask_app.declarations import decorations
+from flask_concurrency.flask_app.declarations.time_limit import TimeLimit
+from flask_concurrency.flask_app.http.cors import CorsPolicy
 from flask_concurrency.flask_app.settings import Settings
-from flask_concurrency.flask_app.time_limit import TimeLimit
 
 EXEMPT = object()
 """The declaration of a view or blueprint to which no limit applies."""
@@ -56,10 +56,13 @@ def collect(
     if rule is not None:
         if not _is_static(rule):
             sources += [Source("default", declared) for declared in settings.default_limits]
-        method_name, on_method = markers.on_method(app, rule.endpoint, method, owner)
+        method_name, on_method = decorations.on_method(app, rule.endpoint, method, owner)
         found: list[tuple[Origin, str, object]] = [
-            *(("blueprint", *each) for each in markers.on_blueprints(app, rule.endpoint, owner)),
-            *(("route", "", d) for d in markers.on_view(app, rule.endpoint, owner)),
+            *(
+                ("blueprint", *each)
+                for each in decorations.on_blueprints(app, rule.endpoint, owner)
+            ),
+            *(("route", "", d) for d in decorations.on_view(app, rule.endpoint, owner)),
             *(("route", method_name, d) for d in on_method),
         ]
         for origin, place, mark in found:

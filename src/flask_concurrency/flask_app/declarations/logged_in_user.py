@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from flask import current_app
 
-from flask_concurrency.flask_app.keys import remote_address
+from flask_concurrency.flask_app.declarations.keys import remote_address
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
 try:

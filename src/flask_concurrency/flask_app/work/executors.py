@@ -18,10 +18,10 @@ from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.named_executors import Meaning, NamedExecutors
 from flask_concurrency.executors.processes.executor import ProcessExecutor
 from flask_concurrency.executors.threads import ThreadExecutor
-from flask_concurrency.flask_app.async_body import async_to_sync
 from flask_concurrency.flask_app.settings import PREFIX, Settings
-from flask_concurrency.flask_app.task_context import FlaskCarrier
-from flask_concurrency.flask_app.worker_app import WorkerApp
+from flask_concurrency.flask_app.work.async_body import async_to_sync
+from flask_concurrency.flask_app.work.task_context import FlaskCarrier
+from flask_concurrency.flask_app.work.worker_app import WorkerApp
 from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.errors import ConfigurationError
 

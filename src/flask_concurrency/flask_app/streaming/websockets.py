@@ -19,10 +19,10 @@ from flask_concurrency.asgi.websocket import CONNECTION
 from flask_concurrency.asgi.websocket_connection import Connection
 from flask_concurrency.asgi.websocket_ends import AsgiWebSocket
 from flask_concurrency.flask_app.app_state import AppState
-from flask_concurrency.flask_app.door import journey_of
+from flask_concurrency.flask_app.current_journey import journey_of
+from flask_concurrency.flask_app.http.responses import Refusal
 from flask_concurrency.flask_app.loop_endpoints import AWAITS
-from flask_concurrency.flask_app.origins import AllowedOrigins, Origins
-from flask_concurrency.flask_app.responses import Refusal
+from flask_concurrency.flask_app.streaming.websocket_origins import AllowedOrigins, Origins
 from flask_concurrency.runtime.drain import watch_signals
 from flask_concurrency.vocabulary.errors import (
     ConfigurationError,
@@ -164,7 +164,7 @@ def _accept(options: WebSocketOptions, state: AppState) -> _Accepted:
         )
         return AsgiWebSocket(connection, spoken)
     try:
-        from flask_concurrency.flask_app.websocket_on_wsgi import WsgiWebSocket
+        from flask_concurrency.flask_app.streaming.websocket_on_wsgi import WsgiWebSocket
     except ImportError as error:
         raise ConfigurationError(
             f"WebSockets on a WSGI server need simple-websocket ({error}). {INSTALL}"

@@ -25,7 +25,6 @@ from typing import Any, Final
 
 from flask_concurrency.runtime.timer_thread import Timekeeper, timekeeper
 from flask_concurrency.stores.host.private_directory import default_directory, locked_directory
-from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.errors import StoreError
 
 EVERY: Final = 2.0
@@ -112,7 +111,7 @@ class Publisher:
             found._again()
 
         with suppress(RuntimeError):  # no thread more, and work is worth more than news of it
-            self._keeper.call_at(monotonic() + EVERY, look)
+            self._keeper.call_after(EVERY, look)
 
     def _open(self) -> None:
         directory = default_directory()

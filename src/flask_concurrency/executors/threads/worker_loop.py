@@ -32,12 +32,12 @@ import threading
 from math import inf
 from threading import get_ident
 
-from flask_concurrency.executors.threads.books import Books
-from flask_concurrency.executors.threads.lateness import log_overrun
+from flask_concurrency.executors.threads.failure_messages import log_overrun
 from flask_concurrency.executors.threads.options import ThreadOptions
-from flask_concurrency.executors.threads.queue import TaskQueue
-from flask_concurrency.executors.threads.roster import Roster
+from flask_concurrency.executors.threads.snapshot import Books
 from flask_concurrency.executors.threads.task import Task
+from flask_concurrency.executors.threads.task_queue import TaskQueue
+from flask_concurrency.executors.threads.worker_threads import Roster
 from flask_concurrency.runtime.managed_blocking import work_for
 from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.safe_logger import CarefulLogger

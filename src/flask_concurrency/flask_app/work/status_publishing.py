@@ -12,8 +12,8 @@ from typing import Any
 from flask import Flask
 
 from flask_concurrency.flask_app.app_store import deployment
-from flask_concurrency.flask_app.executors import AppExecutors
 from flask_concurrency.flask_app.settings import Settings
+from flask_concurrency.flask_app.work.executors import AppExecutors
 from flask_concurrency.stores.opening import HOST_WORKS
 
 
@@ -24,7 +24,7 @@ def announcer(app: Flask, settings: Settings, executors: AppExecutors) -> Callab
     """
     if not HOST_WORKS:
         return lambda: None
-    from flask_concurrency.flask_app.bulletin import Publisher
+    from flask_concurrency.flask_app.work.status_file import Publisher
 
     publisher = Publisher(deployment(app, settings), lambda: snapshots(executors))
     served = weakref.ref(app)

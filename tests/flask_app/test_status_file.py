@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flask_concurrency.flask_app.bulletin import Publisher, read_bulletins
+from flask_concurrency.flask_app.work.status_file import Publisher, read_bulletins
 from flask_concurrency.runtime.timer_thread import Alarm, Timekeeper
 from flask_concurrency.stores.host.private_directory import default_directory
 from flask_concurrency.testing.manual_clock import ManualClock

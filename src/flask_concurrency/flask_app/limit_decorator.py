@@ -18,8 +18,8 @@ from flask import has_request_context, request
 from flask_concurrency.admission.answer import Answer
 from flask_concurrency.engine.declaration import Declaration
 from flask_concurrency.flask_app.app_state import AppState
-from flask_concurrency.flask_app.door import journey_of
-from flask_concurrency.flask_app.responses import REFUSED_UNASKED, cannot_count, refusal
+from flask_concurrency.flask_app.current_journey import journey_of
+from flask_concurrency.flask_app.http.responses import REFUSED_UNASKED, cannot_count, refusal
 from flask_concurrency.runtime.greenlet_bridge import Driving
 from flask_concurrency.vocabulary.errors import ConfigurationError, StoreError
 from flask_concurrency.vocabulary.limits import InFlight

@@ -13,14 +13,15 @@ from functools import partial
 from math import inf
 from typing import Any
 
-from flask_concurrency.executors.threads.background import BackgroundFuture, log_failure
-from flask_concurrency.executors.threads.lateness import dropped, overran
+from flask_concurrency.executors.background import log_failure
+from flask_concurrency.executors.threads.background import BackgroundFuture
+from flask_concurrency.executors.threads.failure_messages import dropped, overran
 from flask_concurrency.executors.threads.line import Place, turn_away
 from flask_concurrency.executors.threads.options import ThreadOptions
-from flask_concurrency.executors.threads.queue import TaskQueue
 from flask_concurrency.executors.threads.snapshot import ThreadsSnapshot
 from flask_concurrency.executors.threads.task import Batch, Task, fail_if_undone
-from flask_concurrency.executors.threads.work import WorkingCrew
+from flask_concurrency.executors.threads.task_queue import TaskQueue
+from flask_concurrency.executors.threads.worker_loop import WorkingCrew
 from flask_concurrency.runtime.deadline import Deadline
 from flask_concurrency.runtime.timer_thread import Alarm
 from flask_concurrency.vocabulary.errors import (

@@ -14,10 +14,10 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 from flask_concurrency.engine.journey import Journey
-from flask_concurrency.flask_app.around_view import put_around_view
-from flask_concurrency.flask_app.door import JOURNEY
-from flask_concurrency.flask_app.responses import DeadlinePassed
-from flask_concurrency.flask_app.task_context import CONTEXTS_ARE_MERGED
+from flask_concurrency.flask_app.current_journey import JOURNEY
+from flask_concurrency.flask_app.http.responses import DeadlinePassed
+from flask_concurrency.flask_app.view_wrapping import put_around_view
+from flask_concurrency.flask_app.work.task_context import CONTEXTS_ARE_MERGED
 from flask_concurrency.runtime.deadline import remaining
 from flask_concurrency.vocabulary.errors import DeadlineExceeded
 from flask_concurrency.vocabulary.safe_logger import CarefulLogger

@@ -12,7 +12,7 @@ from flask import Response
 
 from flask_concurrency.admission.limiter import check_cost
 from flask_concurrency.engine.declaration import Declaration, Stage
-from flask_concurrency.flask_app.rate_limit_fields import check_name
+from flask_concurrency.flask_app.http.rate_limit_fields import check_name
 from flask_concurrency.vocabulary.errors import ConfigurationError
 from flask_concurrency.vocabulary.limits import LimitLike, read_limits
 

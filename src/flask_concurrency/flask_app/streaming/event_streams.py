@@ -15,7 +15,7 @@ from flask import Response, current_app, request
 
 from flask_concurrency.asgi.environ import PORTABLE
 from flask_concurrency.executors.loop import LoopThread
-from flask_concurrency.flask_app.async_body import AsyncBody
+from flask_concurrency.flask_app.work.async_body import AsyncBody
 from flask_concurrency.runtime.drain import Drain, watch_signals
 from flask_concurrency.streams.event_stream import Beating, beating_async, ending
 from flask_concurrency.streams.server_sent_events import encode

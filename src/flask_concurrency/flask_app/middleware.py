@@ -18,9 +18,16 @@ from typing import TYPE_CHECKING, Any, Literal
 from werkzeug.datastructures import Headers
 
 from flask_concurrency.engine.journey import NOT_ASKED, Journey
-from flask_concurrency.flask_app.rate_limit_fields import legacy_fields, rate_limit_fields
-from flask_concurrency.flask_app.repeat import Repeat
-from flask_concurrency.flask_app.responses import Refusal, is_error, refusal, retry_after, too_old
+from flask_concurrency.flask_app.current_journey import JOURNEY
+from flask_concurrency.flask_app.http.rate_limit_fields import legacy_fields, rate_limit_fields
+from flask_concurrency.flask_app.http.responses import (
+    Refusal,
+    is_error,
+    refusal,
+    retry_after,
+    too_old,
+)
+from flask_concurrency.flask_app.refusal_cache import Repeat
 from flask_concurrency.vocabulary.clock import wall
 from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.permit import Ending
@@ -28,20 +35,9 @@ from flask_concurrency.vocabulary.permit import Ending
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-JOURNEY = "flask_concurrency.journey"
-"""Where in the WSGI environment a request's :class:`Journey` travels."""
 
 TAKEN_AT_ONCE = 16_384
 """Bytes that a socket takes without waiting for the client: what Linux gives one to begin with."""
-
-
-def journey_of(environ: WSGIEnvironment) -> Journey:
-    """The journey of a request; begun here if it passed no door, as ``test_request_context``."""
-    journey: Journey | None = environ.get(JOURNEY)
-    if journey is None:
-        journey = environ[JOURNEY] = Journey()
-        journey.seen_off = False
-    return journey
 
 
 class Door:

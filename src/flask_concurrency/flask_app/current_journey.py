@@ -1,0 +1,23 @@
+"""Find the journey of a request in its WSGI environment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flask_concurrency.engine.journey import Journey
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+
+JOURNEY = "flask_concurrency.journey"
+"""Where in the WSGI environment a request's :class:`Journey` travels."""
+
+
+def journey_of(environ: WSGIEnvironment) -> Journey:
+    """The journey of a request; begun here if it passed no door, as ``test_request_context``."""
+    journey: Journey | None = environ.get(JOURNEY)
+    if journey is None:
+        journey = environ[JOURNEY] = Journey()
+        journey.seen_off = False
+    return journey

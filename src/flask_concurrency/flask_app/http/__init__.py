@@ -1,0 +1,1 @@
+"""What is said over HTTP: status codes, header fields, CORS, the age of a request."""
