@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 import types
 from pathlib import Path
 
@@ -51,6 +52,11 @@ def test_no_module_has_the_name_of_a_drawer() -> None:
     """A file answers one question, and these names answer none."""
     drawers = {"utils", "util", "helpers", "common", "manager", "misc", "base"}
     assert not [path for path in MODULES if path.stem in drawers]
+
+
+def test_no_module_has_the_name_of_one_of_the_standard_library() -> None:
+    """In a traceback, and in a search, ``queue.py`` is Python's own."""
+    assert not [path for path in MODULES if path.stem in sys.stdlib_module_names - {"__future__"}]
 
 
 def test_the_package_is_typed() -> None:
