@@ -16,7 +16,7 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from flask_concurrency import Concurrency, InFlight, Limits
 from flask_concurrency.keys import header
-from flask_concurrency.stores.outage import Health
+from flask_concurrency.stores.circuit_breaker import Health
 
 ODD = ["", " ", "\0", "\x7f", "a/b", "{tag}", "a\x1fb", "\xff\xfe", "'; DROP", "🗝", "\ud800"]
 each_store = pytest.mark.parametrize("store", ["memory://", "host://"])

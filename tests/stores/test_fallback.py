@@ -10,9 +10,9 @@ import pytest
 
 from flask_concurrency.policies.in_flight import InFlightCount
 from flask_concurrency.policies.sliding_window import SlidingWindow
+from flask_concurrency.stores.circuit_breaker import CircuitBreaker
 from flask_concurrency.stores.fallback import FallbackStore, OnFailure
 from flask_concurrency.stores.memory import MemoryStore
-from flask_concurrency.stores.outage import Outage
 from flask_concurrency.stores.store import Check
 from flask_concurrency.testing.manual_clock import ManualClock
 from flask_concurrency.vocabulary.decision import Outcome
@@ -61,7 +61,7 @@ class World:
             self._probe,
             on_failure=on_failure,
             clock=self.clock,
-            outage=partial(Outage, pause=self._pause, start=self._threads.append),
+            breaker=partial(CircuitBreaker, pause=self._pause, start=self._threads.append),
         )
 
     def go(self, error: StoreError = GONE) -> None:
@@ -179,7 +179,7 @@ def test_a_permit_taken_meanwhile_is_not_returned_to_the_store(world: World) -> 
     assert world.inside() == 1
     world.store.give_back([INSIDE])
     assert world.inside() == 0
-    assert len(world.store._spare) == 0  # type: ignore[arg-type]
+    assert len(world.store._stand_in) == 0  # type: ignore[arg-type]
 
 
 def test_all_permits_of_an_outage_return(world: World) -> None:
@@ -195,7 +195,7 @@ def test_all_permits_of_an_outage_return(world: World) -> None:
     for _ in range(4):
         world.store.give_back([INSIDE])
     assert world.inside() == 0
-    assert len(world.store._spare) == 0  # type: ignore[arg-type]
+    assert len(world.store._stand_in) == 0  # type: ignore[arg-type]
 
 
 def test_a_refused_stage_takes_no_permit(world: World) -> None:
@@ -252,7 +252,7 @@ def test_an_error_of_one_key_does_not_come_out_of_giving_back(world: World) -> N
     world.store.take([INSIDE])
     world.go(StoreError("foreign."))
     world.store.give_back([INSIDE])
-    assert not world.store._outage.open
+    assert not world.store._breaker.open
     assert world.store.snapshot().errors == 1
 
 

@@ -20,7 +20,7 @@ class InFlightCount:
         """Let ``cost`` units in if they fit; a refusal changes nothing.
 
         :param state: Units inside; ``None`` for none.
-        :param now: Not used: how long somebody stays inside is not known.
+        :param now: Not used: how long a request stays inside is not known.
         """
         inside = state or 0
         admitted = inside + cost <= self.quota

@@ -94,7 +94,7 @@ class SlidingWindow:
         started_at, current, previous = windows
 
         def until(ceiling: int) -> float:
-            """Seconds until the estimate has fallen to ``ceiling`` if nobody else comes."""
+            """Seconds until the estimate has fallen to ``ceiling`` if no other request comes."""
             faded = _faded(current, previous, ceiling)
             return max(0.0, started_at + faded * self.period - now)
 

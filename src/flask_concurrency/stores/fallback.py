@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 from flask_concurrency.policies.in_flight import InFlightCount
+from flask_concurrency.stores.circuit_breaker import CircuitBreaker, Health
 from flask_concurrency.stores.memory import MemoryStore
-from flask_concurrency.stores.outage import Health, Outage
-from flask_concurrency.stores.spare import AdmittingStore, RefusingStore
+from flask_concurrency.stores.stand_ins import AdmittingStore, RefusingStore
 from flask_concurrency.stores.store import Check, Store
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.decision import Outcome
@@ -26,12 +26,12 @@ ON_FAILURE: tuple[str, ...] = get_args(OnFailure)
 
 MEANWHILE: dict[OnFailure, str] = {
     "local": "Until it is back, each process counts for itself.",
-    "admit": "Until it is back, everybody is admitted.",
-    "refuse": "Until it is back, everybody who is limited is refused.",
+    "admit": "Until it is back, all requests are admitted.",
+    "refuse": "Until it is back, all requests that a limit concerns are refused.",
 }
 
-Owed = tuple[list[Check], float, float]
-"""Checks to give back, seconds after their take, and the instant that was."""
+PendingReturn = tuple[list[Check], float, float]
+"""Checks to give back once the store is back, seconds since their take, and when it was asked."""
 
 
 class FallbackStore:
@@ -42,7 +42,8 @@ class FallbackStore:
     :param on_failure: ``"local"`` counts in this process meanwhile, ``"admit"`` and ``"refuse"``
         count nothing.
     :param clock: Tells when units were spent.
-    :param outage: Makes the circuit; see :class:`~flask_concurrency.stores.outage.Outage`.
+    :param breaker: Makes the circuit breaker:
+        :class:`~flask_concurrency.stores.circuit_breaker.CircuitBreaker`.
     """
 
     def __init__(
@@ -52,20 +53,20 @@ class FallbackStore:
         *,
         on_failure: OnFailure = "local",
         clock: Clock = monotonic,
-        outage: Callable[..., Outage] = Outage,
+        breaker: Callable[..., CircuitBreaker] = CircuitBreaker,
     ) -> None:
         self.store = store
         self.poll_interval = store.poll_interval
         self._on_failure = on_failure
-        self._spare = _spare(on_failure)
+        self._stand_in = _stand_in_for(on_failure)
         self._clock = clock
-        self._outage = outage(
-            probe, recovered=self._settle_debts, meanwhile=MEANWHILE[on_failure], clock=clock
+        self._breaker = breaker(
+            probe, recovered=self._return_pending, meanwhile=MEANWHILE[on_failure], clock=clock
         )
-        # Reentrant: the garbage collector may end an abandoned request wherever it likes.
+        # Reentrant: the garbage collector may finalise an abandoned request at any bytecode.
         self._lock = threading.RLock()
-        self._with_spare: Counter[tuple[str, str, int]] = Counter()
-        self._owed: list[Owed] = []
+        self._held_in_stand_in: Counter[tuple[str, str, int]] = Counter()
+        self._pending_returns: list[PendingReturn] = []
         _STORES.add(self)
 
     def take(self, checks: Sequence[Check]) -> list[Outcome]:
@@ -73,118 +74,118 @@ class FallbackStore:
 
         :raises StoreUnavailable: The store is out, and nothing is to stand in for it.
         """
-        if not self._outage.open:
+        if not self._breaker.open:
             try:
                 return self.store.take(checks)
             except StoreUnavailable as error:
-                self._outage.begin(error)
+                self._breaker.trip(error)
             except StoreError as error:
-                self._outage.note(error)
+                self._breaker.note(error)
         else:
-            self._outage.ensure_probing()
-        return self._stand_in(checks)
+            self._breaker.ensure_probing()
+        return self._take_from_stand_in(checks)
 
     def give_back(self, checks: Sequence[Check], *, after: float = 0.0) -> None:
         """Return units to the store they were taken from; never raises ``StoreError``.
 
-        What the store is owed while it is out, it gets when it is back.
+        What belongs to a store that is out is returned when it is back.
         """
         spent_at = self._clock() - after
-        spare: list[Check] = []
-        owed: list[Check] = []
+        stand_in: list[Check] = []
+        pending: list[Check] = []
         for check in checks:
-            (spare if self._spent_with_spare(check, spent_at) else owed).append(check)
-        if spare:
-            self._spare.give_back(spare, after=after)
-        if owed:
+            (stand_in if self._belongs_to_stand_in(check, spent_at) else pending).append(check)
+        if stand_in:
+            self._stand_in.give_back(stand_in, after=after)
+        if pending:
             with self._lock:
-                if self._outage.open:
-                    self._owed.append((owed, after, self._clock()))
+                if self._breaker.open:
+                    self._pending_returns.append((pending, after, self._clock()))
                     return
-            self._pay(owed, after)
+            self._return(pending, after)
 
     def forget(self, checks: Sequence[Check]) -> int:
         """Start counts anew, in both stores.
 
-        :raises StoreError: The store cannot be written; whoever asks for this must know.
+        :raises StoreError: The store cannot be written, so its counts are as they were.
         """
-        self._spare.forget(checks)
+        self._stand_in.forget(checks)
         return self.store.forget(checks)
 
     def clear(self) -> int:
         """Start all rates anew, in both stores.
 
-        :raises StoreError: The store cannot be written; whoever asks for this must know.
+        :raises StoreError: The store cannot be written, so its counts are as they were.
         """
-        self._spare.clear()
+        self._stand_in.clear()
         return self.store.clear()
 
     def snapshot(self) -> Health:
         """How the store has been doing, seen from this process."""
-        return self._outage.health()
+        return self._breaker.health()
 
     def close(self) -> None:
         """Close both, and probe no more."""
-        self._outage.close()
-        self._spare.close()
+        self._breaker.close()
+        self._stand_in.close()
         self.store.close()
 
-    def _stand_in(self, checks: Sequence[Check]) -> list[Outcome]:
+    def _take_from_stand_in(self, checks: Sequence[Check]) -> list[Outcome]:
         with self._lock:
-            self._outage.stood_in += 1
-        outcomes = self._spare.take(checks)
+            self._breaker.stood_in += 1
+        outcomes = self._stand_in.take(checks)
         with self._lock:
             if all(o.admitted or c.shadow for c, o in zip(checks, outcomes, strict=True)):
                 for check, outcome in zip(checks, outcomes, strict=True):
                     if outcome.admitted and isinstance(check.policy, InFlightCount):
-                        self._with_spare[_permit(check)] += 1
+                        self._held_in_stand_in[_permit(check)] += 1
         return outcomes
 
-    def _spent_with_spare(self, check: Check, spent_at: float) -> bool:
+    def _belongs_to_stand_in(self, check: Check, spent_at: float) -> bool:
         if not isinstance(check.policy, InFlightCount):
-            return self._outage.covers(spent_at)
-        # Permits of one key are alike, so whichever is returned first, all are returned in the
-        # end. The spare's go first: once the store is back, its count is the one that matters, and
-        # it is right again only when it alone knows of everybody who is inside.
+            return self._breaker.covers(spent_at)
+        # Permits of one key are alike, so their order does not matter: all are returned in the end.
+        # Those of the stand-in go first: once the store is back, its count is the one that matters,
+        # and it is right again only when it alone counts every request that is inside.
         with self._lock:
             permit = _permit(check)
-            held = self._with_spare.pop(permit, 0)
+            held = self._held_in_stand_in.pop(permit, 0)
             if held > 1:
-                self._with_spare[permit] = held - 1
+                self._held_in_stand_in[permit] = held - 1
             return held > 0
 
-    def _pay(self, checks: list[Check], after: float) -> None:
+    def _return(self, checks: list[Check], after: float) -> None:
         try:
             self.store.give_back(checks, after=after)
         except StoreUnavailable as error:  # permits come back when their leases end
-            self._outage.begin(error)
+            self._breaker.trip(error)
         except StoreError as error:
-            self._outage.note(error)
+            self._breaker.note(error)
 
-    def _settle_debts(self) -> None:
+    def _return_pending(self) -> None:
         with self._lock:
-            debts, self._owed = self._owed, []
-        for debt in debts:
-            checks, after, at = debt
-            if self._outage.open:  # out again already
+            pending, self._pending_returns = self._pending_returns, []
+        for entry in pending:
+            checks, after, at = entry
+            if self._breaker.open:  # out again already
                 with self._lock:
-                    self._owed.append(debt)
+                    self._pending_returns.append(entry)
             else:
-                self._pay(checks, after + self._clock() - at)
+                self._return(checks, after + self._clock() - at)
 
     def _start_anew(self) -> None:
-        """What is owed and held is the parent's affair."""
+        """Forget what the parent holds and has to return: the parent returns it."""
         self._lock = threading.RLock()
-        self._spare = _spare(self._on_failure)
-        self._with_spare.clear()
-        self._owed.clear()
+        self._stand_in = _stand_in_for(self._on_failure)
+        self._held_in_stand_in.clear()
+        self._pending_returns.clear()
 
 
 def _permit(check: Check) -> tuple[str, str, int]:
     return check.limiter_id, check.key, check.cost
 
 
-def _spare(on_failure: OnFailure) -> Store:
+def _stand_in_for(on_failure: OnFailure) -> Store:
     if on_failure == "admit":
         return AdmittingStore()
     return RefusingStore() if on_failure == "refuse" else MemoryStore()
@@ -198,4 +199,5 @@ def _after_fork_in_child() -> None:
         store._start_anew()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -38,7 +38,7 @@ class KeyNames:
     """
 
     def __init__(self, namespace: str) -> None:
-        # Braces would end the hash tag, spaces would hurt whoever types the name.
+        # Braces would end the hash tag, and a name with spaces must be quoted to be typed.
         safe = _UNSAFE.sub(lambda found: f"%{ord(found.group()):x}", namespace)
         self.prefix = f"{{flask-concurrency:{safe}}}:{LAYOUT}:"
         self.probe = f"{self.prefix}probe"

@@ -131,9 +131,9 @@ class LimitsStore:
             return sum(each.remaining < each.check.policy.quota for each in asked)
 
     def clear(self) -> int:
-        """Start all counts anew, where nobody else's are in the storage.
+        """Start all counts anew, where the storage holds no counts of others.
 
-        :raises StoreError: The storage could only forget everybody's, or nobody's.
+        :raises StoreError: The storage could forget the counts of others, too.
         """
         if not isinstance(self._storage, MemoryStorage):
             raise StoreError(
@@ -168,7 +168,7 @@ class LimitsStore:
         return _Asked(check, limiter, item, name, remaining, reset_after)
 
     def _spend(self, asked: list[_Asked], fits: list[bool]) -> bool:
-        """Spend what fits; ``False``, with ``fits`` corrected, if somebody came between."""
+        """Spend what fits; ``False``, with ``fits`` corrected, if another client came between."""
         spent: list[_Asked] = []
         for index, each in enumerate(asked):
             if not fits[index] or not each.check.cost:

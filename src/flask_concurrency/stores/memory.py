@@ -49,7 +49,7 @@ class MemoryStore:
         # to the order of expiry, and looking at the front finds what may be forgotten.
         self._parts: list[Tables] = [defaultdict(dict) for _ in range(0, max_keys, KEYS_PER_PART)]
         self._keys = 0
-        # What is given back while somebody counts. It may be the same thread: the garbage
+        # What is given back while a thread counts. It may be the same thread: the garbage
         # collector can end an abandoned request in the middle of counting another one.
         self._late: deque[tuple[Sequence[Check], float]] = deque()
         self.forgotten = 0
@@ -70,7 +70,7 @@ class MemoryStore:
         self._try_to_return()
 
     def _try_to_return(self) -> None:
-        # Whoever holds the lock looks here again after letting go of it.
+        # The thread that holds the lock looks here again after releasing it.
         while self._late and self._lock.acquire(blocking=False):
             try:
                 self._return_late()

@@ -27,7 +27,7 @@ def open_store(
     """Open a store.
 
     :param uri: ``"memory://"``, the counts of one process; ``"host://"``, those of all processes of
-        this host and user; ``"redis://…"`` and its kind, those of everybody who names the same
+        this host and user; ``"redis://…"`` and its kind, those of all processes that name the same
         server; ``"limits+…"``, a storage of the ``limits`` library.
     :param namespace: Whose counts these are, where apps share a store.
     :param timeout: Seconds a call to another machine takes at most.

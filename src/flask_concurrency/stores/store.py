@@ -20,7 +20,7 @@ class Check(NamedTuple):
     :ivar key: Who is counted.
     :ivar cost: Units to spend, at least 0. A check of cost 0 is a look: it changes nothing, not
         even when the window of a key begins.
-    :ivar shadow: Whether a refusal is only reported: it holds nobody up, and spends nothing.
+    :ivar shadow: Whether a refusal is only reported: it stops no request, and spends nothing.
     """
 
     limiter_id: str
@@ -31,7 +31,7 @@ class Check(NamedTuple):
 
 
 class Store(Protocol):
-    """Counts shared by everybody who opened the same store; time is the store's own clock.
+    """Counts shared by all that opened the same store; time is the store's own clock.
 
     :ivar poll_interval: Seconds after which a request that waits for a permit should ask again,
         because other processes give theirs back unheard; ``None`` where there are no others.

@@ -17,9 +17,9 @@ from flask_concurrency.policies.policy import Policy
 from flask_concurrency.policies.sliding_window import SlidingWindow
 from flask_concurrency.policies.token_bucket import TokenBucket
 from flask_concurrency.stores.host.blocks import Blocks
+from flask_concurrency.stores.host.cell_index import MAX_REMEMBERED_KEY, REMEMBERED
 from flask_concurrency.stores.host.host_store import HostStore
 from flask_concurrency.stores.host.layout import BLOCK, Geometry
-from flask_concurrency.stores.host.places import MAX_REMEMBERED_KEY, REMEMBERED
 from flask_concurrency.stores.store import Check
 from flask_concurrency.testing.manual_clock import ManualClock
 from flask_concurrency.vocabulary.errors import ConfigurationError, StoreError
@@ -251,8 +251,8 @@ def test_remembered_places_take_bounded_memory(open_store: OpenStore) -> None:
     for number in range(REMEMBERED + 100):
         store.forget([rate(number)])
     store.forget([rate("k" * (MAX_REMEMBERED_KEY + 1))])
-    assert store._ledger is not None
-    remembered = store._ledger._places.remembered
+    assert store._transactions is not None
+    remembered = store._transactions._index.remembered
     assert 0 < len(remembered) <= REMEMBERED
     assert max(len(key) for _, key in remembered) <= MAX_REMEMBERED_KEY
 

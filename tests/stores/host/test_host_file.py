@@ -16,8 +16,8 @@ from flask_concurrency.policies.in_flight import InFlightCount
 from flask_concurrency.stores.host import private_file
 from flask_concurrency.stores.host.header import HEADER_SIZE, MAGIC
 from flask_concurrency.stores.host.host_store import HostStore
-from flask_concurrency.stores.host.ledger import Ledger
 from flask_concurrency.stores.host.locks import FileGone
+from flask_concurrency.stores.host.transactions import Transactions
 from flask_concurrency.stores.store import Check
 from flask_concurrency.testing.manual_clock import ManualClock
 from flask_concurrency.vocabulary.errors import ConfigurationError, StoreUnavailable
@@ -260,7 +260,7 @@ def test_the_counts_of_an_earlier_boot_are_forgotten(
     store = open_store()
     left(store)
     store.close()
-    monkeypatch.setattr(private_file, "current_epoch", lambda: b"another boot    ")
+    monkeypatch.setattr(private_file, "current_boot_identity", lambda: b"another boot    ")
     assert left(open_store()) == 4
 
 
@@ -269,7 +269,7 @@ def test_a_file_of_another_clock_that_is_in_use_is_refused(
 ) -> None:
     """Two clocks in one file would refuse for ever, or never."""
     left(open_store())
-    monkeypatch.setattr(private_file, "current_epoch", lambda: b"another clock   ")
+    monkeypatch.setattr(private_file, "current_boot_identity", lambda: b"another clock   ")
     with pytest.raises(StoreUnavailable, match="CONCURRENCY_NAMESPACE"):
         left(open_store())
 
@@ -278,7 +278,7 @@ def test_where_no_boot_has_a_name_only_the_living_vouch_for_a_file(
     open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As long as one process has it open it is of this boot."""
-    monkeypatch.setattr(private_file, "current_epoch", lambda: None)
+    monkeypatch.setattr(private_file, "current_boot_identity", lambda: None)
     first, second = open_store(), open_store()
     assert [left(first), left(second)] == [4, 3]
     first.close()
@@ -358,7 +358,7 @@ def test_a_file_that_is_always_gone_is_told(
     def gone(*_: object) -> None:
         raise FileGone
 
-    monkeypatch.setattr(Ledger, "take", gone)
+    monkeypatch.setattr(Transactions, "take", gone)
     with pytest.raises(StoreUnavailable, match="again and again"):
         left(open_store())
 

@@ -15,7 +15,7 @@ from flask_concurrency.policies.fixed_window import FixedWindow
 from flask_concurrency.policies.in_flight import InFlightCount
 from flask_concurrency.stores.host import locks, private_file
 from flask_concurrency.stores.host.host_store import HostStore
-from flask_concurrency.stores.host.locks import LONGEST_PAUSE, SHORTEST_PAUSE, Patience
+from flask_concurrency.stores.host.locks import LONGEST_PAUSE, SHORTEST_PAUSE, BoundedRetry
 from flask_concurrency.stores.store import Check
 from flask_concurrency.testing.manual_clock import ManualClock
 from flask_concurrency.vocabulary.errors import StoreError, StoreUnavailable
@@ -197,30 +197,30 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
     return clock
 
 
-def test_patience_tries_again_until_it_works(clock: ManualClock) -> None:
+def test_a_bounded_retry_tries_again_until_it_works(clock: ManualClock) -> None:
     """Soon at first, then less and less often."""
     started_at = clock.now
     attempts = iter([False] * 20 + [True])
-    Patience("the lock", timeout=1.0).wait_for(lambda: next(attempts))
+    BoundedRetry("the lock", timeout=1.0).wait_for(lambda: next(attempts))
     assert 20 * SHORTEST_PAUSE < clock.now - started_at < 20 * LONGEST_PAUSE
 
 
-def test_patience_ends_with_the_timeout(clock: ManualClock) -> None:
+def test_a_bounded_retry_ends_with_the_timeout(clock: ManualClock) -> None:
     """The message names what was waited for."""
     started_at = clock.now
     with pytest.raises(StoreUnavailable, match="holds the lock for too long"):
-        Patience("the lock", timeout=1.0).wait_for(lambda: False)
+        BoundedRetry("the lock", timeout=1.0).wait_for(lambda: False)
     assert 1.0 <= clock.now - started_at <= 1.0 + LONGEST_PAUSE
 
 
 def test_who_queued_behind_a_failure_waits_no_longer(clock: ManualClock) -> None:
     """A hundred threads behind a stopped process are told after one timeout, not a hundred."""
-    patience = Patience("the lock", timeout=1.0)
+    retry = BoundedRetry("the lock", timeout=1.0)
     started_at = clock.now
     for _ in range(100):
         with pytest.raises(StoreUnavailable):
-            patience.wait_for(lambda: False)
+            retry.wait_for(lambda: False)
     assert clock.now - started_at <= 1.0 + LONGEST_PAUSE
     clock.advance(1.0)
     attempts = iter([False, True])
-    patience.wait_for(lambda: next(attempts))
+    retry.wait_for(lambda: next(attempts))

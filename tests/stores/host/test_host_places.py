@@ -10,11 +10,11 @@ import pytest
 
 from flask_concurrency.stores import opening
 from flask_concurrency.stores.fallback import FallbackStore
-from flask_concurrency.stores.host import epoch, ofd_locks, private_directory
-from flask_concurrency.stores.host.epoch import current_epoch
+from flask_concurrency.stores.host import boot_identity, ofd_locks, private_directory
+from flask_concurrency.stores.host.boot_identity import current_boot_identity
 from flask_concurrency.stores.host.host_store import HostStore
 from flask_concurrency.stores.host.private_directory import default_directory
-from flask_concurrency.stores.host.url import Place, read_url
+from flask_concurrency.stores.host.url import HostLocation, read_url
 from flask_concurrency.stores.opening import open_store
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
@@ -22,17 +22,17 @@ from flask_concurrency.vocabulary.errors import ConfigurationError
 @pytest.mark.parametrize(
     ("uri", "place"),
     [
-        ("host://", Place(None, {})),
-        ("host:///run/my-app", Place(Path("/run/my-app"), {})),
-        ("host:///run/my%20app", Place(Path("/run/my app"), {})),
-        ("host://?max_keys=100", Place(None, {"max_keys": 100})),
+        ("host://", HostLocation(None, {})),
+        ("host:///run/my-app", HostLocation(Path("/run/my-app"), {})),
+        ("host:///run/my%20app", HostLocation(Path("/run/my app"), {})),
+        ("host://?max_keys=100", HostLocation(None, {"max_keys": 100})),
         (
             "host:///run?max_keys=100&max_processes=9",
-            Place(Path("/run"), {"max_keys": 100, "max_processes": 9}),
+            HostLocation(Path("/run"), {"max_keys": 100, "max_processes": 9}),
         ),
     ],
 )
-def test_a_uri_says_where_and_how_large(uri: str, place: Place) -> None:
+def test_a_uri_says_where_and_how_large(uri: str, place: HostLocation) -> None:
     """What it does not say is left to the defaults."""
     assert read_url(uri) == place
 
@@ -116,16 +116,16 @@ def test_an_epoch_is_of_one_boot_and_one_clock(
 ) -> None:
     """All processes that read the same monotonic clock agree on it, and no others."""
     boot, clock = tmp_path / "boot_id", tmp_path / "time"
-    monkeypatch.setattr(epoch, "BOOT_ID", boot)
-    monkeypatch.setattr(epoch, "TIME_NAMESPACE", clock)
-    assert current_epoch() is None
+    monkeypatch.setattr(boot_identity, "BOOT_ID", boot)
+    monkeypatch.setattr(boot_identity, "TIME_NAMESPACE", clock)
+    assert current_boot_identity() is None
     boot.write_text("one\n")
-    seen = {current_epoch()}
+    seen = {current_boot_identity()}
     clock.symlink_to("time:[1]")
-    seen.add(current_epoch())
-    assert current_epoch() in seen
+    seen.add(current_boot_identity())
+    assert current_boot_identity() in seen
     boot.write_text("two\n")
-    seen.add(current_epoch())
+    seen.add(current_boot_identity())
     assert len(seen) == 3
     assert None not in seen
 

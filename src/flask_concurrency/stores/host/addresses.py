@@ -1,7 +1,7 @@
 """Decide where in the file a key is counted. Knows hashing; knows no file and no lock.
 
-Keys are hashed with the file's secret: nobody can choose keys that crowd one bucket, and the
-file names nobody.
+Keys are hashed with the file's secret: no client can choose keys that crowd one bucket, and
+no key can be read from the file.
 """
 
 from __future__ import annotations

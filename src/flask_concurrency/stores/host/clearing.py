@@ -39,6 +39,6 @@ def clear_shard(memory: mmap.mmap, geometry: Geometry, shard: int, now: float) -
                     keys += 1
     marks = geometry.maps_at + shard * geometry.blocks
     memory[marks : marks + geometry.blocks] = bytes(geometry.blocks)
-    # If the process dies before this or halfway, blocks are marked that nobody uses; they are
+    # If the process dies before this or halfway, blocks are marked that are unused; they are
     # found when none is left.
     return keys

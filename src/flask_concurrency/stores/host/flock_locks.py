@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from flask_concurrency.stores.host.locks import FileGone, Patience, Result, Work
+from flask_concurrency.stores.host.locks import BoundedRetry, FileGone, Result, Work
 
 
 class FlockLocks:
@@ -30,19 +30,19 @@ class FlockLocks:
         self._descriptor = descriptor
         self.file_size: Callable[[], int] = partial(os.lseek, descriptor, 0, os.SEEK_END)
         self._path = path
-        self._patience = Patience("the lock of the host store", timeout=timeout)
+        self._retry = BoundedRetry("the lock of the host store", timeout=timeout)
         self._life = -1
         self._thread = threading.Lock()
 
     def locked(
         self, shards: Sequence[int], work: Callable[[Work], Result], argument: Work
     ) -> Result:
-        """Do ``work(argument)`` with everybody else kept out of the file."""
+        """Do ``work(argument)`` while no other thread or process is in the file."""
         with self._thread:
             if self._descriptor < 0:
                 raise FileGone
             try:
-                self._patience.wait_for(lambda: _attempt(self._descriptor, fcntl.LOCK_EX))
+                self._retry.wait_for(lambda: _attempt(self._descriptor, fcntl.LOCK_EX))
                 return work(argument)
             finally:
                 # If the process dies before this, the kernel unlocks.
@@ -56,7 +56,7 @@ class FlockLocks:
             return work(argument)
 
     def claim_line(self, lines: int) -> int | None:
-        """Take the lowest line nobody has, for life; ``None`` if all are taken."""
+        """Take the lowest free line, for life; ``None`` if all are taken."""
         for line in range(lines):
             descriptor = self._open(line, os.O_CREAT)
             if _attempt(descriptor, fcntl.LOCK_EX):
@@ -76,7 +76,7 @@ class FlockLocks:
         finally:
             os.close(descriptor)
 
-    def anybody_alive(self, lines: int) -> bool:
+    def any_alive(self, lines: int) -> bool:
         """Whether any line is taken."""
         return any(self.alive(line) for line in range(lines))
 

@@ -19,10 +19,10 @@ VERSION: Final = 1
 two versions never meet in one file."""
 
 SECRET_SIZE: Final = 32
-EPOCH_SIZE: Final = 16
-NO_EPOCH: Final = bytes(EPOCH_SIZE)
+BOOT_IDENTITY_SIZE: Final = 16
+NO_BOOT_IDENTITY: Final = bytes(BOOT_IDENTITY_SIZE)
 """Of a file built where the kernel names no boot."""
-_FIELDS: Final = struct.Struct(f"=8sI5IIQ{SECRET_SIZE}s{EPOCH_SIZE}s")
+_FIELDS: Final = struct.Struct(f"=8sI5IIQ{SECRET_SIZE}s{BOOT_IDENTITY_SIZE}s")
 _CHECKSUM_SIZE: Final = 16
 HEADER_SIZE: Final = _FIELDS.size + _CHECKSUM_SIZE
 
@@ -42,13 +42,13 @@ class Header:
     :ivar geometry: How large its parts are.
     :ivar lock_kind: How its users keep each other out; all must do it the same way.
     :ivar secret: Random bytes with which keys are hashed.
-    :ivar epoch: Whose monotonic clock its instants are of: this boot of this host.
+    :ivar boot_identity: Whose monotonic clock its instants are of: this boot of this host.
     """
 
     geometry: Geometry
     lock_kind: int
     secret: bytes
-    epoch: bytes
+    boot_identity: bytes
 
     def pack(self) -> bytes:
         """The bytes that :func:`read_header` reads back."""
@@ -59,7 +59,7 @@ class Header:
             self.lock_kind,
             self.geometry.size,
             self.secret,
-            self.epoch,
+            self.boot_identity,
         )
         return fields + _checksum(fields)
 
@@ -79,12 +79,12 @@ def read_header(start: bytes, size: int) -> Header:
         raise DamagedFile(f"it has only {size} bytes")
     if checksum != _checksum(fields):
         raise DamagedFile("its header has a wrong checksum")
-    _, version, shards, buckets, rows, blocks, lines, kind, stated, secret, epoch = _FIELDS.unpack(
-        fields
+    _, version, shards, buckets, rows, blocks, lines, kind, stated, secret, boot_identity = (
+        _FIELDS.unpack(fields)
     )
     if version != VERSION:
         raise DamagedFile(f"it has layout {version}, not {VERSION}")
-    header = Header(Geometry(shards, buckets, rows, blocks, lines), kind, secret, epoch)
+    header = Header(Geometry(shards, buckets, rows, blocks, lines), kind, secret, boot_identity)
     if size != stated or size != header.geometry.size:
         raise DamagedFile(f"it has {size} bytes instead of {stated}")
     return header

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from flask_concurrency.stores.host.layout import Geometry
-from flask_concurrency.stores.host.ledger import Ledger
 from flask_concurrency.stores.host.locks import FileGone
 from flask_concurrency.stores.host.private_directory import default_directory
 from flask_concurrency.stores.host.private_file import file_name, open_file
 from flask_concurrency.stores.host.snapshot import Snapshot, snapshot_of
+from flask_concurrency.stores.host.transactions import Transactions
 from flask_concurrency.stores.store import Check
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.decision import Outcome
@@ -78,7 +78,7 @@ class HostStore:
         self._geometry = Geometry.holding(max_keys, max_processes)
         self._timeout = timeout
         self._clock = clock
-        self._ledger: Ledger | None = None
+        self._transactions: Transactions | None = None
         # Threads that are counting now, and what to do as soon as they are done: the garbage
         # collector may end an abandoned request in the middle of counting another one.
         self._counting: set[int] = set()
@@ -94,11 +94,11 @@ class HostStore:
             raise StoreError("A limit was asked for by a signal handler or a finalizer.")
         self._counting.add(thread)
         try:
-            ledger = self._ledger or self._open()
+            transactions = self._transactions or self._open()
             try:
-                return ledger.take(checks)
+                return transactions.take(checks)
             except FileGone:
-                return self._anew(lambda ledger: ledger.take(checks), ledger)
+                return self._anew(lambda transactions: transactions.take(checks), transactions)
         except OSError as error:
             raise StoreUnavailable(f"The host store cannot be locked: {error}.") from error
         finally:
@@ -112,14 +112,14 @@ class HostStore:
         if thread in self._counting:
             self._late.append(lambda: self.give_back(checks, after=after))
             return
-        ledger = self._ledger
-        if ledger is None:  # closed or forked since: what was held came back then
+        transactions = self._transactions
+        if transactions is None:  # closed or forked since: what was held came back then
             return
         self._counting.add(thread)
         try:
-            ledger.give_back(checks, after)
+            transactions.give_back(checks, after)
         except FileGone:
-            self._let_go(ledger)
+            self._let_go(transactions)
         except OSError as error:
             raise StoreUnavailable(f"The host store cannot be locked: {error}.") from error
         finally:
@@ -129,48 +129,48 @@ class HostStore:
 
     def forget(self, checks: Sequence[Check]) -> int:
         """Start the counts of these checks' rates anew; permits stay held."""
-        return self._do(lambda ledger: ledger.forget(checks))
+        return self._do(lambda transactions: transactions.forget(checks))
 
     def clear(self) -> int:
         """Start the counts of all rates anew, of every key; permits stay held."""
-        return self._do(Ledger.clear)
+        return self._do(Transactions.clear)
 
     def close(self) -> None:
         """Let go of the file; it is opened again when it is needed."""
-        if self._ledger is not None:
-            self._let_go(self._ledger)
+        if self._transactions is not None:
+            self._let_go(self._transactions)
 
     def probe(self) -> None:
         """Find out whether counting would work now.
 
         :raises StoreError: The file cannot be opened or locked.
         """
-        self._do(Ledger.probe)
+        self._do(Transactions.probe)
 
     def snapshot(self) -> Snapshot:
         """What the file holds at this moment, for people to look at.
 
         :raises StoreError: The file cannot be opened.
         """
-        return snapshot_of(self._ledger or self._open(), self._clock())
+        return snapshot_of(self._transactions or self._open(), self._clock())
 
-    def _do(self, work: Callable[[Ledger], Result]) -> Result:
+    def _do(self, work: Callable[[Transactions], Result]) -> Result:
         """Do something that is not done for every request, as :meth:`take` does what is."""
         thread = threading.get_ident()
         self._counting.add(thread)
         try:
-            ledger = self._ledger or self._open()
+            transactions = self._transactions or self._open()
             try:
-                return work(ledger)
+                return work(transactions)
             except FileGone:
-                return self._anew(work, ledger)
+                return self._anew(work, transactions)
         except OSError as error:
             raise StoreUnavailable(f"The host store cannot be locked: {error}.") from error
         finally:
             self._counting.discard(thread)
             self._do_late()
 
-    def _anew(self, work: Callable[[Ledger], Result], gone: Ledger) -> Result:
+    def _anew(self, work: Callable[[Transactions], Result], gone: Transactions) -> Result:
         """Work on a new file, because the one that was open is not there any more."""
         for _ in range(ATTEMPTS):
             self._let_go(gone)
@@ -190,35 +190,35 @@ class HostStore:
                 except StoreError as error:
                     logger.warning("What an abandoned request took was not given back: %s", error)
 
-    def _open(self) -> Ledger:
+    def _open(self) -> Transactions:
         with _OPENING:
-            if self._ledger is None:
+            if self._transactions is None:
                 directory = self._directory or default_directory()
                 path = directory / file_name(self._namespace)
                 try:
                     file = open_file(path, self._geometry, timeout=self._timeout)
                 except OSError as error:
                     raise StoreUnavailable(f"{str(path)!r} cannot be opened: {error}.") from error
-                self._ledger = Ledger(file, self._clock, self._late.append)
-                self._closing = weakref.finalize(self, self._ledger.close, wait=False)
+                self._transactions = Transactions(file, self._clock, self._late.append)
+                self._closing = weakref.finalize(self, self._transactions.close, wait=False)
                 self._closing.atexit = False  # the kernel closes; late threads may still count
-            return self._ledger
+            return self._transactions
 
-    def _let_go(self, ledger: Ledger) -> None:
+    def _let_go(self, transactions: Transactions) -> None:
         with _OPENING:
-            if self._ledger is ledger:
-                self._ledger = None
+            if self._transactions is transactions:
+                self._transactions = None
                 self._closing.detach()
-        ledger.close(wait=True)
+        transactions.close(wait=True)
 
     def _leave_to_parent(self) -> None:
         """Let go, in a forked child, of a file whose locks prove that the parent lives."""
-        ledger, self._ledger = self._ledger, None
+        transactions, self._transactions = self._transactions, None
         self._counting.clear()
         self._late.clear()
-        if ledger is not None:
+        if transactions is not None:
             self._closing.detach()
-            ledger.close(wait=False)
+            transactions.close(wait=False)
 
 
 def _check(name: str, value: int, most: int) -> None:

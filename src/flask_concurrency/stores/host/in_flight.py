@@ -1,9 +1,9 @@
-"""Count who is inside, each process by itself. Knows rows; knows neither policies nor deciding.
+"""Count the requests inside, each process by itself. Knows rows; knows no policy.
 
-A key has one row, and in it each process has one word that nobody else raises: how many units
+A key has one row, and in it each process has one word that it alone raises: how many units
 its requests hold. The units inside are the sum of the row, so nothing has to agree with anything
-else. When a process dies its words are taken for zero by whoever needs the room; to zero a word
-twice is to zero it once, so any number of processes may clear up after a dead one.
+else. When a process dies, the next process that needs the room sets its words to zero; to zero a
+word twice is to zero it once, so any number of processes may clear up after a dead one.
 
 The caller holds the lock of the shard, where nothing else is said.
 """
@@ -73,8 +73,8 @@ class InFlightRows:
         left = 0
         for line, units in enumerate(self._counts(row)):
             if units and line != self._line and not self._alive(line):
-                # Whoever gets this line next clears it before, and raises this word only with
-                # the lock that we hold: what is zeroed here is nobody's.
+                # The next owner of this line clears it first, and raises this word only with
+                # the lock that we hold: what is zeroed here belongs to no living process.
                 _write_word(self.memory, row + line * WORD.size, 0)
                 # If the process dies here, the next one that needs room goes on.
             else:
@@ -86,7 +86,7 @@ class InFlightRows:
 
         :param start: The first of the shard's digests.
         :param taken: Rows that this request is about to use, empty or not.
-        :raises StoreError: Somebody is inside in all of them.
+        :raises StoreError: All of them have requests inside.
         """
         index = index_of(self.memory, NO_DIGEST, start, start + self.digests)
         if index >= 0:
@@ -105,15 +105,15 @@ class InFlightRows:
             if freed:
                 return freed[0]
         raise StoreError(
-            f"Somebody is inside for {self._geometry.in_flight_capacity:,} keys of in-flight "
+            f"Requests are inside for {self._geometry.in_flight_capacity:,} keys of in-flight "
             "limits already, or nearly so many. Count by a coarser key, or raise max_keys."
         )
 
     def clear_own_words(self) -> None:
         """Return everything the last owner of this line held when it died.
 
-        No lock is needed: the line is ours, so nobody else raises its words. If the process dies
-        halfway, the next owner of the line starts again.
+        No lock is needed: the line is ours, so no other process raises its words. If the process
+        dies halfway, the next owner of the line starts again.
         """
         for row in self._rows():
             if _read_word(self.memory, row + self.own)[0]:
@@ -172,13 +172,13 @@ class InFlightRow:
         """Give the key a row, which is empty.
 
         :param taken: Rows that this request is about to use; this one is added.
-        :raises StoreError: Somebody is inside in all rows of the shard.
+        :raises StoreError: All rows of the shard have requests inside.
         """
         if not self._found():
             self._hint(self._rows.free_index(self._start, taken))
             self._rows.memory[self._digest_at : self._digest_at + DIGEST] = self._digest
             # If the process dies here, or halfway through the digest, an empty row has a name
-            # that is looked for by nobody or by its key; the next clearing frees it.
+            # that no key, or only its own key, looks for; the next clearing frees it.
         taken.add(self.row)
 
     def count(self, old: int | None, state: int, policy: Policy) -> None:
@@ -196,7 +196,7 @@ class InFlightRow:
         """Let units of this process out; a process that holds none gives nothing back.
 
         No other process need be kept out: this one alone writes its word, and a row stays where
-        it is as long as somebody is inside. Others see the old sum or the new one. Only threads
+        it is as long as a request is inside. Others see the old sum or the new one. Only threads
         of this process must wait for each other.
         """
         if not self._found():

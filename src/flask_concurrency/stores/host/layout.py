@@ -11,8 +11,8 @@
     block maps     by shard: one byte a block, 1 where it is taken
     blocks         by shard: room for what does not fit a cell
 
-Every change becomes visible by one store of one aligned word: whoever dies before it changed
-nothing, whoever dies after it changed everything. No journal and no repair is needed.
+Every change becomes visible by one store of one aligned word: a process that dies before it
+changed nothing, one that dies after it changed everything. No journal and no repair is needed.
 ``struct`` writes such a word in one piece in native mode only, so these formats begin with ``@``.
 """
 
@@ -59,7 +59,7 @@ LINES_AT: Final = PAGE
 
 SHARDS: Final = 64
 KEYS_PER_ROW: Final = 16
-"""Keys whose rates are remembered, for one that can have somebody inside."""
+"""Keys whose rates are remembered, for one that can have requests inside."""
 KEYS_PER_BLOCK: Final = 2
 
 
@@ -69,7 +69,7 @@ class Geometry:
 
     :ivar shards: Parts that are locked by themselves.
     :ivar buckets: Buckets of a shard.
-    :ivar rows: Keys of a shard that can have somebody inside at the same time.
+    :ivar rows: Keys of a shard that can have requests inside at the same time.
     :ivar blocks: Blocks of a shard.
     :ivar lines: Processes that can have the file open at the same time.
     """
@@ -95,7 +95,7 @@ class Geometry:
 
     @property
     def in_flight_capacity(self) -> int:
-        """Keys that can have somebody inside at the same time."""
+        """Keys that can have requests inside at the same time."""
         return self.shards * self.rows
 
     @property
@@ -120,7 +120,7 @@ class Geometry:
 
     @property
     def in_flight_at(self) -> int:
-        """Where the first shard's first digest of a key with somebody inside is."""
+        """Where the first shard's first digest of a key with requests inside is."""
         return self.rates_at + self.shards * self.buckets * BUCKET
 
     @property

@@ -36,9 +36,9 @@ class Locks(Protocol):
     def locked(
         self, shards: Sequence[int], work: Callable[[Work], Result], argument: Work
     ) -> Result:
-        """Do ``work(argument)`` with everybody else kept out of the shards.
+        """Do ``work(argument)`` while no other thread or process is in the shards.
 
-        :param shards: In ascending order, so that two who want the same ones cannot deadlock.
+        :param shards: In ascending order, so that two callers cannot deadlock.
         :raises FileGone: The locks were closed.
         :raises StoreUnavailable: Another process kept a lock for longer than the timeout.
         """
@@ -52,15 +52,15 @@ class Locks(Protocol):
         ...
 
     def claim_line(self, lines: int) -> int | None:
-        """Take the lowest line nobody has, for life; ``None`` if all are taken."""
+        """Take the lowest free line, for life; ``None`` if all are taken."""
         ...
 
     def alive(self, line: int) -> bool:
-        """Whether the process that took a line lives. Not to be asked of one's own line."""
+        """Whether the process that took a line lives. Not to be asked of the own line."""
         ...
 
-    def anybody_alive(self, lines: int) -> bool:
-        """Whether any line is taken. Not to be asked once one has a line."""
+    def any_alive(self, lines: int) -> bool:
+        """Whether any line is taken. Not to be asked by a process that has a line."""
         ...
 
     def close(self, *, wait: bool) -> None:
@@ -71,14 +71,14 @@ class Locks(Protocol):
         ...
 
 
-class Patience:
-    """How long to wait for a lock that another process holds.
+class BoundedRetry:
+    """Retry to lock what another process holds, for a bounded time.
 
     Not by a call that waits in the kernel: such a call knows no timeout, and a process that was
     stopped (by a debugger, in a frozen container) would stall all others.
 
     :param what: What is waited for, to name it in the error.
-    :param timeout: Seconds. Whoever comes within so many seconds after somebody gave up tries
+    :param timeout: Seconds. A caller that comes within so many seconds after another gave up tries
         only once, so that a queue of threads waits no longer than the first of them.
     """
 

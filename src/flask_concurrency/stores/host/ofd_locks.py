@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import ClassVar, Final
 
-from flask_concurrency.stores.host.locks import FileGone, Patience, Result, Work
+from flask_concurrency.stores.host.locks import BoundedRetry, FileGone, Result, Work
 
 _STRUCT_FLOCK: Final = struct.Struct("@hhqqi4x")
 """Type, whence, start, length, and a pid that must be 0."""
@@ -58,7 +58,7 @@ class OfdLocks:
         self._descriptor = descriptor
         # A third of what fstat costs; it is only asked under a lock, so while this is open.
         self.file_size: Callable[[], int] = partial(os.lseek, descriptor, 0, os.SEEK_END)
-        self._patience = Patience("a lock of the host store", timeout=timeout)
+        self._retry = BoundedRetry("a lock of the host store", timeout=timeout)
         self._threads = [threading.Lock() for _ in range(shards)]
         self._shards = [
             (thread, _request(fcntl.F_WRLCK, shard), _request(fcntl.F_UNLCK, shard))
@@ -69,7 +69,7 @@ class OfdLocks:
     def locked(
         self, shards: Sequence[int], work: Callable[[Work], Result], argument: Work
     ) -> Result:
-        """Do ``work(argument)`` with everybody else kept out of the shards."""
+        """Do ``work(argument)`` while no other thread or process is in the shards."""
         thread, lock, unlock = self._shards[shards[0]]
         # A signal handler may raise between any two lines. ``with`` leaks no thread lock then,
         # and to unlock a byte that was not locked yet does no harm.
@@ -81,7 +81,7 @@ class OfdLocks:
                 try:
                     _fcntl(descriptor, _LOCK, lock)
                 except OSError:
-                    self._patience.wait_for(lambda: self._attempt(lock))
+                    self._retry.wait_for(lambda: self._attempt(lock))
                 if len(shards) == 1:
                     return work(argument)
                 return self.locked(shards[1:], work, argument)
@@ -97,7 +97,7 @@ class OfdLocks:
             return work(argument)
 
     def claim_line(self, lines: int) -> int | None:
-        """Take the lowest line nobody has, for life; ``None`` if all are taken."""
+        """Take the lowest free line, for life; ``None`` if all are taken."""
         for line in range(lines):
             if self._attempt(_request(fcntl.F_WRLCK, self._lives_at + line)):
                 return line
@@ -105,11 +105,11 @@ class OfdLocks:
 
     def alive(self, line: int) -> bool:
         """Whether the process that took a line lives."""
-        return self._somebody_holds(self._lives_at + line, 1)
+        return self._is_held(self._lives_at + line, 1)
 
-    def anybody_alive(self, lines: int) -> bool:
+    def any_alive(self, lines: int) -> bool:
         """Whether any line is taken."""
-        return self._somebody_holds(self._lives_at, lines)
+        return self._is_held(self._lives_at, lines)
 
     def close(self, *, wait: bool) -> None:
         """Let go of everything; a second call changes nothing."""
@@ -132,7 +132,7 @@ class OfdLocks:
             return False
         return True
 
-    def _somebody_holds(self, at: int, length: int) -> bool:
+    def _is_held(self, at: int, length: int) -> bool:
         asked = _request(fcntl.F_WRLCK, at, length)
         answer = fcntl.fcntl(self._descriptor, fcntl.F_OFD_GETLK, asked)
         kind: int = _STRUCT_FLOCK.unpack(answer)[0]

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from flask_concurrency.stores.host.locks import Patience
+from flask_concurrency.stores.host.locks import BoundedRetry
 from flask_concurrency.vocabulary.errors import StoreUnavailable
 
 NAME: Final = "flask-concurrency"
@@ -51,7 +51,7 @@ def locked_directory(path: Path, *, timeout: float) -> Iterator[int]:
     descriptor = _open(path)
     try:
         refuse_others(os.fstat(descriptor), path, mode="700")
-        Patience(f"the directory {str(path)!r}", timeout=timeout).wait_for(
+        BoundedRetry(f"the directory {str(path)!r}", timeout=timeout).wait_for(
             lambda: _attempt(descriptor)
         )
         yield descriptor

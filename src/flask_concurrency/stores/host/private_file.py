@@ -16,11 +16,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from flask_concurrency.stores.host.epoch import current_epoch
+from flask_concurrency.stores.host.boot_identity import current_boot_identity
 from flask_concurrency.stores.host.flock_locks import FlockLocks
 from flask_concurrency.stores.host.header import (
     HEADER_SIZE,
-    NO_EPOCH,
+    NO_BOOT_IDENTITY,
     SECRET_SIZE,
     VERSION,
     DamagedFile,
@@ -142,10 +142,10 @@ def _open(path: Path, directory: int) -> int | None:
 
 
 def _usable(path: Path, header: Header, wanted: Geometry, locks: Locks) -> bool:
-    epoch = current_epoch()
+    boot = current_boot_identity()
     same_locks = header.lock_kind == locks.kind
-    if locks.anybody_alive(header.geometry.lines):
-        if header.epoch != (epoch or NO_EPOCH) or not same_locks:
+    if locks.any_alive(header.geometry.lines):
+        if header.boot_identity != (boot or NO_BOOT_IDENTITY) or not same_locks:
             raise StoreUnavailable(
                 f"{str(path)!r} is in use by processes with another clock or other locks, such "
                 "as a container's. Give one side its own CONCURRENCY_NAMESPACE."
@@ -153,7 +153,7 @@ def _usable(path: Path, header: Header, wanted: Geometry, locks: Locks) -> bool:
         if header.geometry != wanted:
             logger.info("%s keeps its size until all who use it have ended.", path)
         return True
-    if header.epoch == epoch and same_locks and header.geometry == wanted:
+    if header.boot_identity == boot and same_locks and header.geometry == wanted:
         return True
     logger.info("%s is built anew: it is of another size or of an earlier boot.", path)
     return False
@@ -199,7 +199,11 @@ def _build(path: Path, directory: int, geometry: Geometry) -> None:
         _take_room(descriptor, path, geometry.size)
         kind = OfdLocks.kind if known_for(descriptor) else FlockLocks.kind
         secret = secrets.token_bytes(SECRET_SIZE)
-        os.pwrite(descriptor, Header(geometry, kind, secret, current_epoch() or NO_EPOCH).pack(), 0)
+        os.pwrite(
+            descriptor,
+            Header(geometry, kind, secret, current_boot_identity() or NO_BOOT_IDENTITY).pack(),
+            0,
+        )
         os.rename(unfinished, path.name, src_dir_fd=directory, dst_dir_fd=directory)
     except BaseException:
         os.unlink(unfinished, dir_fd=directory)

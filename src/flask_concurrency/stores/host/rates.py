@@ -98,7 +98,7 @@ class RateCell:
             return None
         cell = self._cell
         (selector,) = _read_word(memory, cell)
-        if not selector:  # whoever wrote the digest died before the first record counted
+        if not selector:  # the process that wrote the digest died before its record counted
             return None
         self._record = record = cell + RECORD_AT[selector]
         state = self._unpack(memory, record)

@@ -16,7 +16,7 @@ from flask_concurrency.stores.host.layout import (
     LINES_USED_AT,
     WORD,
 )
-from flask_concurrency.stores.host.ledger import Ledger
+from flask_concurrency.stores.host.transactions import Transactions
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,32 +41,34 @@ class Snapshot:
     in_flight: int
 
 
-def snapshot_of(ledger: Ledger, now: float) -> Snapshot:
+def snapshot_of(transactions: Transactions, now: float) -> Snapshot:
     """Look at everything once; it takes some milliseconds."""
-    memory = ledger.file.memory
-    geometry = ledger.file.header.geometry
+    memory = transactions.file.memory
+    geometry = transactions.file.header.geometry
     (used,) = WORD.unpack_from(memory, LINES_USED_AT)
     alive = [
-        line for line in range(used) if line == ledger.file.line or ledger.file.locks.alive(line)
+        line
+        for line in range(used)
+        if line == transactions.file.line or transactions.file.locks.alive(line)
     ]
     return Snapshot(
-        path=ledger.file.path,
+        path=transactions.file.path,
         size=geometry.size,
-        keys=sum(_keys(ledger, start, now) for start in _buckets(ledger)),
+        keys=sum(_keys(transactions, start, now) for start in _buckets(transactions)),
         capacity=geometry.capacity,
-        evictions=ledger.evictions.total(),
+        evictions=transactions.evictions.total(),
         processes=tuple(LINE.unpack_from(memory, LINES_AT + n * LINE.size)[0] for n in alive),
-        in_flight=sum(map(ledger.in_flight.units_of, alive)),
+        in_flight=sum(map(transactions.in_flight.units_of, alive)),
     )
 
 
-def _buckets(ledger: Ledger) -> range:
-    geometry = ledger.file.header.geometry
+def _buckets(transactions: Transactions) -> range:
+    geometry = transactions.file.header.geometry
     return range(geometry.rates_at, geometry.in_flight_at, BUCKET)
 
 
-def _keys(ledger: Ledger, start: int, now: float) -> int:
-    cells = ledger.file.memory[start + DIGESTS : start + BUCKET]
+def _keys(transactions: Transactions, start: int, now: float) -> int:
+    cells = transactions.file.memory[start + DIGESTS : start + BUCKET]
     keys = 0
     for selector, _, *records in CELL.iter_unpack(cells):
         if selector and EXPIRY.unpack_from(records[selector - 1], EXPIRY_AT)[0] > now:

@@ -13,7 +13,7 @@ EXAMPLE: Final = '"host:///run/my-app?max_keys=200000"'
 _OPTIONS: Final = ("max_keys", "max_processes")
 
 
-class Place(NamedTuple):
+class HostLocation(NamedTuple):
     """Where a host store lives and how large it is.
 
     :ivar directory: Absolute; ``None`` for the default one.
@@ -24,7 +24,7 @@ class Place(NamedTuple):
     sizes: dict[str, int]
 
 
-def read_url(uri: str) -> Place:
+def read_url(uri: str) -> HostLocation:
     """Read a URI such as ``host://``, ``host:///run/my-app`` or ``host://?max_keys=200000``.
 
     :raises ConfigurationError: It names a host, no absolute directory, or an option that there is
@@ -45,4 +45,4 @@ def read_url(uri: str) -> Place:
                 f"a whole number, as in {EXAMPLE}."
             )
         sizes[name] = int(value)
-    return Place(Path(unquote(parts.path)) if parts.path else None, sizes)
+    return HostLocation(Path(unquote(parts.path)) if parts.path else None, sizes)

@@ -86,7 +86,7 @@ class Leases:
         """Stop renewing; what is still held comes back when its lease ends."""
         with self._lock:
             self._closing.set()
-            self._closing = threading.Event()  # whoever uses the store again starts another thread
+            self._closing = threading.Event()  # the next use of the store starts another thread
             self._thread = None
 
     def _start(self) -> None:
@@ -108,5 +108,5 @@ class Leases:
                     return
             try:
                 self._renew(self.held())
-            except StoreError as error:  # whoever takes next meets it, too, and reports it
+            except StoreError as error:  # the next take meets the same error and reports it
                 logger.debug("Leases were not renewed: %s", error)

@@ -30,14 +30,14 @@ IN_FLIGHT = LETTERS[InFlightCount]
 
 
 class RedisStore:
-    """Counts shared by everybody who names the same server and namespace.
+    """Counts shared by all processes that name the same server and namespace.
 
     :param url: Where the server is; see :mod:`flask_concurrency.stores.redis.url`.
     :param namespace: Whose counts these are, such as a deployment's name; any text.
     :param timeout: Seconds a call takes at most.
     :param lease: Seconds after which permits of a process that died come back.
     :param clock: Seconds that never go back, for tests that move time by hand. Default: the
-        server's own clock, the same for everybody.
+        server's own clock, the same for all clients.
     :raises ConfigurationError: The URL, or an option of it, is wrong.
     """
 

@@ -43,7 +43,7 @@ local function foreign(key)
   error('WRONGTYPE ' .. key .. ' holds something that is not ours')
 end
 
--- What a key holds, unpacked by a format of LAYOUT and some doubles; nil if nobody was counted.
+-- What a key holds, unpacked by a format of LAYOUT and some doubles; nil for a key without a count.
 local function read(key, format, size)
   local value = redis.call('GET', key)
   if not value then

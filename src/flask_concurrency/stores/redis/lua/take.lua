@@ -3,7 +3,7 @@
 -- KEYS     one for each check
 -- ARGV     instant or '', id of this take, lease in microseconds, then a rule for each check
 -- Returns  admitted, remaining, retry_after, reset_after of each check, one after the other, in
---          microseconds, -1 for nobody knows
+--          microseconds, -1 for unknown
 --
 -- All keys are read before the first is written. What fails in between (a foreign value, a server
 -- that is full or takes no writes) fails before anything was spent: Redis refuses the first write

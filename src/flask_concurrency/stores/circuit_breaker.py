@@ -45,7 +45,7 @@ class Health:
     last_error: str
 
 
-class Outage:
+class CircuitBreaker:
     """A circuit: closed while the store is there, open while it is out.
 
     :param probe: Raises ``StoreError`` while the store is out.
@@ -74,7 +74,7 @@ class Outage:
         self._clock = clock
         self._pause = pause
         self._start = start
-        # Reentrant: the garbage collector may end an abandoned request wherever it likes.
+        # Reentrant: the garbage collector may finalise an abandoned request at any bytecode.
         self._lock = threading.RLock()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
@@ -86,9 +86,9 @@ class Outage:
         self._errors = 0
         self._last_error = ""
         self.stood_in = 0
-        _OUTAGES.add(self)
+        _BREAKERS.add(self)
 
-    def begin(self, error: StoreError) -> None:
+    def trip(self, error: StoreError) -> None:
         """Open the circuit, log why, and begin to probe; only counted if it is open already."""
         with self._lock:
             self._count(error)
@@ -186,12 +186,13 @@ class Outage:
         self._thread = None
 
 
-_OUTAGES: weakref.WeakSet[Outage] = weakref.WeakSet()
+_BREAKERS: weakref.WeakSet[CircuitBreaker] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:
-    for outage in list(_OUTAGES):
-        outage._after_fork_in_child()
+    for breaker in list(_BREAKERS):
+        breaker._after_fork_in_child()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

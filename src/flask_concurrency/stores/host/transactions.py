@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from flask_concurrency.policies.policy import Policy
 from flask_concurrency.stores.host.blocks import Extent
+from flask_concurrency.stores.host.cell_index import CellIndex, Entry
 from flask_concurrency.stores.host.clearing import clear_shard
 from flask_concurrency.stores.host.evictions import Evictions
 from flask_concurrency.stores.host.in_flight import InFlightRow, InFlightRows
 from flask_concurrency.stores.host.locks import FileGone
-from flask_concurrency.stores.host.places import Place, Places
 from flask_concurrency.stores.host.private_file import OpenFile
 from flask_concurrency.stores.host.rates import RateCell
 from flask_concurrency.stores.store import Check
@@ -27,14 +27,14 @@ LOOK_EVERY: Final = 1.0
 
 Later = Callable[[Callable[[], None]], None]
 
-Request = list[tuple[Place, Policy, int, bool]]
+Request = list[tuple[Entry, Policy, int, bool]]
 """Of each check: where it counts, by which policy, its cost, and whether it is a shadow."""
 
-_Counted = tuple[Place, Any, Any, Policy]
+_Counted = tuple[Entry, Any, Any, Policy]
 """What to write: where, what was there (``None`` for nothing), what will be, by which policy."""
 
 
-class Ledger:
+class Transactions:
     """One process's use of one open file, until it is closed.
 
     :param file: The file.
@@ -48,9 +48,9 @@ class Ledger:
     __slots__ = (
         "_clock",
         "_file_size",
+        "_index",
         "_locked",
         "_look_at",
-        "_places",
         "_size",
         "evictions",
         "file",
@@ -67,9 +67,9 @@ class Ledger:
         self._file_size = file.locks.file_size
         self._size = geometry.size
         self._look_at = clock() + LOOK_EVERY
-        self._places = Places(file, self.evictions, self.in_flight)
-        # Whoever claims the line of a dead process is alive in its place, so that nobody reaps
-        # what it held any more: it is returned here.
+        self._index = CellIndex(file, self.evictions, self.in_flight)
+        # A process that claims the line of a dead one looks alive in its place, so no process reaps
+        # what the dead one held: it is returned here.
         self.in_flight.clear_own_words()
 
     def take(self, checks: Sequence[Check]) -> list[Outcome]:
@@ -78,16 +78,16 @@ class Ledger:
         :raises FileGone: The file cannot be used any more.
         :raises StoreError: A lock was not to be had in time, or the file is full.
         """
-        remembered = self._places.remembered
+        remembered = self._index.remembered
         request: Request = []
         shards: list[int] = []
         for limiter_id, policy, key, cost, shadow in checks:
-            place = remembered.get((limiter_id, key))
-            if place is None or place.policy is not type(policy):
-                place = self._places.find(limiter_id, policy, key)
-            request.append((place, policy, cost, shadow))
-            if place.shard not in shards:
-                shards.append(place.shard)
+            entry = remembered.get((limiter_id, key))
+            if entry is None or entry.policy is not type(policy):
+                entry = self._index.find(limiter_id, policy, key)
+            request.append((entry, policy, cost, shadow))
+            if entry.shard not in shards:
+                shards.append(entry.shard)
         shards.sort()
         return self._locked(shards, self._decide, request)
 
@@ -100,13 +100,13 @@ class Ledger:
         """
         rates: list[tuple[RateCell, Policy, int]] = []
         for limiter_id, policy, key, cost, _ in checks:
-            place = self._places.find(limiter_id, policy, key)
-            if isinstance(place, InFlightRow):
-                self.file.locks.threads_locked(place.shard, self._let_out, (place, cost))
+            entry = self._index.find(limiter_id, policy, key)
+            if isinstance(entry, InFlightRow):
+                self.file.locks.threads_locked(entry.shard, self._let_out, (entry, cost))
             else:
-                rates.append((place, policy, cost))
+                rates.append((entry, policy, cost))
         if rates:
-            shards = sorted({place.shard for place, _, _ in rates})
+            shards = sorted({entry.shard for entry, _, _ in rates})
             self._locked(shards, self._refund, (rates, after))
 
     def forget(self, checks: Sequence[Check]) -> int:
@@ -116,8 +116,8 @@ class Ledger:
         :raises FileGone: The file cannot be used any more.
         :raises StoreError: A lock was not to be had in time.
         """
-        places = [self._places.find(check.limiter_id, check.policy, check.key) for check in checks]
-        cells = [place for place in places if isinstance(place, RateCell)]
+        entries = [self._index.find(check.limiter_id, check.policy, check.key) for check in checks]
+        cells = [entry for entry in entries if isinstance(entry, RateCell)]
         if not cells:
             return 0
         return self._locked(sorted({cell.shard for cell in cells}), self._remove, cells)
@@ -157,33 +157,33 @@ class Ledger:
         outcomes: list[Outcome] = []
         counted: list[_Counted] = []
         admitted = plain = True
-        for place, policy, cost, shadow in request:
-            old = place.read()
+        for entry, policy, cost, shadow in request:
+            old = entry.read()
             state, outcome = policy.take(old, now, cost)
-            if old is None or place.in_blocks:
+            if old is None or entry.in_blocks:
                 plain = False
-            elif not (outcome.admitted and cost) and isinstance(place, InFlightRow):
-                # Only who would be refused, or merely looks, asks who is dead.
-                old = place.reap()
+            elif not (outcome.admitted and cost) and isinstance(entry, InFlightRow):
+                # Ask which processes are dead only where it matters: for a refusal or a look.
+                old = entry.reap()
                 state, outcome = policy.take(old, now, cost)
             outcomes.append(outcome)
             if outcome.admitted:
                 if cost:  # else it only looks
-                    counted.append((place, old, state, policy))
+                    counted.append((entry, old, state, policy))
             elif not shadow:
                 admitted = False
         if not admitted:
             return [
                 # What a policy that would have admitted reports when another one refused.
-                policy.take(place.read(), now, 0)[1] if outcome.admitted else outcome
-                for (place, policy, _, _), outcome in zip(request, outcomes, strict=True)
+                policy.take(entry.read(), now, 0)[1] if outcome.admitted else outcome
+                for (entry, policy, _, _), outcome in zip(request, outcomes, strict=True)
             ]
         # If the process dies between two of the writes that follow, some limits have counted a
-        # request that nobody will answer and others have not. To its client that is the same as
+        # request that gets no answer, and others have not. To its client that is the same as
         # if it had died a little later; its permits are reaped.
         if plain:
-            for place, old, state, policy in counted:
-                place.count(old, state, policy)
+            for entry, old, state, policy in counted:
+                entry.count(old, state, policy)
         else:
             self._write_carefully(counted, now)
         return outcomes
@@ -195,17 +195,17 @@ class Ledger:
         # What can fail comes before any count changes. An empty row with a name counts nothing,
         # nor does a log to which no record points.
         taken = {
-            place.row
-            for place, old, _, _ in counted
-            if isinstance(place, InFlightRow) and old is not None
+            entry.row
+            for entry, old, _, _ in counted
+            if isinstance(entry, InFlightRow) and old is not None
         }
         unnamed: list[Extent] = []
-        for place, old, state, policy in counted:
-            if isinstance(place, InFlightRow):
-                place.reserve(taken)
-                rows.append((place, old, state, policy))
+        for entry, old, state, policy in counted:
+            if isinstance(entry, InFlightRow):
+                entry.reserve(taken)
+                rows.append((entry, old, state, policy))
             else:
-                cells.append((place, old, place.prepare(state, now, unnamed), policy))
+                cells.append((entry, old, entry.prepare(state, now, unnamed), policy))
         for row, old, state, policy in rows:
             row.count(old, state, policy)
         for cell, old, state, policy in cells:
@@ -251,8 +251,8 @@ class Ledger:
         """Make sure that the file is whole, and from time to time that it is still the one.
 
         Touching a page that was cut off kills the process, so each request asks for the size.
-        Whoever cuts the file off between that and the last write of the same request still kills
-        it; nobody but the owner of the private directory can.
+        A file cut off between that and the last write of the same request still kills the
+        process; only the owner of the private directory can do that.
         """
         if self._file_size() < self._size:
             raise FileGone

@@ -7,7 +7,12 @@ import threading
 
 import pytest
 
-from flask_concurrency.stores.outage import FIRST_PROBE, SLOWEST_PROBE, TOLD_AGAIN, Outage
+from flask_concurrency.stores.circuit_breaker import (
+    FIRST_PROBE,
+    SLOWEST_PROBE,
+    TOLD_AGAIN,
+    CircuitBreaker,
+)
 from flask_concurrency.testing.manual_clock import ManualClock
 from flask_concurrency.vocabulary.errors import StoreError, StoreUnavailable
 
@@ -28,7 +33,7 @@ class Stage:
         self.waits: list[float] = []
         self.recoveries = 0
         self.threads: list[threading.Thread] = []
-        self.outage = Outage(
+        self.breaker = CircuitBreaker(
             self._probe,
             recovered=self._recovered,
             meanwhile="Meanwhile.",
@@ -52,7 +57,7 @@ class Stage:
         return closing.is_set() or not self.answers
 
     def _recovered(self) -> None:
-        assert not self.outage.open, "whoever is told asks the store at once"
+        assert not self.breaker.open, "whoever is told asks the store at once"
         self.recoveries += 1
 
 
@@ -63,20 +68,20 @@ def stage() -> Stage:
 
 def test_the_first_failure_opens_and_a_probe_closes(stage: Stage) -> None:
     """In between nobody asks the store, and one thread probes."""
-    assert not stage.outage.open
-    stage.outage.begin(GONE)
-    stage.outage.begin(GONE)
-    assert stage.outage.open
+    assert not stage.breaker.open
+    stage.breaker.trip(GONE)
+    stage.breaker.trip(GONE)
+    assert stage.breaker.open
     assert len(stage.threads) == 1
     stage.answers = [None]
     stage.run_probes()
-    assert not stage.outage.open
+    assert not stage.breaker.open
     assert stage.recoveries == 1
 
 
 def test_probes_come_soon_and_then_ever_more_slowly(stage: Stage) -> None:
     """Each wait is twice the one before, up to a bound."""
-    stage.outage.begin(GONE)
+    stage.breaker.trip(GONE)
     stage.answers = [GONE] * 7 + [None]
     stage.run_probes()
     assert stage.waits[:3] == [FIRST_PROBE, 2 * FIRST_PROBE, 4 * FIRST_PROBE]
@@ -90,8 +95,8 @@ def test_an_outage_is_one_line_and_so_is_its_end(
     """However many requests meet it: why, what happens meanwhile, and how long it was."""
     with caplog.at_level(logging.WARNING, "flask_concurrency.store"):
         for _ in range(100):
-            stage.outage.begin(GONE)
-        stage.outage.stood_in = 100
+            stage.breaker.trip(GONE)
+        stage.breaker.stood_in = 100
         stage.answers = [GONE, None]
         stage.run_probes()
     lines = [record.getMessage() for record in caplog.records]
@@ -107,66 +112,66 @@ def test_errors_of_single_keys_are_told_once_a_minute(
     """They do not open the circuit, since the next key may be fine; all of them are counted."""
     with caplog.at_level(logging.WARNING, "flask_concurrency.store"):
         for _ in range(10):
-            stage.outage.note(StoreError("foreign."))
+            stage.breaker.note(StoreError("foreign."))
         stage.clock.advance(TOLD_AGAIN)
-        stage.outage.note(StoreError("foreign."))
+        stage.breaker.note(StoreError("foreign."))
     assert len(caplog.records) == 2
-    assert not stage.outage.open
-    assert stage.outage.health().errors == 11
+    assert not stage.breaker.open
+    assert stage.breaker.health().errors == 11
 
 
 def test_health_tells_how_it_has_been(stage: Stage) -> None:
     """Outages, errors, and for how long it has been out; nothing while it is there."""
-    assert stage.outage.health().out_for is None
-    stage.outage.begin(GONE)
+    assert stage.breaker.health().out_for is None
+    stage.breaker.trip(GONE)
     stage.clock.advance(3.0)
-    health = stage.outage.health()
+    health = stage.breaker.health()
     assert (health.out_for, health.outages, health.errors) == (3.0, 1, 1)
     assert health.last_error == str(GONE)
     stage.answers = [None]
     stage.run_probes()
-    assert stage.outage.health().out_for is None
-    stage.outage.begin(GONE)
-    assert stage.outage.health().outages == 2
+    assert stage.breaker.health().out_for is None
+    stage.breaker.trip(GONE)
+    assert stage.breaker.health().outages == 2
 
 
 def test_it_knows_which_instants_an_outage_covers(stage: Stage) -> None:
     """Units spent then were not spent in the store."""
     before = stage.clock()
     stage.clock.advance(1.0)
-    stage.outage.begin(GONE)
+    stage.breaker.trip(GONE)
     during = stage.clock()
-    assert not stage.outage.covers(before)
-    assert stage.outage.covers(during)
-    assert stage.outage.covers(during + 100.0)
+    assert not stage.breaker.covers(before)
+    assert stage.breaker.covers(during)
+    assert stage.breaker.covers(during + 100.0)
     stage.answers = [None]
     stage.run_probes()
-    assert stage.outage.covers(during)
-    assert not stage.outage.covers(stage.clock())
-    assert not stage.outage.covers(before)
+    assert stage.breaker.covers(during)
+    assert not stage.breaker.covers(stage.clock())
+    assert not stage.breaker.covers(before)
 
 
 def test_closing_ends_the_probes(stage: Stage) -> None:
     """A store that was closed is not looked for any more."""
-    stage.outage.begin(GONE)
-    stage.outage.close()
+    stage.breaker.trip(GONE)
+    stage.breaker.close()
     stage.answers = [None]
     stage.run_probes()
-    assert stage.outage.open
+    assert stage.breaker.open
     assert stage.answers == [None]
-    stage.outage.ensure_probing()  # a request all the same
+    stage.breaker.ensure_probing()  # a request all the same
     stage.run_probes()
-    assert not stage.outage.open
+    assert not stage.breaker.open
 
 
 def test_a_forked_child_probes_for_itself(stage: Stage) -> None:
     """The parent's thread is not in the child; its first request starts another, once."""
-    stage.outage.begin(GONE)
+    stage.breaker.trip(GONE)
     stage.threads.clear()
-    stage.outage._after_fork_in_child()
-    assert stage.outage.open
-    stage.outage.ensure_probing()
-    stage.outage.ensure_probing()
+    stage.breaker._after_fork_in_child()
+    assert stage.breaker.open
+    stage.breaker.ensure_probing()
+    stage.breaker.ensure_probing()
     assert len(stage.threads) == 1
 
 
@@ -182,10 +187,10 @@ def test_the_thread_is_there_only_during_an_outage() -> None:
     def pause(closing: threading.Event, seconds: float) -> bool:
         return not allowed.wait(5.0)
 
-    outage = Outage(probe, recovered=back.set, meanwhile="", pause=pause)
-    assert outage._thread is None
-    outage.begin(GONE)
-    thread = outage._thread
+    breaker = CircuitBreaker(probe, recovered=back.set, meanwhile="", pause=pause)
+    assert breaker._thread is None
+    breaker.trip(GONE)
+    thread = breaker._thread
     assert thread is not None
     assert thread.is_alive()
     assert thread.daemon
@@ -193,14 +198,14 @@ def test_the_thread_is_there_only_during_an_outage() -> None:
     assert back.wait(5.0)
     thread.join(5.0)
     assert not thread.is_alive()
-    assert outage._thread is None
+    assert breaker._thread is None
 
 
 @pytest.mark.parametrize("failing", [1, 3])
 def test_a_probe_that_fails_again_keeps_the_circuit_open(stage: Stage, failing: int) -> None:
     """Only an answer closes it."""
-    stage.outage.begin(GONE)
+    stage.breaker.trip(GONE)
     stage.answers = [GONE] * failing
     stage.run_probes()
-    assert stage.outage.open
+    assert stage.breaker.open
     assert stage.recoveries == 0

@@ -10,14 +10,14 @@ import hashlib
 import os
 from pathlib import Path
 
-from flask_concurrency.stores.host.header import EPOCH_SIZE
+from flask_concurrency.stores.host.header import BOOT_IDENTITY_SIZE
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 TIME_NAMESPACE = Path("/proc/self/ns/time")
 
 
-def current_epoch() -> bytes | None:
-    """The epoch of this process; the same for all that read the same monotonic clock.
+def current_boot_identity() -> bytes | None:
+    """The identity of this process's clock: the same in all processes that read that clock.
 
     ``None`` where the kernel names no boot: then only a living process vouches for a file.
     """
@@ -29,4 +29,4 @@ def current_epoch() -> bytes | None:
         clock = os.fsencode(os.readlink(TIME_NAMESPACE))
     except OSError:  # a kernel without time namespaces
         clock = b""
-    return hashlib.blake2b(boot + b"\0" + clock, digest_size=EPOCH_SIZE).digest()
+    return hashlib.blake2b(boot + b"\0" + clock, digest_size=BOOT_IDENTITY_SIZE).digest()

@@ -10,12 +10,12 @@ from flask_concurrency.vocabulary.errors import StoreUnavailable
 
 
 class AdmittingStore:
-    """Lets everybody in who could be let in at all."""
+    """Admits each check that its policy could admit at all."""
 
     poll_interval: float | None = None
 
     def take(self, checks: Sequence[Check]) -> list[Outcome]:
-        """Admit whatever a store that remembers nobody would; spend nothing."""
+        """Admit what a store without any counts would admit; spend nothing."""
         return [check.policy.take(None, 0.0, check.cost)[1] for check in checks]
 
     def give_back(self, checks: Sequence[Check], *, after: float = 0.0) -> None:
@@ -34,12 +34,12 @@ class AdmittingStore:
 
 
 class RefusingStore:
-    """Lets nobody in whom a limit concerns."""
+    """Refuses all requests that a limit concerns."""
 
     poll_interval: float | None = None
 
     def take(self, checks: Sequence[Check]) -> list[Outcome]:
-        """Refuse to decide, but for shadows, which hold nobody up.
+        """Refuse to decide, except on shadows, which are only reported.
 
         :raises StoreUnavailable: There is a check that is no shadow.
         """

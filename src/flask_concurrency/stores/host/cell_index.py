@@ -23,21 +23,21 @@ MAX_QUOTA: Final = 2**32 - 1
 """What a word can count."""
 
 REMEMBERED: Final = 4_096
-"""Places kept, so that a key that comes again is not hashed again."""
+"""CellIndex kept, so that a key that comes again is not hashed again."""
 MAX_REMEMBERED_KEY: Final = 256
 """Characters of the longest key for which that is done: memory stays bounded."""
 
-Place = RateCell | InFlightRow
+Entry = RateCell | InFlightRow
 
 
-class Places:
-    """The places of one file.
+class CellIndex:
+    """The cells and rows of one file.
 
     :param file: The file.
     :param evictions: Told of each key that must be forgotten to make room.
     :param rows: Who is inside.
-    :ivar remembered: Places found lately, by limiter and key. Whoever uses one must compare its
-        policy's class.
+    :ivar remembered: Entries found lately, by limiter and key. A caller that uses one must compare
+        its policy's class.
     """
 
     __slots__ = ("_addresses", "_blocks", "_evictions", "_memory", "_rows", "remembered")
@@ -49,24 +49,24 @@ class Places:
         self._evictions = evictions
         self._memory: mmap.mmap = file.memory
         self._rows = rows
-        self.remembered: dict[tuple[str, str], Place] = {}
+        self.remembered: dict[tuple[str, str], Entry] = {}
 
-    def find(self, limiter_id: str, policy: Policy, key: str) -> Place:
-        """The place of ``key`` in the counts of one limiter.
+    def find(self, limiter_id: str, policy: Policy, key: str) -> Entry:
+        """The cell or row of ``key`` in the counts of one limiter.
 
         :raises ConfigurationError: The file cannot count for that policy.
         """
-        place = self.remembered.get((limiter_id, key))
-        if place is not None and place.policy is type(policy):
-            return place
-        place = self._make(limiter_id, policy, key)
+        entry = self.remembered.get((limiter_id, key))
+        if entry is not None and entry.policy is type(policy):
+            return entry
+        entry = self._make(limiter_id, policy, key)
         if len(key) <= MAX_REMEMBERED_KEY:
             if len(self.remembered) >= REMEMBERED:
                 self.remembered.clear()
-            self.remembered[limiter_id, key] = place
-        return place
+            self.remembered[limiter_id, key] = entry
+        return entry
 
-    def _make(self, limiter_id: str, policy: Policy, key: str) -> Place:
+    def _make(self, limiter_id: str, policy: Policy, key: str) -> Entry:
         kind = type(policy)
         if policy.quota > MAX_QUOTA:
             raise ConfigurationError(
