@@ -45,12 +45,14 @@ def install(tmp_path: Path) -> Path:
     return script
 
 
-def run(script: Path, *arguments: str, path: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a script from another directory than its own."""
+def run(
+    script: Path, *arguments: str, path: str = "", only: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run a script from another directory, with ``path`` before PATH or ``only`` in its place."""
     return subprocess.run(
         [BASH, str(script), *arguments],
         cwd="/",
-        env={**os.environ, "PATH": f"{path}:{os.environ['PATH']}"},
+        env={**os.environ, "PATH": only or f"{path}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
         timeout=30,
@@ -78,22 +80,69 @@ def test_install_refuses_a_python_that_is_too_old(install: Path, tmp_path: Path)
     assert not (install.parent.parent / ".venv").exists()
 
 
-def test_install_does_nothing_when_nothing_changed(install: Path, tmp_path: Path) -> None:
-    """A stamp of pyproject.toml and uv.lock spares the second run every command."""
-    house = install.parent.parent
+def lock(house: Path, versions: str) -> None:
+    """Write what ``scripts/install`` reads."""
+    (house / "requirements").mkdir(exist_ok=True)
     (house / "pyproject.toml").write_text("one")
-    (house / "uv.lock").write_text("two")
+    (house / "requirements" / "dev.txt").write_text(versions)
+    (house / "requirements" / "uv.txt").write_text("uv")
+
+
+def test_install_does_nothing_when_nothing_changed(install: Path, tmp_path: Path) -> None:
+    """A stamp of pyproject.toml and the locked versions spares the second run every command."""
+    house = install.parent.parent
+    lock(house, "two")
     put(house / ".venv" / "bin" / "python", "exit 0")
     put(tmp_path / "bin" / "uv", f'echo "$@" >>{tmp_path}/calls')
     first = run(install, path=str(tmp_path / "bin"))
     second = run(install, path=str(tmp_path / "bin"))
-    (house / "uv.lock").write_text("three")
+    lock(house, "three")
     third = run(install, path=str(tmp_path / "bin"))
     assert (first.returncode, second.returncode, third.returncode) == (0, 0, 0)
     assert second.stdout == ""
+    assert (tmp_path / "calls").read_text().splitlines() == [
+        "pip install --quiet --python .venv/bin/python --require-hashes -r requirements/dev.txt",
+        "pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable .",
+    ] * 2
+
+
+@pytest.mark.parametrize("uv_can_be_had", [True, False])
+def test_install_needs_no_uv_beforehand(install: Path, tmp_path: Path, uv_can_be_had: bool) -> None:
+    """Without uv, pip fetches the locked one; if it cannot, pip installs all, hashes checked."""
+    house, tools = install.parent.parent, tmp_path / "tools"
+    tools.mkdir()
+    for name in ("cat", "cksum", "dirname"):
+        (tools / name).symlink_to(shutil.which(name) or name)
+    lock(house, "two")
+    uv = house / ".venv" / "bin" / "uv"
+    put(tmp_path / "uv", f'echo "uv $@" >>{tmp_path}/calls')
+    fetch = f"/bin/cp {tmp_path}/uv {uv}" if uv_can_be_had else "exit 1"
+    put(
+        house / ".venv" / "bin" / "python",
+        f'echo "python $@" >>{tmp_path}/calls; case "$*" in *uv.txt) {fetch};; esac',
+    )
+    ended = run(install, only=str(tools))
+    assert ended.returncode == 0, ended.stderr
+    pip = "python -m pip install --quiet --disable-pip-version-check"
+    then = "uv pip install --quiet --python .venv/bin/python" if uv_can_be_had else pip
     calls = (tmp_path / "calls").read_text().splitlines()
-    assert len(calls) == 2
-    assert all(call.startswith("sync --quiet --locked --all-extras") for call in calls)
+    assert [call for call in calls if " -c " not in call] == [
+        f"{pip} --require-hashes -r requirements/uv.txt",
+        f"{then} --require-hashes -r requirements/dev.txt",
+        f"{then} --no-deps --no-build-isolation --editable .",
+    ]
+
+
+def test_install_that_fails_says_so_and_tries_again(install: Path, tmp_path: Path) -> None:
+    """One line names the file that could not be installed, and the next run does not skip it."""
+    house = install.parent.parent
+    lock(house, "two")
+    put(house / ".venv" / "bin" / "python", "exit 0")
+    put(tmp_path / "bin" / "uv", "exit 1")
+    first = run(install, path=str(tmp_path / "bin"))
+    second = run(install, path=str(tmp_path / "bin"))
+    assert (first.returncode, second.returncode) == (1, 1)
+    assert "could not install the packages of requirements/dev.txt" in second.stderr
 
 
 def test_install_names_the_options_it_knows(install: Path) -> None:
