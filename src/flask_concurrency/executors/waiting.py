@@ -7,12 +7,12 @@ no executor: a task is a future here, and a loop that serves requests is one it 
 from __future__ import annotations
 
 import asyncio
-import os
 from concurrent.futures import Future
 from math import inf
 from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
 
+from flask_concurrency.runtime.forks import generation
 from flask_concurrency.runtime.greenlet_bridge import can_suspend
 from flask_concurrency.runtime.wakeup import WakeUp
 from flask_concurrency.vocabulary.errors import ExecutorError, LoopBlocked
@@ -30,7 +30,6 @@ class Serving(Protocol):
 
 
 _serving: WeakSet[Any] = WeakSet()
-_generation = 0
 
 
 def must_go_on(host: Serving) -> None:
@@ -88,27 +87,13 @@ def suspend_until_done(future: Future[Any], timeout: float | None) -> None:
     ended.wait(inf if timeout is None else timeout)
 
 
-def _begin_generation() -> None:
-    global _generation
-    _generation += 1
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_generation)
-
-
-def generation() -> int:
-    """How many forks this process is away from the first one."""
-    return _generation
-
-
 def check_process(future: Future[Any], born: int) -> None:
     """Refuse to wait for a task that cannot end in this process.
 
     :param born: The :func:`generation` in which it was submitted.
     :raises ExecutorError: That was before this process was forked, and it has not ended.
     """
-    if born != _generation and not future.done():
+    if born != generation() and not future.done():
         raise ExecutorError(
             "This task belongs to the process that this one was forked from, and its result goes "
             "there. Submit it again in this process."
@@ -124,7 +109,7 @@ class TaskFuture(Future[T]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._born = _generation
+        self._born = generation()
 
     def result(self, timeout: float | None = None) -> T:
         """What the task returned; raises what it raised.

@@ -13,13 +13,13 @@ is public API, comes before the interpreter's end, and also happens in children 
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from contextvars import Context
 from typing import Protocol
 from weakref import WeakSet
 
+from flask_concurrency.runtime.forks import call_in_child
 from flask_concurrency.vocabulary.clock import monotonic
 
 
@@ -39,6 +39,11 @@ class Retirable(Protocol):
 
 class _Watch:
     def __init__(self) -> None:
+        self.reset_after_fork()
+        call_in_child(self, _Watch.reset_after_fork)
+
+    def reset_after_fork(self) -> None:
+        """Forget the crews of the parent, and its thread."""
         self.lock = threading.Lock()
         self.crews: WeakSet[Retirable] = WeakSet()
         self.afterwards: list[Callable[[], object]] = []
@@ -117,12 +122,3 @@ def start_thread(thread: threading.Thread) -> None:
     happened to need one more thread.
     """
     Context().run(thread.start)
-
-
-def _forget_the_parent() -> None:
-    global _watch
-    _watch = _Watch()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_the_parent)

@@ -10,7 +10,8 @@ from functools import partial
 from typing import Any
 
 from flask_concurrency.executors.loop.call import Call, Host, T, logger, name_of
-from flask_concurrency.executors.waiting import check_process, generation
+from flask_concurrency.executors.waiting import check_process
+from flask_concurrency.runtime.forks import generation
 from flask_concurrency.runtime.managed_blocking import wait_for_a_loop
 from flask_concurrency.vocabulary.errors import LoopBlocked
 

@@ -10,7 +10,6 @@ import contextvars
 import functools
 import importlib
 import importlib.util
-import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
@@ -31,6 +30,7 @@ from flask_concurrency.executors.loop.greenlets import make_loop, threads_are_gr
 from flask_concurrency.executors.loop.runner import LoopFactory, LoopRunner
 from flask_concurrency.executors.loop.watchdog import Watchdog
 from flask_concurrency.runtime.at_exit import call_after_threads
+from flask_concurrency.runtime.forks import call_in_child
 from flask_concurrency.runtime.greenlet_bridge import can_suspend, suspend
 from flask_concurrency.vocabulary.errors import (
     ConfigurationError,
@@ -120,6 +120,7 @@ class LoopThread:
         self._former: list[LoopRunner] = []
         self._finalizer: weakref.finalize[Any, Any] | None = None
         _live.add(self)
+        call_in_child(self, LoopThread._reset_after_fork)
 
     def __repr__(self) -> str:
         return f"<LoopThread {self.name!r} {self.snapshot()}>"
@@ -318,7 +319,7 @@ class LoopThread:
         seconds = self._stands_still()
         self._watchdog = None if seconds is None else Watchdog(loop, thread, seconds)
 
-    def _forget_parent(self) -> None:
+    def _reset_after_fork(self) -> None:
         """Begin anew in a forked child, where the parent's thread does not run."""
         self._lock = threading.Lock()
         if self._runner is None:
@@ -340,17 +341,8 @@ def _refuse(coroutine: Coroutine[Any, Any, Any], error: Exception) -> NoReturn:
     raise error
 
 
-def _after_fork_in_child() -> None:
-    for loop in tuple(_live):
-        loop._forget_parent()
-
-
 def end_loops() -> None:
     """Shut all loops of this process down, within the time that each may take."""
     # The threads are daemons, which an exit would freeze in the middle of a ``finally``.
     for loop in tuple(_live):
         loop.shutdown(timeout=2.0, drain=loop.drain_timeout)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

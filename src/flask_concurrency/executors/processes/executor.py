@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextvars
-import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
@@ -19,11 +18,12 @@ from flask_concurrency.executors.processes.is_worker import is_loading_main, is_
 from flask_concurrency.executors.processes.options import check_options
 from flask_concurrency.executors.processes.patience import submit_patiently, submit_when_possible
 from flask_concurrency.executors.processes.payloads import encode_call, name_of
-from flask_concurrency.executors.processes.pool import Pool, end_open_pools, open_pools
+from flask_concurrency.executors.processes.pool import Pool, end_open_pools
 from flask_concurrency.executors.processes.records import Batch
 from flask_concurrency.executors.processes.snapshot import ProcessSnapshot
 from flask_concurrency.executors.processes.worker.task_context import Around, call_around
 from flask_concurrency.runtime.deadline import Deadline, check_deadline, current_deadline
+from flask_concurrency.runtime.forks import call_in_child
 from flask_concurrency.vocabulary.errors import ExecutorError, QueueFull
 
 P = ParamSpec("P")
@@ -106,7 +106,7 @@ class ProcessExecutor(Executor):
             name=name,
         )
         self._use(Pool(self._options))
-        executors.add(self)
+        call_in_child(self, ProcessExecutor._reset_after_fork)
 
     def __repr__(self) -> str:
         return f"<ProcessExecutor {self._options.name!r} {self.snapshot()}>"
@@ -250,8 +250,8 @@ class ProcessExecutor(Executor):
         """Tell what the executor is doing in this process. Starts nothing."""
         return self._pool.snapshot()
 
-    def _begin_anew(self) -> None:
-        """Forget the parent's workers, in a forked child; ``lifetime`` calls it."""
+    def _reset_after_fork(self) -> None:
+        """Forget the parent's workers; the child's are started by its first task."""
         pool = Pool(self._options)
         if self._pool.closing:
             pool.close_soon()
@@ -294,21 +294,6 @@ class ProcessExecutor(Executor):
         finalizer.atexit = False
 
 
-executors: weakref.WeakSet[ProcessExecutor] = weakref.WeakSet()
-"""The executors of this process."""
-
-
-def _after_fork_in_child() -> None:
-    # Also the pools whose executor is gone and that are only finishing their work.
-    for pool in tuple(open_pools):
-        pool.abandon()
-    open_pools.clear()
-    for executor in tuple(executors):
-        executor._begin_anew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
 atexit.register(end_open_pools)
 
 

@@ -25,6 +25,7 @@ from flask_concurrency.executors.processes.supervisor import Hired, Staff
 from flask_concurrency.executors.processes.watch import make_watch
 from flask_concurrency.runtime.at_exit import call_after_threads
 from flask_concurrency.runtime.deadline import Deadline
+from flask_concurrency.runtime.forks import call_in_child
 from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.errors import (
     ExecutorError,
@@ -55,6 +56,8 @@ class Pool:
         self._line: deque[Future[None]] = deque()
         self._abandoned = False
         self._open = False
+        # Itself, not by its executor, which may be gone while the pool finishes its work.
+        call_in_child(self, Pool._reset_after_fork)
 
     def submit(
         self,
@@ -238,12 +241,13 @@ class Pool:
         self._roster.closing = True
         self._let_close()
 
-    def abandon(self) -> None:
+    def _reset_after_fork(self) -> None:
         """Give everything up in a forked child, and leave the parent's workers alone.
 
         Takes no lock: a thread that does not exist here may hold it. Afterwards no method does.
         """
         self._abandoned = True
+        open_pools.discard(self)
         if self._open:
             self._staff.abandon()
             self._watch.close()

@@ -6,7 +6,6 @@ Knows no Flask: what a task takes along is its carrier's business.
 from __future__ import annotations
 
 import asyncio
-import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
@@ -27,14 +26,13 @@ from flask_concurrency.executors.threads.pool import Crew
 from flask_concurrency.executors.threads.snapshot import ThreadsSnapshot
 from flask_concurrency.executors.threads.task import Task
 from flask_concurrency.executors.waiting import TaskFuture
+from flask_concurrency.runtime.forks import call_in_child
 from flask_concurrency.runtime.timer_thread import Timekeeper, timekeeper
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_executors: weakref.WeakSet[ThreadExecutor] = weakref.WeakSet()
 
 
 class ThreadExecutor(Executor):
@@ -100,7 +98,7 @@ class ThreadExecutor(Executor):
         )
         self._carry = carry if carry is not None else capture_context
         self._take_crew(Crew(check_options(options)))
-        _executors.add(self)
+        call_in_child(self, ThreadExecutor._reset_after_fork)
 
     @property
     def name(self) -> str:
@@ -254,7 +252,8 @@ class ThreadExecutor(Executor):
         self._finalizer = weakref.finalize(self, crew.retire)
         self._finalizer.atexit = False
 
-    def _replace_crew_after_fork(self) -> None:
+    def _reset_after_fork(self) -> None:
+        """Begin with an empty queue: what the parent submitted has no thread here to run it."""
         deserted = self._crew
         self._finalizer.detach()
         self._take_crew(deserted.successor())
@@ -267,13 +266,3 @@ def _wait_for(place: Place, future: Future[Any]) -> None:
     except BaseException:
         future.cancel()  # it may stand anywhere now
         raise
-
-
-def _replace_crews() -> None:
-    for executor in list(_executors):
-        executor._replace_crew_after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    # A child has its parent's queue and not its threads: what it submitted would never run.
-    os.register_at_fork(after_in_child=_replace_crews)

@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from flask_concurrency.runtime.forks import call_in_child
 from flask_concurrency.runtime.timer_thread import Timekeeper, timekeeper
 from flask_concurrency.stores.host.private_directory import default_directory, locked_directory
 from flask_concurrency.vocabulary.errors import StoreError
@@ -68,7 +69,7 @@ class Publisher:
         self._said: object = None
         self._process: int | None = None
         self._finalizer: weakref.finalize[Any, Any] | None = None
-        _publishers.add(self)
+        call_in_child(self, Publisher._reset_after_fork)
 
     def begin(self) -> None:
         """Publish from now on; costs nothing if it has begun in this process."""
@@ -123,7 +124,7 @@ class Publisher:
         self._file = file
         self._finalizer = weakref.finalize(self, _remove, file, path)
 
-    def _forget_parent(self) -> None:
+    def _reset_after_fork(self) -> None:
         """Leave the parent its file, in a forked child, and let go of the lock on it."""
         self._lock = threading.Lock()
         self._said = None
@@ -132,17 +133,6 @@ class Publisher:
         if self._file is not None:
             os.close(self._file)
             self._file = None
-
-
-_publishers: weakref.WeakSet[Publisher] = weakref.WeakSet()
-
-
-def _forget_parents() -> None:
-    for publisher in tuple(_publishers):
-        publisher._forget_parent()
-
-
-os.register_at_fork(after_in_child=_forget_parents)
 
 
 def read_bulletins(name: str) -> list[Bulletin]:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
+from flask_concurrency.runtime.forks import call_in_child
 from flask_concurrency.stores.host.layout import Geometry
 from flask_concurrency.stores.host.locks import FileGone
 from flask_concurrency.stores.host.private_directory import default_directory
@@ -83,7 +84,7 @@ class HostStore:
         # collector may end an abandoned request in the middle of counting another one.
         self._counting: set[int] = set()
         self._late: deque[Callable[[], None]] = deque()
-        _STORES.add(self)
+        call_in_child(self, HostStore._reset_after_fork)
 
     def take(self, checks: Sequence[Check]) -> list[Outcome]:
         """Spend the units of all checks, or of none if any but a shadow is refused."""
@@ -211,7 +212,7 @@ class HostStore:
                 self._closing.detach()
         transactions.close(wait=True)
 
-    def _leave_to_parent(self) -> None:
+    def _reset_after_fork(self) -> None:
         """Let go, in a forked child, of a file whose locks prove that the parent lives."""
         transactions, self._transactions = self._transactions, None
         self._counting.clear()
@@ -228,19 +229,13 @@ def _check(name: str, value: int, most: int) -> None:
         )
 
 
-_STORES: weakref.WeakSet[HostStore] = weakref.WeakSet()
 _OPENING = threading.RLock()
 """Held while a file is opened or let go: no fork may see one that is half open."""
 
 
-def _after_fork_in_child() -> None:
-    for store in list(_STORES):
-        store._leave_to_parent()
-    _OPENING.release()
-
-
-os.register_at_fork(
-    before=_OPENING.acquire,
-    after_in_parent=_OPENING.release,
-    after_in_child=_after_fork_in_child,
-)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_OPENING.acquire,
+        after_in_parent=_OPENING.release,
+        after_in_child=_OPENING.release,  # registered later than the reset of the stores
+    )
