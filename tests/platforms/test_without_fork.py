@@ -10,7 +10,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-ABSENT = '''
+ABSENT = """
 import os, select, signal, socket, sys
 
 # Everything else has been imported by Python itself where it exists.
@@ -26,7 +26,7 @@ for module, names in {
             delattr(module, name)
 for name in ("fcntl", "resource", "pwd", "grp", "termios"):
     sys.modules[name] = None
-'''
+"""
 
 
 def run(program: str) -> str:
