@@ -8,7 +8,7 @@ import pytest
 
 from flask_concurrency import ConfigurationError, InFlight, Rate
 from flask_concurrency.admission.gate import Gate
-from flask_concurrency.admission.limiter import MAX_KEY, Limiter, countable
+from flask_concurrency.admission.limiter import MAX_KEY, Limiter, normalized_key
 from flask_concurrency.stores.memory import MemoryStore
 from flask_concurrency.testing.manual_clock import ManualClock
 from flask_concurrency.vocabulary.limits import Limit
@@ -115,10 +115,10 @@ def test_nobody_is_counted_too(nothing: object) -> None:
 def test_keys_of_any_size_and_kind_are_counted_apart() -> None:
     """Long keys are counted by digest; numbers and broken Unicode are text like any other."""
     keys: list[object] = ["x" * 1_000_000, "x" * 999_999, 7, 8, "\ud800", "\ud800" * 300, "a\x00b"]
-    counted = [countable(key) for key in keys]
+    counted = [normalized_key(key) for key in keys]
     assert len(set(counted)) == len(keys)
     assert all(len(key) <= MAX_KEY for key in counted)
-    assert countable("x" * MAX_KEY) == "x" * MAX_KEY
+    assert normalized_key("x" * MAX_KEY) == "x" * MAX_KEY
 
 
 def test_a_shadow_counts_and_reports_but_admits() -> None:

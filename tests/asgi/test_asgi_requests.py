@@ -11,13 +11,13 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
+from asgi_exchange import Answer, Exchange, ask
 from flask import Flask, Response, g, request, session, stream_with_context
 from flask.typing import ResponseReturnValue
 from flask.views import MethodView
 
 from flask_concurrency import Concurrency, InFlight
 from flask_concurrency.asgi.interface import AsgiApplication
-from flask_concurrency.testing.asgi_exchange import Answer, Exchange, ask
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 

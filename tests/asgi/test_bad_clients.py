@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
+from asgi_exchange import Answer, Exchange, ask
 from flask import Flask, Response, g, request
 from flask.typing import ResponseReturnValue
 
 from flask_concurrency import Concurrency, InFlight
 from flask_concurrency.asgi.interface import AsgiApplication
 from flask_concurrency.engine.snapshot import look
-from flask_concurrency.testing.asgi_exchange import Answer, Exchange, ask
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 Echo = Callable[[Flask], None]

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from asgi_exchange import Exchange, ask
 from flask import Flask, g, request
 from flask.typing import ResponseReturnValue
 
 from flask_concurrency import Concurrency
 from flask_concurrency.asgi.interface import AsgiApplication
-from flask_concurrency.testing.asgi_exchange import Exchange, ask
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asgi_exchange import ask
 from flask import Flask, g, request
 from flask.typing import ResponseReturnValue
 
 from flask_concurrency import Concurrency, InFlight, LoopBlocked, QuotaExceeded
 from flask_concurrency.asgi.interface import AsgiApplication
-from flask_concurrency.testing.asgi_exchange import ask
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 Wait = Callable[[Concurrency, Callable[[], str]], object]

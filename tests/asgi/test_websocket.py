@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 import simple_websocket  # type: ignore[import-untyped]
+from asgi_exchange import ask
+from asgi_socket import SocketExchange
 from flask import Flask, abort, g, got_request_exception, request, session
 from flask.typing import ResponseReturnValue
 from flask.views import View
@@ -29,8 +31,6 @@ from flask_concurrency import (
 from flask_concurrency.asgi import websocket_connection
 from flask_concurrency.asgi.interface import AsgiApplication
 from flask_concurrency.asgi.websocket_connection import READ_AHEAD
-from flask_concurrency.testing.asgi_exchange import ask
-from flask_concurrency.testing.asgi_socket import SocketExchange
 from flask_concurrency.vocabulary.websocket import closed
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]

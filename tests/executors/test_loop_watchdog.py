@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 import pytest
+from asgi_exchange import ask
 from flask import Flask
 
 from flask_concurrency import Concurrency, ConfigurationError
 from flask_concurrency.executors.loop import LoopThread, watchdog
 from flask_concurrency.executors.loop.watchdog import culprit
-from flask_concurrency.testing.asgi_exchange import ask
 
 LOGGER = "flask_concurrency.watchdog"
 

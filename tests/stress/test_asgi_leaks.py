@@ -18,6 +18,7 @@ from contextvars import Context
 from typing import Any
 
 import pytest
+from asgi_exchange import Exchange
 from flask import Flask, Response, g, request, request_started
 from flask.typing import ResponseReturnValue
 
@@ -26,7 +27,6 @@ from flask_concurrency.asgi import watch
 from flask_concurrency.asgi.interface import AsgiApplication
 from flask_concurrency.engine.snapshot import look
 from flask_concurrency.runtime import greenlet_bridge
-from flask_concurrency.testing.asgi_exchange import Exchange
 
 REQUESTS = int(os.environ.get("FLASK_CONCURRENCY_STRESS", "3000"))
 AT_ONCE = 200

@@ -10,7 +10,7 @@ from typing import Any
 
 from flask_concurrency.policies.policy import Policy, policy_for
 from flask_concurrency.vocabulary.errors import ConfigurationError
-from flask_concurrency.vocabulary.limits import Chosen, Limit, Rate, read_limits
+from flask_concurrency.vocabulary.limits import DynamicLimit, Limit, Rate, read_limits
 
 MAX_KEY = 200
 """Characters of a key kept as they are; a longer one is counted by its digest."""
@@ -18,8 +18,14 @@ MAX_KEY = 200
 MAX_CHOSEN = 1_000
 """Different limits of one function that are kept ready."""
 
-NOBODY = ""
-"""The key that requests without one share: nobody is let past a limit for being anonymous."""
+ANONYMOUS = ""
+"""The key that all requests without a key share, so that a missing key never means no limit."""
+
+
+def all_requests() -> str:
+    """Count all requests together."""
+    return ANONYMOUS
+
 
 ChargeWhen = Callable[[Any], bool]
 """Says of a response whether its request is charged."""
@@ -65,7 +71,7 @@ class Limiter:
 
     @property
     def units(self) -> int:
-        """Units that are left where nobody has spent any: the quota, or what a bucket holds."""
+        """Units that are left where none is spent: the quota, or what a bucket holds."""
         return self.limit.burst if isinstance(self.limit, Rate) else self.limit.quota
 
     @property
@@ -90,8 +96,8 @@ class Limiter:
         return check_cost(self.cost(), written=f"cost of {self.name!r}")
 
 
-class ChosenLimiter:
-    """A place among limiters that a function fills anew in each request.
+class DynamicLimiter:
+    """Limiters that a function chooses anew in each request.
 
     :param chosen: The function.
     :param prefix: What the names of its limiters begin with.
@@ -104,7 +110,7 @@ class ChosenLimiter:
 
     def __init__(
         self,
-        chosen: Chosen,
+        chosen: DynamicLimit,
         prefix: str,
         make: Callable[[Limit, str], Limiter],
         first_number: Callable[[str], int] = lambda name: 1,
@@ -125,7 +131,7 @@ class ChosenLimiter:
         written = self.chosen.choose()
         limiters = []
         for limit in () if written is None else read_limits(written):
-            if isinstance(limit, Chosen):
+            if isinstance(limit, DynamicLimit):
                 raise ConfigurationError(
                     f"{self.chosen.text} gave {limit.text!r}: choose limits, not functions."
                 )
@@ -167,10 +173,10 @@ def check_cost(cost: object, *, written: str) -> int:
     return cost
 
 
-def countable(key: object) -> str:
+def normalized_key(key: object) -> str:
     """Make what a key function gave fit to be counted: text, of bounded length, never nothing."""
     if not isinstance(key, str):
-        key = NOBODY if key is None else str(key)
+        key = ANONYMOUS if key is None else str(key)
     if len(key) <= MAX_KEY:
         return key
     return "blake2b:" + hashlib.blake2b(key.encode(errors="surrogatepass")).hexdigest()[:64]

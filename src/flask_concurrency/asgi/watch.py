@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable
 
 from flask_concurrency.asgi.inbox import Inbox
-from flask_concurrency.vocabulary.safe_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
-logger = CarefulLogger("flask_concurrency.asgi")
+logger = SafeLogger("flask_concurrency.asgi")
 
 LOOK_AFTER = 0.2
 """Seconds after which a request is watched, twice as many at most. Most are answered before, and

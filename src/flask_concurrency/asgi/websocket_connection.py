@@ -15,7 +15,7 @@ from flask_concurrency.asgi.interface import Message, Receive, Scope, Send
 from flask_concurrency.asgi.pace import Pace
 from flask_concurrency.runtime.drain import Drain
 from flask_concurrency.vocabulary.errors import ConnectionClosed
-from flask_concurrency.vocabulary.safe_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
 from flask_concurrency.vocabulary.websocket import (
     CUT_OFF,
     DRAINING,
@@ -27,7 +27,7 @@ from flask_concurrency.vocabulary.websocket import (
     closed,
 )
 
-logger = CarefulLogger("flask_concurrency.asgi")
+logger = SafeLogger("flask_concurrency.asgi")
 
 CLOSES_WITHIN: Final = 5.0
 """Seconds that a server gets to say goodbye, where its client does not answer that."""

@@ -64,21 +64,21 @@ def status(info: ScriptInfo, key: str | None, watch: bool, as_json: bool) -> Non
 
 @click.command()
 @click.argument("key", required=False)
-@click.option("--all", "everybody", is_flag=True, help="Every key of every limit.")
+@click.option("--all", "every_key", is_flag=True, help="Every key of every limit.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask whether --all is meant.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 @pass_script_info
-def reset(info: ScriptInfo, key: str | None, everybody: bool, yes: bool, as_json: bool) -> None:
+def reset(info: ScriptInfo, key: str | None, every_key: bool, yes: bool, as_json: bool) -> None:
     """Start the rates of KEY anew, in every limit of the app; who is inside stays inside.
 
-    KEY is what the limit counts by, such as 192.0.2.7; "" for what is counted for everybody.
+    KEY is what the limit counts by, such as 192.0.2.7; "" for what counts all requests together.
     """
-    if (key is None) != everybody:
+    if (key is None) != every_key:
         raise click.UsageError("Name a KEY, or say --all: one of the two.")
     app = load(info)
     state = shared_state_of(app)
-    if everybody and not yes:
-        question = f"Start the rates of everybody anew, in all limits of {app.name!r}?"
+    if every_key and not yes:
+        question = f"Start the rates of all keys anew, in all limits of {app.name!r}?"
         click.confirm(question, abort=True, err=True)
     try:
         if key is None:
@@ -93,7 +93,7 @@ def reset(info: ScriptInfo, key: str | None, everybody: bool, yes: bool, as_json
         click.echo(json.dumps({"app": app.name, "key": key, "reset": number}))
     else:
         what = "count" if key is None else "limit"
-        whose = "everybody" if key is None else repr(key)
+        whose = "all keys" if key is None else repr(key)
         starts = "starts" if number == 1 else "start"
         click.echo(f"{number} {what}{'' if number == 1 else 's'} of {whose} {starts} anew.")
 
@@ -130,12 +130,12 @@ def _table(found: list[LimiterSnapshot], working: list[Bulletin], key: str | Non
     rates = [f for f in found if f.period is not None]
     sections = [("In flight", [(_title(f), _inside(f)) for f in inside])] if inside else []
     if rates:
-        whose = f"Used by {key}" if key is not None else "Used by everybody together"
+        whose = f"Used by {key}" if key is not None else "Used by all requests together"
         sections.append((whose, [(_title(f), _used(f)) for f in rates]))
     if working:
         sections.append(("Executors", executor_rows(working)))
     if not sections:
-        return "No limit counts everybody together; name a client with --key KEY."
+        return "No limit counts all requests together; name a client with --key KEY."
     return layout(sections)
 
 

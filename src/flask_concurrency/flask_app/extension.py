@@ -35,10 +35,10 @@ from flask_concurrency.flask_app.declarations.options import (
     declare,
     read_declarations,
 )
-from flask_concurrency.flask_app.declarations.time_limit import DeadlineMark, TimeLimit
-from flask_concurrency.flask_app.declarations.unused import Decorated
+from flask_concurrency.flask_app.declarations.time_limit import DeadlineDecorator, TimeLimit
+from flask_concurrency.flask_app.declarations.unused import DeclarationRegistry
 from flask_concurrency.flask_app.http.cors import METHODS, Origins, cors_policy
-from flask_concurrency.flask_app.limit_decorator import LimitMark
+from flask_concurrency.flask_app.limit_decorator import LimitDecorator
 from flask_concurrency.flask_app.loop_endpoints import Place, RunsOn
 from flask_concurrency.flask_app.route_declarations import EXEMPT
 from flask_concurrency.flask_app.settings import read_settings
@@ -98,8 +98,8 @@ class Concurrency:
             "store": store,
         }
         self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
-        self._decorated = Decorated(self._apps)
-        self._meets_departures = False
+        self._declarations = DeclarationRegistry(self._apps)
+        self._needs_after_request = False
         self._key = checked_callable("key", key)
         if app is not None:
             self.init_app(app)
@@ -121,16 +121,16 @@ class Concurrency:
             settings=settings,
             store=AppStore(app, settings),
             executors=executors,
-            decorated=self._decorated,
+            declarations=self._declarations,
             key=self._key,
             announce=announcer(app, settings, executors),
         )
         app.extensions[EXTENSION] = state
         self._apps.add(app)
-        self._decorated.in_use = True
+        self._declarations.in_use = True
         hooks.install(app, state)
-        if self._meets_departures or settings.charges_by_response:
-            hooks.meet_departures(app, state)
+        if self._needs_after_request or settings.charges_by_response:
+            hooks.install_after_request(app, state)
 
     def limit(
         self,
@@ -144,7 +144,7 @@ class Concurrency:
         at: Stage = "arrival",
         charge_when: Callable[[Response], bool] | None = None,
         shadow: bool = False,
-    ) -> LimitMark:
+    ) -> LimitDecorator:
         """Limit a view, a ``View`` class or one of its methods, or every route of a blueprint.
 
         Adds to the defaults. All limits of a stage are asked at once: either all let the request
@@ -159,8 +159,8 @@ class Concurrency:
 
         :param limits: What to allow, such as ``"5/minute; 8 in flight"``, or a function that gives
             it in each request.
-        :param key: Gives who is counted. Default: the extension's key for rates, everybody
-            together for in-flight limits, since those protect the server.
+        :param key: Gives who is counted. Default: the extension's key for rates, all
+            requests together for in-flight limits, since those protect the server.
         :param cost: Units a request spends; a callable is asked in each request. Default: ``1``.
         :param methods: HTTP methods it applies to; ``"GET"`` includes ``HEAD``. Default: all;
             ``OPTIONS`` that Flask answers by itself is never counted.
@@ -187,12 +187,12 @@ class Concurrency:
             shadow=shadow,
         )
         if charge_when is not None:
-            self._meet_departures()
-        return LimitMark(declaration, self._marker(declaration), self._current_state)
+            self._install_after_request()
+        return LimitDecorator(declaration, self._decorator(declaration), self._current_state)
 
     def exempt(self, target: Target) -> Target:
         """Let every request to this view or blueprint in, whatever limits there are."""
-        return self._marker(EXEMPT)(target)
+        return self._decorator(EXEMPT)(target)
 
     def cors(
         self,
@@ -230,10 +230,10 @@ class Concurrency:
         )
         if target is not None:
             self._state(target).cors = policy
-        self._meet_departures()
-        return self._marker(policy)
+        self._install_after_request()
+        return self._decorator(policy)
 
-    def deadline(self, seconds: float) -> DeadlineMark:
+    def deadline(self, seconds: float) -> DeadlineDecorator:
         """Give a view, a ``View`` class or method, a blueprint, or a block so much time.
 
         The time of a request runs from its arrival, waiting for a limit included, until its view
@@ -255,7 +255,7 @@ class Concurrency:
         :raises ConfigurationError: ``seconds`` is no time.
         """
         limit = TimeLimit(seconds)
-        return DeadlineMark(limit, self._marker(limit))
+        return DeadlineDecorator(limit, self._decorator(limit))
 
     def runs_on(self, place: Place) -> Callable[[Target], Target]:
         """Choose where the requests of a view, a class or a blueprint run on ASGI, hooks included.
@@ -268,7 +268,7 @@ class Concurrency:
             that is asynchronous inside.
         :raises ConfigurationError: It is neither of the two.
         """
-        return self._marker(RunsOn(place))
+        return self._decorator(RunsOn(place))
 
     def asgi_app(self, app: Flask) -> AsgiApplication:
         """Make the ASGI application of an app, for servers such as uvicorn, granian and hypercorn.
@@ -305,8 +305,8 @@ class Concurrency:
             :class:`~flask_concurrency.Event` objects, one after another, synchronously or not; or
             is a function that makes such a source of the ``Last-Event-ID`` that the client sent,
             ``None`` if it sent none.
-        :param heartbeat: Seconds of silence after which a comment is sent, so that nobody in
-            between takes the connection for dead, and a client that has left is noticed.
+        :param heartbeat: Seconds of silence after which a comment is sent, so that no proxy
+            takes the connection for dead, and a client that has left is noticed.
         :raises TypeError: ``source`` gives no events.
         :raises ValueError: ``heartbeat`` is no time.
         """
@@ -457,14 +457,14 @@ class Concurrency:
         journey: Journey | None = request.environ.get(JOURNEY)
         return None if journey is None or journey.decision is NOT_ASKED else journey.decision
 
-    def _meet_departures(self) -> None:
-        self._meets_departures = True
+    def _install_after_request(self) -> None:
+        self._needs_after_request = True
         for app in self._apps:
-            hooks.meet_departures(app, self._state(app))
+            hooks.install_after_request(app, self._state(app))
 
-    def _marker(self, declaration: object) -> Callable[[Target], Target]:
+    def _decorator(self, declaration: object) -> Callable[[Target], Target]:
         def decorate(target: Target) -> Target:
-            self._decorated.remember(target, decorations.mark(target, self, declaration))
+            self._declarations.remember(target, decorations.attach(target, self, declaration))
             return target
 
         return decorate

@@ -28,26 +28,26 @@ from flask_concurrency.vocabulary.permit import Ending
 Target = TypeVar("Target", bound=Any)
 
 
-class LimitMark:
+class LimitDecorator:
     """A declared limit, ready to be put on a view, a class or a blueprint, or around a block."""
 
     def __init__(
         self,
         declaration: Declaration,
-        mark: Callable[[Any], Any],
+        apply: Callable[[Any], Any],
         current_state: Callable[[], AppState],
     ) -> None:
         self._declaration = declaration
-        self._mark = mark
+        self._apply = apply
         self._current_state = current_state
         self._inside: list[Answer] = []
 
     def __call__(self, target: Target) -> Target:
         """Limit a view function, a ``View`` class, a method of one, or a blueprint."""
-        marked: Target = self._mark(target)
-        return marked
+        decorated: Target = self._apply(target)
+        return decorated
 
-    def __enter__(self) -> LimitMark:
+    def __enter__(self) -> LimitDecorator:
         """Take what the block costs.
 
         :raises Refusal: A limit refuses; Flask answers 429 or 503 unless it is caught.
@@ -66,7 +66,7 @@ class LimitMark:
         """Give back what was held; units of a rate stay spent."""
         _give_back(self._leave(), error)
 
-    async def __aenter__(self) -> LimitMark:
+    async def __aenter__(self) -> LimitDecorator:
         """Take what the block costs; others on the loop go on while it waits.
 
         :raises Refusal: A limit refuses; Flask answers 429 or 503 unless it is caught.
@@ -102,10 +102,10 @@ class LimitMark:
 
     def _leave(self) -> Answer:
         blocks = _entered.get()
-        for place in reversed(range(len(blocks))):
-            mark, answer = blocks[place]
-            if mark is self:
-                blocks = (*blocks[:place], *blocks[place + 1 :])
+        for index in reversed(range(len(blocks))):
+            apply, answer = blocks[index]
+            if apply is self:
+                blocks = (*blocks[:index], *blocks[index + 1 :])
                 _entered.set(blocks)
                 with suppress(ValueError):  # it was left in another context
                     self._inside.remove(answer)
@@ -141,7 +141,7 @@ class LimitMark:
 
 # A block may be entered by many requests at once, and again inside itself. One variable for all
 # marks: those of blocks are made anew for each request, and a thread's context never forgets one.
-_entered: Final[ContextVar[tuple[tuple[LimitMark, Answer], ...]]] = ContextVar(
+_entered: Final[ContextVar[tuple[tuple[LimitDecorator, Answer], ...]]] = ContextVar(
     "limit_blocks", default=()
 )
 

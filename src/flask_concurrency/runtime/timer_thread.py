@@ -14,9 +14,9 @@ from typing import Final
 from flask_concurrency.runtime.at_exit import start_thread
 from flask_concurrency.runtime.forks import call_in_child
 from flask_concurrency.vocabulary.clock import Clock, monotonic
-from flask_concurrency.vocabulary.safe_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
-logger = CarefulLogger("flask_concurrency.executors")
+logger = SafeLogger("flask_concurrency.executors")
 
 IDLE: Final = 5.0
 """Seconds for which the thread waits for the next alarm before it ends."""

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from flask_concurrency.runtime.forks import call_in_child
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.errors import StoreError
-from flask_concurrency.vocabulary.safe_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
-logger = CarefulLogger("flask_concurrency.store")
+logger = SafeLogger("flask_concurrency.store")
 
 FIRST_PROBE = 0.1
 """Seconds from the failure to the first probe; a server that restarts is often back by then."""

@@ -68,7 +68,7 @@ def follow(scenario: Scenario, open_store: OpenStore) -> None:
 
 
 def a_refusal_spends_nothing(open_store: OpenStore) -> None:
-    """However often somebody is refused, what is left stays, and so does the wait."""
+    """However often a client is refused, what is left stays, and so does the wait."""
     for policy in RATES:
         store = open_store(ManualClock())
         _take(store, Check("r", policy, "k", 4))
@@ -95,7 +95,7 @@ def all_or_nothing(open_store: OpenStore) -> None:
 
 
 def a_shadow_only_reports(open_store: OpenStore) -> None:
-    """A shadow that refuses holds nobody up and spends nothing; the others are spent."""
+    """A shadow that refuses stops no request and spends nothing; the others are spent."""
     store = open_store(ManualClock())
     shadow = Check("s", SlidingWindow(1, 60.0), "k", 1, shadow=True)
     counted = Check("r", SlidingWindow(5, 60.0), "k", 1)
@@ -127,7 +127,7 @@ def a_retry_after_is_exact(open_store: OpenStore) -> None:
 
 
 def permits_return(open_store: OpenStore) -> None:
-    """What is given back can be taken again, by anybody."""
+    """What is given back can be taken again, by any client."""
     store = open_store(ManualClock())
     one, two = (Check("f", InFlightCount(3), "k", cost) for cost in (1, 2))
     assert [_take(store, check).admitted for check in (one, two, one)] == [True, True, False]
@@ -164,7 +164,7 @@ def a_refund_of_something_forgotten_is_nothing(open_store: OpenStore) -> None:
 
 
 def forgetting_starts_anew(open_store: OpenStore) -> None:
-    """A forgotten key has all its units again; nobody else's change, and permits stay held."""
+    """A forgotten key has all its units again; other keys do not change, permits stay held."""
     store = open_store(ManualClock())
     spent = [Check(repr(policy), policy, "k", 3) for policy in RATES]
     inside = Check("f", InFlightCount(3), "k", 1)
@@ -179,7 +179,7 @@ def forgetting_starts_anew(open_store: OpenStore) -> None:
     store.close()
 
 
-def clearing_starts_everybody_anew(open_store: OpenStore) -> None:
+def clearing_starts_every_key_anew(open_store: OpenStore) -> None:
     """Every key of every rate has all its units again; who is inside is still inside."""
     clock = ManualClock()
     store = open_store(clock)
@@ -292,7 +292,7 @@ LAWS: tuple[Case, ...] = (
     refunds_return,
     a_refund_of_something_forgotten_is_nothing,
     forgetting_starts_anew,
-    clearing_starts_everybody_anew,
+    clearing_starts_every_key_anew,
     clearing_of_a_store_of_permits_clears_nothing,
     a_look_changes_nothing,
     limiters_and_keys_are_apart,

@@ -74,9 +74,9 @@ BUCKET_OF_10_PER_MINUTE: list[Step] = [
 ]
 THREE_IN_FLIGHT: list[Step] = [
     ((0, 1), (True, 2, 0.0)),
-    ((0, 3), (False, 2, None)),  # nobody knows when somebody leaves
+    ((0, 3), (False, 2, None)),  # no wait is known
     ((0, 2), (True, 0, 0.0)),
-    ((9_999, 1), (False, 0, None)),  # time alone lets nobody out
+    ((9_999, 1), (False, 0, None)),  # time alone releases no permit
 ]
 CLOSED: list[Step] = [
     ((0, 1), (False, 0, None)),

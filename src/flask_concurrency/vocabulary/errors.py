@@ -34,12 +34,12 @@ class DeadlineExceeded(ConcurrencyError, TimeoutError):
 
 
 class ConnectionClosed(ConcurrencyError):
-    """A WebSocket has ended: there is nothing to receive any more, and nobody to send to.
+    """A WebSocket has ended: nothing can be received or sent any more.
 
     Where the package ``simple_websocket`` is in use, it is caught as that one's, too.
 
     :ivar reason: The code it was closed with (RFC 6455, section 7.4); 1006 if it was cut off.
-    :ivar message: What the one who closed it said.
+    :ivar message: The reason that came with it.
     """
 
     def __init__(self, reason: int, message: str | None = None) -> None:

@@ -88,17 +88,17 @@ class Rate:
 class InFlight:
     """At most ``quota`` requests at the same time, however long each takes.
 
-    Unlike a rate it counts everybody together unless a key is given, because it protects the
+    Unlike a rate it counts all requests together unless a key is given, because it protects the
     server and not one client from another. With ``max_queue`` and ``max_wait`` those who find it
-    full may wait for a place, in a room that is bounded by number and by time.
+    full may wait for a permit, in a room that is bounded by number and by time.
 
     :param quota: Requests that may be inside at once, from 0 (closed) to a billion.
-    :param max_queue: Requests that may wait for a place. Default: ``0``, refuse at once.
+    :param max_queue: Requests that may wait for a permit. Default: ``0``, refuse at once.
     :param max_wait: Seconds a request waits at most. Default: ``0.0``.
     :param order: Who is next, ``"fifo"`` (the default) or ``"lifo"``, which under overload serves
-        the newest in time instead of everybody too late.
-    :param scope: ``"process"`` counts each worker process by itself. Default: ``None``, everybody
-        who shares the store.
+        the newest requests in time instead of all of them too late.
+    :param scope: ``"process"`` counts each worker process by itself. Default: ``None``, all
+        processes that share the store.
     :raises ConfigurationError: A value is impossible, or waiting is only half configured.
     """
 
@@ -119,7 +119,7 @@ class InFlight:
             or not 0 <= self.max_wait < inf
         ):
             raise ConfigurationError(
-                f"max_wait={self.max_wait!r}: give seconds, as in {example}; nobody waits for ever."
+                f"max_wait={self.max_wait!r}: give seconds, as in {example}; no wait is endless."
             )
         if (self.max_queue > 0) != (self.max_wait > 0):
             raise ConfigurationError(
@@ -141,7 +141,7 @@ Limit = Rate | InFlight
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class DynamicLimit:
     """Limits that a function chooses in each request, such as those of the customer's plan.
 
     :ivar choose: Gives limits in any spelling, or ``None`` for none.
@@ -156,11 +156,11 @@ class Chosen:
         return f"chosen by {name.rpartition('<locals>.')[2]}"
 
 
-LimitLike = str | Limit | Chosen | Callable[[], "LimitLike | None"] | Iterable["LimitLike"]
+LimitLike = str | Limit | DynamicLimit | Callable[[], "LimitLike | None"] | Iterable["LimitLike"]
 """What a limit may be written as wherever one is expected: text, an object, or several."""
 
 
-def read_limits(written: LimitLike) -> tuple[Limit | Chosen, ...]:
+def read_limits(written: LimitLike) -> tuple[Limit | DynamicLimit, ...]:
     """Turn what a developer wrote into limits, in the order written.
 
     :param written: Text in the grammar, joined by ``;`` or ``,``; a :class:`Rate`, an
@@ -172,10 +172,10 @@ def read_limits(written: LimitLike) -> tuple[Limit | Chosen, ...]:
             InFlight(found.quota) if found.period is None else Rate(found.text)
             for found in read_text(written)
         )
-    if isinstance(written, Rate | InFlight | Chosen):
+    if isinstance(written, Rate | InFlight | DynamicLimit):
         return (written,)
     if callable(written):
-        return (Chosen(written),)
+        return (DynamicLimit(written),)
     if isinstance(written, Iterable) and not isinstance(written, bytes):
         return tuple(limit for part in written for limit in read_limits(part))
     raise ConfigurationError(

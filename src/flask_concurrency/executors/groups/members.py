@@ -26,11 +26,11 @@ from flask_concurrency.runtime.managed_blocking import wait_for_a_loop
 from flask_concurrency.runtime.timer_thread import Alarm
 from flask_concurrency.vocabulary.clock import Clock
 from flask_concurrency.vocabulary.errors import DeadlineExceeded, ExecutorShutdown
-from flask_concurrency.vocabulary.safe_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
 T = TypeVar("T")
 
-logger = CarefulLogger("flask_concurrency.executors")
+logger = SafeLogger("flask_concurrency.executors")
 
 CallAt = Callable[[float, Callable[[], object]], Alarm]
 """Has something called at a monotonic instant."""

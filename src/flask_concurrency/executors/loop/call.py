@@ -20,11 +20,11 @@ from flask_concurrency.executors.loop.deadline import time_left, too_late
 from flask_concurrency.runtime.greenlet_bridge import Driving, suspend
 from flask_concurrency.runtime.managed_blocking import wait_for_a_loop
 from flask_concurrency.vocabulary.errors import ExecutorShutdown
-from flask_concurrency.vocabulary.safe_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
 T = TypeVar("T")
 
-logger = CarefulLogger("flask_concurrency.loop")
+logger = SafeLogger("flask_concurrency.loop")
 
 LONGEST = threading.TIMEOUT_MAX
 """Seconds a lock can be waited for."""

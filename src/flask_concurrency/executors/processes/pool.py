@@ -32,9 +32,9 @@ from flask_concurrency.vocabulary.errors import (
     ExecutorShutdown,
     WorkerStartFailed,
 )
-from flask_concurrency.vocabulary.safe_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
-logger = CarefulLogger("flask_concurrency.processes")
+logger = SafeLogger("flask_concurrency.processes")
 
 open_pools: set[Pool] = set()
 """The pools of this process that have workers, for exits and forks."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from math import isinf
 
 from flask_concurrency.vocabulary.errors import DeadlineExceeded
-from flask_concurrency.vocabulary.safe_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
-logger = CarefulLogger("flask_concurrency.executors")
+logger = SafeLogger("flask_concurrency.executors")
 
 
 def dropped(name: str, late: float) -> DeadlineExceeded:

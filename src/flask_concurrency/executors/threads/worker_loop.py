@@ -40,9 +40,9 @@ from flask_concurrency.executors.threads.task_queue import TaskQueue
 from flask_concurrency.executors.threads.worker_threads import Roster
 from flask_concurrency.runtime.managed_blocking import work_for
 from flask_concurrency.vocabulary.clock import monotonic
-from flask_concurrency.vocabulary.safe_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
-logger = CarefulLogger("flask_concurrency.executors")
+logger = SafeLogger("flask_concurrency.executors")
 
 
 class WorkingCrew:

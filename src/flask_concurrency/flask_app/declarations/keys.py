@@ -20,9 +20,9 @@ IPV6_PREFIX = 64
 def remote_address() -> str:
     """The client's address as the server or ``ProxyFix`` reports it, never a raw header.
 
-    IPv6 counts by its /64 network and IPv4 in IPv6 clothing (``::ffff:192.0.2.1``) as IPv4.
-    Behind a proxy, configure :class:`werkzeug.middleware.proxy_fix.ProxyFix`, or everybody
-    shares the proxy's address.
+    IPv6 counts by its /64 network and IPv4-mapped IPv6 (``::ffff:192.0.2.1``) as IPv4.
+    Behind a proxy, configure :class:`werkzeug.middleware.proxy_fix.ProxyFix`, or all
+    clients share the proxy's address.
     """
     asked: Request = request._get_current_object()  # type: ignore[attr-defined]  # is faster
     return _network(asked.remote_addr or "")
@@ -31,7 +31,7 @@ def remote_address() -> str:
 def header(name: str) -> Callable[[], str]:
     """Count by a request header, such as ``header("X-API-Key")``.
 
-    Requests without it share one count. Whoever can invent values is not limited by them:
+    Requests without it share one count. A client that can invent values is not limited by them:
     combine it with a limit by :func:`remote_address`.
 
     :param name: The header's name.

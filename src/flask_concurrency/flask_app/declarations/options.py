@@ -150,5 +150,5 @@ def _checked_methods(methods: Iterable[str]) -> frozenset[str]:
         raise ConfigurationError(
             f'methods={names!r}: name HTTP methods in capitals, as in methods=["POST"].'
         )
-    # As Flask does for routes: whoever may not GET may not ask for the same without its body.
+    # As Flask does for routes: a limit on GET holds for HEAD, the same without its body.
     return frozenset({*names, "HEAD"} if "GET" in names else names)

@@ -29,9 +29,9 @@ from flask_concurrency.vocabulary.errors import (
     StoreError,
     StoreUnavailable,
 )
-from flask_concurrency.vocabulary.safe_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
-logger = CarefulLogger("flask_concurrency.store")
+logger = SafeLogger("flask_concurrency.store")
 
 Result = TypeVar("Result")
 
