@@ -12,9 +12,9 @@ from flask import Flask
 from flask_concurrency.flask_app.settings import Settings
 from flask_concurrency.stores.opening import HOST_WORKS, default_uri, open_store
 from flask_concurrency.stores.store import Store
-from flask_concurrency.vocabulary.safe_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
-logger = CarefulLogger("flask_concurrency.stores")
+logger = SafeLogger("flask_concurrency.stores")
 
 
 class AppStore:

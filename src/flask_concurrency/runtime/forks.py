@@ -11,11 +11,11 @@ import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from flask_concurrency.vocabulary.safe_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
 T = TypeVar("T")
 
-logger = CarefulLogger("flask_concurrency")
+logger = SafeLogger("flask_concurrency")
 
 _registered: dict[int, tuple[weakref.ref[Any], Callable[[Any], object]]] = {}
 _generation = 0
