@@ -1,6 +1,7 @@
 """Control over concurrency for Flask: who may come in, where the work runs, how it ends."""
 
 from flask_concurrency.executors.groups import TaskGroup, TaskResult
+from flask_concurrency.executors.processes.is_worker import in_worker
 from flask_concurrency.flask_app.declarations.options import Limits
 from flask_concurrency.flask_app.extension import Concurrency
 from flask_concurrency.flask_app.http.responses import (
@@ -59,5 +60,6 @@ __all__ = [
     "WorkerDied",
     "WorkerOutOfMemory",
     "WorkerStartFailed",
+    "in_worker",
     "watch_signals",
 ]

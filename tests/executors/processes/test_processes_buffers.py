@@ -15,7 +15,7 @@ import pytest
 
 from flask_concurrency.executors.processes import ProcessExecutor
 from flask_concurrency.executors.processes.shared_memory import segment_pool
-from flask_concurrency.executors.processes.shared_memory.segment_pool import Arena
+from flask_concurrency.executors.processes.shared_memory.segment_pool import SegmentPool
 from flask_concurrency.runtime.deadline import within
 from flask_concurrency.runtime.timer_thread import timekeeper
 from flask_concurrency.vocabulary.errors import (
@@ -33,8 +33,8 @@ gates = import_module("process_tasks")
 watching = import_module("process_watching")
 
 
-def arena_of(pool: ProcessExecutor) -> Arena:
-    return pool._pool.arena
+def arena_of(pool: ProcessExecutor) -> SegmentPool:
+    return pool._pool.segments
 
 
 def free_segments(pool: ProcessExecutor) -> set[int]:

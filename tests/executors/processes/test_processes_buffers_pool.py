@@ -19,8 +19,8 @@ from flask_concurrency.executors.processes.shared_memory.layout import arrange
 from flask_concurrency.executors.processes.shared_memory.segment import make_descriptor, write_file
 from flask_concurrency.executors.processes.shared_memory.segment_pool import (
     MAX_SEGMENTS,
-    Arena,
-    Lease,
+    Loan,
+    SegmentPool,
 )
 from flask_concurrency.runtime.timer_thread import Alarm, timekeeper
 
@@ -30,33 +30,33 @@ PAGE = 4096
 
 
 @pytest.fixture
-def arena(monkeypatch: pytest.MonkeyPatch) -> Iterator[Arena]:
+def arena(monkeypatch: pytest.MonkeyPatch) -> Iterator[SegmentPool]:
     """An arena of 16 pages, which leaves no descriptor behind, and which no alarm trims."""
     monkeypatch.setattr(segment_pool, "IDLE", 3600.0)
     before = watching.descriptors()
-    arena = Arena(16 * PAGE)
+    arena = SegmentPool(16 * PAGE)
     yield arena
     arena.close()
     gc.collect()
     assert watching.descriptors() <= before
 
 
-def lease(arena: Arena, pages: int, byte: bytes = b"a") -> Lease:
+def lease(arena: SegmentPool, pages: int, byte: bytes = b"a") -> Loan:
     made = try_lease(arena, pages, byte)
     assert made is not None
     return made
 
 
-def try_lease(arena: Arena, pages: int, byte: bytes = b"a") -> Lease | None:
-    return arena.lease([memoryview(byte * (pages * PAGE))], arrange([pages * PAGE]))
+def try_lease(arena: SegmentPool, pages: int, byte: bytes = b"a") -> Loan | None:
+    return arena.lend([memoryview(byte * (pages * PAGE))], arrange([pages * PAGE]))
 
 
-def content(of: Lease, pages: int) -> bytes:
+def content(of: Loan, pages: int) -> bytes:
     return os.pread(of.segment.descriptor.number, pages * PAGE, 0)
 
 
 def test_a_segment_is_made_though_there_is_no_thread_to_free_it_later(
-    arena: Arena, monkeypatch: pytest.MonkeyPatch
+    arena: SegmentPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And none of it is lost: it can be used again."""
 
@@ -69,7 +69,7 @@ def test_a_segment_is_made_though_there_is_no_thread_to_free_it_later(
     assert lease(arena, 2).segment is first.segment
 
 
-def test_a_segment_that_is_free_again_is_used_again(arena: Arena) -> None:
+def test_a_segment_that_is_free_again_is_used_again(arena: SegmentPool) -> None:
     """Its memory is there already, which is most of what a segment costs."""
     first = lease(arena, 2, b"a")
     number = first.segment.number
@@ -82,13 +82,13 @@ def test_a_segment_that_is_free_again_is_used_again(arena: Arena) -> None:
     assert arena.numbers() == (number,)
 
 
-def test_a_lease_that_is_forgotten_is_over(arena: Arena) -> None:
+def test_a_lease_that_is_forgotten_is_over(arena: SegmentPool) -> None:
     """A task that was cancelled in the queue tells nobody."""
     number = lease(arena, 2).segment.number
     assert lease(arena, 2).segment.number == number
 
 
-def test_what_a_worker_may_still_see_is_never_written_again(arena: Arena) -> None:
+def test_what_a_worker_may_still_see_is_never_written_again(arena: SegmentPool) -> None:
     """A lease that was sent and not answered gives its segment up."""
     first = lease(arena, 2)
     number, first.sent = first.segment.number, True
@@ -99,7 +99,7 @@ def test_what_a_worker_may_still_see_is_never_written_again(arena: Arena) -> Non
     assert lease(arena, 2).segment.number not in (number, kept.segment.number)
 
 
-def test_there_is_no_lease_beyond_the_bound(arena: Arena) -> None:
+def test_there_is_no_lease_beyond_the_bound(arena: SegmentPool) -> None:
     """What is free makes way, what is in use does not."""
     assert try_lease(arena, 17) is None
     free = lease(arena, 6)
@@ -115,7 +115,7 @@ def test_there_is_no_lease_beyond_the_bound(arena: Arena) -> None:
 
 def test_there_are_only_so_many_segments() -> None:
     """Each takes descriptors, of which a process has not many."""
-    arena = Arena(1 << 30)
+    arena = SegmentPool(1 << 30)
     leases = [lease(arena, 1) for _ in range(MAX_SEGMENTS)]
     assert try_lease(arena, 1) is None
     leases.pop()
@@ -126,16 +126,16 @@ def test_there_are_only_so_many_segments() -> None:
 
 def test_an_arena_of_nothing_leases_nothing() -> None:
     """``max_shared_memory=0`` means the socket, always."""
-    arena = Arena(0)
+    arena = SegmentPool(0)
     assert try_lease(arena, 1) is None
-    assert arena.spare(PAGE) is None
+    assert arena.result_segment(PAGE) is None
     assert arena.adopt(make_descriptor(), PAGE) is None
 
 
-def test_what_is_shown_is_private_and_lasts(arena: Arena) -> None:
+def test_what_is_shown_is_private_and_lasts(arena: SegmentPool) -> None:
     """The application may write to it, and no later task changes it."""
     first = lease(arena, 2)
-    shown = arena.show(first.take(), 2 * PAGE)
+    shown = arena.export(first.take(), 2 * PAGE)
     assert shown is not None
     second = lease(arena, 2, b"b")
     assert bytes(shown) == b"a" * (2 * PAGE)
@@ -153,41 +153,41 @@ def test_what_is_shown_is_private_and_lasts(arena: Arena) -> None:
     assert first.segment.number in arena.numbers()
 
 
-def test_only_the_half_of_an_arena_is_shown(arena: Arena) -> None:
+def test_only_the_half_of_an_arena_is_shown(arena: SegmentPool) -> None:
     """An application that keeps its results must not leave tasks without room for arguments."""
-    held = [arena.show(lease(arena, 4).take(), PAGE) for _ in range(2)]
+    held = [arena.export(lease(arena, 4).take(), PAGE) for _ in range(2)]
     assert None not in held
     third = lease(arena, 4)
-    assert arena.show(third.segment, PAGE) is None
+    assert arena.export(third.segment, PAGE) is None
     assert arena.adopt(make_descriptor(), PAGE) is None
     held.clear()
-    assert arena.show(third.take(), PAGE) is not None
+    assert arena.export(third.take(), PAGE) is not None
 
 
-def test_a_fork_gives_up_what_is_shown(arena: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fork_gives_up_what_is_shown(arena: SegmentPool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A child may look at it as long as it lives, which nobody tells."""
     first = lease(arena, 2)
-    shown = arena.show(first.take(), PAGE)
+    shown = arena.export(first.take(), PAGE)
     monkeypatch.setattr(segment_module, "_forks", segment_module.forks() + 1)
     del shown
     assert lease(arena, 2).segment.number != first.segment.number
     assert first.segment.number not in arena.numbers()
 
 
-def test_a_segment_that_a_worker_made_becomes_one_of_the_arena(arena: Arena) -> None:
+def test_a_segment_that_a_worker_made_becomes_one_of_the_arena(arena: SegmentPool) -> None:
     """It carries the arguments of a later call."""
     descriptor = make_descriptor()
     write_file(descriptor, [memoryview(b"r" * PAGE)], arrange([PAGE]))
     made = arena.adopt(descriptor, PAGE)
     assert made is not None
-    shown = arena.show(made, PAGE)
+    shown = arena.export(made, PAGE)
     assert shown is not None
     assert bytes(shown) == b"r" * PAGE
     del shown
     assert lease(arena, 1).segment is made
 
 
-def test_idle_segments_are_given_back_to_the_system(arena: Arena) -> None:
+def test_idle_segments_are_given_back_to_the_system(arena: SegmentPool) -> None:
     """Those that were not used between two looks, for which an alarm is set."""
     first = lease(arena, 2)
     used = first.segment.number
@@ -199,7 +199,7 @@ def test_idle_segments_are_given_back_to_the_system(arena: Arena) -> None:
     assert os.fstat(first.segment.descriptor.number).st_size == 0
 
 
-def test_there_is_one_alarm_at_most(arena: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_is_one_alarm_at_most(arena: SegmentPool, monkeypatch: pytest.MonkeyPatch) -> None:
     """However often memory is trimmed; and none once the arena is closed."""
     alarms: list[Alarm] = []
 
@@ -218,7 +218,7 @@ def test_there_is_one_alarm_at_most(arena: Arena, monkeypatch: pytest.MonkeyPatc
 
 
 def test_an_alarm_trims_while_there_is_anything(
-    arena: Arena, monkeypatch: pytest.MonkeyPatch
+    arena: SegmentPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And keeps neither an arena alive nor itself."""
     due: list[Any] = []
@@ -230,7 +230,7 @@ def test_an_alarm_trims_while_there_is_anything(
         due.pop()()
     assert arena.numbers() == ()
     assert due == []
-    forgotten = Arena(16 * PAGE)
+    forgotten = SegmentPool(16 * PAGE)
     lease(forgotten, 1).end(reusable=True)
     del forgotten
     gc.collect()
@@ -238,10 +238,10 @@ def test_an_alarm_trims_while_there_is_anything(
     assert due == []
 
 
-def test_a_closed_arena_frees_its_memory_and_takes_nothing_back(arena: Arena) -> None:
+def test_a_closed_arena_frees_its_memory_and_takes_nothing_back(arena: SegmentPool) -> None:
     """What is shown remains the application's."""
     free, held = lease(arena, 2), lease(arena, 2)
-    shown = arena.show(lease(arena, 2, b"s").take(), PAGE)
+    shown = arena.export(lease(arena, 2, b"s").take(), PAGE)
     free.end(reusable=True)
     arena.close()
     assert os.fstat(free.segment.descriptor.number).st_size == 0
@@ -252,7 +252,7 @@ def test_a_closed_arena_frees_its_memory_and_takes_nothing_back(arena: Arena) ->
     assert bytes(shown) == b"s" * PAGE
 
 
-def test_no_memory_means_no_lease(arena: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_memory_means_no_lease(arena: SegmentPool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The call goes through the socket instead."""
 
     def refuse(*_: object) -> None:
@@ -268,14 +268,14 @@ def test_no_memory_means_no_lease(arena: Arena, monkeypatch: pytest.MonkeyPatch)
     assert len(arena.numbers()) == 1
 
 
-class Arenas(RuleBasedStateMachine):
+class SegmentPools(RuleBasedStateMachine):
     """Whatever is leased, shown, returned and forgotten, in whatever order."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.arena = Arena(16 * PAGE)
+        self.arena = SegmentPool(16 * PAGE)
         self.byte = 0
-        self.leases: list[tuple[Lease, bytes]] = []
+        self.leases: list[tuple[Loan, bytes]] = []
         self.shown: list[tuple[memoryview, bytes]] = []
         self.given_up: set[int] = set()
 
@@ -283,7 +283,7 @@ class Arenas(RuleBasedStateMachine):
     def lease(self, length: int) -> None:
         self.byte = (self.byte + 1) % 251
         data = bytes([self.byte]) * length
-        made = self.arena.lease([memoryview(data)], arrange([length]))
+        made = self.arena.lend([memoryview(data)], arrange([length]))
         if made is not None:
             assert made.segment.number not in self.given_up
             self.leases.append((made, data))
@@ -302,7 +302,7 @@ class Arenas(RuleBasedStateMachine):
     @rule(data=st.data())
     def show(self, data: st.DataObject) -> None:
         chosen, expected = self.leases[index := data.draw(st.integers(0, len(self.leases) - 1))]
-        shown = self.arena.show(chosen.segment, len(expected))
+        shown = self.arena.export(chosen.segment, len(expected))
         if shown is not None:
             chosen.take()
             del self.leases[index]
@@ -335,5 +335,5 @@ class Arenas(RuleBasedStateMachine):
         assert self.arena.numbers() == ()
 
 
-TestArenas = Arenas.TestCase
-TestArenas.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+TestSegmentPools = SegmentPools.TestCase
+TestSegmentPools.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)

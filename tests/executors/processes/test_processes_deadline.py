@@ -96,7 +96,7 @@ def test_a_deadline_passes_though_nobody_waits(pool: ProcessExecutor, gate: Any)
     gate.wait_entered()
     let_time_pass(late)
     assert called.wait(30)
-    assert seen == ["DeadlineExceeded", "shared-collector"]
+    assert seen == ["DeadlineExceeded", "shared-reader"]
 
 
 @pytest.mark.parametrize("deadline", [Deadline(0.0), Deadline()])

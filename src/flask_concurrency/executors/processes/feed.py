@@ -39,7 +39,9 @@ def map_in_order(
         so that the workers work while the rest is pickled.
     """
     for option, value in (("chunksize", chunksize), ("buffersize", buffersize)):
-        if value is not None and (not isinstance(value, int) or value < 1):
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+            raise TypeError(f"{option}={value!r} is no whole number. Give one from 1 on.")
+        if value is not None and value < 1:
             raise ConfigurationError(f"{option}={value!r} is no whole number of at least 1.")
     end_at = None if timeout is None else monotonic() + timeout
     items: Items = zip(*iterables, strict=False)

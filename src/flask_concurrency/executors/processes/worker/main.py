@@ -34,6 +34,7 @@ from flask_concurrency.executors.processes.wire import (
 from flask_concurrency.executors.processes.worker.log_relay import RelayHandler
 from flask_concurrency.executors.processes.worker.memory_cap import EXIT_CODE, MemoryCap
 from flask_concurrency.executors.processes.worker.process_state import (
+    end_what_tasks_left,
     give_forked_children_stop_signals,
 )
 from flask_concurrency.executors.processes.worker.setup import Setup
@@ -46,8 +47,7 @@ def main(
 ) -> NoReturn:
     """Serve one channel until it ends, then end the process.
 
-    It ends without Python's own clean-up, which would wait for whatever threads a task left
-    behind. ``atexit`` functions do not run here, as in the standard library's workers.
+    ``atexit`` functions do not run here, as in the standard library's workers.
 
     :param handler: Where to send what is logged.
     :param prepare: What is to be done before the set-up that the owner sends.
@@ -63,6 +63,8 @@ def main(
         if setup is not None:
             _serve(channel, setup, process)
             code = 0
+            if os.getpid() == process:
+                end_what_tasks_left()
     except (OSError, EOFError):
         code = 0  # the owner is gone
     except MemoryError:
