@@ -19,8 +19,8 @@ ALGORITHMS: tuple[str, ...] = get_args(Algorithm)
 Order = Literal["fifo", "lifo"]
 Scope = Literal["process"] | None
 
-MAX_LOG = 1_000
-"""Entries an exact log may have: every request reads all of them."""
+_OTHER_NAMES: dict[Algorithm, Algorithm] = {"moving-window": "sliding-window"}
+"""What others call an algorithm of ours, for those who migrate."""
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -30,11 +30,11 @@ class Rate:
     :param text: One rate in the grammar ``N per|/ [k] unit``, such as ``"5/minute"``,
         ``"100 per 2 hours"``. Units: second, minute, hour, day, week, month (30 days),
         year (365 days).
-    :param algorithm: ``"sliding-window"`` (the default) weighs the previous window by how much of
-        it still overlaps, so there is no rush at a boundary; ``"fixed-window"`` counts from the
-        first request of a window and starts over when it ends; ``"moving-window"`` remembers each
-        request and is exact, for quotas up to 1,000; ``"token-bucket"`` lets ``burst`` units
-        through at once and refills evenly.
+    :param algorithm: ``"sliding-window"`` (the default) admits at most ``quota`` units in every
+        trailing period, and refuses no client that asks for no more; ``"fixed-window"`` counts
+        from the first request of a window and starts over when it ends; ``"token-bucket"`` lets
+        ``burst`` units through at once and refills evenly. ``"moving-window"`` is another name of
+        the default.
     :param burst: Units a full token bucket holds. Default: the quota.
     :raises ConfigurationError: The text is malformed, or an option does not fit.
 
@@ -64,11 +64,6 @@ class Rate:
                 f"Unknown algorithm {algorithm!r} for the rate {text!r}: "
                 f"choose one of {', '.join(map(repr, ALGORITHMS))}."
             )
-        if algorithm == "moving-window" and quota > MAX_LOG:
-            raise ConfigurationError(
-                f"Rate({text!r}): an exact log of {quota:,} requests is too long to read in each "
-                f'one; up to {MAX_LOG:,} are possible. Use algorithm="sliding-window".'
-            )
         if burst is not None:
             if algorithm != "token-bucket":
                 raise ConfigurationError(
@@ -80,7 +75,7 @@ class Rate:
         object.__setattr__(self, "quota", quota)
         object.__setattr__(self, "period", rates[0].period)
         object.__setattr__(self, "text", rates[0].text)
-        object.__setattr__(self, "algorithm", algorithm)
+        object.__setattr__(self, "algorithm", _OTHER_NAMES.get(algorithm, algorithm))
         object.__setattr__(self, "burst", quota if burst is None else burst)
 
 

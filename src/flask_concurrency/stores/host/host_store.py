@@ -35,10 +35,10 @@ logger = SafeLogger("flask_concurrency.store")
 
 Result = TypeVar("Result")
 
-MAX_KEYS: Final = 65_536
+MAX_KEYS: Final = 32_768
 MAX_PROCESSES: Final = 128
-MOST: Final = 2**24
-"""What ``max_keys`` may be at most: 2 GB of memory."""
+MOST: Final = 2**22
+"""What ``max_keys`` may be at most: 2.5 GB of memory."""
 
 ATTEMPTS: Final = 3
 """How often a request opens the file anew before it gives up."""
@@ -52,8 +52,8 @@ class HostStore:
     :param namespace: Whose counts these are, such as a deployment's name; any text.
     :param directory: Where the file lives; it must be private to this user. By default in memory:
         ``$XDG_RUNTIME_DIR/flask-concurrency``, else ``/dev/shm/flask-concurrency-<uid>``.
-    :param max_keys: Keys whose rates are remembered, over all limiters; about 9 MB for the
-        default of 65,536. When full, the key that would expire first is forgotten.
+    :param max_keys: Keys whose rates are remembered, over all limiters; about 20 MB for the
+        default of 32,768. When full, a key of the limiter that has most of them is forgotten.
     :param max_processes: Processes that may have the file open at the same time.
     :param timeout: Seconds to wait at most for another process.
     :param clock: Seconds that never go back, the same for all processes of the host.
