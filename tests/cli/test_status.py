@@ -195,7 +195,7 @@ def test_what_executors_do_is_seen_from_outside(worker: Flask, run: Run) -> None
     state = worker.extensions["concurrency"]
     publisher = Publisher(deployment(worker, state.settings), lambda: snapshots(state.executors))
     with worker.app_context():
-        threads = state.executors_in_use.threads
+        threads = state.executors.threads
         assert threads.submit(int).result(30) == 0
         assert threads.submit(int, "x").exception(30) is not None
     while threads.snapshot().failed < 1:  # it is counted after its future is done

@@ -26,7 +26,7 @@ from flask_concurrency.stores.opening import HOST_WORKS
 from flask_concurrency.vocabulary.errors import StoreError
 
 if TYPE_CHECKING:
-    from flask_concurrency.flask_app.work.status_file import Bulletin
+    from flask_concurrency.flask_app.work.status_file import ExecutorStatus
 
 EVERY = 1.0
 """Seconds between two looks of ``--watch``."""
@@ -50,7 +50,7 @@ def status(info: ScriptInfo, key: str | None, watch: bool, as_json: bool) -> Non
 
     def show() -> None:
         limits = _look(app, state, key)
-        working = _bulletins(app, state)
+        working = _statuses(app, state)
         if watch and not as_json:
             click.clear()
         click.echo(_json(limits, working) if as_json else _table(limits, working, key))
@@ -105,27 +105,27 @@ def _look(app: Flask, state: AppState, key: str | None) -> list[LimiterSnapshot]
         raise click.ClickException(str(error)) from None
 
 
-def _bulletins(app: Flask, state: AppState) -> list[Bulletin]:
+def _statuses(app: Flask, state: AppState) -> list[ExecutorStatus]:
     if not HOST_WORKS:
         return []
-    from flask_concurrency.flask_app.work.status_file import read_bulletins
+    from flask_concurrency.flask_app.work.status_file import read_statuses
 
     try:
-        return read_bulletins(deployment(app, state.settings))
+        return read_statuses(deployment(app, state.settings))
     except (OSError, StoreError) as error:
         raise click.ClickException(str(error)) from None
 
 
-def _json(limits: list[LimiterSnapshot], working: list[Bulletin]) -> str:
+def _json(limits: list[LimiterSnapshot], working: list[ExecutorStatus]) -> str:
     return json.dumps(
         {
             "limits": [asdict(limit) for limit in limits],
-            "processes": [asdict(bulletin) for bulletin in working],
+            "processes": [asdict(status) for status in working],
         }
     )
 
 
-def _table(found: list[LimiterSnapshot], working: list[Bulletin], key: str | None) -> str:
+def _table(found: list[LimiterSnapshot], working: list[ExecutorStatus], key: str | None) -> str:
     inside = [f for f in found if f.period is None]
     rates = [f for f in found if f.period is not None]
     sections = [("In flight", [(_title(f), _inside(f)) for f in inside])] if inside else []

@@ -55,7 +55,6 @@ class AppState:
     """What ``app.extensions["concurrency"]`` holds.
 
     :ivar owner: The extension whose declarations count for this app.
-    :param announce: Called whenever the executors are asked for.
     :ivar drain: Ends what would go on for ever when the server is told to end.
     """
 
@@ -68,12 +67,10 @@ class AppState:
         executors: AppExecutors,
         declarations: DeclarationRegistry,
         key: Callable[[], object],
-        announce: Callable[[], None],
     ) -> None:
         self.settings = settings
         self._store = store
         self.executors = executors
-        self._announce = announce
         self.drain = Drain()
         self.rooms = WaitingRooms(
             server_threads=settings.server_threads, holds_requests_up=holds_requests_up
@@ -84,12 +81,6 @@ class AppState:
         self._key = key
         self._routes: dict[tuple[str | None, str], Route] = {}
         self._lock = threading.Lock()
-
-    @property
-    def executors_in_use(self) -> AppExecutors:
-        """The executors; from now on their snapshots are published for other processes."""
-        self._announce()
-        return self.executors
 
     @property
     def store(self) -> Store:

@@ -50,7 +50,7 @@ from flask_concurrency.flask_app.streaming.websockets import (
     websocket_view,
 )
 from flask_concurrency.flask_app.work.executors import make_executors
-from flask_concurrency.flask_app.work.status_publishing import announcer
+from flask_concurrency.flask_app.work.status_publishing import StatusPublishing
 from flask_concurrency.runtime.deadline import remaining
 from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.errors import ConfigurationError
@@ -115,7 +115,9 @@ class Concurrency:
                 f"{app.name!r} is served by a Concurrency already: call init_app once for an app."
             )
         settings = read_settings(app.config, **self._given)
-        executors = make_executors(app, settings, added=self._added)
+        publishing = StatusPublishing(app, settings)
+        executors = make_executors(app, settings, added=self._added, on_first_task=publishing.begin)
+        publishing.observe(executors)
         state = AppState(
             self,
             settings=settings,
@@ -123,7 +125,6 @@ class Concurrency:
             executors=executors,
             declarations=self._declarations,
             key=self._key,
-            announce=announcer(app, settings, executors),
         )
         app.extensions[EXTENSION] = state
         self._apps.add(app)
@@ -312,7 +313,7 @@ class Concurrency:
         """
         state = self._current_state()
         return event_response(
-            source, heartbeat=heartbeat, loop=state.executors_in_use.loop, drain=state.drain
+            source, heartbeat=heartbeat, loop=state.executors.loop, drain=state.drain
         )
 
     @overload
@@ -372,7 +373,7 @@ class Concurrency:
         Each task sees the caller's request and has an app context of its own. ``map`` gives
         results in order; ``await concurrency.threads.run(fn, …)`` waits without blocking a loop.
         """
-        return self._current_state().executors_in_use.threads
+        return self._current_state().executors.threads
 
     @property
     def processes(self) -> ProcessExecutor:
@@ -381,12 +382,12 @@ class Concurrency:
         Functions, arguments and results must be picklable; a worker that dies fails only its own
         task.
         """
-        return self._current_state().executors_in_use.processes
+        return self._current_state().executors.processes
 
     @property
     def loop(self) -> LoopThread:
         """The event loop on which the app's ``async`` views run, one for the whole process."""
-        return self._current_state().executors_in_use.loop
+        return self._current_state().executors.loop
 
     def add_executor(self, name: str, executor: Meaning) -> None:
         """Give any other :class:`concurrent.futures.Executor` a name, beside the app's own two.
@@ -417,7 +418,7 @@ class Concurrency:
 
         :raises ConfigurationError: There is none of that name.
         """
-        return self._current_state().executors_in_use.named.get(name)
+        return self._current_state().executors.named.get(name)
 
     def task_group(self, timeout: float | None = None, policy: PolicyName = "all") -> TaskGroup:
         """Tasks that end with their block, wherever each of them runs.
@@ -440,7 +441,7 @@ class Concurrency:
             the deadline ``group.results()`` are those that are ready.
         :raises ConfigurationError: ``timeout`` or ``policy`` is none.
         """
-        executors = self._current_state().executors_in_use
+        executors = self._current_state().executors
         return TaskGroup(executors.named.get, executors.loop, timeout=timeout, policy=policy)
 
     @staticmethod

@@ -20,7 +20,7 @@ from flask_concurrency.engine.declaration import Declaration
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.current_journey import journey_of
 from flask_concurrency.flask_app.http.responses import REFUSED_UNASKED, cannot_count, refusal
-from flask_concurrency.runtime.greenlet_bridge import Driving
+from flask_concurrency.runtime.greenlet_bridge import run_suspendable
 from flask_concurrency.vocabulary.errors import ConfigurationError, StoreError
 from flask_concurrency.vocabulary.limits import InFlight
 from flask_concurrency.vocabulary.permit import Ending
@@ -72,7 +72,7 @@ class LimitDecorator:
         :raises Refusal: A limit refuses; Flask answers 429 or 503 unless it is caught.
         :raises ConfigurationError: The limit has no name.
         """
-        self._enter(await Driving(self._take, copy_context()))
+        self._enter(await run_suspendable(self._take, copy_context()))
         return self
 
     async def __aexit__(
@@ -82,7 +82,7 @@ class LimitDecorator:
         traceback: TracebackType | None,
     ) -> None:
         """Give back what was held; units of a rate stay spent."""
-        await Driving(partial(_give_back, self._leave(), error), copy_context())
+        await run_suspendable(partial(_give_back, self._leave(), error), copy_context())
 
     def _take(self) -> Answer:
         self._check_block()

@@ -89,8 +89,9 @@ class LoopThread:
     :param loop_factory: Makes the loop. Default :func:`default_loop_factory`.
     :param name: Name of the thread.
     :param drain_timeout: Seconds for which the end of the process waits for what was spawned.
-    :param stands_still: Gives the seconds for which a loop may stand still before whoever is at
-        fault is named in the log; ``None`` watches nothing. Asked whenever a loop begins.
+    :param blocked_for: Gives the seconds for which a loop may be blocked before the function that
+        blocks it is named in the log; ``None`` watches nothing. Asked whenever a loop begins.
+    :param on_first_task: Called when the loop starts or is adopted, in a forked child again.
     :raises ConfigurationError: ``default_executor`` is no ``concurrent.futures.Executor``.
     """
 
@@ -101,7 +102,8 @@ class LoopThread:
         loop_factory: LoopFactory = default_loop_factory,
         name: str = "concurrency-loop",
         drain_timeout: float = 5.0,
-        stands_still: Callable[[], float | None] = lambda: None,
+        blocked_for: Callable[[], float | None] = lambda: None,
+        on_first_task: Callable[[], object] = lambda: None,
     ) -> None:
         if default_executor is not None and not isinstance(default_executor, Executor):
             raise ConfigurationError(
@@ -112,7 +114,8 @@ class LoopThread:
         self.drain_timeout = drain_timeout
         self._default_executor = default_executor
         self._loop_factory = loop_factory
-        self._stands_still = stands_still
+        self._blocked_for = blocked_for
+        self._on_first_task = on_first_task
         self._watchdog: Watchdog | None = None
         self._lock = threading.Lock()
         self._shut_down = False
@@ -314,9 +317,10 @@ class LoopThread:
             return self._runner
 
     def _watch(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
+        self._on_first_task()
         if self._watchdog is not None:
             self._watchdog.stop()
-        seconds = self._stands_still()
+        seconds = self._blocked_for()
         self._watchdog = None if seconds is None else Watchdog(loop, thread, seconds)
 
     def _reset_after_fork(self) -> None:

@@ -48,8 +48,11 @@ class Pool:
     Construction starts nothing and opens nothing.
     """
 
-    def __init__(self, options: ProcessOptions) -> None:
+    def __init__(
+        self, options: ProcessOptions, on_first_task: Callable[[], object] = lambda: None
+    ) -> None:
         self.options = options
+        self._on_first_task = on_first_task
         self.arena = Arena(options.max_shared_memory)
         self._lock = threading.Lock()
         self._roster = Roster(options)
@@ -342,6 +345,7 @@ class Pool:
             ) from error
         self._open = True
         open_pools.add(self)
+        self._on_first_task()
 
     def _closed(self) -> None:
         self.arena.close()
