@@ -12,6 +12,7 @@ from flask_concurrency.stores.store import Check, Store
 from flask_concurrency.vocabulary.clock import Clock
 from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.permit import Permit
+from flask_concurrency.vocabulary.request_functions import truth
 
 
 class PendingRefund(NamedTuple):
@@ -48,7 +49,11 @@ class PendingRefunds:
     def settle(self, response: Any) -> None:
         """Give back what this response is not charged for; a second call changes nothing."""
         reservations, self._reservations = self._reservations, []
-        free = [check for charge_when, check in reservations if not charge_when(response)]
+        free = [
+            check
+            for charge_when, check in reservations
+            if not truth("charge_when", charge_when(response))
+        ]
         if free:
             self._store.give_back(free, after=self._clock() - self._taken_at)
 
@@ -58,9 +63,11 @@ class Answer:
 
     :ivar decision: Whether it was let in, and why.
     :ivar permit: To be released at the end; ``None`` where no in-flight limit applies.
+    :ivar error: What a function of a limit raised, which was not asked; to be raised if the others
+        admit.
     """
 
-    __slots__ = ("_pending", "decision", "permit")
+    __slots__ = ("_pending", "decision", "error", "permit")
 
     def __init__(
         self,
@@ -71,6 +78,7 @@ class Answer:
         self.decision = decision
         self.permit = permit
         self._pending = pending
+        self.error: Exception | None = None
 
     def without_permit(self) -> Answer:
         """The same without the permit, which a block or task releases by itself."""

@@ -5,7 +5,7 @@ Knows limiters and a store; knows no Flask and no HTTP. ``waiting_room.py`` deci
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 
 from flask_concurrency.admission.answer import Answer, PendingRefund, PendingRefunds
@@ -92,7 +92,10 @@ class Gate:
 
         :returns: The decision, with what has to be given back when the request ends.
         """
-        return self._answer(*self._questions())
+        rows, checks, error = self._questions()
+        answer = self._answer(rows, checks)
+        answer.error = error
+        return answer
 
     def acquire(self) -> Answer:
         """Decide now, or after having waited where the limits in the way let a request wait.
@@ -101,9 +104,12 @@ class Gate:
         :raises DeadlineExceeded: The request's deadline fell before its turn, and before the limit
             would have made it give up.
         """
-        rows, checks = self._questions()
-        if not self._lets_wait:
-            return self._answer(rows, checks)
+        rows, checks, error = self._questions()
+        answer = self._acquire(rows, checks) if self._lets_wait else self._answer(rows, checks)
+        answer.error = error
+        return answer
+
+    def _acquire(self, rows: Sequence[LimiterRow], checks: list[Check]) -> Answer:
         answer = self._answer(rows, self._behind_the_queues(rows, checks))
         in_the_way = _waited_for(answer, rows, checks)
         return self._wait(rows, checks, answer, *in_the_way[0]) if in_the_way else answer
@@ -168,27 +174,43 @@ class Gate:
             return self._store.poll_interval
         return inf if any(found is check for _, found in in_the_way) else ELSEWHERE
 
-    def _questions(self) -> tuple[Sequence[LimiterRow], list[Check]]:
-        """The limiters to ask, and what the store is asked for each."""
+    def _questions(self) -> tuple[Sequence[LimiterRow], list[Check], Exception | None]:
+        """The limiters to ask, what the store is asked for each, and what a function raised.
+
+        A limiter whose function raises is not asked, but all others are: an error that a client
+        can cause must not free its requests from them.
+        """
         if self._rows is not None and self._plain is not None:
             key_of, parts = self._plain
             counted = normalized_key(key_of())
-            return self._rows, [
-                new(Check, (id, policy, counted, cost, shadow))
-                for id, policy, cost, shadow in parts
-            ]
-        rows = list(self._chosen_rows()) if self._rows is None else self._rows
-        if self._exempts:
-            rows = [row for row in rows if row[0].exempt_when is None or not row[0].exempt_when()]
+            return (
+                self._rows,
+                [
+                    new(Check, (id, policy, counted, cost, shadow))
+                    for id, policy, cost, shadow in parts
+                ],
+                None,
+            )
+        rows: list[LimiterRow] = []
+        checks: list[Check] = []
         keys: dict[Callable[[], object], str] = {}
-        checks = []
-        for limiter, *_ in rows:
-            key = keys.get(limiter.key)
-            if key is None:
-                key = keys[limiter.key] = normalized_key(limiter.key())
-            cost = limiter.current_cost()
-            checks.append(Check(limiter.id, limiter.policy, key, cost, limiter.shadow))
-        return rows, checks
+        error: Exception | None = None
+        named: dict[str, Limiter] = {}
+        for found in self.limiters if self._rows is None else self._rows:
+            try:
+                for row in [found] if isinstance(found, tuple) else _rows(found, named):
+                    limiter = row[0]
+                    if limiter.exempts:
+                        continue
+                    key = keys.get(limiter.key)
+                    if key is None:
+                        key = keys[limiter.key] = normalized_key(limiter.key())
+                    cost = limiter.current_cost()
+                    checks.append(Check(limiter.id, limiter.policy, key, cost, limiter.shadow))
+                    rows.append(row)
+            except Exception as raised:
+                error = error or raised
+        return rows, checks, error
 
     def _answer(self, rows: Sequence[LimiterRow], checks: list[Check]) -> Answer:
         outcomes = self._store.take(checks)
@@ -232,11 +254,10 @@ class Gate:
         tab = PendingRefunds(reservations, self._store, self._clock) if reservations else None
         return Answer(decision, permit, tab)
 
-    def _chosen_rows(self) -> Iterator[LimiterRow]:
-        named: dict[str, Limiter] = {}
-        for found in self.limiters:
-            for limiter in [found] if isinstance(found, Limiter) else found.current(named):
-                yield _row(limiter)
+
+def _rows(found: Limiter | DynamicLimiter, named: dict[str, Limiter]) -> list[LimiterRow]:
+    limiters = [found] if isinstance(found, Limiter) else found.current(named)
+    return [_row(limiter) for limiter in limiters]
 
 
 def _row(limiter: Limiter) -> LimiterRow:

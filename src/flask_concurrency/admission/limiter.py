@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from flask_concurrency.policies.policy import Policy, policy_for
-from flask_concurrency.vocabulary.errors import ConfigurationError
+from flask_concurrency.vocabulary.errors import ConfigurationError, UnreadableCost
+from flask_concurrency.vocabulary.grammar import MAX_QUOTA
 from flask_concurrency.vocabulary.limits import DynamicLimit, Limit, Rate, read_limits
+from flask_concurrency.vocabulary.request_functions import close_coroutine, truth
 
 MAX_KEY = 200
 """Characters of a key kept as they are; a longer one is counted by its digest."""
@@ -26,6 +29,9 @@ def all_requests() -> str:
     """Count all requests together."""
     return ANONYMOUS
 
+
+_ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
+"""What the text of an object without one of its own contains: where it lives in memory."""
 
 ChargeWhen = Callable[[Any], bool]
 """Says of a response whether its request is charged."""
@@ -86,14 +92,29 @@ class Limiter:
             or self.charge_when is not None
         )
 
-    def current_cost(self) -> int:
-        """Units this request spends.
+    @property
+    def exempts(self) -> bool:
+        """Whether this request is not to be asked."""
+        return self.exempt_when is not None and truth("exempt_when", self.exempt_when())
 
-        :raises ConfigurationError: The callable did not give a whole number of at least 0.
+    def current_cost(self) -> int:
+        """Units this request spends; of a function at least 1, since a client may choose them.
+
+        :raises ConfigurationError: The function gave no whole number.
+        :raises UnreadableCost: The function raised :exc:`ValueError`.
         """
         if not callable(self.cost):
             return self.cost
-        return check_cost(self.cost(), written=f"cost of {self.name!r}")
+        try:
+            cost = self.cost()
+        except ConfigurationError:
+            raise
+        except ValueError as error:
+            raise UnreadableCost(f"The cost of {self.name!r} cannot be read: {error}") from error
+        if isinstance(cost, bool) or not isinstance(cost, int):
+            close_coroutine(cost)
+            return check_cost(cost, written=f"cost of {self.name!r}")
+        return min(max(1, cost), MAX_QUOTA + 1)
 
 
 class DynamicLimiter:
@@ -161,6 +182,20 @@ def numbered(name: str, number: int) -> str:
     return name if number == 1 else f"{name} ({number})"
 
 
+def _text(key: object) -> str:
+    if isinstance(key, int | float):
+        return str(key)
+    text = str(key)
+    if _ADDRESS.search(text) or isinstance(key, set | frozenset):
+        close_coroutine(key)
+        raise ConfigurationError(
+            f"A key function gave {text!r}, which has no text of its own: it says something else "
+            "in each request or process. Give what identifies the client, as in "
+            "key=lambda: g.user.id."
+        )
+    return text
+
+
 def check_cost(cost: object, *, written: str) -> int:
     """Refuse a cost that cannot be counted.
 
@@ -174,9 +209,12 @@ def check_cost(cost: object, *, written: str) -> int:
 
 
 def normalized_key(key: object) -> str:
-    """Make what a key function gave fit to be counted: text, of bounded length, never nothing."""
+    """Make what a key function gave fit to be counted: text, of bounded length, never nothing.
+
+    :raises ConfigurationError: It has no text that is the same in each request and process.
+    """
     if not isinstance(key, str):
-        key = ANONYMOUS if key is None else str(key)
+        key = ANONYMOUS if key is None else _text(key)
     if len(key) <= MAX_KEY:
         return key
     return "blake2b:" + hashlib.blake2b(key.encode(errors="surrogatepass")).hexdigest()[:64]

@@ -43,9 +43,14 @@ class Journey:
             deadline.__exit__(None, None, None)
 
     def ask(self, gate: Gate) -> Decision:
-        """Ask a gate, waiting where it lets requests wait, and hold what it grants to the end."""
+        """Ask a gate, waiting where it lets requests wait, and hold what it grants to the end.
+
+        What a function of a limit raised is raised here, once all other limits were asked.
+        """
         answer = gate.acquire()
         self.join(answer)
+        if answer.error is not None and answer.decision.admitted:
+            raise answer.error
         return answer.decision
 
     def join(self, answer: Answer) -> None:

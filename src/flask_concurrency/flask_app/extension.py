@@ -31,7 +31,6 @@ from flask_concurrency.flask_app.declarations import decorations
 from flask_concurrency.flask_app.declarations.keys import remote_address
 from flask_concurrency.flask_app.declarations.options import (
     LimitsLike,
-    checked_callable,
     declare,
     read_declarations,
 )
@@ -55,6 +54,7 @@ from flask_concurrency.runtime.deadline import remaining
 from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.errors import ConfigurationError
 from flask_concurrency.vocabulary.limits import LimitLike
+from flask_concurrency.vocabulary.request_functions import check_function
 
 Target = TypeVar("Target", bound=Any)
 EXTENSION = "concurrency"
@@ -100,7 +100,7 @@ class Concurrency:
         self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
         self._declarations = DeclarationRegistry(self._apps)
         self._needs_after_request = False
-        self._key = checked_callable("key", key)
+        self._key = check_function("key", key)
         if app is not None:
             self.init_app(app)
 

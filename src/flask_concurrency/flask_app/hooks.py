@@ -22,6 +22,7 @@ from flask_concurrency.flask_app.declarations.keys import remote_address
 from flask_concurrency.flask_app.declarations.time_limit import TimeLimit
 from flask_concurrency.flask_app.http.responses import (
     REFUSED_UNASKED,
+    BadCost,
     QuotaExceeded,
     cannot_count,
     refusal,
@@ -31,7 +32,7 @@ from flask_concurrency.flask_app.middleware import JourneyMiddleware
 from flask_concurrency.flask_app.refusal_cache import RefusalCache, request_identity
 from flask_concurrency.flask_app.refusal_observers import RefusalObservers
 from flask_concurrency.flask_app.view_wrapping import put_around_view
-from flask_concurrency.vocabulary.errors import DeadlineExceeded, StoreError
+from flask_concurrency.vocabulary.errors import DeadlineExceeded, StoreError, UnreadableCost
 from flask_concurrency.vocabulary.permit import Ending
 
 ASKS = "__flask_concurrency_asks__"
@@ -135,6 +136,8 @@ def ask(app: Flask, gate: Gate, environ: dict[str, Any]) -> None:
     except StoreError as error:
         journey.join(Answer(REFUSED_UNASKED))
         raise cannot_count() from error
+    except UnreadableCost as error:
+        raise BadCost() from error
     if not decision.admitted:
         raise refusal(decision)
     if not journey.ended_by_middleware and journey.holds_permit:

@@ -19,9 +19,14 @@ from flask_concurrency.admission.answer import Answer
 from flask_concurrency.engine.declaration import Declaration
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.current_journey import journey_of
-from flask_concurrency.flask_app.http.responses import REFUSED_UNASKED, cannot_count, refusal
+from flask_concurrency.flask_app.http.responses import (
+    REFUSED_UNASKED,
+    BadCost,
+    cannot_count,
+    refusal,
+)
 from flask_concurrency.runtime.greenlet_bridge import run_suspendable
-from flask_concurrency.vocabulary.errors import ConfigurationError, StoreError
+from flask_concurrency.vocabulary.errors import ConfigurationError, StoreError, UnreadableCost
 from flask_concurrency.vocabulary.limits import InFlight
 from flask_concurrency.vocabulary.permit import Ending
 
@@ -94,6 +99,11 @@ class LimitDecorator:
         _join(answer)
         if not answer.decision.admitted:
             raise refusal(answer.decision)
+        if answer.error is not None:
+            _give_back(answer, answer.error)
+            if isinstance(answer.error, UnreadableCost):
+                raise BadCost() from answer.error
+            raise answer.error
         return answer
 
     def _enter(self, answer: Answer) -> None:

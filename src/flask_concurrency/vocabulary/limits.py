@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 from flask_concurrency.vocabulary.errors import ConfigurationError
 from flask_concurrency.vocabulary.grammar import EXAMPLE, check_quota, read_text
+from flask_concurrency.vocabulary.request_functions import check_function
 
 Algorithm = Literal["sliding-window", "fixed-window", "moving-window", "token-bucket"]
 ALGORITHMS: tuple[str, ...] = get_args(Algorithm)
@@ -140,9 +141,13 @@ class DynamicLimit:
     """Limits that a function chooses in each request, such as those of the customer's plan.
 
     :ivar choose: Gives limits in any spelling, or ``None`` for none.
+    :raises ConfigurationError: It cannot be asked in a request.
     """
 
     choose: Callable[[], LimitLike | None]
+
+    def __post_init__(self) -> None:
+        check_function("limit", self.choose)
 
     @property
     def text(self) -> str:
@@ -162,6 +167,8 @@ def read_limits(written: LimitLike) -> tuple[Limit | DynamicLimit, ...]:
         :class:`InFlight`; a function to ask in each request; or an iterable of these.
     :raises ConfigurationError: Naming the text, the place in it, and an example.
     """
+    if callable(written):
+        return (DynamicLimit(written),)
     if isinstance(written, str):
         return tuple(
             InFlight(found.quota) if found.period is None else Rate(found.text)
@@ -169,8 +176,6 @@ def read_limits(written: LimitLike) -> tuple[Limit | DynamicLimit, ...]:
         )
     if isinstance(written, Rate | InFlight | DynamicLimit):
         return (written,)
-    if callable(written):
-        return (DynamicLimit(written),)
     if isinstance(written, Iterable) and not isinstance(written, bytes):
         return tuple(limit for part in written for limit in read_limits(part))
     raise ConfigurationError(

@@ -14,6 +14,7 @@ from typing import Any
 from flask import request
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.exceptions import (
+    BadRequest,
     GatewayTimeout,
     HTTPException,
     ServiceUnavailable,
@@ -124,6 +125,13 @@ class DeadlinePassed(Problem, GatewayTimeout):
 
     title = "Out of time"
     description = "The answer took longer than it may."
+
+
+class BadCost(Problem, BadRequest):
+    """The client sent what no cost can be read from: 400. Its cause says what."""
+
+    title = "Bad request"
+    description = "What the request costs cannot be read from it."
 
 
 def _prefers_html(environ: dict[str, Any] | None) -> bool:
