@@ -17,9 +17,9 @@ from weakref import WeakSet
 
 import pytest
 from flask import Flask
-from leak_detector import LeakDetector
 
 from flask_concurrency import Concurrency, watch_signals
+from leak_detector import LeakDetector
 
 ROOT = Path(__file__).parent.parent
 STARTS_WITHIN = 30.0

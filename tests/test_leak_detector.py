@@ -11,10 +11,10 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import pytest
 from flask import Flask
-from leak_detector import Leak, LeakDetector
 
 from flask_concurrency import Concurrency
 from flask_concurrency.vocabulary.permit import Permit
+from leak_detector import Leak, LeakDetector
 
 AT_ONCE = 0.05
 """Seconds; what is left in these tests ends only when they say so."""
