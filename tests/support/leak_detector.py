@@ -23,6 +23,9 @@ from flask_concurrency.vocabulary.permit import Permit
 ENDS_WITHIN: Final = 5.0
 """Seconds that a thread or process which is about to end has for it."""
 
+AT_ONCE: Final = 0.1
+"""Part of that time after which a thread is taken for one that garbage keeps."""
+
 OF_THE_PROCESS: Final = ("await-exit", "concurrency-time")
 """Threads that serve the whole process, by name; the second ends when it has idled."""
 
@@ -109,20 +112,20 @@ def child_processes() -> set[int]:
 
 
 def _left_threads(before: set[threading.Thread], within: float) -> list[threading.Thread]:
-    def left() -> list[threading.Thread]:
-        return [
+    def left(until: float) -> list[threading.Thread]:
+        threads = [
             thread
             for thread in threading.enumerate()
             if thread not in before and not thread.name.startswith(OF_THE_PROCESS)
         ]
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        return [thread for thread in threads if thread.is_alive()]
 
-    if not left():
-        return []
-    gc.collect()  # threads of what nobody refers to any more end with it
-    give_up_at = time.monotonic() + within
-    for thread in left():
-        thread.join(max(0.0, give_up_at - time.monotonic()))
-    return left()
+    began_at = time.monotonic()
+    if left(began_at + within * AT_ONCE):
+        gc.collect()  # threads of what nobody refers to any more end with it
+    return left(began_at + within)
 
 
 def _left_processes(before: set[int], within: float) -> set[int]:
