@@ -11,11 +11,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import wraps
 from pathlib import Path
+from weakref import WeakSet
 
 import pytest
+from flask import Flask
 
-from flask_concurrency import watch_signals
+from flask_concurrency import Concurrency, watch_signals
+from leak_detector import LeakDetector
 
 ROOT = Path(__file__).parent.parent
 STARTS_WITHIN = 30.0
@@ -76,6 +80,43 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
         items.sort(key=lambda item: slow[item.path], reverse=True)
+
+
+@pytest.fixture(scope="session")
+def leak_detector() -> Iterator[LeakDetector]:
+    """What follows each permit and each context of an app through all tests."""
+    detector = LeakDetector()
+    with pytest.MonkeyPatch.context() as patch:
+        detector.watch(patch)
+        yield detector
+
+
+@pytest.fixture(autouse=True)
+def no_leaks(leak_detector: LeakDetector) -> Iterator[None]:
+    """Let no test leave permits, contexts, threads or processes behind."""
+    with leak_detector.no_leaks():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def executors_end(no_leaks: None) -> Iterator[None]:
+    """Shut down the executors of each app that a test made, so that only leaks are left."""
+    apps: WeakSet[Flask] = WeakSet()
+    init_app = Concurrency.init_app
+
+    @wraps(init_app)
+    def noted(concurrency: Concurrency, app: Flask) -> None:
+        init_app(concurrency, app)
+        apps.add(app)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Concurrency, "init_app", noted)
+        yield
+    for app in list(apps):
+        executors = app.extensions["concurrency"].executors
+        for executor in (executors.threads, executors.sockets, executors.processes):
+            executor.shutdown(cancel_futures=True)
+        assert executors.loop.shutdown(timeout=5.0)
 
 
 @pytest.fixture(autouse=True)

@@ -46,6 +46,7 @@ def test_a_refused_rate_holds_no_permit() -> None:
         answer = both.try_acquire()
         assert answer.permit is None
         assert answer.decision.verdicts[0].remaining == 2
+    permit.release()
 
 
 def test_a_permit_gives_its_place_back() -> None:
@@ -58,7 +59,10 @@ def test_a_permit_gives_its_place_back() -> None:
     assert not refused.quota_exceeded
     assert refused.retry_after is None
     permit.release(Ending.ABANDONED)
-    assert busy.try_acquire().decision.admitted
+    again = busy.try_acquire()
+    assert again.decision.admitted
+    assert again.permit is not None
+    again.permit.release()
 
 
 def test_the_longest_wait_counts() -> None:
@@ -141,7 +145,9 @@ def test_a_refusing_shadow_holds_no_permit() -> None:
     assert second.permit is None
     assert first.permit is not None
     first.permit.release()
-    assert tried.try_acquire().permit is not None
+    third = tried.try_acquire()
+    assert third.permit is not None
+    third.permit.release()
 
 
 def test_what_is_not_charged_comes_back() -> None:

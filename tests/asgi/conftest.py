@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from flask import Flask, request
 
+from event_loops import until_idle
 from flask_concurrency import Concurrency
 from flask_concurrency.asgi import disconnect_watch
 from flask_concurrency.asgi.interface import AsgiApplication
@@ -46,8 +47,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
 
     async def watched(story: Coroutine[Any, Any, Any]) -> Any:
         result = await asyncio.wait_for(story, GIVE_UP)
-        for _ in range(3):  # what was cancelled at the end has its last turns
-            await asyncio.sleep(0)
+        await until_idle()  # what was cancelled at the end comes to its end
         left = asyncio.all_tasks() - {asyncio.current_task()}
         assert not left, f"Tasks were left: {left}"
         return result

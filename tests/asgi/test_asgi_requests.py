@@ -16,6 +16,7 @@ from flask import Flask, Response, g, request, session, stream_with_context
 from flask.typing import ResponseReturnValue
 from flask.views import MethodView
 
+from event_loops import until, until_idle
 from flask_concurrency import Concurrency, InFlight
 from flask_concurrency.asgi.interface import AsgiApplication
 
@@ -294,18 +295,15 @@ def test_a_stream_that_is_closed_is_not_torn_out_of_that(
                 asked_again.append("for what nobody will read")
             finally:
                 exchanges[0].leave()
-                while not exchanges[0].left_heard:
-                    await asyncio.sleep(0)
-                for _ in range(10):
-                    await asyncio.sleep(0)
+                await until(lambda: exchanges[0].left_heard)
+                await until_idle()
                 closed.append("closed")
 
         return Response(parts())  # type: ignore[arg-type]
 
     class Gone(Exchange):
         async def _send(self, message: Any) -> None:
-            while not self._receiving:  # the watch
-                await asyncio.sleep(0)
+            await until(lambda: self._receiving)  # the watch
             raise OSError("gone")
 
     async def story() -> None:
@@ -339,8 +337,7 @@ def test_an_async_stream_of_a_request_on_a_thread_is_read_on_the_loop(
     async def story() -> None:
         exchange = Exchange(asgi)
         await exchange.until_parts(1)
-        while concurrency.threads.snapshot().busy:  # it comes home a moment later
-            await asyncio.sleep(0)
+        await until(lambda: not concurrency.threads.snapshot().busy)  # it comes home a moment later
         if ending == "client left":
             exchange.leave()
             await exchange.end()
@@ -407,8 +404,7 @@ def test_pitfall_11_a_stream_is_closed_once_when_its_client_leaves(
         await exchange.until_parts(1)
         assert (await ask(asgi, "/free")).status == 503
         exchange.leave()
-        while not exchange.left_heard:
-            await asyncio.sleep(0)
+        await until(lambda: exchange.left_heard)
         left.set()
         answer = await exchange.end()
         assert (await ask(asgi, "/free")).status == 200
@@ -450,12 +446,10 @@ def test_a_generator_that_is_at_work_is_closed_after_its_step(
 
     async def story() -> None:
         exchange = Exchange(asgi)
-        while not at_work.is_set():
-            await asyncio.sleep(0)
+        await until(at_work.is_set)
         if ending == "client left":
             exchange.leave()
-            while not exchange.left_heard:
-                await asyncio.sleep(0)
+            await until(lambda: exchange.left_heard)
         else:
             exchange.task.cancel()
         for _ in range(5):  # what was sent to a thread before would have begun
@@ -482,7 +476,7 @@ def test_a_task_that_was_cancelled_is_an_error_of_its_view(
     @app.get("/")
     async def view() -> str:
         task = asyncio.create_task(asyncio.Event().wait())
-        await asyncio.sleep(0)
+        await until_idle()
         task.cancel()
         await task
         return "never"
@@ -631,8 +625,7 @@ def test_a_full_pool_refuses_at_once(run: Run) -> None:
 
     async def story() -> tuple[Answer, Answer]:
         first = Exchange(asgi)
-        while not inside.is_set():
-            await asyncio.sleep(0)
+        await until(inside.is_set)
         refused = await ask(asgi)
         leave.set()
         return await first.end(), refused
@@ -664,8 +657,7 @@ def test_waiting_for_a_permit_holds_nothing_up(
         first = Exchange(asgi, "/narrow")
         await meeting.reached.wait()
         second = Exchange(asgi, "/narrow")
-        while len(app.extensions["concurrency"].rooms) == 0:
-            await asyncio.sleep(0)
+        await until(lambda: len(app.extensions["concurrency"].rooms))
         other = await ask(asgi, "/other")
         meeting.go_on.set()
         return [other.text, (await first.end()).text, (await second.end()).text]
@@ -713,8 +705,7 @@ def test_background_tasks_live_on_the_servers_loop(
         await ask(asgi, "/sync")
         assert loops == [asyncio.get_running_loop()]
         meeting.go_on.set()
-        while concurrency.loop.snapshot().spawned:
-            await asyncio.sleep(0)
+        await until(lambda: not concurrency.loop.snapshot().spawned)
 
     run(story())
 
@@ -743,11 +734,9 @@ def test_a_thread_that_runs_on_answers_nobody(
 
     async def story() -> Answer:
         exchange = Exchange(asgi)
-        while not inside.is_set():
-            await asyncio.sleep(0)
+        await until(inside.is_set)
         exchange.leave()
-        while not exchange.left_heard:
-            await asyncio.sleep(0)
+        await until(lambda: exchange.left_heard)
         leave.set()
         return await exchange.end()
 
@@ -774,14 +763,12 @@ def test_a_body_nobody_waits_for_any_more_is_closed(
 
     async def story() -> int:
         exchange = Exchange(asgi)
-        while not inside.is_set():
-            await asyncio.sleep(0)
+        await until(inside.is_set)
         exchange.task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await exchange.end()
         leave.set()
-        while concurrency.threads.snapshot().busy:
-            await asyncio.sleep(0)
+        await until(lambda: not concurrency.threads.snapshot().busy)
         again = Exchange(asgi)
         await again.until_parts(1)
         return again.answer.status
@@ -811,8 +798,7 @@ def test_a_body_that_comes_as_its_request_is_cancelled_is_closed(
 
     async def story() -> int:
         exchange = Exchange(asgi)
-        while not inside.is_set():
-            await asyncio.sleep(0)
+        await until(inside.is_set)
         leave.set()
         while concurrency.threads.snapshot().busy:
             threading.Event().wait(0)

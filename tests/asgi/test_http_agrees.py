@@ -138,7 +138,7 @@ BEHAVIOURS = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def served() -> dict[str, Any]:
     """The app's module."""
     return runpy.run_path(str(ROOT / f"{APP}.py"))

@@ -19,6 +19,7 @@ from flask import Flask, abort, g, got_request_exception, request, session
 from flask.typing import ResponseReturnValue
 from flask.views import View
 
+from event_loops import until, until_idle
 from flask_concurrency import (
     AsyncWebSocket,
     Concurrency,
@@ -378,8 +379,7 @@ def test_an_end_is_heard_once_all_before_it_is_received(
             assert await socket.hear() == "ready"
             socket.say("last")
             socket.leave(4321, "bye")
-            for _ in range(3):
-                await asyncio.sleep(0)
+            await until_idle()
             go_on.set()
             return await socket.end()
 
@@ -463,11 +463,9 @@ def test_sending_waits_while_the_client_takes_no_more(
         async with opened(asgi, f"/{kind}") as socket:
             assert await socket.hear() == "more"
             socket.writable.clear()
-            while not socket.held_up:
-                await asyncio.sleep(0)
+            await until(lambda: socket.held_up)
             sent = len(socket.sent)
-            for _ in range(10):
-                await asyncio.sleep(0)
+            await until_idle()
             assert len(socket.sent) == sent
             if ending == "draining":
                 app.extensions["concurrency"].drain.begin()
@@ -521,8 +519,7 @@ def test_a_handler_that_does_not_receive_holds_the_client_up(
         async with opened(asgi, "/") as socket:
             for number in range(100):
                 socket.say(str(number))
-            for _ in range(200):
-                await asyncio.sleep(0)
+            await until_idle()
             assert socket._incoming.qsize() == 100 - READ_AHEAD
             go_on.set()
             assert [await socket.hear() for _ in range(100)] == [str(n) for n in range(100)]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from event_loops import until_idle
 from flask_concurrency.executors.groups import TaskGroup
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.threads import ThreadExecutor
@@ -48,7 +49,7 @@ def test_pitfall_21_a_coroutine_that_holds_what_threads_wait_for_gets_a_thread(
     async def view() -> int:
         async with lock:
             queued = asyncio.ensure_future(pool.run(int, "7"))
-            await asyncio.sleep(0)
+            await until_idle()
             go_on.set()
             return await queued
 

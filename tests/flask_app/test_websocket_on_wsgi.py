@@ -18,6 +18,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from werkzeug.test import EnvironBuilder
 
+from event_loops import until_idle
 from flask_concurrency import (
     AsyncWebSocket,
     Concurrency,
@@ -324,7 +325,7 @@ def test_a_client_that_takes_nothing_holds_nobody_else_up(
     @concurrency.websocket
     async def push(ws: AsyncWebSocket) -> None:
         sending = asyncio.ensure_future(ws.send(b"x" * 10_000_000))
-        await asyncio.sleep(0)
+        await until_idle()
         stuck.set()
         await sending
 

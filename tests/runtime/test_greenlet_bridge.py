@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from greenlet import getcurrent
 
+from event_loops import until_idle
 from flask_concurrency.runtime.greenlet_bridge import (
     IDLE_STACKS,
     Suspendable,
@@ -104,7 +105,7 @@ def test_a_cancellation_arrives_where_the_code_is_suspended() -> None:
             await run_suspendable(function, copy_context())
 
         task = asyncio.create_task(drive())
-        await asyncio.sleep(0)
+        await until_idle()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -231,7 +232,7 @@ def test_a_wake_up_reaches_who_is_suspended(woken_by: str) -> None:
             wake_up.set()
         drive: Coroutine[Any, Any, str] = _drive(function)
         task = asyncio.create_task(drive)
-        await asyncio.sleep(0)
+        await until_idle()
         if woken_by == "loop":
             wake_up.set()
         elif woken_by == "thread":

@@ -113,9 +113,10 @@ def anew(one: ProcessExecutor) -> ProcessExecutor:
 
 
 @pytest.fixture(params=["one", "through_sockets"])
-def either(request: pytest.FixtureRequest) -> ProcessExecutor:
-    executor: ProcessExecutor = request.getfixturevalue(request.param)
-    return executor
+def either(
+    request: pytest.FixtureRequest, one: ProcessExecutor, through_sockets: ProcessExecutor
+) -> ProcessExecutor:
+    return one if request.param == "one" else through_sockets
 
 
 def numbers(size: int = 2 * MIB) -> Any:

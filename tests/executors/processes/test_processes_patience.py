@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from event_loops import until_idle
 from flask_concurrency.executors.processes import ProcessExecutor
 from flask_concurrency.runtime.deadline import remaining, within
 from flask_concurrency.vocabulary.errors import (
@@ -64,12 +65,12 @@ def test_a_caller_waits_for_a_place(pool_of: PoolOf, make_gate: MakeGate) -> Non
         with within(0.05), pytest.raises(DeadlineExceeded):
             await executor.run(abs, -1)
         cancelled = asyncio.ensure_future(executor.run(abs, -1))
-        await asyncio.sleep(0)
+        await until_idle()
         cancelled.cancel()
         with pytest.raises(asyncio.CancelledError):
             await cancelled
         awaited = asyncio.ensure_future(executor.run(abs, -2))
-        await asyncio.sleep(0)
+        await until_idle()
         gates[0].open()
         return await awaited
 

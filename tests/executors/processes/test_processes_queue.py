@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from event_loops import until_idle
 from flask_concurrency.executors.processes import ProcessExecutor
 from flask_concurrency.vocabulary.errors import QueueFull
 
@@ -74,7 +75,7 @@ def test_a_cancelled_awaiting_takes_its_task_back(
 
     async def give_up() -> None:
         waiting = asyncio.ensure_future(pool.run(tasks.fail, "started"))
-        await asyncio.sleep(0)
+        await until_idle()
         assert pool.snapshot().queued == 1
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):

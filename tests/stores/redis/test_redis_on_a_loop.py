@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from event_loops import until, until_idle
 from flask_concurrency.policies.policy import policy_for
 from flask_concurrency.runtime.greenlet_bridge import run_suspendable
 from flask_concurrency.stores.fallback import FallbackStore
@@ -53,8 +54,7 @@ def test_the_loop_goes_on_while_the_server_is_asked(
 
     async def story() -> list[bool]:
         asking = asyncio.create_task(drive(lambda: store.take(CHECKS)))
-        while not sent.is_set():
-            await asyncio.sleep(0)
+        await until(sent.is_set)
         go_on.set()
         return [outcome.admitted for outcome in await asking]
 
@@ -80,10 +80,9 @@ def test_a_cancellation_waits_for_the_answer(
 
     async def story() -> None:
         asking = asyncio.create_task(drive(request))
-        while not sent.is_set():
-            await asyncio.sleep(0)
+        await until(sent.is_set)
         asking.cancel()
-        await asyncio.sleep(0)
+        await until_idle()
         go_on.set()
         with pytest.raises(asyncio.CancelledError):
             await asking
