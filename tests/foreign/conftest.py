@@ -100,6 +100,6 @@ def flask_suite() -> Path:
     suite = FETCHED / f"flask-{version('flask')}"
     if not (suite / "tests").is_dir():
         pytest.skip(
-            f"No {suite}. './scripts/install --suites' fetches it, if uv.lock has that version."
+            f"No {suite}. './scripts/install --suites' fetches that of requirements/dev.txt."
         )
     return suite
