@@ -8,9 +8,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from asgi_exchange import Answer, Exchange, ask
 from flask import Flask, request
 
+from asgi_exchange import Answer, Exchange, ask
 from event_loops import until_idle
 from flask_concurrency import Concurrency
 from flask_concurrency.asgi.inbox import READ_AHEAD, Inbox

@@ -7,9 +7,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from asgi_exchange import Answer, ask
 from flask import Flask
 
+from asgi_exchange import Answer, ask
 from flask_concurrency import Concurrency
 from flask_concurrency.asgi.interface import AsgiApplication
 from flask_concurrency.executors.loop import deadline

@@ -11,11 +11,11 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
-from asgi_exchange import Answer, Exchange, ask
 from flask import Flask, Response, g, request, session, stream_with_context
 from flask.typing import ResponseReturnValue
 from flask.views import MethodView
 
+from asgi_exchange import Answer, Exchange, ask
 from event_loops import until, until_idle
 from flask_concurrency import Concurrency, InFlight
 from flask_concurrency.asgi.interface import AsgiApplication

@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
-from asgi_exchange import Answer, Exchange, ask
 from flask import Flask, Response, g, request
 from flask.typing import ResponseReturnValue
 
+from asgi_exchange import Answer, Exchange, ask
 from event_loops import until, until_idle
 from flask_concurrency import Concurrency, InFlight
 from flask_concurrency.asgi.interface import AsgiApplication

@@ -14,8 +14,9 @@ from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
 import pytest
-from asgi_exchange import ask
 from werkzeug.test import create_environ, run_wsgi_app
+
+from asgi_exchange import ask
 
 ROOT = Path(__file__).parents[2]
 APP = "tests/apps/http_behaviours"

@@ -9,10 +9,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from asgi_exchange import ask
 from flask import Blueprint, Flask, current_app, request
 from flask.views import MethodView
 
+from asgi_exchange import ask
 from flask_concurrency import Concurrency, ConfigurationError
 from flask_concurrency.asgi.interface import AsgiApplication
 

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from asgi_exchange import Exchange, ask
 from flask import Flask, g, request
 from flask.typing import ResponseReturnValue
 
+from asgi_exchange import Exchange, ask
 from event_loops import until_idle
 from flask_concurrency import Concurrency
 from flask_concurrency.asgi.interface import AsgiApplication

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asgi_exchange import ask
 from flask import Flask, g, request
 from flask.typing import ResponseReturnValue
 
+from asgi_exchange import ask
 from event_loops import until, until_idle
 from flask_concurrency import Concurrency, InFlight, LoopBlocked, QuotaExceeded
 from flask_concurrency.asgi.interface import AsgiApplication

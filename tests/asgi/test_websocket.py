@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 import simple_websocket  # type: ignore[import-untyped]
-from asgi_exchange import ask
-from asgi_socket import SocketExchange
 from flask import Flask, abort, g, got_request_exception, request, session
 from flask.typing import ResponseReturnValue
 from flask.views import View
 
+from asgi_exchange import ask
+from asgi_socket import SocketExchange
 from event_loops import until, until_idle
 from flask_concurrency import (
     AsyncWebSocket,

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 import pytest
-from asgi_exchange import ask
 from flask import Flask
 
+from asgi_exchange import ask
 from flask_concurrency import Concurrency, ConfigurationError
 from flask_concurrency.executors.loop import LoopThread, watchdog
 from flask_concurrency.executors.loop.watchdog import culprit

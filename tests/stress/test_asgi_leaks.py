@@ -18,10 +18,10 @@ from contextvars import Context
 from typing import Any
 
 import pytest
-from asgi_exchange import Exchange
 from flask import Flask, Response, g, request, request_started
 from flask.typing import ResponseReturnValue
 
+from asgi_exchange import Exchange
 from flask_concurrency import Concurrency, InFlight
 from flask_concurrency.asgi import disconnect_watch
 from flask_concurrency.asgi.interface import AsgiApplication

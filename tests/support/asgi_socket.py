@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from asgi_scope import make_scope
-
 from flask_concurrency.asgi.interface import AsgiApplication
 
 
