@@ -131,6 +131,7 @@ class Gate:
         place = waiting_place(check, limit.max_queue)
         if not self._store.take([place])[0].admitted:
             return answer
+        taken_at = self._clock()
         try:
             waiter = self._rooms.enter(_room(check), limit.order)
             if waiter is None:
@@ -157,7 +158,7 @@ class Gate:
             finally:
                 self._rooms.leave(waiter)
         finally:
-            self._store.give_back([place])
+            self._store.give_back([place], after=self._clock() - taken_at)
 
     def _unheard(self, check: Check, in_the_way: list[tuple[InFlight, Check]]) -> float:
         """Seconds after which to ask again, because somebody may leave without waking who waits.
@@ -213,6 +214,7 @@ class Gate:
         checks: list[Check],
         outcomes: list[Outcome],
     ) -> Answer:
+        taken_at = self._clock()
         held: list[Check] = []
         reservations: list[Reservation] = []
         for (limiter, *_), check, outcome in zip(rows, checks, outcomes, strict=True):
@@ -224,7 +226,7 @@ class Gate:
                 reservations.append(Reservation(limiter.charge_when, check))
 
         def give_back(ending: Ending) -> None:
-            self._store.give_back(held)
+            self._store.give_back(held, after=self._clock() - taken_at)
             for check in held:
                 self._rooms.wake(_room(check))
 
