@@ -38,7 +38,7 @@ from flask_concurrency.flask_app.declarations.time_limit import DeadlineDecorato
 from flask_concurrency.flask_app.declarations.unused import DeclarationRegistry
 from flask_concurrency.flask_app.http.cors import METHODS, Origins, cors_policy
 from flask_concurrency.flask_app.limit_decorator import LimitDecorator
-from flask_concurrency.flask_app.loop_endpoints import Place, RunsOn
+from flask_concurrency.flask_app.loop_endpoints import PLACE, FlaskEndpoints, Place, RunsOn
 from flask_concurrency.flask_app.route_declarations import EXEMPT
 from flask_concurrency.flask_app.settings import read_settings
 from flask_concurrency.flask_app.streaming.event_streams import Source, event_response
@@ -116,7 +116,13 @@ class Concurrency:
             )
         settings = read_settings(app.config, **self._given)
         publishing = StatusPublishing(app, settings)
-        executors = make_executors(app, settings, added=self._added, on_first_task=publishing.begin)
+        executors = make_executors(
+            app,
+            settings,
+            added=self._added,
+            on_first_task=publishing.begin,
+            runs_as_in_flask=FlaskEndpoints(app, self),
+        )
         publishing.observe(executors)
         state = AppState(
             self,
@@ -259,17 +265,28 @@ class Concurrency:
         return DeadlineDecorator(limit, self._decorator(limit))
 
     def runs_on(self, place: Place) -> Callable[[Target], Target]:
-        """Choose where the requests of a view, a class or a blueprint run on ASGI, hooks included.
+        """Choose where the requests of a view, a class, a blueprint or an app run, hooks included.
 
-        By itself a request with an asynchronous view runs on the server's loop, all others on
-        threads. Without effect on WSGI.
+        By itself a request with an asynchronous view runs on the server's loop on ASGI, all others
+        on threads; on WSGI only the view itself runs on a loop, which all requests share.
 
         :param place: ``"threads"`` for an asynchronous view whose hooks block: only the view itself
             then runs on the loop. ``"loop"`` for a plain one that never blocks, or a decorated one
-            that is asynchronous inside.
-        :raises ConfigurationError: It is neither of the two.
+            that is asynchronous inside; both without effect on WSGI. ``"flask"`` runs asynchronous
+            functions as Flask itself does, on WSGI and on ASGI: on a loop of their own, in the
+            thread of their request. Then they share nothing that is kept by thread, may block, and
+            cannot keep connections from one request to the next.
+        :raises ConfigurationError: It is none of these.
         """
-        return self._decorator(RunsOn(place))
+        mark: Callable[[Target], Target] = self._decorator(declaration := RunsOn(place))
+
+        def decorate(target: Target) -> Target:
+            if isinstance(target, Flask):
+                target.extensions[PLACE] = declaration.place
+                return target
+            return mark(target)
+
+        return decorate
 
     def asgi_app(self, app: Flask) -> AsgiApplication:
         """Make the ASGI application of an app, for servers such as uvicorn, granian and hypercorn.
