@@ -6,13 +6,16 @@ import gc
 import os
 import pickle
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from importlib import import_module
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import buffer_tasks as tasks
+import process_tasks as gates
+import process_watching as watching
 from flask_concurrency.executors.processes import ProcessExecutor
 from flask_concurrency.executors.processes.shared_memory import segment_pool
 from flask_concurrency.executors.processes.shared_memory.segment_pool import Arena
@@ -27,10 +30,6 @@ from flask_concurrency.vocabulary.errors import (
 
 PoolOf = Callable[..., ProcessExecutor]
 MIB = 1 << 20
-
-tasks = import_module("buffer_tasks")
-gates = import_module("process_tasks")
-watching = import_module("process_watching")
 
 
 def arena_of(pool: ProcessExecutor) -> Arena:
@@ -65,19 +64,23 @@ def _nothing_left() -> Iterator[None]:
 
     Memory is freed when a test says so, and not when it happens to have taken long.
     """
+    before = open_segments()  # of the pool that all files share
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(segment_pool, "IDLE", 3600.0)
         yield
     gc.collect()
     assert tasks.mapped_bytes() == 0
-    assert [name for name in map(read_link, os.listdir("/proc/self/fd")) if "memfd" in name] == []
+    assert open_segments() <= before
 
 
-def read_link(descriptor: str) -> str:
-    try:
-        return os.readlink(f"/proc/self/fd/{descriptor}")
-    except FileNotFoundError:  # the one with which the directory was read
-        return ""
+def open_segments() -> set[int]:
+    """Return the inodes of the shared memory that this process has open."""
+    found = set()
+    for descriptor in map(Path, os.listdir("/proc/self/fd")):
+        with suppress(FileNotFoundError):  # the one with which the directory was read
+            if "memfd" in os.readlink("/proc/self/fd" / descriptor):
+                found.add(os.stat("/proc/self/fd" / descriptor).st_ino)
+    return found
 
 
 @pytest.fixture(scope="module")
