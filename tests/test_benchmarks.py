@@ -17,6 +17,7 @@ from benchmarks.command import catalogue, named, trials
 from benchmarks.harness import Run
 from benchmarks.report import record_of, text_of
 from benchmarks.summary import compare, spread
+from benchmarks.tables import journeys
 from benchmarks.tables.which_for_what import COUNTS, WAYS, WORKS, possible
 from benchmarks.which_for_what_chart import DARK, LIGHT, Colours, draw, read_ratios
 
@@ -220,3 +221,29 @@ def _benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
         timeout=GIVES_UP_AFTER,
         check=False,
     )
+
+
+@pytest.mark.parametrize(
+    ("steps", "counted"),
+    [
+        ([(1, "call", "a"), (1, "call", "b"), (1, "return", "b"), (1, "return", "a")], (2, 2, 2)),
+        ([(1, "call", "a"), (1, "call", "a"), (1, "return", "a"), (1, "return", "a")], (2, 1, 0)),
+        ([(1, "call", "a"), (2, "call", "b"), (2, "return", "b"), (1, "return", "a")], (2, 2, 0)),
+        ([(1, "return", "a"), (1, "call", "b"), (1, "return", "b")], (1, 1, 0)),
+    ],
+    ids=["there and back", "within a file", "two threads", "entered before"],
+)
+def test_a_change_of_file_is_a_call_or_a_return(
+    steps: list[tuple[int, str, str]], counted: tuple[int, int, int]
+) -> None:
+    """Each thread is followed by itself: another one's calls lie between by chance."""
+    assert journeys._counted(steps) == counted
+
+
+def test_a_tracer_sees_the_calls_of_its_packages_alone() -> None:
+    """What the standard library does on the way is no file to open."""
+    with journeys.traced("benchmarks") as tracer:
+        calls, files, changes = tracer.count(lambda: journeys.Tracer("benchmarks"))
+    assert calls > 0
+    assert files == 1
+    assert changes == 0

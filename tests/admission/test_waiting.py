@@ -205,7 +205,7 @@ def test_a_waiter_gives_its_place_up_at_its_deadline(passing: ManualClock) -> No
     """Not when the limit would have made it; its seat and its place in the queue are free again."""
     place = Place(InFlight(1, max_queue=1, max_wait=LONG), clock=passing)
     first = place.admitted()
-    with within(2.0, passing), pytest.raises(DeadlineExceeded, match="a place: 1 in flight"):
+    with within(2.0, passing), pytest.raises(DeadlineExceeded, match="a permit: 1 in flight"):
         place.gate.acquire()
     assert passing.now - place.opened_at == pytest.approx(2.0)
     assert len(place.rooms) == 0
@@ -267,7 +267,7 @@ def test_who_gives_up_hands_the_waking_on(pool: ThreadPoolExecutor) -> None:
 def test_a_place_that_cannot_become_free_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A closed door stays closed however long one waits, and so does one that is too narrow."""
+    """A limit of 0 admits nothing however long a request waits; nor does a too narrow one."""
     monkeypatch.setattr(Waiter, "wait", asleep)
     closed = Place(InFlight(0, max_queue=1, max_wait=LONG))
     assert not closed.gate.acquire().decision.admitted
@@ -308,7 +308,7 @@ def test_some_threads_stay_free_to_refuse(pool: ThreadPoolExecutor) -> None:
 
 
 def test_many_pass_through_a_narrow_gate(pool: ThreadPoolExecutor) -> None:
-    """Sixteen threads and two places: never more than two inside, and everybody gets in."""
+    """Sixteen threads and two permits: never more than two inside, and all get in."""
     place = Place(InFlight(2, max_queue=16, max_wait=LONG))
     inside, most, lock = [0], [0], threading.Lock()
 
@@ -334,7 +334,7 @@ WRONG = [
     ({"max_queue": 8}, "bounded by both"),
     ({"max_wait": 1.0}, "bounded by both"),
     ({"max_queue": -1, "max_wait": 1.0}, "max_queue=-1"),
-    ({"max_queue": 8, "max_wait": float("inf")}, "nobody waits for ever"),
+    ({"max_queue": 8, "max_wait": float("inf")}, "no wait is endless"),
     ({"max_queue": 8, "max_wait": -1}, "max_wait=-1"),
     ({"max_queue": 8, "max_wait": "2s"}, "max_wait='2s'"),
     ({"order": "random"}, "order='random'"),

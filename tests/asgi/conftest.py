@@ -12,7 +12,7 @@ from flask import Flask, request
 
 from event_loops import until_idle
 from flask_concurrency import Concurrency
-from flask_concurrency.asgi import watch
+from flask_concurrency.asgi import disconnect_watch
 from flask_concurrency.asgi.interface import AsgiApplication
 from flask_concurrency.runtime import greenlet_bridge
 from flask_concurrency.runtime.greenlet_bridge import Suspendable
@@ -26,7 +26,7 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 @pytest.fixture(autouse=True)
 def _watched_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """Notice at once that a client leaves: no test waits for time to pass."""
-    monkeypatch.setattr(watch, "LOOK_AFTER", 0.0)
+    monkeypatch.setattr(disconnect_watch, "LOOK_AFTER", 0.0)
 
 
 @pytest.fixture

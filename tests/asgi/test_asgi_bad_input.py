@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from flask import Flask, request
 
+from asgi_exchange import Answer, Exchange, ask
 from event_loops import until_idle
 from flask_concurrency import Concurrency
 from flask_concurrency.asgi.inbox import READ_AHEAD, Inbox
 from flask_concurrency.asgi.interface import AsgiApplication
-from flask_concurrency.testing.asgi_exchange import Answer, Exchange, ask
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 Echo = Callable[[Flask], None]

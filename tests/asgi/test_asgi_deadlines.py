@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from asgi_exchange import Answer, ask
 from flask_concurrency import Concurrency
 from flask_concurrency.asgi.interface import AsgiApplication
 from flask_concurrency.executors.loop import deadline
-from flask_concurrency.testing.asgi_exchange import Answer, ask
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 

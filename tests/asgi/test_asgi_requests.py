@@ -15,10 +15,10 @@ from flask import Flask, Response, g, request, session, stream_with_context
 from flask.typing import ResponseReturnValue
 from flask.views import MethodView
 
+from asgi_exchange import Answer, Exchange, ask
 from event_loops import until, until_idle
 from flask_concurrency import Concurrency, InFlight
 from flask_concurrency.asgi.interface import AsgiApplication
-from flask_concurrency.testing.asgi_exchange import Answer, Exchange, ask
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 

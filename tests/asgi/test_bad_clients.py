@@ -12,11 +12,11 @@ import pytest
 from flask import Flask, Response, g, request
 from flask.typing import ResponseReturnValue
 
+from asgi_exchange import Answer, Exchange, ask
 from event_loops import until, until_idle
 from flask_concurrency import Concurrency, InFlight
 from flask_concurrency.asgi.interface import AsgiApplication
 from flask_concurrency.engine.snapshot import look
-from flask_concurrency.testing.asgi_exchange import Answer, Exchange, ask
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 Echo = Callable[[Flask], None]

@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 import pytest
 from werkzeug.test import create_environ, run_wsgi_app
 
-from flask_concurrency.testing.asgi_exchange import ask
+from asgi_exchange import ask
 
 ROOT = Path(__file__).parents[2]
 APP = "tests/apps/http_behaviours"

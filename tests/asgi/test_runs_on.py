@@ -12,9 +12,9 @@ import pytest
 from flask import Blueprint, Flask, current_app, request
 from flask.views import MethodView
 
+from asgi_exchange import ask
 from flask_concurrency import Concurrency, ConfigurationError
 from flask_concurrency.asgi.interface import AsgiApplication
-from flask_concurrency.testing.asgi_exchange import ask
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 

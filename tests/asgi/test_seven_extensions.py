@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 from flask import Flask
 
-from flask_concurrency.testing.asgi_exchange import ask
+from asgi_exchange import ask
 
 MODULE = Path(__file__).parents[1] / "apps" / "seven_extensions.py"
 

@@ -9,10 +9,10 @@ from typing import Any
 from flask import Flask, g, request
 from flask.typing import ResponseReturnValue
 
+from asgi_exchange import Exchange, ask
 from event_loops import until_idle
 from flask_concurrency import Concurrency
 from flask_concurrency.asgi.interface import AsgiApplication
-from flask_concurrency.testing.asgi_exchange import Exchange, ask
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 

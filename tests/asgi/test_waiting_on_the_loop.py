@@ -14,10 +14,10 @@ import pytest
 from flask import Flask, g, request
 from flask.typing import ResponseReturnValue
 
+from asgi_exchange import ask
 from event_loops import until, until_idle
 from flask_concurrency import Concurrency, InFlight, LoopBlocked, QuotaExceeded
 from flask_concurrency.asgi.interface import AsgiApplication
-from flask_concurrency.testing.asgi_exchange import ask
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 Wait = Callable[[Concurrency, Callable[[], str]], object]

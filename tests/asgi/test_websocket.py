@@ -17,6 +17,8 @@ from flask import Flask, abort, g, got_request_exception, request, session
 from flask.typing import ResponseReturnValue
 from flask.views import View
 
+from asgi_exchange import ask
+from asgi_socket import SocketExchange
 from event_loops import until, until_idle
 from flask_concurrency import (
     AsyncWebSocket,
@@ -30,8 +32,6 @@ from flask_concurrency import (
 from flask_concurrency.asgi import websocket_connection
 from flask_concurrency.asgi.interface import AsgiApplication
 from flask_concurrency.asgi.websocket_connection import READ_AHEAD
-from flask_concurrency.testing.asgi_exchange import ask
-from flask_concurrency.testing.asgi_socket import SocketExchange
 from flask_concurrency.vocabulary.websocket import closed
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]

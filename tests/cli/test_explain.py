@@ -134,7 +134,7 @@ def test_details_of_a_limit_are_told(explain: Callable[..., Result]) -> None:
         "counted for this route, by header('X-API-Key'); a request costs weight; only POST" in said
     )
     assert "counted for all that are named 'burst', by remote_address; fixed-window" in said
-    assert "everybody together; unless is_admin" in words(explain("report", "--method", "POST"))
+    assert "all requests together; unless is_admin" in words(explain("report", "--method", "POST"))
 
 
 def test_a_limit_of_one_method_is_said_to_be_one(explain: Callable[..., Result]) -> None:
@@ -227,7 +227,7 @@ def test_what_is_left_for_a_client_is_told_with_its_key(run: Run) -> None:
     for _ in range(2):  # to look spends nothing
         said = words(run("explain", "/", "--key", "127.0.0.1", app=info, columns=100))
         assert "by remote_address; 98 of 100 left, more in" in said
-        assert "everybody together; 3 of 4 left, 0 of 8 waiting" in said
+        assert "all requests together; 3 of 4 left, 0 of 8 waiting" in said
         assert "by remote_address; 3 of 5 left, more in" in said
         assert "how much is left is known only within a request" in said
     in_short = words(run("explain", "--key", "127.0.0.1", app=info, columns=200))
@@ -337,7 +337,9 @@ def test_a_count_of_each_process_is_said_to_be_one(run: Run) -> None:
     app.get("/all")(concurrency.limit(one)(lambda: ""))
     app.get("/each", endpoint="each")(concurrency.limit(one, key=weight)(lambda: ""))
     told = run("explain", "/all", app=ScriptInfo(create_app=lambda: app)).stdout
-    assert "counted for this route, everybody together, in each process" in " ".join(told.split())
+    assert "counted for this route, all requests together, in each process" in " ".join(
+        told.split()
+    )
     told = run("explain", "/each", app=ScriptInfo(create_app=lambda: app)).stdout
     assert "counted for this route, by weight, in each process" in " ".join(told.split())
 

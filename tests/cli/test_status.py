@@ -126,10 +126,10 @@ def test_everybody_starts_anew_after_a_question(worker: Flask, run: Run) -> None
     held = worker.test_client().get("/", buffered=False)
     asked = run("reset", "--all", app=script(make_app()), answer="n\n")
     assert asked.exit_code == 1
-    assert "Start the rates of everybody anew, in all limits of 'shop'?" in asked.stderr
+    assert "Start the rates of all keys anew, in all limits of 'shop'?" in asked.stderr
     assert "3 of 5" in run("status", "--key", "127.0.0.1", app=script(make_app())).output
     told = run("reset", "--all", app=script(make_app()), answer="y\n")
-    assert (told.exit_code, told.stdout) == (0, "2 counts of everybody start anew.\n")
+    assert (told.exit_code, told.stdout) == (0, "2 counts of all keys start anew.\n")
     seen = run("status", "--key", "127.0.0.1", app=script(make_app())).output
     assert "0 of 5\n" in seen
     assert "1 of 4 inside" in seen
@@ -195,7 +195,7 @@ def test_what_executors_do_is_seen_from_outside(worker: Flask, run: Run) -> None
     state = worker.extensions["concurrency"]
     publisher = Publisher(deployment(worker, state.settings), lambda: snapshots(state.executors))
     with worker.app_context():
-        threads = state.executors_in_use.threads
+        threads = state.executors.threads
         assert threads.submit(int).result(30) == 0
         assert threads.submit(int, "x").exception(30) is not None
     while threads.snapshot().failed < 1:  # it is counted after its future is done

@@ -115,7 +115,7 @@ def test_functions_are_named() -> None:
     """Key, cost and exemption are callables; what is shown is their names."""
     limit = only(source("route", "5/minute", cost=units, exempt_when=units))
     assert (limit.key, limit.cost, limit.exempt_when) == ("client", "units", "units")
-    assert only(source("route", "8 in flight")).key == "everybody"
+    assert only(source("route", "8 in flight")).key == "all_requests"
 
 
 class Tenant:

@@ -8,14 +8,13 @@ import pytest
 
 from flask_concurrency import InFlight, Rate
 from flask_concurrency.admission.gate import Gate
-from flask_concurrency.admission.limiter import Limiter
-from flask_concurrency.engine.plan import everybody
+from flask_concurrency.admission.limiter import Limiter, all_requests
 from flask_concurrency.engine.snapshot import look, reset
 from flask_concurrency.stores.memory import MemoryStore
 from flask_concurrency.testing.manual_clock import ManualClock
 
 RATE = Limiter("rate", "rate", Rate("5/minute"), key=lambda: "ann")
-BUSY = Limiter("busy", "busy", InFlight(2, max_queue=4, max_wait=1.0), key=everybody)
+BUSY = Limiter("busy", "busy", InFlight(2, max_queue=4, max_wait=1.0), key=all_requests)
 
 
 @pytest.fixture

@@ -371,7 +371,7 @@ def test_the_time_of_one_request_is_not_the_next_one_s(
 
 
 def test_a_request_made_by_hand_forgets_its_time_too(app: Flask, concurrency: Concurrency) -> None:
-    """``test_request_context`` passes no door."""
+    """``test_request_context`` passes no middleware."""
 
     @app.get("/")
     @concurrency.deadline(LONG)

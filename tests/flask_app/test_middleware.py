@@ -1,4 +1,4 @@
-"""What the door adds to a response belongs to that response alone."""
+"""What the middleware adds to a response belongs to that response alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.test import TestResponse
 
 from flask_concurrency import Concurrency, InFlight
-from flask_concurrency.flask_app.refusal_cache import SENT_FOR_A_REFUSAL
+from flask_concurrency.flask_app.refusal_observers import SENT_FOR_A_REFUSAL
 
 
 def test_a_response_the_app_keeps_stays_as_it_was() -> None:
@@ -54,7 +54,7 @@ def test_a_request_made_by_hand_gives_its_place_back() -> None:
 
 
 class Counting:
-    """A WSGI app that counts who gets past the door."""
+    """A WSGI app that counts who gets past the middleware."""
 
     def __init__(self, app: Flask) -> None:
         self.app = app
@@ -144,7 +144,7 @@ def test_what_may_change_its_mind_is_asked(options: dict[str, Any]) -> None:
 
 
 def test_pages_of_other_origins_are_answered_by_the_app() -> None:
-    """The door does not know which origins may read what."""
+    """The middleware does not know which origins may read what."""
     app, _, counting = refused_app()
     answers(app, 5, headers={"Origin": "https://shop.example"})
     assert counting.met == 5

@@ -1,10 +1,10 @@
-"""The memo repeats what still holds, and nothing else."""
+"""The cache repeats what still holds, and nothing else."""
 
 from __future__ import annotations
 
 import pytest
 
-from flask_concurrency.flask_app.refusal_cache import LONGEST, MAX_REMEMBERED, RefusalMemo
+from flask_concurrency.flask_app.refusal_cache import LONGEST, MAX_REMEMBERED, RefusalCache
 from flask_concurrency.testing.manual_clock import ManualClock
 from flask_concurrency.vocabulary.decision import Decision, Verdict
 
@@ -16,15 +16,15 @@ def refused(retry_after: float | None) -> Decision:
 def test_a_refusal_is_repeated_with_its_waits_counted_down() -> None:
     """The client hears how long it still is, not how long it was."""
     clock = ManualClock()
-    memo = RefusalMemo(clock=clock)
-    memo.remember("client", refused(12.0))
+    cache = RefusalCache(clock=clock)
+    cache.remember("client", refused(12.0))
     clock.advance(0.75)
-    recalled = memo.recall("client")
+    recalled = cache.recall("client")
     assert recalled is not None
     assert not recalled.admitted
     assert recalled.retry_after == pytest.approx(11.25)
     assert recalled.verdicts[0].reset_after == pytest.approx(29.25)
-    assert memo.recall("another") is None
+    assert cache.recall("another") is None
 
 
 @pytest.mark.parametrize(
@@ -33,22 +33,22 @@ def test_a_refusal_is_repeated_with_its_waits_counted_down() -> None:
 def test_it_holds_no_longer_than_the_refusal_and_a_second(
     retry_after: float | None, holds: float
 ) -> None:
-    """A limit that lets in again, or was reset, is not hidden behind the memo."""
+    """A limit that lets in again, or was reset, is not hidden behind the cache."""
     clock = ManualClock()
-    memo = RefusalMemo(clock=clock)
-    memo.remember("client", refused(retry_after))
+    cache = RefusalCache(clock=clock)
+    cache.remember("client", refused(retry_after))
     clock.advance(holds - 0.001)
-    assert memo.recall("client") is not None
+    assert cache.recall("client") is not None
     clock.advance(0.001)
-    assert memo.recall("client") is None
-    assert len(memo) == 0
+    assert cache.recall("client") is None
+    assert len(cache) == 0
 
 
 def test_it_is_bounded() -> None:
-    """Who attacks from many addresses fills nothing but the memo's own size."""
-    memo = RefusalMemo(clock=ManualClock())
+    """Who attacks from many addresses fills nothing but the cache's own size."""
+    cache = RefusalCache(clock=ManualClock())
     for client in range(MAX_REMEMBERED + 10):
-        memo.remember(client, refused(1.0))
-    assert len(memo) == MAX_REMEMBERED
-    assert memo.recall(0) is None
-    assert memo.recall(MAX_REMEMBERED + 9) is not None
+        cache.remember(client, refused(1.0))
+    assert len(cache) == MAX_REMEMBERED
+    assert cache.recall(0) is None
+    assert cache.recall(MAX_REMEMBERED + 9) is not None

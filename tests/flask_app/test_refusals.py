@@ -78,13 +78,13 @@ def test_a_client_with_too_much_at_once_is_told_so() -> None:
 
 
 def test_waits_are_whole_seconds_without_float_dust() -> None:
-    """A fifth of five is back in 4320 s, and not in 4321 because of the last binary digit."""
+    """An hour is 3600 s, and not 3601 because of the last binary digit."""
     concurrency = Concurrency()
     app = Flask("dust")
     concurrency.init_app(app)
     app.get("/")(concurrency.limit("5/hour")(lambda: ""))
     fields = [app.test_client().get("/").headers["RateLimit"] for _ in range(6)]
-    assert [field.rpartition("t=")[2] for field in fields[4:]] == ["4320", "4320"]
+    assert [field.rpartition("t=")[2] for field in fields[4:]] == ["3600", "3600"]
 
 
 def test_a_browser_gets_a_page(app: Flask) -> None:

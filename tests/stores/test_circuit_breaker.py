@@ -168,7 +168,7 @@ def test_a_forked_child_probes_for_itself(stage: Stage) -> None:
     """The parent's thread is not in the child; its first request starts another, once."""
     stage.breaker.trip(GONE)
     stage.threads.clear()
-    stage.breaker._after_fork_in_child()
+    stage.breaker._reset_after_fork()
     assert stage.breaker.open
     stage.breaker.ensure_probing()
     stage.breaker.ensure_probing()

@@ -304,7 +304,7 @@ def test_a_forked_child_owes_nothing(world: World) -> None:
     world.go()
     world.store.take([RATE, INSIDE])
     world.store.give_back([INSIDE])
-    world.store._start_anew()
+    world.store._reset_after_fork()
     world.come_back()
     assert world.inside() == 1
     world.store.take([INSIDE])

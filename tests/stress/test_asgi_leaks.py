@@ -21,12 +21,12 @@ import pytest
 from flask import Flask, Response, g, request, request_started
 from flask.typing import ResponseReturnValue
 
+from asgi_exchange import Exchange
 from flask_concurrency import Concurrency, InFlight
-from flask_concurrency.asgi import watch
+from flask_concurrency.asgi import disconnect_watch
 from flask_concurrency.asgi.interface import AsgiApplication
 from flask_concurrency.engine.snapshot import look
 from flask_concurrency.runtime import greenlet_bridge
-from flask_concurrency.testing.asgi_exchange import Exchange
 
 REQUESTS = int(os.environ.get("FLASK_CONCURRENCY_STRESS", "3000"))
 AT_ONCE = 200
@@ -167,7 +167,7 @@ def test_requests_that_end_in_every_way_leave_nothing(
     app: Flask, counts: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No permit, place in a queue, task, stack, context or thread; each is torn down once."""
-    monkeypatch.setattr(watch, "LOOK_AFTER", 0.0)
+    monkeypatch.setattr(disconnect_watch, "LOOK_AFTER", 0.0)
     stacks: weakref.WeakSet[Any] = weakref.WeakSet()
 
     class Counted(greenlet_bridge.Suspendable):

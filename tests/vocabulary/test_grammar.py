@@ -126,13 +126,6 @@ def test_only_a_token_bucket_holds_a_burst() -> None:
         Rate("5/minute", algorithm="token-bucket", burst=-1)
 
 
-def test_an_exact_log_has_an_end() -> None:
-    """A log that every request must read cannot be a million entries long."""
-    assert Rate("1000/day", algorithm="moving-window").quota == 1_000
-    with pytest.raises(ConfigurationError, match="sliding-window"):
-        Rate("1001/day", algorithm="moving-window")
-
-
 @given(
     quota=st.integers(0, MAX_QUOTA),
     multiple=st.integers(1, 999),

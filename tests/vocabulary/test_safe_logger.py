@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from flask_concurrency.vocabulary.safe_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
 NAME = "flask_concurrency.tests"
 
@@ -18,15 +18,15 @@ def refuse(record: logging.LogRecord) -> bool:
 
 
 @pytest.fixture
-def failing() -> Iterator[CarefulLogger]:
+def failing() -> Iterator[SafeLogger]:
     """A logger with such a filter."""
     logging.getLogger(NAME).addFilter(refuse)
-    yield CarefulLogger(NAME)
+    yield SafeLogger(NAME)
     logging.getLogger(NAME).removeFilter(refuse)
 
 
 def test_a_filter_that_raises_is_told_on_standard_error(
-    failing: CarefulLogger, capsys: pytest.CaptureFixture[str]
+    failing: SafeLogger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As the standard library tells of a handler that fails."""
     failing.warning("%r ended late", "task")
@@ -34,7 +34,7 @@ def test_a_filter_that_raises_is_told_on_standard_error(
 
 
 def test_nothing_is_told_where_the_application_wants_no_such_news(
-    failing: CarefulLogger,
+    failing: SafeLogger,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -46,7 +46,7 @@ def test_nothing_is_told_where_the_application_wants_no_such_news(
 
 def test_a_message_names_the_place_where_it_was_logged(caplog: pytest.LogCaptureFixture) -> None:
     """And the error in hand, as with any logger."""
-    logger = CarefulLogger(NAME)
+    logger = SafeLogger(NAME)
     try:
         raise LookupError("lost")
     except LookupError:

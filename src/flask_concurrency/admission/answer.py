@@ -12,17 +12,18 @@ from flask_concurrency.stores.store import Check, Store
 from flask_concurrency.vocabulary.clock import Clock
 from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.permit import Permit
+from flask_concurrency.vocabulary.request_functions import truth
 
 
-class Reservation(NamedTuple):
+class PendingRefund(NamedTuple):
     """Units that were spent on arrival and may be given back once the response is known."""
 
     charge_when: ChargeWhen
     check: Check
 
 
-class Tab:
-    """What one request has taken and may not have to pay for.
+class PendingRefunds:
+    """What one request has spent and may get back.
 
     Units that depend on the response are reserved first and settled later, so that requests at the
     same time cannot all find them free.
@@ -34,7 +35,7 @@ class Tab:
 
     __slots__ = ("_clock", "_reservations", "_store", "_taken_at")
 
-    def __init__(self, reservations: list[Reservation], store: Store, clock: Clock) -> None:
+    def __init__(self, reservations: list[PendingRefund], store: Store, clock: Clock) -> None:
         self._reservations = reservations
         self._store = store
         self._clock = clock
@@ -48,7 +49,11 @@ class Tab:
     def settle(self, response: Any) -> None:
         """Give back what this response is not charged for; a second call changes nothing."""
         reservations, self._reservations = self._reservations, []
-        free = [check for charge_when, check in reservations if not charge_when(response)]
+        free = [
+            check
+            for charge_when, check in reservations
+            if not truth("charge_when", charge_when(response))
+        ]
         if free:
             self._store.give_back(free, after=self._clock() - self._taken_at)
 
@@ -58,27 +63,33 @@ class Answer:
 
     :ivar decision: Whether it was let in, and why.
     :ivar permit: To be released at the end; ``None`` where no in-flight limit applies.
+    :ivar error: What a function of a limit raised, which was not asked; to be raised if the others
+        admit.
     """
 
-    __slots__ = ("_tab", "decision", "permit")
+    __slots__ = ("_pending", "decision", "error", "permit")
 
     def __init__(
-        self, decision: Decision, permit: Permit | None = None, tab: Tab | None = None
+        self,
+        decision: Decision,
+        permit: Permit | None = None,
+        pending: PendingRefunds | None = None,
     ) -> None:
         self.decision = decision
         self.permit = permit
-        self._tab = tab
+        self._pending = pending
+        self.error: Exception | None = None
 
     def without_permit(self) -> Answer:
-        """The same for a request that tells of it, while somebody else gives the permit back."""
-        return Answer(self.decision, None, self._tab)
+        """The same without the permit, which a block or task releases by itself."""
+        return Answer(self.decision, None, self._pending)
 
     @property
     def unsettled(self) -> bool:
         """Whether the response decides if something is charged."""
-        return self._tab is not None and self._tab.open
+        return self._pending is not None and self._pending.open
 
     def settle(self, response: Any) -> None:
         """Give back what this response is not charged for; a second call changes nothing."""
-        if self._tab is not None:
-            self._tab.settle(response)
+        if self._pending is not None:
+            self._pending.settle(response)

@@ -1,15 +1,15 @@
 """Ask all limiters of a route at once: all let the request in, or none is charged.
 
-Knows limiters and a store; knows no Flask and no HTTP. Who waits next is the waiting rooms' affair.
+Knows limiters and a store; knows no Flask and no HTTP. ``waiting_room.py`` decides who waits next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 
-from flask_concurrency.admission.answer import Answer, Reservation, Tab
-from flask_concurrency.admission.limiter import ChosenLimiter, Limiter, countable
+from flask_concurrency.admission.answer import Answer, PendingRefund, PendingRefunds
+from flask_concurrency.admission.limiter import DynamicLimiter, Limiter, normalized_key
 from flask_concurrency.admission.waiting_room import WaitingRooms
 from flask_concurrency.policies.in_flight import InFlightCount
 from flask_concurrency.policies.policy import Policy
@@ -21,11 +21,11 @@ from flask_concurrency.vocabulary.errors import DeadlineExceeded
 from flask_concurrency.vocabulary.limits import InFlight
 from flask_concurrency.vocabulary.permit import Ending, Permit
 
-Row = tuple[Limiter, str, int, float | None, bool, bool]
+LimiterRow = tuple[Limiter, str, int, float | None, bool, bool]
 """A limiter, with what every verdict of it says: name, quota, period; shadow, per client."""
 
-Part = tuple[str, Policy, int, bool]
-"""What every check of a limiter says but for the key."""
+CheckTemplate = tuple[str, Policy, int, bool]
+"""A limiter's id, policy, cost and shadow: a check without its key."""
 
 # Makes a NamedTuple in a third of its constructor's time, which every request would pay.
 new = tuple.__new__
@@ -34,7 +34,7 @@ ELSEWHERE = 0.02
 """Seconds after which a request asks again that waits for one limit and is held up by another."""
 
 CLOSED = InFlightCount(0)
-"""Admits nobody: asked in place of a limit whose waiters come first."""
+"""Admits no request: asked instead of a limit whose waiters come first."""
 
 
 class Gate:
@@ -60,7 +60,7 @@ class Gate:
 
     def __init__(
         self,
-        limiters: Sequence[Limiter | ChosenLimiter],
+        limiters: Sequence[Limiter | DynamicLimiter],
         store: Store,
         *,
         rooms: WaitingRooms | None = None,
@@ -79,7 +79,7 @@ class Gate:
         self._plain = None if self._rows is None else _plain(fixed)
 
     def repeats(self, decision: Decision, key: Callable[[], object]) -> bool:
-        """Whether a refusal will be repeated to everybody of the same ``key`` until its time."""
+        """Whether a refusal stays the same for every request of the same ``key`` until its time."""
         refusing = {verdict.name for verdict in decision.refusing}
         return self._rows is not None and all(
             limiter.repeats and limiter.key is key
@@ -92,7 +92,10 @@ class Gate:
 
         :returns: The decision, with what has to be given back when the request ends.
         """
-        return self._answer(*self._questions())
+        rows, checks, error = self._questions()
+        answer = self._answer(rows, checks)
+        answer.error = error
+        return answer
 
     def acquire(self) -> Answer:
         """Decide now, or after having waited where the limits in the way let a request wait.
@@ -101,15 +104,18 @@ class Gate:
         :raises DeadlineExceeded: The request's deadline fell before its turn, and before the limit
             would have made it give up.
         """
-        rows, checks = self._questions()
-        if not self._lets_wait:
-            return self._answer(rows, checks)
+        rows, checks, error = self._questions()
+        answer = self._acquire(rows, checks) if self._lets_wait else self._answer(rows, checks)
+        answer.error = error
+        return answer
+
+    def _acquire(self, rows: Sequence[LimiterRow], checks: list[Check]) -> Answer:
         answer = self._answer(rows, self._behind_the_queues(rows, checks))
         in_the_way = _waited_for(answer, rows, checks)
         return self._wait(rows, checks, answer, *in_the_way[0]) if in_the_way else answer
 
-    def _behind_the_queues(self, rows: Sequence[Row], checks: list[Check]) -> list[Check]:
-        """What to ask for who comes now: whoever waits already comes first."""
+    def _behind_the_queues(self, rows: Sequence[LimiterRow], checks: list[Check]) -> list[Check]:
+        """The checks of a new request: requests that already wait come first."""
         return [
             check._replace(policy=CLOSED)
             if _waits(limiter) and self._rooms.occupied(_room(check))
@@ -119,17 +125,17 @@ class Gate:
 
     def _wait(
         self,
-        rows: Sequence[Row],
+        rows: Sequence[LimiterRow],
         checks: list[Check],
         answer: Answer,
         limit: InFlight,
         check: Check,
     ) -> Answer:
         give_up_at = self._clock() + limit.max_wait
-        # A place in the queue is counted like a place inside, so the queue is as bounded, as
-        # shared and as safe from dying processes as the limit itself.
-        place = waiting_place(check, limit.max_queue)
-        if not self._store.take([place])[0].admitted:
+        # A slot in the queue is counted like a permit, so the queue is as bounded, as shared and
+        # as safe from dying processes as the limit itself.
+        in_queue = queue_check(check, limit.max_queue)
+        if not self._store.take([in_queue])[0].admitted:
             return answer
         try:
             waiter = self._rooms.enter(_room(check), limit.order)
@@ -139,7 +145,7 @@ class Gate:
                 while True:
                     poll = inf
                     if self._rooms.is_next(waiter):
-                        # Before the first wait, too: somebody may have left since it was asked.
+                        # Before the first wait, too: a permit may have been released meanwhile.
                         answer = self._answer(rows, checks)
                         in_the_way = _waited_for(answer, rows, checks)
                         if not in_the_way:
@@ -149,48 +155,64 @@ class Gate:
                     if left <= 0:
                         break
                     waiter.wait(min(left, poll))
-                if self._clock() < give_up_at:  # "busy, come back" would be said to nobody
+                if self._clock() < give_up_at:  # a refusal would reach no client any more
                     raise DeadlineExceeded(
-                        f"The deadline passed while the request waited for a place: {limit.text}."
+                        f"The deadline passed while the request waited for a permit: {limit.text}."
                     )
                 return answer
             finally:
                 self._rooms.leave(waiter)
         finally:
-            self._store.give_back([place])
+            self._store.give_back([in_queue])
 
     def _unheard(self, check: Check, in_the_way: list[tuple[InFlight, Check]]) -> float:
-        """Seconds after which to ask again, because somebody may leave without waking who waits.
+        """Seconds after which to ask again, because a permit may be released without a wake-up.
 
-        Other processes wake nobody here. Nor does who leaves another limit, with a room of its own.
+        Other processes wake no waiter of this one, and a release wakes only its own limit's room.
         """
         if self._store.poll_interval is not None:
             return self._store.poll_interval
         return inf if any(found is check for _, found in in_the_way) else ELSEWHERE
 
-    def _questions(self) -> tuple[Sequence[Row], list[Check]]:
-        """The limiters to ask, and what the store is asked for each."""
+    def _questions(self) -> tuple[Sequence[LimiterRow], list[Check], Exception | None]:
+        """The limiters to ask, what the store is asked for each, and what a function raised.
+
+        A limiter whose function raises is not asked, but all others are: an error that a client
+        can cause must not free its requests from them.
+        """
         if self._rows is not None and self._plain is not None:
             key_of, parts = self._plain
-            counted = countable(key_of())
-            return self._rows, [
-                new(Check, (id, policy, counted, cost, shadow))
-                for id, policy, cost, shadow in parts
-            ]
-        rows = list(self._chosen_rows()) if self._rows is None else self._rows
-        if self._exempts:
-            rows = [row for row in rows if row[0].exempt_when is None or not row[0].exempt_when()]
+            counted = normalized_key(key_of())
+            return (
+                self._rows,
+                [
+                    new(Check, (id, policy, counted, cost, shadow))
+                    for id, policy, cost, shadow in parts
+                ],
+                None,
+            )
+        rows: list[LimiterRow] = []
+        checks: list[Check] = []
         keys: dict[Callable[[], object], str] = {}
-        checks = []
-        for limiter, *_ in rows:
-            key = keys.get(limiter.key)
-            if key is None:
-                key = keys[limiter.key] = countable(limiter.key())
-            cost = limiter.current_cost()
-            checks.append(Check(limiter.id, limiter.policy, key, cost, limiter.shadow))
-        return rows, checks
+        error: Exception | None = None
+        named: dict[str, Limiter] = {}
+        for found in self.limiters if self._rows is None else self._rows:
+            try:
+                for row in [found] if isinstance(found, tuple) else _rows(found, named):
+                    limiter = row[0]
+                    if limiter.exempts:
+                        continue
+                    key = keys.get(limiter.key)
+                    if key is None:
+                        key = keys[limiter.key] = normalized_key(limiter.key())
+                    cost = limiter.current_cost()
+                    checks.append(Check(limiter.id, limiter.policy, key, cost, limiter.shadow))
+                    rows.append(row)
+            except Exception as raised:
+                error = error or raised
+        return rows, checks, error
 
-    def _answer(self, rows: Sequence[Row], checks: list[Check]) -> Answer:
+    def _answer(self, rows: Sequence[LimiterRow], checks: list[Check]) -> Answer:
         outcomes = self._store.take(checks)
         let_in = True
         verdicts = []
@@ -209,19 +231,19 @@ class Gate:
     def _admitted(
         self,
         decision: Decision,
-        rows: Sequence[Row],
+        rows: Sequence[LimiterRow],
         checks: list[Check],
         outcomes: list[Outcome],
     ) -> Answer:
         held: list[Check] = []
-        reservations: list[Reservation] = []
+        reservations: list[PendingRefund] = []
         for (limiter, *_), check, outcome in zip(rows, checks, outcomes, strict=True):
             if not outcome.admitted:  # a shadow's refusal: it took nothing
                 continue
             if isinstance(limiter.limit, InFlight):
                 held.append(check)
             elif limiter.charge_when is not None:
-                reservations.append(Reservation(limiter.charge_when, check))
+                reservations.append(PendingRefund(limiter.charge_when, check))
 
         def give_back(ending: Ending) -> None:
             self._store.give_back(held)
@@ -229,22 +251,21 @@ class Gate:
                 self._rooms.wake(_room(check))
 
         permit = Permit(give_back) if held else None
-        tab = Tab(reservations, self._store, self._clock) if reservations else None
+        tab = PendingRefunds(reservations, self._store, self._clock) if reservations else None
         return Answer(decision, permit, tab)
 
-    def _chosen_rows(self) -> Iterator[Row]:
-        named: dict[str, Limiter] = {}
-        for place in self.limiters:
-            for limiter in [place] if isinstance(place, Limiter) else place.current(named):
-                yield _row(limiter)
+
+def _rows(found: Limiter | DynamicLimiter, named: dict[str, Limiter]) -> list[LimiterRow]:
+    limiters = [found] if isinstance(found, Limiter) else found.current(named)
+    return [_row(limiter) for limiter in limiters]
 
 
-def _row(limiter: Limiter) -> Row:
+def _row(limiter: Limiter) -> LimiterRow:
     name, quota, period = limiter.name, limiter.limit.quota, limiter.period
     return limiter, name, quota, period, limiter.shadow, limiter.per_client
 
 
-def _plain(limiters: Sequence[Limiter]) -> tuple[Callable[[], object], list[Part]] | None:
+def _plain(limiters: Sequence[Limiter]) -> tuple[Callable[[], object], list[CheckTemplate]] | None:
     """The one key and the parts of a gate that asks the same of every request, as most do."""
     keys = {limiter.key for limiter in limiters}
     if len(keys) != 1 or any(each.exempt_when or callable(each.cost) for each in limiters):
@@ -258,13 +279,13 @@ def _room(check: Check) -> tuple[str, str]:
     return check.limiter_id, check.key
 
 
-def waiting_place(check: Check, max_queue: int) -> Check:
-    """What is asked of the store for a place in the queue of an in-flight limit."""
+def queue_check(check: Check, max_queue: int) -> Check:
+    """What is asked of the store for a slot in the queue of an in-flight limit."""
     return Check(f"{check.limiter_id}\x1fwaiting", InFlightCount(max_queue), check.key, 1)
 
 
 def _deadline() -> float:
-    """Until when the request is wanted; asked again and again, for it may be brought closer."""
+    """The request's deadline; read again each time, because it may be brought closer."""
     at = expires_at()
     return inf if at is None else at
 
@@ -278,7 +299,7 @@ def _is_given_back(limiter: Limiter) -> bool:
 
 
 def _waited_for(
-    answer: Answer, rows: Sequence[Row], checks: list[Check]
+    answer: Answer, rows: Sequence[LimiterRow], checks: list[Check]
 ) -> list[tuple[InFlight, Check]]:
     """The limits in the way; none if it is admitted, or to wait is not allowed or of no use."""
     found = []

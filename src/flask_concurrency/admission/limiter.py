@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from flask_concurrency.policies.policy import Policy, policy_for
-from flask_concurrency.vocabulary.errors import ConfigurationError
-from flask_concurrency.vocabulary.limits import Chosen, Limit, Rate, read_limits
+from flask_concurrency.vocabulary.errors import ConfigurationError, UnreadableCost
+from flask_concurrency.vocabulary.grammar import MAX_QUOTA
+from flask_concurrency.vocabulary.limits import DynamicLimit, Limit, Rate, read_limits
+from flask_concurrency.vocabulary.request_functions import close_coroutine, truth
 
 MAX_KEY = 200
 """Characters of a key kept as they are; a longer one is counted by its digest."""
@@ -18,8 +21,17 @@ MAX_KEY = 200
 MAX_CHOSEN = 1_000
 """Different limits of one function that are kept ready."""
 
-NOBODY = ""
-"""The key that requests without one share: nobody is let past a limit for being anonymous."""
+ANONYMOUS = ""
+"""The key that all requests without a key share, so that a missing key never means no limit."""
+
+
+def all_requests() -> str:
+    """Count all requests together."""
+    return ANONYMOUS
+
+
+_ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
+"""What the text of an object without one of its own contains: where it lives in memory."""
 
 ChargeWhen = Callable[[Any], bool]
 """Says of a response whether its request is charged."""
@@ -65,7 +77,7 @@ class Limiter:
 
     @property
     def units(self) -> int:
-        """Units that are left where nobody has spent any: the quota, or what a bucket holds."""
+        """Units that are left where none is spent: the quota, or what a bucket holds."""
         return self.limit.burst if isinstance(self.limit, Rate) else self.limit.quota
 
     @property
@@ -80,18 +92,33 @@ class Limiter:
             or self.charge_when is not None
         )
 
-    def current_cost(self) -> int:
-        """Units this request spends.
+    @property
+    def exempts(self) -> bool:
+        """Whether this request is not to be asked."""
+        return self.exempt_when is not None and truth("exempt_when", self.exempt_when())
 
-        :raises ConfigurationError: The callable did not give a whole number of at least 0.
+    def current_cost(self) -> int:
+        """Units this request spends; of a function at least 1, since a client may choose them.
+
+        :raises ConfigurationError: The function gave no whole number.
+        :raises UnreadableCost: The function raised :exc:`ValueError`.
         """
         if not callable(self.cost):
             return self.cost
-        return check_cost(self.cost(), written=f"cost of {self.name!r}")
+        try:
+            cost = self.cost()
+        except ConfigurationError:
+            raise
+        except ValueError as error:
+            raise UnreadableCost(f"The cost of {self.name!r} cannot be read: {error}") from error
+        if isinstance(cost, bool) or not isinstance(cost, int):
+            close_coroutine(cost)
+            return check_cost(cost, written=f"cost of {self.name!r}")
+        return min(max(1, cost), MAX_QUOTA + 1)
 
 
-class ChosenLimiter:
-    """A place among limiters that a function fills anew in each request.
+class DynamicLimiter:
+    """Limiters that a function chooses anew in each request.
 
     :param chosen: The function.
     :param prefix: What the names of its limiters begin with.
@@ -104,7 +131,7 @@ class ChosenLimiter:
 
     def __init__(
         self,
-        chosen: Chosen,
+        chosen: DynamicLimit,
         prefix: str,
         make: Callable[[Limit, str], Limiter],
         first_number: Callable[[str], int] = lambda name: 1,
@@ -125,7 +152,7 @@ class ChosenLimiter:
         written = self.chosen.choose()
         limiters = []
         for limit in () if written is None else read_limits(written):
-            if isinstance(limit, Chosen):
+            if isinstance(limit, DynamicLimit):
                 raise ConfigurationError(
                     f"{self.chosen.text} gave {limit.text!r}: choose limits, not functions."
                 )
@@ -155,6 +182,20 @@ def numbered(name: str, number: int) -> str:
     return name if number == 1 else f"{name} ({number})"
 
 
+def _text(key: object) -> str:
+    if isinstance(key, int | float):
+        return str(key)
+    text = str(key)
+    if _ADDRESS.search(text) or isinstance(key, set | frozenset):
+        close_coroutine(key)
+        raise ConfigurationError(
+            f"A key function gave {text!r}, which has no text of its own: it says something else "
+            "in each request or process. Give what identifies the client, as in "
+            "key=lambda: g.user.id."
+        )
+    return text
+
+
 def check_cost(cost: object, *, written: str) -> int:
     """Refuse a cost that cannot be counted.
 
@@ -167,10 +208,13 @@ def check_cost(cost: object, *, written: str) -> int:
     return cost
 
 
-def countable(key: object) -> str:
-    """Make what a key function gave fit to be counted: text, of bounded length, never nothing."""
+def normalized_key(key: object) -> str:
+    """Make what a key function gave fit to be counted: text, of bounded length, never nothing.
+
+    :raises ConfigurationError: It has no text that is the same in each request and process.
+    """
     if not isinstance(key, str):
-        key = NOBODY if key is None else str(key)
+        key = ANONYMOUS if key is None else _text(key)
     if len(key) <= MAX_KEY:
         return key
     return "blake2b:" + hashlib.blake2b(key.encode(errors="surrogatepass")).hexdigest()[:64]

@@ -1,8 +1,8 @@
-"""Decide who waits, in which order, and who is woken. Knows no store, no limiter, no Flask.
+"""Decide which request waits, in which order, and which is woken. Knows no store and no Flask.
 
-Nobody is handed a permit here: a waiter is woken to ask for one itself. So none can be lost
-between a release and a waiter that gives up at the same instant; what must not be lost is the
-waking, and whoever leaves hands it on.
+A waiter is woken to ask for a permit itself; it is never handed one. So no permit is lost between
+a release and a waiter that gives up at the same instant. The wake-up must not be lost either:
+a waiter that leaves passes it on.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Waiter:
 
 
 class WaitingRooms:
-    """All waiting rooms of one process; a room exists while somebody waits in it.
+    """All waiting rooms of one process; a room exists while a request waits in it.
 
     :param server_threads: Threads the server answers requests with; two of them never wait.
         ``None`` if it is not known: then any may.
@@ -74,14 +74,14 @@ class WaitingRooms:
         self._most = max(0, threads - FREE_THREADS)
 
     def enter(self, room: Hashable, order: Order) -> Waiter | None:
-        """Take a seat; ``None`` if the server has no thread left that may wait.
+        """Start to wait; ``None`` if the server has no thread left that may wait.
 
         :raises LoopBlocked: Every request on an event loop would wait, too.
         """
         if self._holds_requests_up():
             raise LoopBlocked(
-                "A task would wait for a place on an event loop, which stands still meanwhile, and "
-                "every request on it. Write 'async with concurrency.limit(...)' there."
+                "A task would wait for a permit on an event loop, which stands still meanwhile, "
+                "and every request on it. Write 'async with concurrency.limit(...)' there."
             )
         with self._lock:
             waiter = Waiter(room, order)
@@ -94,7 +94,7 @@ class WaitingRooms:
             return waiter
 
     def leave(self, waiter: Waiter) -> None:
-        """Give the seat up, let in or not, and wake whoever is next now."""
+        """Stop waiting, admitted or not, and wake the next waiter."""
         with self._lock:
             waiters = self._rooms[waiter.room]
             waiters.remove(waiter)
@@ -106,7 +106,7 @@ class WaitingRooms:
                 del self._rooms[waiter.room]
 
     def wake(self, room: Hashable) -> None:
-        """Somebody left what the room waits for: let the next one ask."""
+        """A permit the room waits for was released: let the next waiter ask."""
         if room not in self._rooms:  # the usual case, without the lock
             return
         with self._lock:
@@ -119,7 +119,7 @@ class WaitingRooms:
             return _next(self._rooms[waiter.room]) is waiter
 
     def occupied(self, room: Hashable) -> bool:
-        """Whether somebody waits there, so that who comes now must not overtake."""
+        """Whether a request waits there, which a new request must not overtake."""
         return room in self._rooms
 
     def __len__(self) -> int:

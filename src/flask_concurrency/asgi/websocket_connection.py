@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final
 
+from flask_concurrency.asgi.cooperative_yield import CooperativeYield
 from flask_concurrency.asgi.interface import Message, Receive, Scope, Send
-from flask_concurrency.asgi.pace import Pace
 from flask_concurrency.runtime.drain import Drain
 from flask_concurrency.vocabulary.errors import ConnectionClosed
-from flask_concurrency.vocabulary.safe_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
 from flask_concurrency.vocabulary.websocket import (
     CUT_OFF,
     DRAINING,
@@ -27,7 +27,7 @@ from flask_concurrency.vocabulary.websocket import (
     closed,
 )
 
-logger = CarefulLogger("flask_concurrency.asgi")
+logger = SafeLogger("flask_concurrency.asgi")
 
 CLOSES_WITHIN: Final = 5.0
 """Seconds that a server gets to say goodbye, where its client does not answer that."""
@@ -60,7 +60,7 @@ class Connection:
         self._news = asyncio.Event()
         self._room = asyncio.Event()
         self._sending = asyncio.Lock()
-        self._pace = Pace()
+        self._cooperative = CooperativeYield()
         self._patience: asyncio.Timeout | None = None
         self._reader: asyncio.Task[None] | None = None
         self._goodbye: asyncio.Task[None] | None = None
@@ -168,7 +168,7 @@ class Connection:
                 raise self.closed() from error
             finally:
                 self._patience = None
-        await self._pace.keep()
+        await self._cooperative.after_send()
 
     async def close(self, code: int, text: str | None) -> None:
         """Close it, unless it has ended."""

@@ -17,7 +17,14 @@ from flask.cli import ScriptInfo, pass_script_info
 from flask_concurrency.cli.chosen_app import load, not_served, shared_state_of, state_of
 from flask_concurrency.cli.route_search import find_routes
 from flask_concurrency.cli.routes import ListedRoute, list_routes
-from flask_concurrency.cli.sentences import Left, in_full, in_short, layout, paragraph, place
+from flask_concurrency.cli.sentences import (
+    Left,
+    in_full,
+    in_short,
+    layout,
+    paragraph,
+    store_location,
+)
 from flask_concurrency.engine.snapshot import look
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.vocabulary.errors import StoreError
@@ -63,7 +70,7 @@ def explain(
         click.echo(
             layout((f"{r.title} ({r.endpoint})", in_full(r, of)) for r, of in _with(left, routes))
         )
-    for unreached in state.decorated.unreached():
+    for unreached in state.declarations.unreached():
         click.echo(paragraph(f"Warning: {unreached}"), err=True)
 
 
@@ -93,7 +100,7 @@ def _as_json(
     return {
         "app": app.name,
         "enabled": state.settings.enabled,
-        "store": place(state.store_uri),
+        "store": store_location(state.store_uri),
         "routes": [
             {
                 "path": route.path,
@@ -104,5 +111,5 @@ def _as_json(
             }
             for route, of in _with(left, routes)
         ],
-        "unreached": [asdict(unreached) for unreached in state.decorated.unreached()],
+        "unreached": [asdict(unreached) for unreached in state.declarations.unreached()],
     }

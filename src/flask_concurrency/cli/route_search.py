@@ -1,4 +1,4 @@
-"""Find the routes somebody means by a path, a URL rule or an endpoint.
+"""Find the routes meant by a path, a URL rule or an endpoint.
 
 Knows how Flask matches a URL; knows no limit.
 """

@@ -18,10 +18,10 @@ DECLARED = {
     "route": "on the view",
     "block": "around a block",
 }
-EVERYBODY = "everybody"
+ALL_REQUESTS = "all_requests"
 
 Left = Mapping[str, LimiterSnapshot]
-"""What is left of limits, by their names; of some nobody can know."""
+"""What is left of limits, by their names; for some it is not known."""
 
 
 def in_short(explanation: Explanation, left: Left | None = None) -> str:
@@ -98,7 +98,7 @@ def _left(found: LimiterSnapshot | None) -> str:
 
 
 def _counted(limit: ExplainedLimit) -> str:
-    whose = "everybody together" if limit.key == EVERYBODY else f"by {limit.key}"
+    whose = "all requests together" if limit.key == ALL_REQUESTS else f"by {limit.key}"
     if limit.scope == "process":
         whose += ", in each process by itself"
     if limit.shared is not None:
@@ -118,7 +118,7 @@ def _is_on_method(limit: ExplainedLimit) -> bool:
     return limit.origin == "route" and bool(limit.place)
 
 
-def place(store_uri: str) -> str:
+def store_location(store_uri: str) -> str:
     """Where counts live, without what only the server should know, such as a password."""
     scheme, separator, rest = store_uri.partition("://")
     return f"{scheme}{separator}{rest.partition('?')[0].rpartition('@')[2]}"

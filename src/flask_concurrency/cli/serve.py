@@ -16,7 +16,7 @@ from flask_concurrency.cli.chosen_app import asgi_app_of, load, not_served, stat
 from flask_concurrency.cli.import_target import gunicorn_target, import_path
 from flask_concurrency.cli.listening import Address, free_address
 from flask_concurrency.cli.routes import list_routes
-from flask_concurrency.cli.sentences import in_short, layout, paragraph, place
+from flask_concurrency.cli.sentences import in_short, layout, paragraph, store_location
 from flask_concurrency.cli.server_options import (
     GRACEFUL_TIMEOUT,
     THREADS,
@@ -137,8 +137,8 @@ def _limits(app: Flask, state: AppState, workers: int) -> str:
     return "\n".join(
         [
             layout([(f"Limits ({len(limited)} of {len(routes)} routes)", rows)]),
-            paragraph(_counts(place(state.store_uri), workers), indent=2),
-            *(paragraph(f"Warning: {found}") for found in state.decorated.unreached()),
+            paragraph(_counts(store_location(state.store_uri), workers), indent=2),
+            *(paragraph(f"Warning: {found}") for found in state.declarations.unreached()),
         ]
     )
 

@@ -26,7 +26,7 @@ from flask_concurrency.stores.opening import HOST_WORKS
 from flask_concurrency.vocabulary.errors import StoreError
 
 if TYPE_CHECKING:
-    from flask_concurrency.flask_app.work.status_file import Bulletin
+    from flask_concurrency.flask_app.work.status_file import ExecutorStatus
 
 EVERY = 1.0
 """Seconds between two looks of ``--watch``."""
@@ -50,7 +50,7 @@ def status(info: ScriptInfo, key: str | None, watch: bool, as_json: bool) -> Non
 
     def show() -> None:
         limits = _look(app, state, key)
-        working = _bulletins(app, state)
+        working = _statuses(app, state)
         if watch and not as_json:
             click.clear()
         click.echo(_json(limits, working) if as_json else _table(limits, working, key))
@@ -64,21 +64,21 @@ def status(info: ScriptInfo, key: str | None, watch: bool, as_json: bool) -> Non
 
 @click.command()
 @click.argument("key", required=False)
-@click.option("--all", "everybody", is_flag=True, help="Every key of every limit.")
+@click.option("--all", "every_key", is_flag=True, help="Every key of every limit.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask whether --all is meant.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 @pass_script_info
-def reset(info: ScriptInfo, key: str | None, everybody: bool, yes: bool, as_json: bool) -> None:
+def reset(info: ScriptInfo, key: str | None, every_key: bool, yes: bool, as_json: bool) -> None:
     """Start the rates of KEY anew, in every limit of the app; who is inside stays inside.
 
-    KEY is what the limit counts by, such as 192.0.2.7; "" for what is counted for everybody.
+    KEY is what the limit counts by, such as 192.0.2.7; "" for what counts all requests together.
     """
-    if (key is None) != everybody:
+    if (key is None) != every_key:
         raise click.UsageError("Name a KEY, or say --all: one of the two.")
     app = load(info)
     state = shared_state_of(app)
-    if everybody and not yes:
-        question = f"Start the rates of everybody anew, in all limits of {app.name!r}?"
+    if every_key and not yes:
+        question = f"Start the rates of all keys anew, in all limits of {app.name!r}?"
         click.confirm(question, abort=True, err=True)
     try:
         if key is None:
@@ -93,7 +93,7 @@ def reset(info: ScriptInfo, key: str | None, everybody: bool, yes: bool, as_json
         click.echo(json.dumps({"app": app.name, "key": key, "reset": number}))
     else:
         what = "count" if key is None else "limit"
-        whose = "everybody" if key is None else repr(key)
+        whose = "all keys" if key is None else repr(key)
         starts = "starts" if number == 1 else "start"
         click.echo(f"{number} {what}{'' if number == 1 else 's'} of {whose} {starts} anew.")
 
@@ -105,37 +105,37 @@ def _look(app: Flask, state: AppState, key: str | None) -> list[LimiterSnapshot]
         raise click.ClickException(str(error)) from None
 
 
-def _bulletins(app: Flask, state: AppState) -> list[Bulletin]:
+def _statuses(app: Flask, state: AppState) -> list[ExecutorStatus]:
     if not HOST_WORKS:
         return []
-    from flask_concurrency.flask_app.work.status_file import read_bulletins
+    from flask_concurrency.flask_app.work.status_file import read_statuses
 
     try:
-        return read_bulletins(deployment(app, state.settings))
+        return read_statuses(deployment(app, state.settings))
     except (OSError, StoreError) as error:
         raise click.ClickException(str(error)) from None
 
 
-def _json(limits: list[LimiterSnapshot], working: list[Bulletin]) -> str:
+def _json(limits: list[LimiterSnapshot], working: list[ExecutorStatus]) -> str:
     return json.dumps(
         {
             "limits": [asdict(limit) for limit in limits],
-            "processes": [asdict(bulletin) for bulletin in working],
+            "processes": [asdict(status) for status in working],
         }
     )
 
 
-def _table(found: list[LimiterSnapshot], working: list[Bulletin], key: str | None) -> str:
+def _table(found: list[LimiterSnapshot], working: list[ExecutorStatus], key: str | None) -> str:
     inside = [f for f in found if f.period is None]
     rates = [f for f in found if f.period is not None]
     sections = [("In flight", [(_title(f), _inside(f)) for f in inside])] if inside else []
     if rates:
-        whose = f"Used by {key}" if key is not None else "Used by everybody together"
+        whose = f"Used by {key}" if key is not None else "Used by all requests together"
         sections.append((whose, [(_title(f), _used(f)) for f in rates]))
     if working:
         sections.append(("Executors", executor_rows(working)))
     if not sections:
-        return "No limit counts everybody together; name a client with --key KEY."
+        return "No limit counts all requests together; name a client with --key KEY."
     return layout(sections)
 
 

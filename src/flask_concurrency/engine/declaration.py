@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from flask_concurrency.admission.limiter import ChargeWhen
-from flask_concurrency.vocabulary.limits import Chosen, Limit
+from flask_concurrency.vocabulary.limits import DynamicLimit, Limit
 
 Origin = Literal["app", "default", "blueprint", "route", "block"]
 """Where a limit was declared, widest first."""
@@ -22,7 +22,7 @@ class Declaration:
 
     :ivar limits: What was written, read into objects.
     :ivar key: Gives who is counted; ``None`` leaves it to the limit's kind: the extension's key
-        for rates, everybody together for in-flight limits.
+        for rates, all requests together for in-flight limits.
     :ivar cost: Units a request spends, or a callable that says so.
     :ivar methods: HTTP methods it applies to, in capitals; ``None`` for all.
     :ivar exempt_when: Requests for which it answers true are not asked.
@@ -33,7 +33,7 @@ class Declaration:
     :ivar name: Shares one count with every other declaration of that name.
     """
 
-    limits: tuple[Limit | Chosen, ...]
+    limits: tuple[Limit | DynamicLimit, ...]
     key: Callable[[], object] | None = None
     cost: int | Callable[[], int] = 1
     methods: frozenset[str] | None = None

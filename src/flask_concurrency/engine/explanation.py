@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from flask_concurrency.engine.declaration import Origin, Stage
 from flask_concurrency.engine.plan import Source, candidates
-from flask_concurrency.vocabulary.limits import Chosen, InFlight, Rate, Scope
+from flask_concurrency.vocabulary.limits import DynamicLimit, InFlight, Rate, Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def explain(
             origin=found.source.origin,
             place=found.source.place,
             shared=declared.name,
-            quota=None if isinstance(limit, Chosen) else limit.quota,
+            quota=None if isinstance(limit, DynamicLimit) else limit.quota,
             period=limit.period if isinstance(limit, Rate) else None,
             algorithm=limit.algorithm if isinstance(limit, Rate) else None,
             key=spell(found.key),

@@ -11,7 +11,7 @@ from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.permit import Ending
 
 NOT_ASKED = Decision(True, ())
-"""What a request is told that meets no limit."""
+"""The decision on a request without limits."""
 
 
 class Journey:
@@ -19,8 +19,8 @@ class Journey:
 
     :ivar decision: What every gate asked so far has said, as one.
     :ivar overdue: Whether it was given up because its deadline had passed.
-    :ivar begun: Whether anything was asked or timed, so that there is something to end.
-    :ivar seen_off: Whether somebody waits at the end to call :meth:`end`.
+    :ivar has_anything_to_end: Whether anything was asked or timed.
+    :ivar ended_by_middleware: Whether the middleware will call :meth:`end`.
     """
 
     # Every request begins one, most meet no limit: what is on the class costs nothing to begin.
@@ -28,12 +28,12 @@ class Journey:
     _deadline: Deadline | None = None
     decision = NOT_ASKED
     overdue = False
-    begun = False
-    seen_off = True
+    has_anything_to_end = False
+    ended_by_middleware = True
 
     def start_clock(self, seconds: float) -> None:
         """Let the request have so many seconds, until :meth:`stop_clock` in the same context."""
-        self.begun = True
+        self.has_anything_to_end = True
         self._deadline = within(seconds).__enter__()
 
     def stop_clock(self) -> None:
@@ -43,9 +43,14 @@ class Journey:
             deadline.__exit__(None, None, None)
 
     def ask(self, gate: Gate) -> Decision:
-        """Ask a gate, waiting where it lets requests wait, and hold what it grants to the end."""
+        """Ask a gate, waiting where it lets requests wait, and hold what it grants to the end.
+
+        What a function of a limit raised is raised here, once all other limits were asked.
+        """
         answer = gate.acquire()
         self.join(answer)
+        if answer.error is not None and answer.decision.admitted:
+            raise answer.error
         return answer.decision
 
     def join(self, answer: Answer) -> None:
@@ -53,7 +58,7 @@ class Journey:
         told = answer.decision
         self.decision = _both(self.decision, told) if self._answers else told
         self._answers += (answer,)
-        self.begun = True
+        self.has_anything_to_end = True
 
     @property
     def holds_permit(self) -> bool:

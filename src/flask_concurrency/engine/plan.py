@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from flask_concurrency.admission.gate import Gate
-from flask_concurrency.admission.limiter import NOBODY, ChosenLimiter, Limiter, numbered
+from flask_concurrency.admission.limiter import DynamicLimiter, Limiter, all_requests, numbered
 from flask_concurrency.admission.waiting_room import WaitingRooms
 from flask_concurrency.engine.declaration import Declaration, Origin, Stage
 from flask_concurrency.stores.store import Store
-from flask_concurrency.vocabulary.limits import Chosen, InFlight, Limit
+from flask_concurrency.vocabulary.limits import DynamicLimit, InFlight, Limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,6 @@ class Plan:
     view: Gate | None
 
 
-def everybody() -> str:
-    """Count all requests together."""
-    return NOBODY
-
-
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """One limit declared for a route, with what became of it.
@@ -64,7 +59,7 @@ class Candidate:
     """
 
     source: Source
-    limit: Limit | Chosen
+    limit: Limit | DynamicLimit
     name: str
     key: Callable[[], object]
     left_out: str | None
@@ -109,7 +104,7 @@ def compile_plan(
     :param key: Who is counted where a declaration does not say.
     :param rooms: Where requests wait.
     """
-    chosen: dict[Stage, list[Limiter | ChosenLimiter]] = {"arrival": [], "view": []}
+    chosen: dict[Stage, list[Limiter | DynamicLimiter]] = {"arrival": [], "view": []}
     every = list(candidates(sources, method=method, key=key))
     for found in every:
         if found.left_out is None:
@@ -130,8 +125,8 @@ def _first_number(every: Sequence[Candidate], chosen: Candidate, name: str) -> i
     """
     declared = chosen.source.declaration
     alike = [each for each in every if _prefix(each.source) == _prefix(chosen.source)]
-    fixed = sum(not isinstance(each.limit, Chosen) and _name(each) == name for each in alike)
-    choosing = [each.source.declaration for each in alike if isinstance(each.limit, Chosen)]
+    fixed = sum(not isinstance(each.limit, DynamicLimit) and _name(each) == name for each in alike)
+    choosing = [each.source.declaration for each in alike if isinstance(each.limit, DynamicLimit)]
     return fixed + 1 + list(dict.fromkeys(choosing)).index(declared)
 
 
@@ -148,7 +143,7 @@ def _limiter(
     endpoint: str | None,
     key: Callable[[], object],
     first_number: Callable[[str], int],
-) -> Limiter | ChosenLimiter:
+) -> Limiter | DynamicLimiter:
     declared = found.source.declaration
     scope = _scope(found.source, endpoint)
     route = "" if scope[0] in ("name", "app") else " ".join(scope[1:])
@@ -168,18 +163,18 @@ def _limiter(
             route=route,
         )
 
-    if isinstance(found.limit, Chosen):
-        return ChosenLimiter(found.limit, _prefix(found.source), make, first_number)
+    if isinstance(found.limit, DynamicLimit):
+        return DynamicLimiter(found.limit, _prefix(found.source), make, first_number)
     return make(found.limit, found.name)
 
 
 def _counted(
-    limit: Limit | Chosen, declared: Callable[[], object] | None, key: Callable[[], object]
+    limit: Limit | DynamicLimit, declared: Callable[[], object] | None, key: Callable[[], object]
 ) -> Callable[[], object]:
-    """Who is counted: as declared; else clients by a rate, and everybody by an in-flight limit."""
+    """Who is counted: as declared; else each client (rates) or all requests (in flight)."""
     if not isinstance(limit, InFlight):
         return declared or key
-    whom = declared or everybody
+    whom = declared or all_requests
     if limit.scope is None:
         return whom
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from flask_concurrency.admission.gate import waiting_place
-from flask_concurrency.admission.limiter import NOBODY, Limiter, countable
-from flask_concurrency.engine.plan import everybody
+from flask_concurrency.admission.gate import queue_check
+from flask_concurrency.admission.limiter import ANONYMOUS, Limiter, all_requests, normalized_key
 from flask_concurrency.stores.store import Check, Store
 from flask_concurrency.vocabulary.limits import InFlight
 
@@ -21,14 +20,14 @@ class LimiterSnapshot:
 
     :ivar name: What refusals and header fields call the limit.
     :ivar route: The route whose count it is; empty where routes share it.
-    :ivar key: Who is counted; empty for everybody together.
+    :ivar key: Who is counted; empty for all requests together.
     :ivar quota: Units allowed, per ``period`` or at once.
     :ivar period: Seconds of a rate's period; ``None`` for an in-flight limit.
     :ivar used: Units spent, or requests inside.
     :ivar remaining: Units left.
-    :ivar waiting: Requests waiting for a place.
-    :ivar max_queue: Requests that may wait; ``0`` where nobody does.
-    :ivar reset_after: Seconds until more is left; ``None`` if nobody can know.
+    :ivar waiting: Requests waiting for a permit.
+    :ivar max_queue: Requests that may wait; ``0`` where none may.
+    :ivar reset_after: Seconds until more is left; ``None`` if it cannot be known.
     """
 
     name: str
@@ -44,7 +43,7 @@ class LimiterSnapshot:
 
 
 def look(limiters: Iterable[Limiter], store: Store, *, key: str | None) -> list[LimiterSnapshot]:
-    """Read the counts of limiters, each for everybody or for ``key``.
+    """Read the counts of limiters, each for all requests together or for ``key``.
 
     :param key: Who to look for where clients are counted apart; ``None`` leaves those limits out.
     :raises StoreError: The counts cannot be read.
@@ -59,8 +58,8 @@ def look(limiters: Iterable[Limiter], store: Store, *, key: str | None) -> list[
         outcome = store.take([check])[0]
         waiting = 0
         if max_queue:
-            place = waiting_place(check, max_queue)._replace(cost=0)
-            waiting = max_queue - store.take([place])[0].remaining
+            in_queue = queue_check(check, max_queue)._replace(cost=0)
+            waiting = max_queue - store.take([in_queue])[0].remaining
         found.append(
             LimiterSnapshot(
                 name=limiter.name,
@@ -93,8 +92,8 @@ def reset(limiters: Iterable[Limiter], store: Store, *, key: str) -> int:
 
 def _check(limiter: Limiter, key: str | None) -> Check | None:
     """A question that spends nothing."""
-    if limiter.key is everybody:
-        return Check(limiter.id, limiter.policy, NOBODY, 0)
+    if limiter.key is all_requests:
+        return Check(limiter.id, limiter.policy, ANONYMOUS, 0)
     if key is None or (isinstance(limiter.limit, InFlight) and limiter.limit.scope is not None):
         return None
-    return Check(limiter.id, limiter.policy, countable(key), 0)
+    return Check(limiter.id, limiter.policy, normalized_key(key), 0)

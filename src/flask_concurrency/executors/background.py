@@ -5,9 +5,9 @@ from __future__ import annotations
 from concurrent.futures import Future
 from typing import Any
 
-from flask_concurrency.vocabulary.safe_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
-logger = CarefulLogger("flask_concurrency.executors")
+logger = SafeLogger("flask_concurrency.executors")
 
 
 def log_failure(executor: str, name: str, future: Future[Any]) -> None:

@@ -7,12 +7,13 @@ no executor: a task is a future here, and a loop that serves requests is one it 
 from __future__ import annotations
 
 import asyncio
-import os
+from collections.abc import Callable
 from concurrent.futures import Future
 from math import inf
 from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
 
+from flask_concurrency.runtime.forks import generation
 from flask_concurrency.runtime.greenlet_bridge import can_suspend
 from flask_concurrency.runtime.wakeup import WakeUp
 from flask_concurrency.vocabulary.errors import ExecutorError, LoopBlocked
@@ -30,10 +31,9 @@ class Serving(Protocol):
 
 
 _serving: WeakSet[Any] = WeakSet()
-_generation = 0
 
 
-def must_go_on(host: Serving) -> None:
+def register_serving_loop(host: Serving) -> None:
     """Have waits on a loop refused from now on where they would hold up everybody on it."""
     _serving.add(host)
 
@@ -88,31 +88,41 @@ def suspend_until_done(future: Future[Any], timeout: float | None) -> None:
     ended.wait(inf if timeout is None else timeout)
 
 
-def _begin_generation() -> None:
-    global _generation
-    _generation += 1
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_generation)
-
-
-def generation() -> int:
-    """How many forks this process is away from the first one."""
-    return _generation
-
-
 def check_process(future: Future[Any], born: int) -> None:
     """Refuse to wait for a task that cannot end in this process.
 
     :param born: The :func:`generation` in which it was submitted.
     :raises ExecutorError: That was before this process was forked, and it has not ended.
     """
-    if born != _generation and not future.done():
+    if born != generation() and not future.done():
         raise ExecutorError(
             "This task belongs to the process that this one was forked from, and its result goes "
             "there. Submit it again in this process."
         )
+
+
+class Waiters(Protocol):
+    """Learns which threads wait by ``concurrent.futures.wait`` and ``as_completed``."""
+
+    def add_waiter(self, waiter: object) -> None: ...
+
+    def remove_waiter(self, waiter: object) -> None: ...
+
+
+class _WaiterList(list[Any]):
+    """The waiters of one future, each of which is made known."""
+
+    def __init__(self, known_to: Waiters) -> None:
+        super().__init__()
+        self._known_to = known_to
+
+    def append(self, waiter: Any) -> None:
+        super().append(waiter)
+        self._known_to.add_waiter(waiter)
+
+    def remove(self, waiter: Any) -> None:
+        super().remove(waiter)
+        self._known_to.remove_waiter(waiter)
 
 
 class TaskFuture(Future[T]):
@@ -120,11 +130,21 @@ class TaskFuture(Future[T]):
 
     It never stops a loop that serves. And it does not wait for ever in a forked child, where the
     parent's tasks do not end.
+
+    :ivar run_here: Runs the task in the thread that waits for it, if that is one of its pool's and
+        none has taken the task up; ``None`` where there is no need.
     """
+
+    run_here: Callable[[], object] | None = None
 
     def __init__(self) -> None:
         super().__init__()
-        self._born = _generation
+        self._born = generation()
+
+    def compensate_for_waiters(self, known_to: Waiters) -> None:
+        """Make waiters known that wait for this future by other means than its own methods."""
+        # ``wait`` and ``as_completed`` look at nothing else of a future.
+        self._waiters = _WaiterList(known_to)
 
     def result(self, timeout: float | None = None) -> T:
         """What the task returned; raises what it raised.
@@ -132,8 +152,7 @@ class TaskFuture(Future[T]):
         :raises LoopBlocked: It has not ended, and an event loop would stand still meanwhile.
         :raises ExecutorError: It had not ended when this process was forked from the task's.
         """
-        check_process(self, self._born)
-        if wait_on_loop(self, timeout):
+        if self._wait_otherwise(timeout):
             timeout = 0
         try:
             return super().result(timeout)
@@ -146,7 +165,15 @@ class TaskFuture(Future[T]):
         :raises LoopBlocked: It has not ended, and an event loop would stand still meanwhile.
         :raises ExecutorError: It had not ended when this process was forked from the task's.
         """
-        check_process(self, self._born)
-        if wait_on_loop(self, timeout):
+        if self._wait_otherwise(timeout):
             timeout = 0
         return super().exception(timeout)
+
+    def _wait_otherwise(self, timeout: float | None) -> bool:
+        """Wait as the caller must, and tell whether that is over."""
+        if self.run_here is not None:
+            run_here, self.run_here = self.run_here, None
+            if run_here is not None:
+                run_here()
+        check_process(self, self._born)
+        return wait_on_loop(self, timeout)

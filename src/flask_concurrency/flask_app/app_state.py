@@ -23,7 +23,7 @@ from flask_concurrency.executors.waiting import holds_requests_up
 from flask_concurrency.flask_app.app_store import AppStore
 from flask_concurrency.flask_app.declarations.options import KNOWN_METHODS
 from flask_concurrency.flask_app.declarations.time_limit import TimeLimit
-from flask_concurrency.flask_app.declarations.unused import Decorated
+from flask_concurrency.flask_app.declarations.unused import DeclarationRegistry
 from flask_concurrency.flask_app.http.cors import CorsPolicy
 from flask_concurrency.flask_app.route_declarations import collect
 from flask_concurrency.flask_app.settings import Settings
@@ -41,21 +41,20 @@ class Route:
     :ivar cors: Its CORS policy, the narrowest that was declared; ``None`` for none.
     :ivar answers_options: Whether Flask, not the view, answers ``OPTIONS``.
     :ivar time: Its time limit, the narrowest that was declared; ``None`` for none.
-    :ivar unmet: Whether there is nothing to do for its requests when they arrive.
+    :ivar needs_no_check: Whether there is nothing to do for its requests when they arrive.
     """
 
     plan: Plan
     cors: CorsPolicy | None
     answers_options: bool
     time: TimeLimit | None
-    unmet: bool
+    needs_no_check: bool
 
 
 class AppState:
     """What ``app.extensions["concurrency"]`` holds.
 
     :ivar owner: The extension whose declarations count for this app.
-    :param announce: Called whenever the executors are asked for.
     :ivar drain: Ends what would go on for ever when the server is told to end.
     """
 
@@ -66,30 +65,22 @@ class AppState:
         settings: Settings,
         store: AppStore,
         executors: AppExecutors,
-        decorated: Decorated,
+        declarations: DeclarationRegistry,
         key: Callable[[], object],
-        announce: Callable[[], None],
     ) -> None:
         self.settings = settings
         self._store = store
         self.executors = executors
-        self._announce = announce
         self.drain = Drain()
         self.rooms = WaitingRooms(
             server_threads=settings.server_threads, holds_requests_up=holds_requests_up
         )
-        self.decorated = decorated
+        self.declarations = declarations
         self.cors: CorsPolicy | None = None
         self.owner = owner
         self._key = key
         self._routes: dict[tuple[str | None, str], Route] = {}
         self._lock = threading.Lock()
-
-    @property
-    def executors_in_use(self) -> AppExecutors:
-        """The executors for whoever has work; from now on other processes can see how it goes."""
-        self._announce()
-        return self.executors
 
     @property
     def store(self) -> Store:
@@ -98,7 +89,7 @@ class AppState:
 
     @property
     def shared_store(self) -> Store:
-        """The store that other processes see, for whoever must know if it is out.
+        """The store that other processes see, to be asked whether it is out.
 
         What stands in for it meanwhile counts for this process alone.
         """
@@ -121,7 +112,7 @@ class AppState:
             return route
         with self._lock:
             if not self._routes:  # the first request: nothing can be registered any more
-                self.decorated.report()
+                self.declarations.report()
             route = self._compile(app, rule, method)
             if rule is not None or method in KNOWN_METHODS:  # clients may invent methods
                 self._routes[endpoint, method] = route
@@ -184,5 +175,5 @@ class AppState:
             found.cors or self.cors,
             bool(getattr(rule, "provide_automatic_options", False)),
             found.time,
-            unmet=not limited and method != "OPTIONS",
+            needs_no_check=not limited and method != "OPTIONS",
         )

@@ -10,8 +10,11 @@ import weakref
 from flask import Flask
 
 from flask_concurrency.flask_app.settings import Settings
-from flask_concurrency.stores.opening import default_uri, open_store
+from flask_concurrency.stores.opening import HOST_WORKS, default_uri, open_store
 from flask_concurrency.stores.store import Store
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
+
+logger = SafeLogger("flask_concurrency.stores")
 
 
 class AppStore:
@@ -39,6 +42,15 @@ class AppStore:
     def get(self) -> Store:
         """The store."""
         if self._opened is None:
+            app = self._app()
+            if not HOST_WORKS and self._settings.store is None and app and not app.testing:
+                logger.warning(
+                    "%r counts in each process by itself: the store that all processes of a host "
+                    "share needs file locks, which this platform does not have. With one process "
+                    'nothing changes; for several set CONCURRENCY_STORE to "redis://...", or to '
+                    '"memory://" to silence this.',
+                    app.name,
+                )
             self._opened = self._open(self.uri)
         return self._opened
 

@@ -15,9 +15,9 @@ JOURNEY = "flask_concurrency.journey"
 
 
 def journey_of(environ: WSGIEnvironment) -> Journey:
-    """The journey of a request; begun here if it passed no door, as ``test_request_context``."""
+    """The journey of a request; created here if it passed no middleware (test_request_context)."""
     journey: Journey | None = environ.get(JOURNEY)
     if journey is None:
         journey = environ[JOURNEY] = Journey()
-        journey.seen_off = False
+        journey.ended_by_middleware = False
     return journey

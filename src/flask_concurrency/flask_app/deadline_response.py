@@ -19,13 +19,14 @@ from flask_concurrency.flask_app.http.responses import DeadlinePassed
 from flask_concurrency.flask_app.view_wrapping import put_around_view
 from flask_concurrency.flask_app.work.task_context import CONTEXTS_ARE_MERGED
 from flask_concurrency.runtime.deadline import remaining
+from flask_concurrency.runtime.deadline_messages import view_was_late
 from flask_concurrency.vocabulary.errors import DeadlineExceeded
-from flask_concurrency.vocabulary.safe_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
 HELD = "__flask_concurrency_deadline__"
 """Set on a view function that is held to its deadline."""
 
-logger = CarefulLogger("flask_concurrency.deadline")
+logger = SafeLogger("flask_concurrency.deadline")
 
 
 def hold_to_deadline(app: Flask, endpoint: str) -> None:
@@ -60,7 +61,7 @@ class _InTime:
         self._endpoint = endpoint
 
     def __enter__(self) -> None:
-        if remaining() == 0.0:  # the hooks took it all: nobody waits for what the view would do
+        if remaining() == 0.0:  # the hooks took it all: no client waits for the view
             self.__exit__(None, None, None)
 
     def __exit__(
@@ -76,7 +77,4 @@ class _InTime:
                 return
             if not isinstance(error, HTTPException):
                 logger.warning("%r failed after its deadline", self._endpoint, exc_info=error)
-        raise DeadlineExceeded(
-            f"{self._endpoint!r} did not answer before its deadline. Give what it calls the time "
-            "that is left, as in timeout=concurrency.remaining()."
-        ) from error
+        raise view_was_late(self._endpoint) from error

@@ -31,14 +31,13 @@ from flask_concurrency.flask_app.declarations import decorations
 from flask_concurrency.flask_app.declarations.keys import remote_address
 from flask_concurrency.flask_app.declarations.options import (
     LimitsLike,
-    checked_callable,
     declare,
     read_declarations,
 )
-from flask_concurrency.flask_app.declarations.time_limit import DeadlineMark, TimeLimit
-from flask_concurrency.flask_app.declarations.unused import Decorated
+from flask_concurrency.flask_app.declarations.time_limit import DeadlineDecorator, TimeLimit
+from flask_concurrency.flask_app.declarations.unused import DeclarationRegistry
 from flask_concurrency.flask_app.http.cors import METHODS, Origins, cors_policy
-from flask_concurrency.flask_app.limit_decorator import LimitMark
+from flask_concurrency.flask_app.limit_decorator import LimitDecorator
 from flask_concurrency.flask_app.loop_endpoints import Place, RunsOn
 from flask_concurrency.flask_app.route_declarations import EXEMPT
 from flask_concurrency.flask_app.settings import read_settings
@@ -50,11 +49,12 @@ from flask_concurrency.flask_app.streaming.websockets import (
     websocket_view,
 )
 from flask_concurrency.flask_app.work.executors import make_executors
-from flask_concurrency.flask_app.work.status_publishing import announcer
+from flask_concurrency.flask_app.work.status_publishing import StatusPublishing
 from flask_concurrency.runtime.deadline import remaining
 from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.errors import ConfigurationError
 from flask_concurrency.vocabulary.limits import LimitLike
+from flask_concurrency.vocabulary.request_functions import check_function
 
 Target = TypeVar("Target", bound=Any)
 EXTENSION = "concurrency"
@@ -98,9 +98,9 @@ class Concurrency:
             "store": store,
         }
         self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
-        self._decorated = Decorated(self._apps)
-        self._meets_departures = False
-        self._key = checked_callable("key", key)
+        self._declarations = DeclarationRegistry(self._apps)
+        self._needs_after_request = False
+        self._key = check_function("key", key)
         if app is not None:
             self.init_app(app)
 
@@ -115,22 +115,23 @@ class Concurrency:
                 f"{app.name!r} is served by a Concurrency already: call init_app once for an app."
             )
         settings = read_settings(app.config, **self._given)
-        executors = make_executors(app, settings, added=self._added)
+        publishing = StatusPublishing(app, settings)
+        executors = make_executors(app, settings, added=self._added, on_first_task=publishing.begin)
+        publishing.observe(executors)
         state = AppState(
             self,
             settings=settings,
             store=AppStore(app, settings),
             executors=executors,
-            decorated=self._decorated,
+            declarations=self._declarations,
             key=self._key,
-            announce=announcer(app, settings, executors),
         )
         app.extensions[EXTENSION] = state
         self._apps.add(app)
-        self._decorated.in_use = True
+        self._declarations.in_use = True
         hooks.install(app, state)
-        if self._meets_departures or settings.charges_by_response:
-            hooks.meet_departures(app, state)
+        if self._needs_after_request or settings.charges_by_response:
+            hooks.install_after_request(app, state)
 
     def limit(
         self,
@@ -144,7 +145,7 @@ class Concurrency:
         at: Stage = "arrival",
         charge_when: Callable[[Response], bool] | None = None,
         shadow: bool = False,
-    ) -> LimitMark:
+    ) -> LimitDecorator:
         """Limit a view, a ``View`` class or one of its methods, or every route of a blueprint.
 
         Adds to the defaults. All limits of a stage are asked at once: either all let the request
@@ -159,8 +160,8 @@ class Concurrency:
 
         :param limits: What to allow, such as ``"5/minute; 8 in flight"``, or a function that gives
             it in each request.
-        :param key: Gives who is counted. Default: the extension's key for rates, everybody
-            together for in-flight limits, since those protect the server.
+        :param key: Gives who is counted. Default: the extension's key for rates, all
+            requests together for in-flight limits, since those protect the server.
         :param cost: Units a request spends; a callable is asked in each request. Default: ``1``.
         :param methods: HTTP methods it applies to; ``"GET"`` includes ``HEAD``. Default: all;
             ``OPTIONS`` that Flask answers by itself is never counted.
@@ -187,12 +188,12 @@ class Concurrency:
             shadow=shadow,
         )
         if charge_when is not None:
-            self._meet_departures()
-        return LimitMark(declaration, self._marker(declaration), self._current_state)
+            self._install_after_request()
+        return LimitDecorator(declaration, self._decorator(declaration), self._current_state)
 
     def exempt(self, target: Target) -> Target:
         """Let every request to this view or blueprint in, whatever limits there are."""
-        return self._marker(EXEMPT)(target)
+        return self._decorator(EXEMPT)(target)
 
     def cors(
         self,
@@ -230,10 +231,10 @@ class Concurrency:
         )
         if target is not None:
             self._state(target).cors = policy
-        self._meet_departures()
-        return self._marker(policy)
+        self._install_after_request()
+        return self._decorator(policy)
 
-    def deadline(self, seconds: float) -> DeadlineMark:
+    def deadline(self, seconds: float) -> DeadlineDecorator:
         """Give a view, a ``View`` class or method, a blueprint, or a block so much time.
 
         The time of a request runs from its arrival, waiting for a limit included, until its view
@@ -255,7 +256,7 @@ class Concurrency:
         :raises ConfigurationError: ``seconds`` is no time.
         """
         limit = TimeLimit(seconds)
-        return DeadlineMark(limit, self._marker(limit))
+        return DeadlineDecorator(limit, self._decorator(limit))
 
     def runs_on(self, place: Place) -> Callable[[Target], Target]:
         """Choose where the requests of a view, a class or a blueprint run on ASGI, hooks included.
@@ -268,7 +269,7 @@ class Concurrency:
             that is asynchronous inside.
         :raises ConfigurationError: It is neither of the two.
         """
-        return self._marker(RunsOn(place))
+        return self._decorator(RunsOn(place))
 
     def asgi_app(self, app: Flask) -> AsgiApplication:
         """Make the ASGI application of an app, for servers such as uvicorn, granian and hypercorn.
@@ -305,14 +306,14 @@ class Concurrency:
             :class:`~flask_concurrency.Event` objects, one after another, synchronously or not; or
             is a function that makes such a source of the ``Last-Event-ID`` that the client sent,
             ``None`` if it sent none.
-        :param heartbeat: Seconds of silence after which a comment is sent, so that nobody in
-            between takes the connection for dead, and a client that has left is noticed.
+        :param heartbeat: Seconds of silence after which a comment is sent, so that no proxy
+            takes the connection for dead, and a client that has left is noticed.
         :raises TypeError: ``source`` gives no events.
         :raises ValueError: ``heartbeat`` is no time.
         """
         state = self._current_state()
         return event_response(
-            source, heartbeat=heartbeat, loop=state.executors_in_use.loop, drain=state.drain
+            source, heartbeat=heartbeat, loop=state.executors.loop, drain=state.drain
         )
 
     @overload
@@ -372,7 +373,7 @@ class Concurrency:
         Each task sees the caller's request and has an app context of its own. ``map`` gives
         results in order; ``await concurrency.threads.run(fn, …)`` waits without blocking a loop.
         """
-        return self._current_state().executors_in_use.threads
+        return self._current_state().executors.threads
 
     @property
     def processes(self) -> ProcessExecutor:
@@ -381,12 +382,12 @@ class Concurrency:
         Functions, arguments and results must be picklable; a worker that dies fails only its own
         task.
         """
-        return self._current_state().executors_in_use.processes
+        return self._current_state().executors.processes
 
     @property
     def loop(self) -> LoopThread:
         """The event loop on which the app's ``async`` views run, one for the whole process."""
-        return self._current_state().executors_in_use.loop
+        return self._current_state().executors.loop
 
     def add_executor(self, name: str, executor: Meaning) -> None:
         """Give any other :class:`concurrent.futures.Executor` a name, beside the app's own two.
@@ -417,7 +418,7 @@ class Concurrency:
 
         :raises ConfigurationError: There is none of that name.
         """
-        return self._current_state().executors_in_use.named.get(name)
+        return self._current_state().executors.named.get(name)
 
     def task_group(self, timeout: float | None = None, policy: PolicyName = "all") -> TaskGroup:
         """Tasks that end with their block, wherever each of them runs.
@@ -440,7 +441,7 @@ class Concurrency:
             the deadline ``group.results()`` are those that are ready.
         :raises ConfigurationError: ``timeout`` or ``policy`` is none.
         """
-        executors = self._current_state().executors_in_use
+        executors = self._current_state().executors
         return TaskGroup(executors.named.get, executors.loop, timeout=timeout, policy=policy)
 
     @staticmethod
@@ -457,14 +458,14 @@ class Concurrency:
         journey: Journey | None = request.environ.get(JOURNEY)
         return None if journey is None or journey.decision is NOT_ASKED else journey.decision
 
-    def _meet_departures(self) -> None:
-        self._meets_departures = True
+    def _install_after_request(self) -> None:
+        self._needs_after_request = True
         for app in self._apps:
-            hooks.meet_departures(app, self._state(app))
+            hooks.install_after_request(app, self._state(app))
 
-    def _marker(self, declaration: object) -> Callable[[Target], Target]:
+    def _decorator(self, declaration: object) -> Callable[[Target], Target]:
         def decorate(target: Target) -> Target:
-            self._decorated.remember(target, decorations.mark(target, self, declaration))
+            self._declarations.remember(target, decorations.attach(target, self, declaration))
             return target
 
         return decorate

@@ -1,4 +1,4 @@
-"""Meet every request on arrival and every response on its way out.
+"""Install the hooks: check every request on arrival, settle every response on its way out.
 
 Knows Flask's hooks and the order of things; decides no limit and spells no header itself.
 """
@@ -18,18 +18,21 @@ from flask_concurrency.engine.journey import Journey
 from flask_concurrency.flask_app.app_state import AppState, Route
 from flask_concurrency.flask_app.current_journey import JOURNEY, journey_of
 from flask_concurrency.flask_app.deadline_response import answer_overdue, hold_to_deadline
+from flask_concurrency.flask_app.declarations.keys import remote_address
 from flask_concurrency.flask_app.declarations.time_limit import TimeLimit
 from flask_concurrency.flask_app.http.responses import (
     REFUSED_UNASKED,
+    BadCost,
     QuotaExceeded,
     cannot_count,
     refusal,
     too_old,
 )
-from flask_concurrency.flask_app.middleware import Door
-from flask_concurrency.flask_app.refusal_cache import Repeat
+from flask_concurrency.flask_app.middleware import JourneyMiddleware
+from flask_concurrency.flask_app.refusal_cache import RefusalCache, request_identity
+from flask_concurrency.flask_app.refusal_observers import RefusalObservers
 from flask_concurrency.flask_app.view_wrapping import put_around_view
-from flask_concurrency.vocabulary.errors import DeadlineExceeded, StoreError
+from flask_concurrency.vocabulary.errors import DeadlineExceeded, StoreError, UnreadableCost
 from flask_concurrency.vocabulary.permit import Ending
 
 ASKS = "__flask_concurrency_asks__"
@@ -37,23 +40,23 @@ ASKS = "__flask_concurrency_asks__"
 
 
 def install(app: Flask, state: AppState) -> None:
-    """Put the hooks into ``app``: the door around it, arrival before any other hook."""
+    """Put the hooks into ``app``: the middleware around it, our check before any other hook."""
 
     enabled = state.settings.enabled
     max_age = state.settings.max_request_age if enabled else None
 
     asked_now = request._get_current_object  # type: ignore[attr-defined]
 
-    def arrive(*context: Any) -> ResponseReturnValue | None:
+    def before_request(*context: Any) -> ResponseReturnValue | None:
         asked = asked_now()
         route = state.route(app, asked.url_rule, asked.method)
-        if not route.unmet or max_age is not None:
-            answer = meet(asked, route)
+        if not route.needs_no_check or max_age is not None:
+            answer = check(asked, route)
             if answer is not None:
                 return answer
         return run_hooks(*context)
 
-    def meet(asked: Request, route: Route) -> Response | None:
+    def check(asked: Request, route: Route) -> Response | None:
         if asked.method == "OPTIONS":
             if route.cors is not None and _is_preflight():
                 # Before any other hook: a preflight carries no credentials a login could check.
@@ -73,8 +76,10 @@ def install(app: Flask, state: AppState) -> None:
                 try:
                     ask(app, gate, asked.environ)
                 except QuotaExceeded as refused:
-                    if route.cors is None:
-                        repeat.remember(asked.environ, gate, refused.decision)
+                    if route.cors is None and gate.repeats(refused.decision, remote_address):
+                        who = request_identity(asked.environ)
+                        if who is not None and not observers.any():
+                            refusals.remember(who, refused.decision)
                     raise
         return None
 
@@ -82,14 +87,16 @@ def install(app: Flask, state: AppState) -> None:
     # In front of the hooks and not one of them: Flask looks at each hook again in each request,
     # which takes longer than to see that a route has no limit.
     run_hooks: Callable[..., ResponseReturnValue | None] = app.preprocess_request
-    app.preprocess_request = arrive  # type: ignore[method-assign]
-    repeat = Repeat(app, ours=Departure)
-    door = Door(app.wsgi_app, fields=state.settings.headers, repeat=repeat, max_age=max_age)
-    app.wsgi_app = door  # type: ignore[method-assign]
+    app.preprocess_request = before_request  # type: ignore[method-assign]
+    observers = RefusalObservers(app, ours=AfterRequest)
+    refusals = RefusalCache()
+    app.wsgi_app = JourneyMiddleware(  # type: ignore[method-assign]
+        app.wsgi_app, fields=state.settings.headers, refusals=refusals, max_age=max_age
+    )
 
 
-class Departure:
-    """Meet every response on its way out: settle what depends on it, and let other origins read it.
+class AfterRequest:
+    """Settle what depends on a response, and add the CORS fields of its route.
 
     :param app: The app.
     :param state: What it owns.
@@ -108,14 +115,14 @@ class Departure:
         return response if route.cors is None else route.cors.apply(response)
 
 
-def meet_departures(app: Flask, state: AppState) -> None:
+def install_after_request(app: Flask, state: AppState) -> None:
     """Install the hook on responses; a second call changes nothing.
 
     Called once something asks for it, because every hook costs every request of every route.
     """
     hooks = app.after_request_funcs.setdefault(None, [])
-    if not any(isinstance(hook, Departure) for hook in hooks):
-        hooks.insert(0, Departure(app, state))  # run last, it sees what the client will
+    if not any(isinstance(hook, AfterRequest) for hook in hooks):
+        hooks.insert(0, AfterRequest(app, state))  # run last, it sees what the client will
 
 
 def ask(app: Flask, gate: Gate, environ: dict[str, Any]) -> None:
@@ -129,10 +136,12 @@ def ask(app: Flask, gate: Gate, environ: dict[str, Any]) -> None:
     except StoreError as error:
         journey.join(Answer(REFUSED_UNASKED))
         raise cannot_count() from error
+    except UnreadableCost as error:
+        raise BadCost() from error
     if not decision.admitted:
         raise refusal(decision)
-    if not journey.seen_off and journey.holds_permit:
-        _watch_requests_without_a_door(app)
+    if not journey.ended_by_middleware and journey.holds_permit:
+        _end_requests_without_middleware(app)
 
 
 def ask_before_view(app: Flask, state: AppState, endpoint: str) -> None:
@@ -147,19 +156,19 @@ def ask_before_view(app: Flask, state: AppState, endpoint: str) -> None:
     put_around_view(app, endpoint, ASKS, ask_view_gate)
 
 
-def _watch_requests_without_a_door(app: Flask) -> None:
-    """Meet requests made by hand, such as ``test_request_context``, when they end.
+def _end_requests_without_middleware(app: Flask) -> None:
+    """End requests that pass no middleware, such as ``test_request_context``.
 
     Installed at the first one, because every hook costs every request of every route.
     """
     hooks = app.teardown_request_funcs.setdefault(None, [])
-    if _end_without_a_door not in hooks:
-        hooks.append(_end_without_a_door)
+    if _end_request not in hooks:
+        hooks.append(_end_request)
 
 
-def _end_without_a_door(error: BaseException | None) -> None:
+def _end_request(error: BaseException | None) -> None:
     journey: Journey | None = request.environ.get(JOURNEY)
-    if journey is not None and not journey.seen_off:
+    if journey is not None and not journey.ended_by_middleware:
         journey.stop_clock()
         journey.end(Ending.COMPLETED if error is None else Ending.ABANDONED)
 
@@ -171,8 +180,8 @@ def _start_clock(
     journey.start_clock(time.seconds)
     if endpoint is not None:
         hold_to_deadline(app, endpoint)
-    if not journey.seen_off:
-        _watch_requests_without_a_door(app)
+    if not journey.ended_by_middleware:
+        _end_requests_without_middleware(app)
 
 
 def _is_preflight() -> bool:

@@ -19,35 +19,40 @@ from flask_concurrency.admission.answer import Answer
 from flask_concurrency.engine.declaration import Declaration
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.current_journey import journey_of
-from flask_concurrency.flask_app.http.responses import REFUSED_UNASKED, cannot_count, refusal
-from flask_concurrency.runtime.greenlet_bridge import Driving
-from flask_concurrency.vocabulary.errors import ConfigurationError, StoreError
+from flask_concurrency.flask_app.http.responses import (
+    REFUSED_UNASKED,
+    BadCost,
+    cannot_count,
+    refusal,
+)
+from flask_concurrency.runtime.greenlet_bridge import run_suspendable
+from flask_concurrency.vocabulary.errors import ConfigurationError, StoreError, UnreadableCost
 from flask_concurrency.vocabulary.limits import InFlight
 from flask_concurrency.vocabulary.permit import Ending
 
 Target = TypeVar("Target", bound=Any)
 
 
-class LimitMark:
+class LimitDecorator:
     """A declared limit, ready to be put on a view, a class or a blueprint, or around a block."""
 
     def __init__(
         self,
         declaration: Declaration,
-        mark: Callable[[Any], Any],
+        apply: Callable[[Any], Any],
         current_state: Callable[[], AppState],
     ) -> None:
         self._declaration = declaration
-        self._mark = mark
+        self._apply = apply
         self._current_state = current_state
         self._inside: list[Answer] = []
 
     def __call__(self, target: Target) -> Target:
         """Limit a view function, a ``View`` class, a method of one, or a blueprint."""
-        marked: Target = self._mark(target)
-        return marked
+        decorated: Target = self._apply(target)
+        return decorated
 
-    def __enter__(self) -> LimitMark:
+    def __enter__(self) -> LimitDecorator:
         """Take what the block costs.
 
         :raises Refusal: A limit refuses; Flask answers 429 or 503 unless it is caught.
@@ -66,13 +71,13 @@ class LimitMark:
         """Give back what was held; units of a rate stay spent."""
         _give_back(self._leave(), error)
 
-    async def __aenter__(self) -> LimitMark:
+    async def __aenter__(self) -> LimitDecorator:
         """Take what the block costs; others on the loop go on while it waits.
 
         :raises Refusal: A limit refuses; Flask answers 429 or 503 unless it is caught.
         :raises ConfigurationError: The limit has no name.
         """
-        self._enter(await Driving(self._take, copy_context()))
+        self._enter(await run_suspendable(self._take, copy_context()))
         return self
 
     async def __aexit__(
@@ -82,7 +87,7 @@ class LimitMark:
         traceback: TracebackType | None,
     ) -> None:
         """Give back what was held; units of a rate stay spent."""
-        await Driving(partial(_give_back, self._leave(), error), copy_context())
+        await run_suspendable(partial(_give_back, self._leave(), error), copy_context())
 
     def _take(self) -> Answer:
         self._check_block()
@@ -94,6 +99,11 @@ class LimitMark:
         _join(answer)
         if not answer.decision.admitted:
             raise refusal(answer.decision)
+        if answer.error is not None:
+            _give_back(answer, answer.error)
+            if isinstance(answer.error, UnreadableCost):
+                raise BadCost() from answer.error
+            raise answer.error
         return answer
 
     def _enter(self, answer: Answer) -> None:
@@ -102,10 +112,10 @@ class LimitMark:
 
     def _leave(self) -> Answer:
         blocks = _entered.get()
-        for place in reversed(range(len(blocks))):
-            mark, answer = blocks[place]
-            if mark is self:
-                blocks = (*blocks[:place], *blocks[place + 1 :])
+        for index in reversed(range(len(blocks))):
+            apply, answer = blocks[index]
+            if apply is self:
+                blocks = (*blocks[:index], *blocks[index + 1 :])
                 _entered.set(blocks)
                 with suppress(ValueError):  # it was left in another context
                     self._inside.remove(answer)
@@ -141,7 +151,7 @@ class LimitMark:
 
 # A block may be entered by many requests at once, and again inside itself. One variable for all
 # marks: those of blocks are made anew for each request, and a thread's context never forgets one.
-_entered: Final[ContextVar[tuple[tuple[LimitMark, Answer], ...]]] = ContextVar(
+_entered: Final[ContextVar[tuple[tuple[LimitDecorator, Answer], ...]]] = ContextVar(
     "limit_blocks", default=()
 )
 

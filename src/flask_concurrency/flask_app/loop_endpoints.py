@@ -100,7 +100,7 @@ class LoopEndpoints:
         views = list(self._app.view_functions.values())
         self._views = len(views)
         self._anything = any(is_async(view, None) for view in views) or any(
-            mark == RunsOn("loop") for _, mark in decorations.reached(self._app)
+            mark == RunsOn("loop") for _, mark in decorations.on_routes(self._app)
         )
         self._fixed.clear()
 

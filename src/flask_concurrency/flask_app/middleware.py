@@ -1,4 +1,4 @@
-"""Stand around ``app.wsgi_app``: add what a request was told, and see every request end.
+"""WSGI middleware around ``app.wsgi_app``: send rate-limit fields, end every journey once.
 
 Knows WSGI and journeys; decides no limit.
 
@@ -27,7 +27,7 @@ from flask_concurrency.flask_app.http.responses import (
     retry_after,
     too_old,
 )
-from flask_concurrency.flask_app.refusal_cache import Repeat
+from flask_concurrency.flask_app.refusal_cache import RefusalCache, request_identity
 from flask_concurrency.vocabulary.clock import wall
 from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.permit import Ending
@@ -40,12 +40,12 @@ TAKEN_AT_ONCE = 16_384
 """Bytes that a socket takes without waiting for the client: what Linux gives one to begin with."""
 
 
-class Door:
+class JourneyMiddleware:
     """WSGI middleware that reports each request's decision and ends its journey exactly once.
 
     :param wsgi_app: What was there before, usually Flask's own ``wsgi_app``.
     :param fields: Whether requests are told what is left; ``"legacy"`` in the old fields, too.
-    :param repeat: Knows whom to refuse again without asking.
+    :param refusals: Refusals to repeat without Flask.
     :param max_age: Seconds a request may have waited before it came; ``None`` for any.
     """
 
@@ -54,14 +54,14 @@ class Door:
         wsgi_app: WSGIApplication,
         *,
         fields: bool | Literal["legacy"],
-        repeat: Repeat,
+        refusals: RefusalCache,
         max_age: float | None = None,
     ) -> None:
         self._wsgi_app = wsgi_app
         self._fields = fields
         self._max_age = max_age
-        self._repeat = repeat
-        self._refused = repeat.refused  # asked first, since it is empty for most of the time
+        self._refusals = refusals
+        self._refused = refusals.refused  # asked first, since it is empty for most of the time
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         journey = environ[JOURNEY] = Journey()
@@ -93,24 +93,24 @@ class Door:
             journey.stop_clock()
             journey.end(Ending.ABANDONED)
             raise
-        if not journey.begun:
+        if not journey.has_anything_to_end:
             return body
         journey.stop_clock()
         return _Body(body, journey, length) if journey.holds_permit else body
 
     def _refused_here(self, environ: WSGIEnvironment) -> Refusal | None:
-        """Refuse what Flask need not see; never a page of another origin, which needs CORS."""
+        """Refuse what Flask need not see; never a request of another origin, which needs CORS."""
         if "HTTP_ORIGIN" in environ:
             return None
         old = too_old(environ, self._max_age)
         if old is not None:
             return old
-        again = self._repeat.recall(environ)
+        again = self._refusals.recall(request_identity(environ))
         return None if again is None else refusal(again)
 
 
 def _when_to_return(decision: Decision, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """``Retry-After``, unless a handler of the app knew better or nobody knows."""
+    """``Retry-After``, unless a handler of the app set it or coming back is of no use."""
     seconds = retry_after(decision)
     if seconds is None or any(name.lower() == "retry-after" for name, _ in headers):
         return []

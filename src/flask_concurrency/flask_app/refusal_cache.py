@@ -1,6 +1,7 @@
-"""Repeat a refusal at the door, before Flask: only where nobody could tell the difference.
+"""Remember refusals that still hold, so that the middleware can repeat them without Flask.
 
-Knows which parts of an app would have seen the request; decides no limit.
+Knows time and who asked for what; whether the app would notice is decided in
+``refusal_observers.py``.
 """
 
 from __future__ import annotations
@@ -9,19 +10,6 @@ import threading
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, NamedTuple
 
-from flask import (
-    Flask,
-    appcontext_popped,
-    appcontext_pushed,
-    appcontext_tearing_down,
-    request_finished,
-    request_started,
-    request_tearing_down,
-)
-
-from flask_concurrency.admission.gate import Gate
-from flask_concurrency.flask_app.declarations.keys import remote_address
-from flask_concurrency.flask_app.http.responses import QuotaExceeded
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.decision import Decision, Verdict
 
@@ -34,6 +22,9 @@ MAX_REMEMBERED = 4_096
 
 LONGEST = 1.0
 """Seconds a refusal is repeated unasked, so that a limit that was reset opens again soon."""
+
+MAX_PATH = 256
+"""Characters of a path that are worth remembering."""
 
 
 class Refused(NamedTuple):
@@ -49,12 +40,12 @@ class Refused(NamedTuple):
     until: float
 
 
-class RefusalMemo:
+class RefusalCache:
     """Refusals of one process that still hold.
 
     :param clock: Seconds that never go back.
     :ivar refused: Who was refused, those that may try again included; read it only to see
-        whether there is anybody.
+        whether it is empty.
     """
 
     def __init__(self, *, clock: Clock = monotonic) -> None:
@@ -99,77 +90,15 @@ def _later(verdict: Verdict, passed: float) -> Verdict:
     )
 
 
-SENT_FOR_A_REFUSAL = (
-    appcontext_pushed,
-    request_started,
-    request_finished,
-    request_tearing_down,
-    appcontext_tearing_down,
-    appcontext_popped,
-)
-"""Flask's signals of a request that goes no further than arrival, in their order."""
-
-MAX_PATH = 256
-"""Characters of a path that are worth remembering."""
-
-
-class Repeat:
-    """What the door of one app may answer by itself.
-
-    :param app: The app behind the door.
-    :param ours: The class of the ``after_request`` hook that is ours.
-    :ivar refused: Empty while there is nobody to be recalled.
-    """
-
-    def __init__(self, app: Flask, *, ours: type) -> None:
-        self._app = app
-        self._ours = ours
-        self._memo = RefusalMemo()
-        self.refused = self._memo.refused
-        # Middleware between the door and Flask may change who the client is.
-        self._door_is_next = getattr(app.wsgi_app, "__func__", None) is Flask.wsgi_app
-
-    def remember(self, environ: WSGIEnvironment, gate: Gate, decision: Decision) -> None:
-        """Repeat a refusal to this client and path, if nothing of the app would notice."""
-        if (
-            self._door_is_next
-            and len(environ["PATH_INFO"]) <= MAX_PATH
-            and gate.repeats(decision, remote_address)
-            and not self._somebody_listens()
-        ):
-            self._memo.remember(_who(environ), decision)
-
-    def recall(self, environ: WSGIEnvironment) -> Decision | None:
-        """The refusal this request would get; ``None`` to ask."""
-        return self._memo.recall(_who(environ))
-
-    def _somebody_listens(self) -> bool:
-        """Whether a hook, a handler or a signal of the app would have met the refused request."""
-        app = self._app
-        handlers = app.error_handler_spec.values()
-        return bool(
-            any(
-                not isinstance(hook, self._ours)
-                for hooks in app.after_request_funcs.values()
-                for hook in hooks
-            )
-            or any(app.teardown_request_funcs.values())
-            or app.teardown_appcontext_funcs
-            or any(signal.has_receivers_for(app) for signal in SENT_FOR_A_REFUSAL)
-            or any(
-                issubclass(QuotaExceeded, kind)
-                for by_code in handlers
-                for by_kind in by_code.values()
-                for kind in by_kind
-            )
-        )
-
-
-def _who(environ: WSGIEnvironment) -> Hashable:
+def request_identity(environ: WSGIEnvironment) -> Hashable | None:
+    """What a client must ask for again to get the same refusal; ``None`` if it is too long."""
+    path = environ["PATH_INFO"]
+    if len(path) > MAX_PATH:
+        return None
     return (
         environ.get("REMOTE_ADDR"),
         environ["REQUEST_METHOD"],
         environ.get("HTTP_HOST"),
         environ.get("SCRIPT_NAME"),
-        environ["PATH_INFO"],
+        path,
     )

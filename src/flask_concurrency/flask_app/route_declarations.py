@@ -65,14 +65,14 @@ def collect(
             *(("route", "", d) for d in decorations.on_view(app, rule.endpoint, owner)),
             *(("route", method_name, d) for d in on_method),
         ]
-        for origin, place, mark in found:
-            if isinstance(mark, Declaration):
-                sources.append(Source(origin, mark, place))
-            elif isinstance(mark, CorsPolicy):
-                cors = mark
-            elif isinstance(mark, TimeLimit):
-                time = mark
-            elif mark is EXEMPT:
+        for origin, place, declaration in found:
+            if isinstance(declaration, Declaration):
+                sources.append(Source(origin, declaration, place))
+            elif isinstance(declaration, CorsPolicy):
+                cors = declaration
+            elif isinstance(declaration, TimeLimit):
+                time = declaration
+            elif declaration is EXEMPT:
                 exempt = True
     return Declared(tuple(sources), cors, exempt, time)
 

@@ -88,7 +88,7 @@ class Settings:
     websocket_threads: int = 100
     executors: Mapping[str, Any] = field(default_factory=dict)
 
-    def stands_still(self, debug: bool) -> float | None:
+    def blocked_for(self, debug: bool) -> float | None:
         """Seconds for which an event loop may stand still; ``None`` for any time."""
         if self.watchdog != "debug":
             return self.watchdog

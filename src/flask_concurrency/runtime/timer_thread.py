@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import os
 import threading
 from collections.abc import Callable
 from typing import Final
 
 from flask_concurrency.runtime.at_exit import start_thread
+from flask_concurrency.runtime.forks import call_in_child
 from flask_concurrency.vocabulary.clock import Clock, monotonic
-from flask_concurrency.vocabulary.safe_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
-logger = CarefulLogger("flask_concurrency.executors")
+logger = SafeLogger("flask_concurrency.executors")
 
 IDLE: Final = 5.0
 """Seconds for which the thread waits for the next alarm before it ends."""
@@ -61,9 +61,11 @@ class Timekeeper:
     def __init__(self, clock: Clock = monotonic, *, idle: float = IDLE) -> None:
         self._clock = clock
         self._idle = idle
-        self._begin()
+        self._reset_after_fork()
+        call_in_child(self, Timekeeper._reset_after_fork)
 
-    def _begin(self) -> None:
+    def _reset_after_fork(self) -> None:
+        """Begin without alarms: a child has its parent's, and not its thread."""
         self._changed = threading.Condition(threading.Lock())
         self._due: list[tuple[float, int, Alarm]] = []
         self._numbers = itertools.count()
@@ -135,7 +137,3 @@ class Timekeeper:
 
 timekeeper: Final = Timekeeper()
 """The one of this process."""
-
-if hasattr(os, "register_at_fork"):
-    # A child has its parent's alarms and not its thread; what they are for is the parent's.
-    os.register_at_fork(after_in_child=timekeeper._begin)

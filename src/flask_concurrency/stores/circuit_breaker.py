@@ -7,17 +7,16 @@ the circuit is open, so no request ever pays for one. Knows no checks and no pol
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from flask_concurrency.runtime.forks import call_in_child
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.errors import StoreError
-from flask_concurrency.vocabulary.safe_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
-logger = CarefulLogger("flask_concurrency.store")
+logger = SafeLogger("flask_concurrency.store")
 
 FIRST_PROBE = 0.1
 """Seconds from the failure to the first probe; a server that restarts is often back by then."""
@@ -86,7 +85,7 @@ class CircuitBreaker:
         self._errors = 0
         self._last_error = ""
         self.stood_in = 0
-        _BREAKERS.add(self)
+        call_in_child(self, CircuitBreaker._reset_after_fork)
 
     def trip(self, error: StoreError) -> None:
         """Open the circuit, log why, and begin to probe; only counted if it is open already."""
@@ -180,19 +179,7 @@ class CircuitBreaker:
             )
         self._recovered()
 
-    def _after_fork_in_child(self) -> None:
+    def _reset_after_fork(self) -> None:
         self._lock = threading.RLock()
         self._closing = threading.Event()
         self._thread = None
-
-
-_BREAKERS: weakref.WeakSet[CircuitBreaker] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for breaker in list(_BREAKERS):
-        breaker._after_fork_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -5,14 +5,13 @@ Knows which store took what; knows neither what it counts nor when the store is 
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 from flask_concurrency.policies.in_flight import InFlightCount
+from flask_concurrency.runtime.forks import call_in_child
 from flask_concurrency.stores.circuit_breaker import CircuitBreaker, Health
 from flask_concurrency.stores.memory import MemoryStore
 from flask_concurrency.stores.stand_ins import AdmittingStore, RefusingStore
@@ -67,7 +66,7 @@ class FallbackStore:
         self._lock = threading.RLock()
         self._held_in_stand_in: Counter[tuple[str, str, int]] = Counter()
         self._pending_returns: list[PendingReturn] = []
-        _STORES.add(self)
+        call_in_child(self, FallbackStore._reset_after_fork)
 
     def take(self, checks: Sequence[Check]) -> list[Outcome]:
         """Ask the store, or what stands in for it.
@@ -173,7 +172,7 @@ class FallbackStore:
             else:
                 self._return(checks, after + self._clock() - at)
 
-    def _start_anew(self) -> None:
+    def _reset_after_fork(self) -> None:
         """Forget what the parent holds and has to return: the parent returns it."""
         self._lock = threading.RLock()
         self._stand_in = _stand_in_for(self._on_failure)
@@ -189,15 +188,3 @@ def _stand_in_for(on_failure: OnFailure) -> Store:
     if on_failure == "admit":
         return AdmittingStore()
     return RefusingStore() if on_failure == "refuse" else MemoryStore()
-
-
-_STORES: weakref.WeakSet[FallbackStore] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for store in list(_STORES):
-        store._start_anew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

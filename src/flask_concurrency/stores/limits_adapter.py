@@ -22,9 +22,8 @@ from limits.strategies import (
 )
 
 from flask_concurrency.policies.fixed_window import FixedWindow
-from flask_concurrency.policies.moving_window import MovingWindow
 from flask_concurrency.policies.policy import Policy
-from flask_concurrency.policies.sliding_window import SlidingWindow
+from flask_concurrency.policies.sliding_window import RUNS, SlidingWindow
 from flask_concurrency.stores.key_names import KeyNames
 from flask_concurrency.stores.store import Check
 from flask_concurrency.vocabulary.clock import Clock, wall
@@ -34,18 +33,19 @@ from flask_concurrency.vocabulary.errors import (
     StoreError,
     StoreUnavailable,
 )
-from flask_concurrency.vocabulary.safe_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
-logger = CarefulLogger("flask_concurrency.store")
+logger = SafeLogger("flask_concurrency.store")
 
 PREFIX = "limits+"
 
 Strategy = type[FixedWindowRateLimiter | MovingWindowRateLimiter | SlidingWindowCounterRateLimiter]
-STRATEGIES: dict[type, tuple[str, Strategy]] = {
-    SlidingWindow: ("s", SlidingWindowCounterRateLimiter),
-    FixedWindow: ("f", FixedWindowRateLimiter),
-    MovingWindow: ("m", MovingWindowRateLimiter),
+LETTERS: dict[Strategy, str] = {
+    SlidingWindowCounterRateLimiter: "s",
+    FixedWindowRateLimiter: "f",
+    MovingWindowRateLimiter: "m",
 }
+"""How the names of keys tell apart what is stored differently."""
 
 
 class _Asked(NamedTuple):
@@ -93,7 +93,8 @@ class LimitsStore:
         self._storage = storage
         self._clock = clock
         self._names = KeyNames(namespace)
-        self._limiters: dict[type, RateLimiter] = {}
+        self._limiters: dict[Strategy, RateLimiter] = {}
+        self._keeps_logs = True
         self._told_kept = False
 
     def take(self, checks: Sequence[Check]) -> list[Outcome]:
@@ -204,22 +205,36 @@ class LimitsStore:
         return RateLimitItemPerSecond(policy.quota, round(policy.period))  # type: ignore[attr-defined]
 
     def _name(self, check: Check) -> str:
-        found = STRATEGIES.get(type(check.policy))
-        if found is None:
+        return self._names.of(check, LETTERS[self._strategy(check.policy)])
+
+    def _strategy(self, policy: Policy) -> Strategy:
+        """What counts a policy: a log where the default is exact and the storage keeps logs."""
+        if isinstance(policy, FixedWindow):
+            return FixedWindowRateLimiter
+        if not isinstance(policy, SlidingWindow):
             raise ConfigurationError(
-                f"{self._text!r} cannot count {check.policy!r}: the limits library has sliding, "
-                "fixed and moving windows. Use a memory, host or Redis store for other limits."
+                f"{self._text!r} cannot count {policy!r}: the limits library has sliding and "
+                "fixed windows. Use a memory, host or Redis store for other limits."
             )
-        return self._names.of(check, found[0])
+        if policy.quota <= RUNS and self._keeps_logs:
+            try:
+                self._made(MovingWindowRateLimiter)
+            except NotImplementedError:  # memcached
+                self._keeps_logs = False
+            else:
+                return MovingWindowRateLimiter
+        return SlidingWindowCounterRateLimiter
 
     def _limiter(self, policy: Policy) -> RateLimiter:
-        limiter = self._limiters.get(type(policy))
+        try:
+            return self._made(self._strategy(policy))
+        except NotImplementedError as error:
+            raise ConfigurationError(f"{self._text!r} cannot count so: {error}.") from None
+
+    def _made(self, strategy: Strategy) -> RateLimiter:
+        limiter = self._limiters.get(strategy)
         if limiter is None:
-            try:
-                limiter = STRATEGIES[type(policy)][1](self._storage)
-            except NotImplementedError as error:
-                raise ConfigurationError(f"{self._text!r} cannot count so: {error}.") from None
-            self._limiters[type(policy)] = limiter
+            limiter = self._limiters[strategy] = strategy(self._storage)
         return limiter
 
     @contextmanager

@@ -15,9 +15,9 @@ from flask_concurrency.policies.in_flight import InFlightCount
 from flask_concurrency.stores.store import Check
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.decision import Outcome
-from flask_concurrency.vocabulary.safe_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
-logger = CarefulLogger("flask_concurrency.store")
+logger = SafeLogger("flask_concurrency.store")
 
 MAX_KEYS = 100_000
 SWEEP = 2

@@ -9,7 +9,7 @@ from flask_concurrency.testing.manual_clock import ManualClock
 
 
 class ManualTimekeeper(Timekeeper):
-    """A timekeeper without a thread: whoever moves the time makes the calls that become due.
+    """A timekeeper without a thread: moving the time makes the calls that become due.
 
     .. code-block:: python
 

@@ -14,8 +14,8 @@ class Outcome(NamedTuple):
     :ivar admitted: Whether this policy lets the request in.
     :ivar remaining: Whole units left after the request (before it, where it is refused).
     :ivar retry_after: Seconds until the same request would be admitted; ``0.0`` if it is now,
-        ``None`` if nobody can know (an in-flight limit) or it never will be (cost above quota).
-    :ivar reset_after: Seconds until more units are left than now; ``None`` if nobody can know.
+        ``None`` if it cannot be known (an in-flight limit) or never will be (cost above quota).
+    :ivar reset_after: Seconds until more units are left than now; ``None`` if it cannot be known.
     """
 
     admitted: bool
@@ -33,7 +33,7 @@ class Verdict(NamedTuple):
     :ivar admitted: See :class:`Outcome`, likewise ``remaining`` and the instants.
     :ivar shadow: Whether a refusal is only reported.
     :ivar per_client: Whether it limits each client, who can do something about it; not, if it
-        counts everybody who is inside the server.
+        counts all requests together.
     """
 
     name: str
@@ -71,6 +71,6 @@ class Decision(NamedTuple):
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds until no rate refuses any more; ``None`` if nobody can know."""
+        """Seconds until no rate refuses any more; ``None`` if it cannot be known."""
         waits = [v.retry_after for v in self.refusing if v.retry_after is not None]
         return max(waits, default=None)

@@ -6,6 +6,7 @@
     ├─ ConfigurationError     written wrong; raised where it is written     (also ValueError)
     ├─ DeadlineExceeded       the deadline passed before the work was done  (also TimeoutError)
     ├─ ConnectionClosed       a WebSocket has ended
+    ├─ UnreadableCost         a client sent what no cost can be read from   (also ValueError)
     ├─ StoreError             counts cannot be read or written
     │  └─ StoreUnavailable    nor will any others be, until the store is back
     └─ ExecutorError          the work could not be run                     (also RuntimeError)
@@ -33,13 +34,17 @@ class DeadlineExceeded(ConcurrencyError, TimeoutError):
     """The deadline passed before the work was done."""
 
 
+class UnreadableCost(ConcurrencyError, ValueError):
+    """A cost function could not read a number from what the client sent; Flask answers 400."""
+
+
 class ConnectionClosed(ConcurrencyError):
-    """A WebSocket has ended: there is nothing to receive any more, and nobody to send to.
+    """A WebSocket has ended: nothing can be received or sent any more.
 
     Where the package ``simple_websocket`` is in use, it is caught as that one's, too.
 
     :ivar reason: The code it was closed with (RFC 6455, section 7.4); 1006 if it was cut off.
-    :ivar message: What the one who closed it said.
+    :ivar message: The reason that came with it.
     """
 
     def __init__(self, reason: int, message: str | None = None) -> None:

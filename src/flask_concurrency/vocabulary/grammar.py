@@ -25,7 +25,7 @@ MAX_QUOTA = 10**9
 """Larger quotas are typing errors; a structured field would carry at most 15 digits."""
 
 MAX_PERIOD = 1_000 * SECONDS_PER["year"]
-"""Seconds; for a longer period than that nobody would wait either."""
+"""Seconds; no service waits for a longer period."""
 
 _MOST_DIGITS = 15
 """Digits of a number that are worth reading: more only make it larger than anything allowed."""
@@ -71,7 +71,7 @@ def read_text(text: str) -> Iterator[Written]:
 
 
 def check_quota(quota: object, *, written: str, example: str) -> int:
-    """Refuse a quota that no server could mean; ``0`` is a closed door and allowed.
+    """Refuse a quota that no server could mean; ``0`` admits nothing and is allowed.
 
     :raises ConfigurationError: Naming what was ``written`` and an ``example``.
     """

@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 from flask_concurrency.vocabulary.errors import ConfigurationError
 from flask_concurrency.vocabulary.grammar import EXAMPLE, check_quota, read_text
+from flask_concurrency.vocabulary.request_functions import check_function
 
 Algorithm = Literal["sliding-window", "fixed-window", "moving-window", "token-bucket"]
 ALGORITHMS: tuple[str, ...] = get_args(Algorithm)
@@ -19,8 +20,8 @@ ALGORITHMS: tuple[str, ...] = get_args(Algorithm)
 Order = Literal["fifo", "lifo"]
 Scope = Literal["process"] | None
 
-MAX_LOG = 1_000
-"""Entries an exact log may have: every request reads all of them."""
+_OTHER_NAMES: dict[Algorithm, Algorithm] = {"moving-window": "sliding-window"}
+"""What others call an algorithm of ours, for those who migrate."""
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -30,11 +31,11 @@ class Rate:
     :param text: One rate in the grammar ``N per|/ [k] unit``, such as ``"5/minute"``,
         ``"100 per 2 hours"``. Units: second, minute, hour, day, week, month (30 days),
         year (365 days).
-    :param algorithm: ``"sliding-window"`` (the default) weighs the previous window by how much of
-        it still overlaps, so there is no rush at a boundary; ``"fixed-window"`` counts from the
-        first request of a window and starts over when it ends; ``"moving-window"`` remembers each
-        request and is exact, for quotas up to 1,000; ``"token-bucket"`` lets ``burst`` units
-        through at once and refills evenly.
+    :param algorithm: ``"sliding-window"`` (the default) admits at most ``quota`` units in every
+        trailing period, and refuses no client that asks for no more; ``"fixed-window"`` counts
+        from the first request of a window and starts over when it ends; ``"token-bucket"`` lets
+        ``burst`` units through at once and refills evenly. ``"moving-window"`` is another name of
+        the default.
     :param burst: Units a full token bucket holds. Default: the quota.
     :raises ConfigurationError: The text is malformed, or an option does not fit.
 
@@ -64,11 +65,6 @@ class Rate:
                 f"Unknown algorithm {algorithm!r} for the rate {text!r}: "
                 f"choose one of {', '.join(map(repr, ALGORITHMS))}."
             )
-        if algorithm == "moving-window" and quota > MAX_LOG:
-            raise ConfigurationError(
-                f"Rate({text!r}): an exact log of {quota:,} requests is too long to read in each "
-                f'one; up to {MAX_LOG:,} are possible. Use algorithm="sliding-window".'
-            )
         if burst is not None:
             if algorithm != "token-bucket":
                 raise ConfigurationError(
@@ -80,7 +76,7 @@ class Rate:
         object.__setattr__(self, "quota", quota)
         object.__setattr__(self, "period", rates[0].period)
         object.__setattr__(self, "text", rates[0].text)
-        object.__setattr__(self, "algorithm", algorithm)
+        object.__setattr__(self, "algorithm", _OTHER_NAMES.get(algorithm, algorithm))
         object.__setattr__(self, "burst", quota if burst is None else burst)
 
 
@@ -88,17 +84,17 @@ class Rate:
 class InFlight:
     """At most ``quota`` requests at the same time, however long each takes.
 
-    Unlike a rate it counts everybody together unless a key is given, because it protects the
+    Unlike a rate it counts all requests together unless a key is given, because it protects the
     server and not one client from another. With ``max_queue`` and ``max_wait`` those who find it
-    full may wait for a place, in a room that is bounded by number and by time.
+    full may wait for a permit, in a room that is bounded by number and by time.
 
     :param quota: Requests that may be inside at once, from 0 (closed) to a billion.
-    :param max_queue: Requests that may wait for a place. Default: ``0``, refuse at once.
+    :param max_queue: Requests that may wait for a permit. Default: ``0``, refuse at once.
     :param max_wait: Seconds a request waits at most. Default: ``0.0``.
     :param order: Who is next, ``"fifo"`` (the default) or ``"lifo"``, which under overload serves
-        the newest in time instead of everybody too late.
-    :param scope: ``"process"`` counts each worker process by itself. Default: ``None``, everybody
-        who shares the store.
+        the newest requests in time instead of all of them too late.
+    :param scope: ``"process"`` counts each worker process by itself. Default: ``None``, all
+        processes that share the store.
     :raises ConfigurationError: A value is impossible, or waiting is only half configured.
     """
 
@@ -119,7 +115,7 @@ class InFlight:
             or not 0 <= self.max_wait < inf
         ):
             raise ConfigurationError(
-                f"max_wait={self.max_wait!r}: give seconds, as in {example}; nobody waits for ever."
+                f"max_wait={self.max_wait!r}: give seconds, as in {example}; no wait is endless."
             )
         if (self.max_queue > 0) != (self.max_wait > 0):
             raise ConfigurationError(
@@ -141,13 +137,17 @@ Limit = Rate | InFlight
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class DynamicLimit:
     """Limits that a function chooses in each request, such as those of the customer's plan.
 
     :ivar choose: Gives limits in any spelling, or ``None`` for none.
+    :raises ConfigurationError: It cannot be asked in a request.
     """
 
     choose: Callable[[], LimitLike | None]
+
+    def __post_init__(self) -> None:
+        check_function("limit", self.choose)
 
     @property
     def text(self) -> str:
@@ -156,26 +156,26 @@ class Chosen:
         return f"chosen by {name.rpartition('<locals>.')[2]}"
 
 
-LimitLike = str | Limit | Chosen | Callable[[], "LimitLike | None"] | Iterable["LimitLike"]
+LimitLike = str | Limit | DynamicLimit | Callable[[], "LimitLike | None"] | Iterable["LimitLike"]
 """What a limit may be written as wherever one is expected: text, an object, or several."""
 
 
-def read_limits(written: LimitLike) -> tuple[Limit | Chosen, ...]:
+def read_limits(written: LimitLike) -> tuple[Limit | DynamicLimit, ...]:
     """Turn what a developer wrote into limits, in the order written.
 
     :param written: Text in the grammar, joined by ``;`` or ``,``; a :class:`Rate`, an
         :class:`InFlight`; a function to ask in each request; or an iterable of these.
     :raises ConfigurationError: Naming the text, the place in it, and an example.
     """
+    if callable(written):
+        return (DynamicLimit(written),)
     if isinstance(written, str):
         return tuple(
             InFlight(found.quota) if found.period is None else Rate(found.text)
             for found in read_text(written)
         )
-    if isinstance(written, Rate | InFlight | Chosen):
+    if isinstance(written, Rate | InFlight | DynamicLimit):
         return (written,)
-    if callable(written):
-        return (Chosen(written),)
     if isinstance(written, Iterable) and not isinstance(written, bytes):
         return tuple(limit for part in written for limit in read_limits(part))
     raise ConfigurationError(

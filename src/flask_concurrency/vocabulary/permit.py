@@ -10,9 +10,9 @@ import threading
 from collections.abc import Callable
 from types import TracebackType
 
-from flask_concurrency.vocabulary.safe_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
-logger = CarefulLogger("flask_concurrency.permit")
+logger = SafeLogger("flask_concurrency.permit")
 
 
 class Ending(enum.Enum):

@@ -1,7 +1,7 @@
-"""Decide what becomes of a message on which the application's logging fails: stderr tells of it.
+"""Log without raising: where the application's logging fails, print why on standard error.
 
-Knows no room. A filter or a handler may raise, as one does that asks for the request where there is
-none: on threads of ours. That must not end such a thread, and with it everybody's work.
+Knows no caller. A filter or a handler may raise, as one does that reads ``request`` on a thread
+without one. That must not end a background thread that serves all requests.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ else:
     Adapter = logging.LoggerAdapter
 
 
-class CarefulLogger(Adapter):
+class SafeLogger(Adapter):
     """A logger that raises nothing.
 
     :param name: Its name.

@@ -44,7 +44,7 @@ class _Socket(ABC):
     @property
     @abstractmethod
     def connected(self) -> bool:
-        """Whether it is open, as far as anybody knows."""
+        """Whether it is open, as far as this side knows."""
 
     @property
     def close_reason(self) -> int | None:
@@ -53,7 +53,7 @@ class _Socket(ABC):
 
     @property
     def close_message(self) -> str | None:
-        """What the one who closed it said."""
+        """The reason that came with it."""
         return None if self.connected else self._closing()[1]
 
     @abstractmethod

@@ -13,7 +13,7 @@ import pytest
 
 from event_loops import until, until_idle
 from flask_concurrency.runtime.deadline import remaining
-from flask_concurrency.runtime.greenlet_bridge import Driving
+from flask_concurrency.runtime.greenlet_bridge import run_suspendable
 from flask_concurrency.vocabulary.errors import DeadlineExceeded, ExecutorShutdown, LoopBlocked
 
 SOON = 30.0
@@ -306,7 +306,7 @@ async def test_plain_code_on_a_loop_waits_without_blocking_it(bench: Any) -> Non
         bench.hand.end(1, "second")
 
     ending = asyncio.create_task(meanwhile())
-    assert await Driving(view, copy_context()) == ["first", "second", "slept"]
+    assert await run_suspendable(view, copy_context()) == ["first", "second", "slept"]
     await ending
 
 
@@ -320,7 +320,7 @@ async def test_a_client_that_leaves_ends_the_group_of_plain_code(bench: Any) -> 
             group.loop.submit(for_ever)
 
     async def request() -> None:
-        await Driving(view, copy_context())
+        await run_suspendable(view, copy_context())
 
     served = asyncio.create_task(request())
     await until(lambda: bench.hand.futures)

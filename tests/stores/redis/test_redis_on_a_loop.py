@@ -12,7 +12,7 @@ import pytest
 
 from event_loops import until, until_idle
 from flask_concurrency.policies.policy import policy_for
-from flask_concurrency.runtime.greenlet_bridge import Driving
+from flask_concurrency.runtime.greenlet_bridge import run_suspendable
 from flask_concurrency.stores.fallback import FallbackStore
 from flask_concurrency.stores.redis import client
 from flask_concurrency.stores.redis.redis_store import RedisStore
@@ -27,7 +27,7 @@ CHECKS = [
 
 async def drive(function: Callable[[], Any]) -> Any:
     """Call a function that may be suspended."""
-    return await Driving(function, copy_context())
+    return await run_suspendable(function, copy_context())
 
 
 @pytest.fixture

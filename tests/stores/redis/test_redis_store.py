@@ -9,7 +9,6 @@ import pytest
 
 from flask_concurrency.policies.fixed_window import FixedWindow
 from flask_concurrency.policies.in_flight import InFlightCount
-from flask_concurrency.policies.moving_window import MovingWindow
 from flask_concurrency.policies.sliding_window import SlidingWindow
 from flask_concurrency.policies.token_bucket import TokenBucket
 from flask_concurrency.stores.redis.client import SCANNED
@@ -21,7 +20,7 @@ from flask_concurrency.vocabulary.errors import ConfigurationError, StoreError, 
 RATES = (
     Check("sliding", SlidingWindow(5, 60.0), "k", 1),
     Check("fixed", FixedWindow(5, 60.0), "k", 1),
-    Check("moving", MovingWindow(5, 60.0), "k", 1),
+    Check("longer", SlidingWindow(5, 90.0), "k", 1),
     Check("bucket", TokenBucket(5, 60.0, 5), "k", 1),
 )
 PATIENT = 30.0
@@ -105,7 +104,7 @@ def test_every_key_expires(redis_server: Any, namespace: str, server_time: Redis
 def test_what_is_returned_whole_leaves_no_key(
     redis_server: Any, namespace: str, store: RedisStore
 ) -> None:
-    """A permit's key is there while somebody is inside; an exact log while something is in it."""
+    """A permit's key is there while a request is inside; a window's while a unit is in it."""
     checks = [INSIDE, RATES[2], INSIDE._replace(cost=2)]
     store.take(checks)
     store.give_back(checks)

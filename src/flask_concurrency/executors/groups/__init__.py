@@ -1,7 +1,7 @@
 """Task groups: tasks that end with their block, wherever they run.
 
 ``task_group``  the public class · ``executors`` what it submits to · ``task`` one task of it ·
-``members`` all of them, joined and cancelled · ``policy`` when that is, and what comes of it ·
+``group_tasks`` all of them, joined and cancelled · ``policy`` when that is, and what comes of it ·
 ``result`` how one task ended
 """
 

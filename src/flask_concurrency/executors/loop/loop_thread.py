@@ -10,7 +10,6 @@ import contextvars
 import functools
 import importlib
 import importlib.util
-import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
@@ -31,6 +30,7 @@ from flask_concurrency.executors.loop.greenlets import make_loop, threads_are_gr
 from flask_concurrency.executors.loop.runner import LoopFactory, LoopRunner
 from flask_concurrency.executors.loop.watchdog import Watchdog
 from flask_concurrency.runtime.at_exit import call_after_threads
+from flask_concurrency.runtime.forks import call_in_child
 from flask_concurrency.runtime.greenlet_bridge import can_suspend, suspend
 from flask_concurrency.vocabulary.errors import (
     ConfigurationError,
@@ -89,8 +89,9 @@ class LoopThread:
     :param loop_factory: Makes the loop. Default :func:`default_loop_factory`.
     :param name: Name of the thread.
     :param drain_timeout: Seconds for which the end of the process waits for what was spawned.
-    :param stands_still: Gives the seconds for which a loop may stand still before whoever is at
-        fault is named in the log; ``None`` watches nothing. Asked whenever a loop begins.
+    :param blocked_for: Gives the seconds for which a loop may be blocked before the function that
+        blocks it is named in the log; ``None`` watches nothing. Asked whenever a loop begins.
+    :param on_first_task: Called when the loop starts or is adopted, in a forked child again.
     :raises ConfigurationError: ``default_executor`` is no ``concurrent.futures.Executor``.
     """
 
@@ -101,7 +102,8 @@ class LoopThread:
         loop_factory: LoopFactory = default_loop_factory,
         name: str = "concurrency-loop",
         drain_timeout: float = 5.0,
-        stands_still: Callable[[], float | None] = lambda: None,
+        blocked_for: Callable[[], float | None] = lambda: None,
+        on_first_task: Callable[[], object] = lambda: None,
     ) -> None:
         if default_executor is not None and not isinstance(default_executor, Executor):
             raise ConfigurationError(
@@ -112,7 +114,8 @@ class LoopThread:
         self.drain_timeout = drain_timeout
         self._default_executor = default_executor
         self._loop_factory = loop_factory
-        self._stands_still = stands_still
+        self._blocked_for = blocked_for
+        self._on_first_task = on_first_task
         self._watchdog: Watchdog | None = None
         self._lock = threading.Lock()
         self._shut_down = False
@@ -120,6 +123,7 @@ class LoopThread:
         self._former: list[LoopRunner] = []
         self._finalizer: weakref.finalize[Any, Any] | None = None
         _live.add(self)
+        call_in_child(self, LoopThread._reset_after_fork)
 
     def __repr__(self) -> str:
         return f"<LoopThread {self.name!r} {self.snapshot()}>"
@@ -313,12 +317,13 @@ class LoopThread:
             return self._runner
 
     def _watch(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
+        self._on_first_task()
         if self._watchdog is not None:
             self._watchdog.stop()
-        seconds = self._stands_still()
+        seconds = self._blocked_for()
         self._watchdog = None if seconds is None else Watchdog(loop, thread, seconds)
 
-    def _forget_parent(self) -> None:
+    def _reset_after_fork(self) -> None:
         """Begin anew in a forked child, where the parent's thread does not run."""
         self._lock = threading.Lock()
         if self._runner is None:
@@ -340,17 +345,8 @@ def _refuse(coroutine: Coroutine[Any, Any, Any], error: Exception) -> NoReturn:
     raise error
 
 
-def _after_fork_in_child() -> None:
-    for loop in tuple(_live):
-        loop._forget_parent()
-
-
 def end_loops() -> None:
     """Shut all loops of this process down, within the time that each may take."""
     # The threads are daemons, which an exit would freeze in the middle of a ``finally``.
     for loop in tuple(_live):
         loop.shutdown(timeout=2.0, drain=loop.drain_timeout)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

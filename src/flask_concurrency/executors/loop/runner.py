@@ -15,12 +15,12 @@ from typing import Any
 
 from flask_concurrency.executors.borrowed_executor import BorrowedExecutor
 from flask_concurrency.executors.loop.call import logger
-from flask_concurrency.executors.loop.host import LoopHost
+from flask_concurrency.executors.loop.owner import LoopOwner
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 
-class LoopRunner(LoopHost):
+class LoopRunner(LoopOwner):
     """One running loop. Used once: it starts when it is made, and ends at :meth:`stop`.
 
     :ivar closing: New calls are refused from now on: it was stopped, or it broke.

@@ -14,9 +14,9 @@ import traceback
 from pathlib import Path
 from types import FrameType
 
-from flask_concurrency.vocabulary.safe_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
-logger = CarefulLogger("flask_concurrency.watchdog")
+logger = SafeLogger("flask_concurrency.watchdog")
 
 SHOWN = 6
 """Innermost frames in the log."""

@@ -20,9 +20,9 @@ from flask_concurrency.executors.processes.schedule import Roster
 from flask_concurrency.executors.processes.supervisor import Staff
 from flask_concurrency.executors.processes.watch import REMINDER, Watch
 from flask_concurrency.vocabulary.clock import monotonic
-from flask_concurrency.vocabulary.safe_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
-logger = CarefulLogger("flask_concurrency.processes")
+logger = SafeLogger("flask_concurrency.processes")
 
 _LONGEST: Final = 86400.0  # a longer wait is cut into days; epoll counts in milliseconds
 

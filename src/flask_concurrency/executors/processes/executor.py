@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextvars
-import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
@@ -19,11 +18,12 @@ from flask_concurrency.executors.processes.is_worker import is_loading_main, is_
 from flask_concurrency.executors.processes.options import check_options
 from flask_concurrency.executors.processes.patience import submit_patiently, submit_when_possible
 from flask_concurrency.executors.processes.payloads import encode_call, name_of
-from flask_concurrency.executors.processes.pool import Pool, end_open_pools, open_pools
+from flask_concurrency.executors.processes.pool import Pool, end_open_pools
 from flask_concurrency.executors.processes.records import Batch
 from flask_concurrency.executors.processes.snapshot import ProcessSnapshot
 from flask_concurrency.executors.processes.worker.task_context import Around, call_around
 from flask_concurrency.runtime.deadline import Deadline, check_deadline, current_deadline
+from flask_concurrency.runtime.forks import call_in_child
 from flask_concurrency.vocabulary.errors import ExecutorError, QueueFull
 
 P = ParamSpec("P")
@@ -68,6 +68,7 @@ class ProcessExecutor(Executor):
         eighth of the memory of this machine or container.
     :param start_method: ``"forkserver"`` or ``"spawn"``. Default: the former where there is fork.
     :param name: Stands in messages, in ``ps``, and in the names of threads.
+    :param on_first_task: Called before the first worker starts, in a forked child again.
     :raises ConfigurationError: An option is wrong.
     """
 
@@ -88,6 +89,7 @@ class ProcessExecutor(Executor):
         max_shared_memory: int | None = None,
         start_method: str | None = None,
         name: str = "processes",
+        on_first_task: Callable[[], object] = lambda: None,
     ) -> None:
         self._options = check_options(
             max_workers=max_workers,
@@ -105,8 +107,9 @@ class ProcessExecutor(Executor):
             start_method=start_method,
             name=name,
         )
-        self._use(Pool(self._options))
-        executors.add(self)
+        self._on_first_task = on_first_task
+        self._use(Pool(self._options, on_first_task))
+        call_in_child(self, ProcessExecutor._reset_after_fork)
 
     def __repr__(self) -> str:
         return f"<ProcessExecutor {self._options.name!r} {self.snapshot()}>"
@@ -250,9 +253,9 @@ class ProcessExecutor(Executor):
         """Tell what the executor is doing in this process. Starts nothing."""
         return self._pool.snapshot()
 
-    def _begin_anew(self) -> None:
-        """Forget the parent's workers, in a forked child; ``lifetime`` calls it."""
-        pool = Pool(self._options)
+    def _reset_after_fork(self) -> None:
+        """Forget the parent's workers; the child's are started by its first task."""
+        pool = Pool(self._options, self._on_first_task)
         if self._pool.closing:
             pool.close_soon()
         self._use(pool)
@@ -294,21 +297,6 @@ class ProcessExecutor(Executor):
         finalizer.atexit = False
 
 
-executors: weakref.WeakSet[ProcessExecutor] = weakref.WeakSet()
-"""The executors of this process."""
-
-
-def _after_fork_in_child() -> None:
-    # Also the pools whose executor is gone and that are only finishing their work.
-    for pool in tuple(open_pools):
-        pool.abandon()
-    open_pools.clear()
-    for executor in tuple(executors):
-        executor._begin_anew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
 atexit.register(end_open_pools)
 
 

@@ -25,15 +25,16 @@ from flask_concurrency.executors.processes.supervisor import Hired, Staff
 from flask_concurrency.executors.processes.watch import make_watch
 from flask_concurrency.runtime.at_exit import call_after_threads
 from flask_concurrency.runtime.deadline import Deadline
+from flask_concurrency.runtime.forks import call_in_child
 from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.errors import (
     ExecutorError,
     ExecutorShutdown,
     WorkerStartFailed,
 )
-from flask_concurrency.vocabulary.safe_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
-logger = CarefulLogger("flask_concurrency.processes")
+logger = SafeLogger("flask_concurrency.processes")
 
 open_pools: set[Pool] = set()
 """The pools of this process that have workers, for exits and forks."""
@@ -47,14 +48,19 @@ class Pool:
     Construction starts nothing and opens nothing.
     """
 
-    def __init__(self, options: ProcessOptions) -> None:
+    def __init__(
+        self, options: ProcessOptions, on_first_task: Callable[[], object] = lambda: None
+    ) -> None:
         self.options = options
+        self._on_first_task = on_first_task
         self.arena = Arena(options.max_shared_memory)
         self._lock = threading.Lock()
         self._roster = Roster(options)
         self._line: deque[Future[None]] = deque()
         self._abandoned = False
         self._open = False
+        # Itself, not by its executor, which may be gone while the pool finishes its work.
+        call_in_child(self, Pool._reset_after_fork)
 
     def submit(
         self,
@@ -238,12 +244,13 @@ class Pool:
         self._roster.closing = True
         self._let_close()
 
-    def abandon(self) -> None:
+    def _reset_after_fork(self) -> None:
         """Give everything up in a forked child, and leave the parent's workers alone.
 
         Takes no lock: a thread that does not exist here may hold it. Afterwards no method does.
         """
         self._abandoned = True
+        open_pools.discard(self)
         if self._open:
             self._staff.abandon()
             self._watch.close()
@@ -338,6 +345,7 @@ class Pool:
             ) from error
         self._open = True
         open_pools.add(self)
+        self._on_first_task()
 
     def _closed(self) -> None:
         self.arena.close()

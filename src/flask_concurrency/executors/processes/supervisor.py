@@ -37,9 +37,9 @@ from flask_concurrency.executors.processes.worker.setup import Setup, search_pat
 from flask_concurrency.executors.processes.worker.task_context import encode_around
 from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.errors import ExecutorError, TaskNotPicklable, WorkerStartFailed
-from flask_concurrency.vocabulary.safe_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
-logger = CarefulLogger("flask_concurrency.processes")
+logger = SafeLogger("flask_concurrency.processes")
 
 EXIT_CODE_WAIT: Final = 1.0
 """Seconds to wait for the exit code of a worker whose channel has ended; it takes well under a

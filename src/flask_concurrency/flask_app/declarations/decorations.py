@@ -14,16 +14,16 @@ from flask import Blueprint, Flask
 
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
-MARKER = "__flask_concurrency__"
+ATTRIBUTE = "__flask_concurrency__"
 
-Mark = tuple[object, Any]
+Decoration = tuple[object, Any]
 """Who declared, and what. Each is one object, however many wrappers hand it on."""
 
 
-def mark(target: Any, owner: object, declaration: object) -> Mark:
+def attach(target: Any, owner: object, declaration: object) -> Decoration:
     """Write a declaration on ``target``, in front of those already there.
 
-    :returns: What now stands on ``target``, to be found again by :func:`reached`.
+    :returns: What now stands on ``target``, to be found again by :func:`on_routes`.
     :raises ConfigurationError: ``target`` cannot be a view.
     """
     if isinstance(target, Flask):
@@ -36,9 +36,9 @@ def mark(target: Any, owner: object, declaration: object) -> Mark:
             f"{target!r} cannot carry a declaration: decorate a view function, a View class or a "
             "Blueprint."
         )
-    written: Mark = (owner, declaration)
+    written: Decoration = (owner, declaration)
     try:
-        setattr(target, MARKER, (written, *_read(target)))
+        setattr(target, ATTRIBUTE, (written, *_read(target)))
     except AttributeError:
         raise ConfigurationError(
             f"{target!r} cannot carry a declaration, because it takes no attributes: "
@@ -78,8 +78,8 @@ def on_blueprints(app: Flask, endpoint: str, owner: object) -> Iterator[tuple[st
             yield name, declaration
 
 
-def reached(app: Flask) -> Iterator[Mark]:
-    """Every mark that some request to ``app`` can meet."""
+def on_routes(app: Flask) -> Iterator[Decoration]:
+    """Every declaration that some request to ``app`` can meet."""
     for blueprint in list(app.blueprints.values()):
         yield from _read(blueprint)
     for view in list(app.view_functions.values()):
@@ -95,5 +95,5 @@ def _of(target: object, owner: object) -> Iterator[Any]:
     return (declaration for declared_by, declaration in _read(target) if declared_by is owner)
 
 
-def _read(target: object) -> tuple[Mark, ...]:
-    return getattr(target, MARKER, ())
+def _read(target: object) -> tuple[Decoration, ...]:
+    return getattr(target, ATTRIBUTE, ())

@@ -21,10 +21,10 @@ except ImportError as error:
 
 
 def user() -> str:
-    """The user who is logged in with Flask-Login, or the address of somebody who is not.
+    """The user who is logged in with Flask-Login, or the address of a client that is not.
 
     ``"user:42"`` or ``"address:192.0.2.7"``: a user may choose any name and still never be
-    counted as an address. Somebody whose ``is_authenticated`` is false counts as not logged in.
+    counted as an address. A user whose ``is_authenticated`` is false counts as not logged in.
 
     It works on arrival, too: Flask-Login then loads the user, before any ``before_request`` hook,
     and keeps it for the view. Where the loader needs what a hook prepares, ask ``at="view"``.
@@ -37,7 +37,7 @@ def user() -> str:
             "LoginManager(app)."
         )
     user_id = current_user.get_id() if current_user and current_user.is_authenticated else None
-    # Nothing and the empty text name nobody; the number 0 may well be a user's.
+    # None and the empty text name no user; the number 0 may well be a user's.
     if user_id is None or user_id == "":
         return f"address:{remote_address()}"
     return f"user:{user_id}"

@@ -6,7 +6,7 @@ Knows options and their values; knows no app and no request.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, get_args
+from typing import get_args
 
 from flask import Response
 
@@ -15,6 +15,7 @@ from flask_concurrency.engine.declaration import Declaration, Stage
 from flask_concurrency.flask_app.http.rate_limit_fields import check_name
 from flask_concurrency.vocabulary.errors import ConfigurationError
 from flask_concurrency.vocabulary.limits import LimitLike, read_limits
+from flask_concurrency.vocabulary.request_functions import RESPONSE, check_function
 
 KNOWN_METHODS = frozenset(
     {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
@@ -87,14 +88,16 @@ def declare(
         raise ConfigurationError(f"{example.partition('(')[0]}() needs a limit, as in {example}.")
     return Declaration(
         limits=read_limits(limits),
-        key=None if key is None else checked_callable("key", key),
-        cost=cost if callable(cost) else check_cost(cost, written="cost"),
+        key=None if key is None else check_function("key", key),
+        cost=check_function("cost", cost) if callable(cost) else check_cost(cost, written="cost"),
         methods=None if methods is None else _checked_methods(methods),
-        exempt_when=None if exempt_when is None else checked_callable("exempt_when", exempt_when),
+        exempt_when=None if exempt_when is None else check_function("exempt_when", exempt_when),
         replace=_checked_choice("replace", replace),
         name=None if name is None else check_name(name),
         at=_checked_stage(at),
-        charge_when=None if charge_when is None else checked_callable("charge_when", charge_when),
+        charge_when=(
+            None if charge_when is None else check_function("charge_when", charge_when, RESPONSE)
+        ),
         shadow=_checked_choice("shadow", shadow),
     )
 
@@ -119,18 +122,6 @@ def _declarations(written: LimitsLike) -> Iterator[Declaration]:
         yield Declaration(read_limits(written))
 
 
-def checked_callable(option: str, value: Any) -> Any:
-    """Refuse what cannot be asked in each request.
-
-    :raises ConfigurationError: Naming the option and what it was given.
-    """
-    if not callable(value):
-        raise ConfigurationError(
-            f"{option}={value!r}: give a function that is asked in each request."
-        )
-    return value
-
-
 def _checked_choice(option: str, value: bool) -> bool:
     if not isinstance(value, bool):
         raise ConfigurationError(f"{option}={value!r}: give True or False.")
@@ -150,5 +141,5 @@ def _checked_methods(methods: Iterable[str]) -> frozenset[str]:
         raise ConfigurationError(
             f'methods={names!r}: name HTTP methods in capitals, as in methods=["POST"].'
         )
-    # As Flask does for routes: whoever may not GET may not ask for the same without its body.
+    # As Flask does for routes: a limit on GET holds for HEAD, the same without its body.
     return frozenset({*names, "HEAD"} if "GET" in names else names)

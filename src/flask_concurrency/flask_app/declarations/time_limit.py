@@ -1,6 +1,6 @@
 """What ``deadline()`` gives: a decorator for routes, and a block for anything else.
 
-Knows how long; what happens when the time is up is decided where somebody waits.
+Knows how long; what happens when the time is up is decided where a caller waits.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ class TimeLimit:
             )
 
 
-class DeadlineMark:
+class DeadlineDecorator:
     """A time limit, ready to be put on a view, a class or a blueprint, or around a block."""
 
-    def __init__(self, limit: TimeLimit, mark: Callable[[Any], Any]) -> None:
+    def __init__(self, limit: TimeLimit, apply: Callable[[Any], Any]) -> None:
         self._limit = limit
-        self._mark = mark
+        self._apply = apply
 
     def __call__(self, target: Target) -> Target:
         """Limit the time of a view function, a ``View`` class, a method of one, or a blueprint."""
-        marked: Target = self._mark(target)
-        return marked
+        decorated: Target = self._apply(target)
+        return decorated
 
     def __enter__(self) -> Deadline:
         """Let what is done inside have so much time, or what is left outside if that is less."""

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from flask import Blueprint, Flask
 
 from flask_concurrency.flask_app.declarations import decorations
-from flask_concurrency.flask_app.declarations.decorations import Mark
-from flask_concurrency.vocabulary.safe_logger import CarefulLogger
+from flask_concurrency.flask_app.declarations.decorations import Decoration
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
-logger = CarefulLogger("flask_concurrency.limits")
+logger = SafeLogger("flask_concurrency.limits")
 
-Marks = dict[int, tuple[weakref.ref[object], Mark]]
-"""By a mark's identity, what carries it."""
+Decorations = dict[int, tuple[weakref.ref[object], Decoration]]
+"""By a decoration's identity, what carries it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,28 +47,29 @@ class Unreached:
         return f"{text[0].upper()}{text[1:]} {self.remedy}"
 
 
-class Decorated:
-    """What one extension has decorated, remembered for as long as it exists.
+class DeclarationRegistry:
+    """What one extension has declared, remembered for as long as it exists.
 
-    :param apps: The apps the extension serves, kept up to date by whoever gives them.
+    :param apps: The apps the extension serves, kept up to date by the extension.
     :ivar in_use: Whether it has served any, also one that is gone.
     """
 
     def __init__(self, apps: Collection[Flask]) -> None:
         self._apps = apps
         self.in_use = False
-        self._marks: Marks = {}
+        self._decorations: Decorations = {}
         _extensions.add(self)
 
-    def remember(self, target: object, mark: Mark) -> None:
-        """Look for ``mark`` on the apps' routes from now on."""
-        marks, number = self._marks, id(mark)  # no cycle through self: the callback outlives it
+    def remember(self, target: object, decoration: Decoration) -> None:
+        """Look for ``decoration`` on the apps' routes from now on."""
+        # No cycle through self: the callback outlives it.
+        declared, number = self._decorations, id(decoration)
 
         def forget(_: object) -> None:
-            marks.pop(number, None)
+            declared.pop(number, None)
 
         try:
-            marks[number] = (weakref.ref(target, forget), mark)
+            declared[number] = (weakref.ref(target, forget), decoration)
         except TypeError:
             return  # an object with __slots__: it cannot be watched, but is limited all right
 
@@ -78,25 +79,27 @@ class Decorated:
 
     def report(self) -> None:
         """Log what applies to nothing, once for each."""
-        for marks, number, found in self._unreached():
-            if marks.pop(number, None) is not None:
+        for declared, number, found in self._unreached():
+            if declared.pop(number, None) is not None:
                 logger.warning("%s", found)
 
-    def _unreached(self) -> list[tuple[Marks, int, Unreached]]:
-        reached = {id(mark) for app in list(self._apps) for mark in decorations.reached(app)}
+    def _unreached(self) -> list[tuple[Decorations, int, Unreached]]:
+        reached = {
+            id(decoration) for app in list(self._apps) for decoration in decorations.on_routes(app)
+        }
         found = []
-        for decorated in list(_extensions):
-            if decorated is not self and decorated.in_use:
+        for registry in list(_extensions):
+            if registry is not self and registry.in_use:
                 continue  # it reports by itself
-            for number, (reference, _) in list(decorated._marks.items()):
+            for number, (reference, _) in list(registry._decorations.items()):
                 target = reference()
-                ours = decorated is self
+                ours = registry is self
                 if target is not None and (number in reached) is not ours:
-                    found.append((decorated._marks, number, _describe(target, served=ours)))
+                    found.append((registry._decorations, number, _describe(target, served=ours)))
         return found
 
 
-_extensions: weakref.WeakSet[Decorated] = weakref.WeakSet()
+_extensions: weakref.WeakSet[DeclarationRegistry] = weakref.WeakSet()
 """Of every extension: one that serves no app has no request in which to report anything."""
 
 

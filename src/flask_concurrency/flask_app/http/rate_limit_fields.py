@@ -27,7 +27,7 @@ def rate_limit_fields(verdicts: Iterable[Verdict]) -> list[tuple[str, str]]:
     policies = []
     limits = []
     for name, quota, period, _, remaining, _, reset_after, shadow, _ in verdicts:
-        if shadow:  # nobody's business but ours
+        if shadow:  # for operators, not for clients
             continue
         policy, limit = _spelled(name, quota, period)
         policies.append(policy)
@@ -44,7 +44,7 @@ def legacy_fields(verdicts: Iterable[Verdict], now: float) -> list[tuple[str, st
     """The three ``X-RateLimit-*`` fields of old, which have room for one policy: the tightest rate.
 
     Programs that read them know no limit on requests in flight: that none is left of one would
-    make them stop until an instant that nobody knows.
+    make them stop until an instant that is not known.
 
     :param now: Seconds since 1970, since ``X-RateLimit-Reset`` is such an instant.
     """

@@ -1,6 +1,6 @@
 """Turn a refusal into HTTP. The only file that knows status codes.
 
-A client's own limit is its affair: 429. A busy server is ours: 503.
+429 when the client's own limit refuses, 503 when the server is full.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from flask import request
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.exceptions import (
+    BadRequest,
     GatewayTimeout,
     HTTPException,
     ServiceUnavailable,
@@ -28,7 +29,7 @@ from flask_concurrency.vocabulary.decision import Decision
 
 PROBLEM_TYPES = "https://iana.org/assignments/http-problem-types#"
 SOON = (1, 3)
-"""Seconds a client is asked to wait at least, and at most, where nobody knows how long it takes."""
+"""Seconds a client is asked to wait at least, and at most, where the wait is not known."""
 
 REFUSED_UNASKED = Decision(False, ())
 """The decision on a request that is refused without a limit having been asked."""
@@ -126,6 +127,13 @@ class DeadlinePassed(Problem, GatewayTimeout):
     description = "The answer took longer than it may."
 
 
+class BadCost(Problem, BadRequest):
+    """The client sent what no cost can be read from: 400. Its cause says what."""
+
+    title = "Bad request"
+    description = "What the request costs cannot be read from it."
+
+
 def _prefers_html(environ: dict[str, Any] | None) -> bool:
     """Whether a client likes a page better than problem details; no preference is none."""
     accept = (environ or request.environ).get("HTTP_ACCEPT", "")
@@ -139,7 +147,7 @@ def refusal(decision: Decision) -> Refusal:
     """The exception to raise for a decision that does not admit."""
     names = ", ".join(verdict.name for verdict in decision.refusing)
     if not decision.quota_exceeded:
-        return ServerBusy(decision, f"All places are taken: {names}. Try again shortly.")
+        return ServerBusy(decision, f"All permits are taken: {names}. Try again shortly.")
     again = ""
     if not _in_vain(decision):
         wait = decision.retry_after
@@ -161,12 +169,12 @@ def too_old(environ: dict[str, Any], max_age: float | None) -> ServerBusy | None
 
 
 def cannot_count() -> ServerBusy:
-    """The refusal of a request that no store can count; why is nobody's business but ours."""
+    """The refusal of a request that no store can count; the reason stays in the log."""
     return ServerBusy(REFUSED_UNASKED, "Limits cannot be counted at the moment.")
 
 
 def soon(draw: Callable[[int, int], int] = randint) -> int:
-    """Whole seconds to wait for what nobody knows when it will be, not the same for everybody.
+    """Whole seconds to wait where the wait is not known, at random.
 
     All who are refused in one rush would come back in the same rush, and most of them in vain.
 
@@ -178,10 +186,10 @@ def soon(draw: Callable[[int, int], int] = randint) -> int:
 def retry_after(decision: Decision, guess: Callable[[], int] = soon) -> int | None:
     """Whole seconds for ``Retry-After``; ``None`` if coming back cannot help.
 
-    What a rate knows is told as it is, rounded up: who comes then is let in, and to come later
-    would help nobody.
+    The wait of a rate is sent as it is, rounded up: a client that comes then is let in, and
+    jitter would only delay it.
 
-    :param guess: Gives them where nobody can know.
+    :param guess: Gives them where the wait is not known.
     """
     if _in_vain(decision):
         return None

@@ -17,7 +17,7 @@ from werkzeug.exceptions import HTTPException
 
 from flask_concurrency.asgi.websocket import CONNECTION
 from flask_concurrency.asgi.websocket_connection import Connection
-from flask_concurrency.asgi.websocket_ends import AsgiWebSocket
+from flask_concurrency.asgi.websocket_handles import AsgiWebSocket
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.current_journey import journey_of
 from flask_concurrency.flask_app.http.responses import Refusal

@@ -27,7 +27,7 @@ from flask_concurrency.vocabulary.errors import ConfigurationError
 
 E = TypeVar("E")
 
-_OURS: Final = ("around", "carry", "clock", "timekeeper")
+_OURS: Final = ("around", "carry", "on_first_task", "clock", "timekeeper")
 """Options of the executors that are not the configuration's."""
 _THREADS: Final = tuple(name for name in signature(ThreadExecutor).parameters if name not in _OURS)
 _PROCESSES: Final = tuple(
@@ -35,7 +35,7 @@ _PROCESSES: Final = tuple(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class AppExecutors:
     """Where the work of one app runs.
 
@@ -66,15 +66,24 @@ class AppExecutors:
             executor.drain(max(0.0, until - monotonic()))
 
 
-def make_executors(app: Flask, settings: Settings, *, added: Mapping[str, Meaning]) -> AppExecutors:
+def make_executors(
+    app: Flask,
+    settings: Settings,
+    *,
+    added: Mapping[str, Meaning],
+    on_first_task: Callable[[], object],
+) -> AppExecutors:
     """Make an app's executors, and send its ``async`` functions to the shared loop.
 
     :param added: Names of further executors; later additions are seen.
+    :param on_first_task: Called at the first task of each of them, in each process.
     :raises ConfigurationError: ``THREADS`` or ``PROCESSES`` holds a wrong option.
     """
     carry = FlaskCarrier(app)
     drain_timeout = settings.drain_timeout
-    make_threads = partial(ThreadExecutor, carry=carry, drain_timeout=drain_timeout)
+    make_threads = partial(
+        ThreadExecutor, carry=carry, drain_timeout=drain_timeout, on_first_task=on_first_task
+    )
     threads = _made("THREADS", make_threads, settings.threads, _THREADS)
     sockets = ThreadExecutor(
         settings.websocket_threads,
@@ -83,12 +92,15 @@ def make_executors(app: Flask, settings: Settings, *, added: Mapping[str, Meanin
         drain_timeout=5.0,
         name="websockets",
     )
-    make_processes = partial(_make_processes, app, drain_timeout=drain_timeout)
+    make_processes = partial(
+        _make_processes, app, drain_timeout=drain_timeout, on_first_task=on_first_task
+    )
     processes = _made("PROCESSES", make_processes, settings.processes, _PROCESSES)
     loop = LoopThread(
         default_executor=threads,
         drain_timeout=min(5.0, settings.drain_timeout),
-        stands_still=lambda: settings.stands_still(app.debug),
+        blocked_for=lambda: settings.blocked_for(app.debug),
+        on_first_task=on_first_task,
     )
     # Flask's documented way to choose what runs its async functions.
     app.async_to_sync = async_to_sync(loop, threads)  # type: ignore[method-assign, assignment]
@@ -97,6 +109,7 @@ def make_executors(app: Flask, settings: Settings, *, added: Mapping[str, Meanin
         added=added,
         configured=settings.executors,
         carry=carry,
+        on_first_use=on_first_task,
     )
     return AppExecutors(threads, sockets, processes, loop, named)
 

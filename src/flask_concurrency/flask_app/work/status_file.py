@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from flask_concurrency.runtime.forks import call_in_child
 from flask_concurrency.runtime.timer_thread import Timekeeper, timekeeper
 from flask_concurrency.stores.host.private_directory import default_directory, locked_directory
 from flask_concurrency.vocabulary.errors import StoreError
@@ -38,7 +39,7 @@ Snapshots = Callable[[], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Bulletin:
+class ExecutorStatus:
     """What one process last said.
 
     :ivar process: Its number.
@@ -68,7 +69,7 @@ class Publisher:
         self._said: object = None
         self._process: int | None = None
         self._finalizer: weakref.finalize[Any, Any] | None = None
-        _publishers.add(self)
+        call_in_child(self, Publisher._reset_after_fork)
 
     def begin(self) -> None:
         """Publish from now on; costs nothing if it has begun in this process."""
@@ -123,7 +124,7 @@ class Publisher:
         self._file = file
         self._finalizer = weakref.finalize(self, _remove, file, path)
 
-    def _forget_parent(self) -> None:
+    def _reset_after_fork(self) -> None:
         """Leave the parent its file, in a forked child, and let go of the lock on it."""
         self._lock = threading.Lock()
         self._said = None
@@ -134,18 +135,7 @@ class Publisher:
             self._file = None
 
 
-_publishers: weakref.WeakSet[Publisher] = weakref.WeakSet()
-
-
-def _forget_parents() -> None:
-    for publisher in tuple(_publishers):
-        publisher._forget_parent()
-
-
-os.register_at_fork(after_in_child=_forget_parents)
-
-
-def read_bulletins(name: str) -> list[Bulletin]:
+def read_statuses(name: str) -> list[ExecutorStatus]:
     """What all living processes of a deployment last said, by their numbers.
 
     :raises StoreUnavailable: The directory is not this user's alone.
@@ -154,8 +144,8 @@ def read_bulletins(name: str) -> list[Bulletin]:
     if not directory.is_dir():
         return []
     with locked_directory(directory, timeout=_PATIENCE):
-        found = [bulletin for path in _files(directory, name) if (bulletin := _read(path))]
-    return sorted(found, key=lambda bulletin: bulletin.process)
+        found = [status for path in _files(directory, name) if (status := _read(path))]
+    return sorted(found, key=lambda status: status.process)
 
 
 def _prefix(name: str) -> str:
@@ -166,7 +156,7 @@ def _files(directory: Path, name: str) -> Iterator[Path]:
     return directory.glob(f"{_prefix(name)}*.json")
 
 
-def _read(path: Path) -> Bulletin | None:
+def _read(path: Path) -> ExecutorStatus | None:
     """What a file says; ``None``, and the file is gone, if its process is."""
     file = _open_living(path)
     if file is None:
@@ -174,7 +164,7 @@ def _read(path: Path) -> Bulletin | None:
     try:
         for _ in range(3):  # it may be being written
             with suppress(ValueError):
-                return Bulletin(**json.loads(os.pread(file, 1 << 20, 0)))
+                return ExecutorStatus(**json.loads(os.pread(file, 1 << 20, 0)))
         return None
     finally:
         os.close(file)

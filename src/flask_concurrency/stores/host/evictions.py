@@ -6,9 +6,9 @@ import mmap
 from collections.abc import Callable
 
 from flask_concurrency.stores.host.layout import COUNTER, Geometry
-from flask_concurrency.vocabulary.safe_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
-logger = CarefulLogger("flask_concurrency.store")
+logger = SafeLogger("flask_concurrency.store")
 
 
 class Evictions:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
+from flask_concurrency.runtime.forks import call_in_child
 from flask_concurrency.stores.host.layout import Geometry
 from flask_concurrency.stores.host.locks import FileGone
 from flask_concurrency.stores.host.private_directory import default_directory
@@ -28,16 +29,16 @@ from flask_concurrency.vocabulary.errors import (
     StoreError,
     StoreUnavailable,
 )
-from flask_concurrency.vocabulary.safe_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
-logger = CarefulLogger("flask_concurrency.store")
+logger = SafeLogger("flask_concurrency.store")
 
 Result = TypeVar("Result")
 
-MAX_KEYS: Final = 65_536
+MAX_KEYS: Final = 32_768
 MAX_PROCESSES: Final = 128
-MOST: Final = 2**24
-"""What ``max_keys`` may be at most: 2 GB of memory."""
+MOST: Final = 2**22
+"""What ``max_keys`` may be at most: 2.5 GB of memory."""
 
 ATTEMPTS: Final = 3
 """How often a request opens the file anew before it gives up."""
@@ -51,8 +52,8 @@ class HostStore:
     :param namespace: Whose counts these are, such as a deployment's name; any text.
     :param directory: Where the file lives; it must be private to this user. By default in memory:
         ``$XDG_RUNTIME_DIR/flask-concurrency``, else ``/dev/shm/flask-concurrency-<uid>``.
-    :param max_keys: Keys whose rates are remembered, over all limiters; about 9 MB for the
-        default of 65,536. When full, the key that would expire first is forgotten.
+    :param max_keys: Keys whose rates are remembered, over all limiters; about 20 MB for the
+        default of 32,768. When full, a key of the limiter that has most of them is forgotten.
     :param max_processes: Processes that may have the file open at the same time.
     :param timeout: Seconds to wait at most for another process.
     :param clock: Seconds that never go back, the same for all processes of the host.
@@ -83,7 +84,7 @@ class HostStore:
         # collector may end an abandoned request in the middle of counting another one.
         self._counting: set[int] = set()
         self._late: deque[Callable[[], None]] = deque()
-        _STORES.add(self)
+        call_in_child(self, HostStore._reset_after_fork)
 
     def take(self, checks: Sequence[Check]) -> list[Outcome]:
         """Spend the units of all checks, or of none if any but a shadow is refused."""
@@ -211,7 +212,7 @@ class HostStore:
                 self._closing.detach()
         transactions.close(wait=True)
 
-    def _leave_to_parent(self) -> None:
+    def _reset_after_fork(self) -> None:
         """Let go, in a forked child, of a file whose locks prove that the parent lives."""
         transactions, self._transactions = self._transactions, None
         self._counting.clear()
@@ -228,19 +229,13 @@ def _check(name: str, value: int, most: int) -> None:
         )
 
 
-_STORES: weakref.WeakSet[HostStore] = weakref.WeakSet()
 _OPENING = threading.RLock()
 """Held while a file is opened or let go: no fork may see one that is half open."""
 
 
-def _after_fork_in_child() -> None:
-    for store in list(_STORES):
-        store._leave_to_parent()
-    _OPENING.release()
-
-
-os.register_at_fork(
-    before=_OPENING.acquire,
-    after_in_parent=_OPENING.release,
-    after_in_child=_after_fork_in_child,
-)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_OPENING.acquire,
+        after_in_parent=_OPENING.release,
+        after_in_child=_OPENING.release,  # registered later than the reset of the stores
+    )

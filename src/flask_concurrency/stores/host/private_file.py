@@ -33,9 +33,9 @@ from flask_concurrency.stores.host.locks import Locks
 from flask_concurrency.stores.host.ofd_locks import OfdLocks, known_for
 from flask_concurrency.stores.host.private_directory import locked_directory, refuse_others
 from flask_concurrency.vocabulary.errors import StoreUnavailable
-from flask_concurrency.vocabulary.safe_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
-logger = CarefulLogger("flask_concurrency.store")
+logger = SafeLogger("flask_concurrency.store")
 
 _FLAGS: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _READABLE: Final = 40

@@ -7,10 +7,8 @@ from pathlib import Path
 
 from flask_concurrency.stores.host.layout import (
     BUCKET,
-    CELL,
     DIGESTS,
-    EXPIRY,
-    EXPIRY_AT,
+    HEADS,
     LINE,
     LINES_AT,
     LINES_USED_AT,
@@ -69,8 +67,4 @@ def _buckets(transactions: Transactions) -> range:
 
 def _keys(transactions: Transactions, start: int, now: float) -> int:
     cells = transactions.file.memory[start + DIGESTS : start + BUCKET]
-    keys = 0
-    for selector, _, *records in CELL.iter_unpack(cells):
-        if selector and EXPIRY.unpack_from(records[selector - 1], EXPIRY_AT)[0] > now:
-            keys += 1
-    return keys
+    return sum(word > 0 and expires_at > now for word, _, expires_at in HEADS.iter_unpack(cells))

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from flask_concurrency.policies.policy import Policy
-from flask_concurrency.stores.host.blocks import Extent
 from flask_concurrency.stores.host.cell_index import CellIndex, Entry
 from flask_concurrency.stores.host.clearing import clear_shard
 from flask_concurrency.stores.host.evictions import Evictions
@@ -30,7 +29,7 @@ Later = Callable[[Callable[[], None]], None]
 Request = list[tuple[Entry, Policy, int, bool]]
 """Of each check: where it counts, by which policy, its cost, and whether it is a shadow."""
 
-_Counted = tuple[Entry, Any, Any, Policy]
+_Counted = tuple[Any, Any, Any, Policy]
 """What to write: where, what was there (``None`` for nothing), what will be, by which policy."""
 
 
@@ -156,12 +155,12 @@ class Transactions:
             self._look(now)
         outcomes: list[Outcome] = []
         counted: list[_Counted] = []
-        admitted = plain = True
+        admitted = known = True
         for entry, policy, cost, shadow in request:
-            old = entry.read()
+            old = entry.read(now)
             state, outcome = policy.take(old, now, cost)
-            if old is None or entry.in_blocks:
-                plain = False
+            if old is None:
+                known = False
             elif not (outcome.admitted and cost) and isinstance(entry, InFlightRow):
                 # Ask which processes are dead only where it matters: for a refusal or a look.
                 old = entry.reap()
@@ -175,46 +174,33 @@ class Transactions:
         if not admitted:
             return [
                 # What a policy that would have admitted reports when another one refused.
-                policy.take(entry.read(), now, 0)[1] if outcome.admitted else outcome
+                policy.take(entry.read(now), now, 0)[1] if outcome.admitted else outcome
                 for (entry, policy, _, _), outcome in zip(request, outcomes, strict=True)
             ]
         # If the process dies between two of the writes that follow, some limits have counted a
         # request that gets no answer, and others have not. To its client that is the same as
         # if it had died a little later; its permits are reaped.
-        if plain:
+        if not known:
+            self._make_room(counted, now)
+        else:
             for entry, old, state, policy in counted:
                 entry.count(old, state, policy)
-        else:
-            self._write_carefully(counted, now)
         return outcomes
 
-    def _write_carefully(self, counted: list[_Counted], now: float) -> None:
-        """Write what needs room first: rows, cells for new keys, blocks for logs."""
-        cells: list[tuple[RateCell, Any, Any, Policy]] = []
-        rows: list[tuple[InFlightRow, Any, Any, Policy]] = []
-        # What can fail comes before any count changes. An empty row with a name counts nothing,
-        # nor does a log to which no record points.
-        taken = {
-            entry.row
-            for entry, old, _, _ in counted
-            if isinstance(entry, InFlightRow) and old is not None
-        }
-        unnamed: list[Extent] = []
+    def _make_room(self, counted: list[_Counted], now: float) -> None:
+        """Write what needs room, too: rows, and cells of new keys."""
+        # What can fail comes before any count changes. An empty row with a name counts nothing.
+        rows = [each for each in counted if isinstance(each[0], InFlightRow)]
+        taken = {row.row for row, old, _, _ in rows if old is not None}
+        for row, *_ in rows:
+            row.reserve(taken)
         for entry, old, state, policy in counted:
-            if isinstance(entry, InFlightRow):
-                entry.reserve(taken)
-                rows.append((entry, old, state, policy))
-            else:
-                cells.append((entry, old, entry.prepare(state, now, unnamed), policy))
-        for row, old, state, policy in rows:
-            row.count(old, state, policy)
-        for cell, old, state, policy in cells:
-            if old is not None:
-                cell.write(state, policy)
+            if old is not None or isinstance(entry, InFlightRow):
+                entry.count(old, state, policy)
         # A new key may take the cell of any other, so the others are written by now.
-        for cell, old, state, policy in cells:
-            if old is None:
-                cell.insert(state, policy, now)
+        for entry, old, state, policy in counted:
+            if old is None and isinstance(entry, RateCell):
+                entry.insert(state, policy, now)
 
     def _let_out(self, given: tuple[InFlightRow, int]) -> None:
         if self._file_size() < self._size:
@@ -227,17 +213,16 @@ class Transactions:
         now = self._clock()
         self._look(now)
         for cell, policy, cost in cells:
-            state = cell.read()
-            if state is None or policy.forgettable(state, now):
-                continue
-            state = policy.give_back(state, now, cost, after)
-            cell.write(cell.prepare(state, now, []), policy)
+            state = cell.read(now)
+            if state is not None and not policy.forgettable(state, now):
+                cell.refund(state, policy.give_back(state, now, cost, after), policy)
 
     def _remove(self, cells: list[RateCell]) -> int:
-        self._look(self._clock())
+        now = self._clock()
+        self._look(now)
         removed = 0
         for cell in cells:
-            if cell.read() is not None:
+            if cell.read(now) is not None:
                 cell.remove()
                 removed += 1
         return removed

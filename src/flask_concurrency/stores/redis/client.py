@@ -13,7 +13,7 @@ from typing import Any
 
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
-from flask_concurrency.runtime.greenlet_bridge import aside, can_suspend
+from flask_concurrency.runtime.greenlet_bridge import can_suspend, in_thread
 from flask_concurrency.stores.redis.connections import (
     Call,
     Client,
@@ -73,7 +73,7 @@ class ScriptClient:
         :raises StoreError: A key holds something that is not ours.
         """
         if can_suspend():
-            return aside(self._threads, self._run, script, keys, arguments)
+            return in_thread(self._threads, self._run, script, keys, arguments)
         return self._run(script, keys, arguments)
 
     def _run(

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from flask_concurrency.vocabulary.errors import StoreError
-from flask_concurrency.vocabulary.safe_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
-logger = CarefulLogger("flask_concurrency.store")
+logger = SafeLogger("flask_concurrency.store")
 
 
 class Held(NamedTuple):

@@ -5,11 +5,10 @@ Knows checks, keys and scripts; knows no connection, and no policy's arithmetic.
 
 from __future__ import annotations
 
-import os
-import weakref
 from collections.abc import Sequence
 
 from flask_concurrency.policies.in_flight import InFlightCount
+from flask_concurrency.runtime.forks import call_in_child
 from flask_concurrency.stores.key_names import KeyNames
 from flask_concurrency.stores.redis.client import ScriptClient
 from flask_concurrency.stores.redis.leases import Held, Leases
@@ -59,7 +58,7 @@ class RedisStore:
         self._lease_text = str(round(lease * MICROSECONDS))
         self._clock = clock
         self._start()
-        _STORES.add(self)
+        call_in_child(self, RedisStore._start)
 
     def take(self, checks: Sequence[Check]) -> list[Outcome]:
         """Spend the units of all checks, or of none if any but a shadow is refused; one command."""
@@ -189,13 +188,3 @@ def _outcomes(reply: list[int]) -> list[Outcome]:
 
 RETURNED = rule_of(InFlightCount(0), 1, False).packed
 """The rule of a permit whose limit is not known: its entry knows the cost."""
-
-_STORES: weakref.WeakSet[RedisStore] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for store in list(_STORES):
-        store._start()  # connections, permits and the thread are the parent's
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from flask_concurrency.policies.fixed_window import FixedWindow
 from flask_concurrency.policies.in_flight import InFlightCount
-from flask_concurrency.policies.moving_window import MovingWindow
 from flask_concurrency.policies.policy import Policy
 from flask_concurrency.policies.sliding_window import SlidingWindow
 from flask_concurrency.policies.token_bucket import TokenBucket
@@ -25,7 +24,6 @@ PACKED = Struct("<cddddB")
 LETTERS: dict[type, str] = {
     SlidingWindow: "s",
     FixedWindow: "f",
-    MovingWindow: "m",
     TokenBucket: "b",
     InFlightCount: "i",
 }

@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-from flask_concurrency.vocabulary.safe_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
-logger = CarefulLogger("flask_concurrency.processes")
+logger = SafeLogger("flask_concurrency.processes")
 
 LONGEST: Final = 32_768
 """Characters of a message beyond which it is cut."""

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
+from asgi_scope import make_scope
 from flask_concurrency.asgi.interface import AsgiApplication
-from flask_concurrency.testing.asgi_scope import make_scope
 
 
 class SocketExchange:

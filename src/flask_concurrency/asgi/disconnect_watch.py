@@ -7,16 +7,16 @@ import threading
 from collections.abc import Callable
 
 from flask_concurrency.asgi.inbox import Inbox
-from flask_concurrency.vocabulary.safe_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
-logger = CarefulLogger("flask_concurrency.asgi")
+logger = SafeLogger("flask_concurrency.asgi")
 
 LOOK_AFTER = 0.2
 """Seconds after which a request is watched, twice as many at most. Most are answered before, and
 need no watch, which takes nearly as long as a small request itself."""
 
 
-class Watch:
+class DisconnectWatch:
     """Awaits the disconnect of one client, from a while after it was made until :meth:`stop`.
 
     To be made on the loop of the request.
@@ -33,16 +33,16 @@ class Watch:
         self._act = act
         self._task: asyncio.Task[None] | None = None
         self.acted = False
-        patrol.add(self)
+        watch_timer.add(self)
 
     def stop(self) -> None:
-        """Watch no longer; nothing is called from now on."""
-        patrol.discard(self)
+        """Stop watching; nothing is called from now on."""
+        watch_timer.discard(self)
         if self._task is not None:
             self._task.cancel()
 
     def begin(self) -> None:
-        """Watch from now on."""
+        """Begin to watch."""
         self._task = asyncio.get_running_loop().create_task(self._watch())
 
     async def _watch(self) -> None:
@@ -57,7 +57,7 @@ class Watch:
             self._act()
 
 
-class Patrol(threading.local):
+class WatchTimer(threading.local):
     """Begins the watches of a thread's loop when they are due: one timer for all of them.
 
     A timer for each would cost more than all the rest of a watch that never begins.
@@ -65,32 +65,32 @@ class Patrol(threading.local):
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._new: set[Watch] = set()
-        self._seen: set[Watch] = set()
+        self._new: set[DisconnectWatch] = set()
+        self._seen: set[DisconnectWatch] = set()
 
-    def add(self, watch: Watch) -> None:
+    def add(self, watch: DisconnectWatch) -> None:
         """Begin this one when the next round but one is made."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._loop, self._new, self._seen = loop, set(), set()
-            loop.call_later(LOOK_AFTER, self._go_round, loop)
+            loop.call_later(LOOK_AFTER, self._begin_due, loop)
         self._new.add(watch)
 
-    def discard(self, watch: Watch) -> None:
+    def discard(self, watch: DisconnectWatch) -> None:
         """Leave this one alone."""
         self._new.discard(watch)
         self._seen.discard(watch)
 
-    def _go_round(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _begin_due(self, loop: asyncio.AbstractEventLoop) -> None:
         if loop is not self._loop:
             return  # another one has taken its place on this thread
         due, self._seen, self._new = self._seen, self._new, set()
         for watch in due:
             watch.begin()
         if self._seen:
-            loop.call_later(LOOK_AFTER, self._go_round, loop)
+            loop.call_later(LOOK_AFTER, self._begin_due, loop)
         else:
             self._loop = None
 
 
-patrol = Patrol()
+watch_timer = WatchTimer()

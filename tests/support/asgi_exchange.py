@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from asgi_scope import make_scope
 from flask_concurrency.asgi.interface import AsgiApplication
-from flask_concurrency.testing.asgi_scope import make_scope
 
 
 @dataclass

@@ -10,7 +10,7 @@ all at once when nobody reads any more (granian 2.8, hypercorn 0.18): one who on
 the loop for ever, and never hear that the client has left."""
 
 
-class Pace:
+class CooperativeYield:
     """Of one who sends message after message."""
 
     __slots__ = ("_sent",)
@@ -18,7 +18,7 @@ class Pace:
     def __init__(self) -> None:
         self._sent = 0
 
-    async def keep(self) -> None:
+    async def after_send(self) -> None:
         """Let others have their turn, after every so many messages; awaited after each."""
         self._sent += 1
         if self._sent % SENDS_AT_ONCE == 0:

@@ -22,15 +22,16 @@ from flask_concurrency.executors.groups.result import How
 from flask_concurrency.executors.groups.task import GroupTask
 from flask_concurrency.executors.linked_future import error_of
 from flask_concurrency.runtime.deadline import Deadline
-from flask_concurrency.runtime.managed_blocking import wait_for_a_loop
+from flask_concurrency.runtime.deadline_messages import late_in_group
+from flask_concurrency.runtime.managed_blocking import managed_block
 from flask_concurrency.runtime.timer_thread import Alarm
 from flask_concurrency.vocabulary.clock import Clock
 from flask_concurrency.vocabulary.errors import DeadlineExceeded, ExecutorShutdown
-from flask_concurrency.vocabulary.safe_logger import CarefulLogger
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
 T = TypeVar("T")
 
-logger = CarefulLogger("flask_concurrency.executors")
+logger = SafeLogger("flask_concurrency.executors")
 
 CallAt = Callable[[float, Callable[[], object]], Alarm]
 """Has something called at a monotonic instant."""
@@ -39,7 +40,7 @@ _LOOK_UP: Final = 1.0
 """Seconds after which a waiting thread looks up: it may fall asleep just when Ctrl-C has come."""
 
 
-class Members:
+class GroupTasks:
     """The tasks of one group.
 
     :param policy: Says when the rest is cancelled.
@@ -49,7 +50,7 @@ class Members:
     :ivar deadline: Theirs.
     :ivar at: The deadline's instant, before it was expired.
     :ivar stopped: No more results are needed.
-    :ivar decisive: The task whose ending stopped the group, if one did.
+    :ivar deciding: The task whose ending stopped the group, if one did.
     """
 
     def __init__(self, policy: Policy, deadline: Deadline, clock: Clock, call_at: CallAt) -> None:
@@ -62,11 +63,11 @@ class Members:
         self._lock = threading.Lock()
         self._all_ended = threading.Condition(self._lock)
         self._tasks: list[GroupTask[Any]] = []
-        self._inner: set[Members] = set()
+        self._inner: set[GroupTasks] = set()
         self._running = 0  # calls that have not ended, those of tasks that are late included
         self._leaving = self._closed = False
         self.stopped = self._late = False
-        self.decisive: GroupTask[Any] | None = None
+        self.deciding: GroupTask[Any] | None = None
         self._wake: Callable[[], object] | None = None
 
     @property
@@ -76,7 +77,7 @@ class Members:
             return tuple(self._tasks)
 
     @property
-    def time_has_come(self) -> bool:
+    def deadline_has_passed(self) -> bool:
         """Whether the deadline has passed, be it noticed or not."""
         return self._clock() >= self.at
 
@@ -98,8 +99,8 @@ class Members:
             self._running += 1
         try:
             self._set_alarm()
-            if self.time_has_come:
-                self.time_is_up()
+            if self.deadline_has_passed:
+                self.expire()
             if not self.stopped:
                 self._submit(task, call)
                 return task
@@ -109,7 +110,7 @@ class Members:
             self._one_ended()
             raise
         if self._late:
-            task.be_late(_too_late(name))
+            task.expire(late_in_group(name))
         task.end_cancelled()
         self._one_ended()
         return task
@@ -122,7 +123,7 @@ class Members:
             self.stopped = True
         self._cancel_rest()
 
-    def time_is_up(self) -> None:
+    def expire(self) -> None:
         """End all tasks that have not ended, as too late."""
         with self._lock:
             if self._late or self._closed:
@@ -131,10 +132,10 @@ class Members:
             late = [task for task in self._tasks if not task.done()]
         self.deadline.expire()
         for task in late:
-            _guarded(partial(task.be_late, _too_late(task.name)))
+            _guarded(partial(task.expire, late_in_group(task.name)))
         self._end_inner()
 
-    def take_in(self, inner: Members) -> None:
+    def add_child(self, inner: GroupTasks) -> None:
         """Let the tasks of a group inside end with these, as if their own time were up."""
         with self._lock:
             if self._closed:
@@ -142,9 +143,9 @@ class Members:
             if not self.stopped:
                 self._inner.add(inner)
                 return
-        inner.time_is_up()
+        inner.expire()
 
-    def let_go(self, inner: Members) -> None:
+    def remove_child(self, inner: GroupTasks) -> None:
         """A group inside has ended."""
         with self._lock:
             self._inner.discard(inner)
@@ -159,7 +160,7 @@ class Members:
 
     def wait(self) -> None:
         """After :meth:`leave`: block until all calls have ended."""
-        wait_for_a_loop(self._wait)  # some may be on one
+        managed_block(self._wait)  # some may be on one
 
     def _wait(self) -> None:
         with self._lock:
@@ -185,7 +186,7 @@ class Members:
     def _set_alarm(self) -> None:
         with self._lock:
             if self._alarm is None and self.at != inf:
-                self._alarm = self._call_at(self.at, self.time_is_up)
+                self._alarm = self._call_at(self.at, self.expire)
 
     def _submit(self, task: GroupTask[T], call: Callable[[], Future[T]]) -> None:
         with self.deadline:  # which is not current where a task submits, or another group's block
@@ -206,7 +207,7 @@ class Members:
                 decides = not self.stopped and self._policy.stops(how)
                 if decides:  # noted first, so that a body that it wakes finds it decided
                     self.stopped = True
-                    self.decisive = task
+                    self.deciding = task
             task.end(how, future.result() if how == "done" else None, error)
             if decides:
                 self._cancel_rest()
@@ -214,8 +215,8 @@ class Members:
             self._one_ended()
 
     def _how_it_failed(self, task: GroupTask[Any], error: BaseException) -> How:
-        if self.time_has_come:  # and is why it failed, as far as anybody can tell
-            self.time_is_up()
+        if self.deadline_has_passed:  # and is why it failed, as far as anybody can tell
+            self.expire()
             if task.done() and (late := error_of(task)) is not None:
                 late.__cause__ = error
         if self.stopped and isinstance(error, DeadlineExceeded):
@@ -244,12 +245,8 @@ class Members:
     def _end_inner(self) -> None:
         with self._lock:
             inner = list(self._inner)
-        for members in inner:
-            members.time_is_up()
-
-
-def _too_late(name: str) -> DeadlineExceeded:
-    return DeadlineExceeded(f"{name!r} had not ended when the time of its group was up.")
+        for group_tasks in inner:
+            group_tasks.expire()
 
 
 def _guarded(end: Callable[[], object]) -> None:

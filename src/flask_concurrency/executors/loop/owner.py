@@ -6,10 +6,10 @@ import asyncio
 from typing import Any
 
 from flask_concurrency.executors.loop.call import Call
-from flask_concurrency.executors.waiting import must_go_on
+from flask_concurrency.executors.waiting import register_serving_loop
 
 
-class LoopHost:
+class LoopOwner:
     """An event loop that runs calls.
 
     :ivar calls: What was handed over and has not ended; holding them keeps their tasks alive.
@@ -21,7 +21,7 @@ class LoopHost:
         self.calls: set[Call[Any]] = set()
         self.drained = False
         self.done = self.failed = self.cancelled = 0
-        must_go_on(self)
+        register_serving_loop(self)
 
     def is_current_thread(self) -> bool:
         """Tell whether the caller is on the loop's thread."""
