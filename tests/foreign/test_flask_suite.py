@@ -41,8 +41,8 @@ FAULTS_TO_MEND = [
     ),
 ]
 LISTS: dict[str, list[Difference | Fault]] = {
-    "extension": FAULTS_TO_MEND,
-    "limits": FAULTS_TO_MEND,
+    "extension": [*FAULTS_TO_MEND],
+    "limits": [*FAULTS_TO_MEND],
     "asgi": [*NOT_ON_ASGI, *FAULTS_TO_MEND],
 }
 
