@@ -22,8 +22,6 @@ PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 LISTED = "3.11"
 """The CPython whose suite the list of differences is about."""
 
-sys.path.insert(0, str(HERE))
-
 Start = Callable[..., "Run"]
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-differences = import_module("differences")
-Difference, Fault = differences.Difference, differences.Fault
+import differences
+from differences import Difference, Fault
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -197,7 +196,7 @@ FAULTS_TO_MEND = [
     ),
 ]
 
-LISTED = [*DIFFERENCES, *FAULTS_TO_MEND]
+LISTED: list[Difference | Fault] = [*DIFFERENCES, *FAULTS_TO_MEND]
 
 
 @pytest.fixture(scope="module")

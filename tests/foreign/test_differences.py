@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 
-differences = import_module("differences")
+import differences
 
 SAID = differences.Difference("Pool.test_b", "Refused", "pools.md", "A full pool refuses.")
 FAULT = differences.Fault("Pool.test_a*", "TypeError", "It takes no such argument.")

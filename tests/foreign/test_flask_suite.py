@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-differences = import_module("differences")
-Difference, Fault = differences.Difference, differences.Fault
+import differences
+from differences import Difference, Fault
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -41,9 +40,9 @@ FAULTS_TO_MEND = [
         "The extension and the app refer to each other: only the garbage collector frees both.",
     ),
 ]
-LISTS = {
-    "extension": FAULTS_TO_MEND,
-    "limits": FAULTS_TO_MEND,
+LISTS: dict[str, list[Difference | Fault]] = {
+    "extension": [*FAULTS_TO_MEND],
+    "limits": [*FAULTS_TO_MEND],
     "asgi": [*NOT_ON_ASGI, *FAULTS_TO_MEND],
 }
 

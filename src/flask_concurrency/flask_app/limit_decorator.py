@@ -88,7 +88,7 @@ class LimitDecorator:
             @functools.wraps(target)
             async def asking(*args: Any, **kwargs: Any) -> Any:
                 if has_request_context():
-                    await Driving(check, copy_context())
+                    await run_suspendable(check, copy_context())
                 return await target(*args, **kwargs)
         else:
 

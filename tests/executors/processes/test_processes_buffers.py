@@ -7,12 +7,15 @@ import os
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import buffer_tasks as tasks
+import process_tasks as gates
+import process_watching as watching
 from flask_concurrency.executors.processes import ProcessExecutor
 from flask_concurrency.executors.processes.shared_memory import segment_pool
 from flask_concurrency.executors.processes.shared_memory.segment_pool import Arena
@@ -27,10 +30,6 @@ from flask_concurrency.vocabulary.errors import (
 
 PoolOf = Callable[..., ProcessExecutor]
 MIB = 1 << 20
-
-tasks = import_module("buffer_tasks")
-gates = import_module("process_tasks")
-watching = import_module("process_watching")
 
 
 def arena_of(pool: ProcessExecutor) -> Arena:
@@ -63,10 +62,9 @@ def executor_of(**options: Any) -> Iterator[ProcessExecutor]:
 def _nothing_left() -> Iterator[None]:
     """Set up first, so this looks last: no shared memory is open or mapped once all have ended.
 
-    Memory is freed when a test says so, and not when it happens to have taken long. What a pool of
-    other files keeps for its next task is theirs.
+    Memory is freed when a test says so, and not when it happens to have taken long.
     """
-    before = open_segments()
+    before = open_segments()  # of the pool that all files share
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(segment_pool, "IDLE", 3600.0)
         yield
@@ -75,14 +73,13 @@ def _nothing_left() -> Iterator[None]:
     assert open_segments() <= before
 
 
-def open_segments() -> set[tuple[int, int]]:
-    """Device and inode of every segment that this process has open."""
+def open_segments() -> set[int]:
+    """Return the inodes of the shared memory that this process has open."""
     found = set()
-    for descriptor in os.listdir("/proc/self/fd"):
+    for descriptor in map(Path, os.listdir("/proc/self/fd")):
         with suppress(FileNotFoundError):  # the one with which the directory was read
-            if "memfd" in os.readlink(f"/proc/self/fd/{descriptor}"):
-                told = os.stat(f"/proc/self/fd/{descriptor}")
-                found.add((told.st_dev, told.st_ino))
+            if "memfd" in os.readlink("/proc/self/fd" / descriptor):
+                found.add(os.stat("/proc/self/fd" / descriptor).st_ino)
     return found
 
 

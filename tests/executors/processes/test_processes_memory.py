@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 import pytest
 
+import process_tasks as tasks
 from flask_concurrency import WorkerOutOfMemory
 from flask_concurrency.executors.processes import ProcessExecutor
 from flask_concurrency.executors.processes.worker import memory_cap
 from flask_concurrency.executors.processes.worker.memory_cap import MemoryCap, check_max_memory
 from flask_concurrency.vocabulary.errors import ConfigurationError, WorkerStartFailed
-
-tasks = import_module("process_tasks")
 
 PoolOf = Callable[..., ProcessExecutor]
 

@@ -7,11 +7,11 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError
-from importlib import import_module
 from typing import Any
 
 import pytest
 
+import process_tasks as tasks
 from event_loops import until_idle
 from flask_concurrency.executors.processes import ProcessExecutor
 from flask_concurrency.runtime.deadline import remaining, within
@@ -21,8 +21,6 @@ from flask_concurrency.vocabulary.errors import (
     ExecutorShutdown,
     QueueFull,
 )
-
-tasks = import_module("process_tasks")
 
 PoolOf = Callable[..., ProcessExecutor]
 MakeGate = Callable[[], Any]

@@ -5,19 +5,17 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 import pytest
 
+import process_tasks as tasks
 from flask_concurrency.executors.processes import ProcessExecutor
 from flask_concurrency.vocabulary.errors import (
     ConfigurationError,
     ExecutorShutdown,
     TaskNotPicklable,
 )
-
-tasks = import_module("process_tasks")
 
 
 def _enclosing() -> Callable[[], int]:

@@ -13,15 +13,13 @@ import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ALL_COMPLETED, Executor, Future, as_completed, wait
 from contextlib import closing
-from importlib import import_module
 from typing import Any
 
 import pytest
 
+import process_tasks as tasks
 from flask_concurrency.executors.processes import ProcessExecutor, RemoteTraceback
 from flask_concurrency.vocabulary.errors import ExecutorError, TaskNotPicklable
-
-tasks = import_module("process_tasks")
 
 
 def test_it_is_an_executor(pool: ProcessExecutor) -> None:

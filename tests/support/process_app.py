@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-from importlib import import_module
 
 from flask import Flask
 
+import process_tasks as tasks
 from flask_concurrency.executors.processes import ProcessExecutor
 from flask_concurrency.vocabulary.errors import WorkerDied
-
-tasks = import_module("process_tasks")
 
 app = Flask(__name__)
 processes = ProcessExecutor(2, name="of-the-app")

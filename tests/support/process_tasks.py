@@ -29,7 +29,7 @@ def double(number: int) -> int:
     return 2 * number
 
 
-def add(first: int, second: int = 0, *, third: int = 0) -> int:
+def add(first: Any, second: Any = 0, *, third: Any = 0) -> Any:
     return first + second + third
 
 
@@ -44,7 +44,7 @@ def submit_and_return(entered: str, released: str) -> None:
     ProcessExecutor(1).submit(pass_gate, entered, released)
 
 
-def pass_gate(entered: str, released: str, value: Any = None) -> Any:
+def pass_gate(entered: str, released: str, *, value: Any = None) -> Any:
     """Tell that the task runs, then run until the test says otherwise; see the gate fixture."""
     # Opened before the test hears of it: what it writes would be lost once it has closed its end.
     with open(released, "rb") as answer, open(entered, "wb", buffering=0) as news:
