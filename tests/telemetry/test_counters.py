@@ -196,7 +196,7 @@ def test_more_names_than_there_is_room_for_cost_the_newest(
     """The size is bounded, whatever an app registers; one line says so."""
     counters = Counters(directory)
     with caplog.at_level(logging.WARNING):
-        counters.add([((f"{number}" * 3,), 1_000, 0, 1) for number in range(10)])
+        counters.add([((f"{number}" * 3,), 4_000, 0, 1) for number in range(10)])
     assert len(counters.totals()) == 8
     assert counters.dropped == 2
     assert caplog.text.count("more kinds of requests and limits") == 1

@@ -37,7 +37,7 @@ HEADER: Final = struct.Struct("=8sIIQ")
 NAMES_USED: Final = struct.Struct("=Q")
 NAMES_USED_AT: Final = 16
 CELLS_AT: Final = 64
-CELLS: Final = 8_192
+CELLS: Final = 32_768
 NAMES: Final = 448 * 1024
 MOST_FILES: Final = 256
 
