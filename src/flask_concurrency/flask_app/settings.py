@@ -30,7 +30,9 @@ SERVED_WITH = "FLASK_CONCURRENCY_SERVER_THREADS"
 POOL = "FLASK_CONCURRENCY_POOL_THREADS"
 """Environment variable with the threads of ``concurrency.threads``, where none are configured."""
 
-OF_COMMANDS = tuple(f"{PREFIX}{command}_" for command in ("SERVE", "EXPLAIN", "STATUS", "RESET"))
+OF_COMMANDS = tuple(
+    f"{PREFIX}{command}_" for command in ("SERVE", "EXPLAIN", "STATUS", "RESET", "DOCTOR")
+)
 """What options of ``flask concurrency`` begin with in the environment, after ``FLASK_``."""
 
 
