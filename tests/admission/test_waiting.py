@@ -41,8 +41,8 @@ class Place:
         self.entered = threading.Semaphore(0)
         enter = self.rooms.enter
 
-        def counted(*args: object) -> object:
-            waiter = enter(*args)  # type: ignore[arg-type]
+        def counted(*args: object, **options: object) -> object:
+            waiter = enter(*args, **options)  # type: ignore[arg-type]
             self.entered.release()
             return waiter
 

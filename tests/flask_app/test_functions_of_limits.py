@@ -257,3 +257,37 @@ def test_an_answer_that_must_be_awaited_is_refused(
     app.testing = True
     with pytest.raises(ConfigurationError, match="await"):
         app.test_client().get("/")
+
+
+def test_a_cost_that_is_known_after_the_work_is_settled(
+    app: Flask, concurrency: Concurrency
+) -> None:
+    """What was reserved too much comes back, what is missing is spent, to nothing at most."""
+
+    @app.get("/<int:rows>")
+    @concurrency.limit("20/hour", cost=5, final_cost=lambda response: int(response.headers["Rows"]))
+    def index(rows: int) -> Response:
+        return Response("rows", headers={"Rows": str(rows)})
+
+    def left() -> int:
+        with app.test_client().get("/5") as response:
+            return int(response.headers["RateLimit"].partition("r=")[2].partition(";")[0])
+
+    assert statuses(app, "/1") == [200]
+    assert left() == 14  # 20 - 1 - 5
+    assert statuses(app, "/9") == [200]  # 5 reserved, 9 charged: 5 are left
+    assert statuses(app, "/99") == [200]  # as many as are left
+    assert statuses(app, "/1") == [429]
+
+
+def test_a_final_cost_must_be_a_number(app: Flask, concurrency: Concurrency) -> None:
+    """Our fault, not the client's."""
+
+    @app.get("/")
+    @concurrency.limit("20/hour", final_cost=lambda response: "many")  # type: ignore[arg-type, return-value]
+    def index() -> str:
+        return "rows"
+
+    app.testing = True
+    with pytest.raises(ConfigurationError, match="final_cost"):
+        app.test_client().get("/")

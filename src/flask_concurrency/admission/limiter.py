@@ -36,6 +36,9 @@ _ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 ChargeWhen = Callable[[Any], bool]
 """Says of a response whether its request is charged."""
 
+FinalCost = Callable[[Any], int]
+"""Says of a response how many units its request has cost."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Limiter:
@@ -48,6 +51,7 @@ class Limiter:
     :param cost: Units a request spends, or a callable that says so.
     :param exempt_when: Requests for which it answers true are not asked.
     :param charge_when: Asked with the response; units not to be charged are given back.
+    :param final_cost: Asked with the response; what it says is charged instead of ``cost``.
     :param shadow: Whether a refusal is only reported.
     :param per_client: Whether it limits each client, rather than what the server bears.
     :param shared: Whether other routes spend from the same count.
@@ -61,6 +65,7 @@ class Limiter:
     cost: int | Callable[[], int] = 1
     exempt_when: Callable[[], bool] | None = None
     charge_when: ChargeWhen | None = None
+    final_cost: FinalCost | None = None
     shadow: bool = False
     per_client: bool = True
     shared: bool = False
@@ -88,9 +93,15 @@ class Limiter:
             or self.shared
             or self.shadow
             or callable(self.cost)
+            or self.limit.max_wait > 0
             or self.exempt_when is not None
             or self.charge_when is not None
+            or self.final_cost is not None
         )
+
+    def is_called(self, name: str) -> bool:
+        """Whether a name means it: its own, ``"sms:3/day"``, or the one it shares, ``"sms"``."""
+        return self.name == name or self.name.startswith(f"{name}:")
 
     @property
     def exempts(self) -> bool:
@@ -165,6 +176,11 @@ class DynamicLimiter:
                 if other is None or (other.id, other.key) == (limiter.id, limiter.key):
                     break
         return limiters
+
+    @property
+    def made(self) -> list[Limiter]:
+        """Those that were chosen so far, in this process."""
+        return list(self._made.values())
 
     def _limiter(self, limit: Limit, number: int) -> Limiter:
         limiter = self._made.get((limit, number))

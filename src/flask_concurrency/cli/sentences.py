@@ -83,6 +83,8 @@ def _sentence(limit: ExplainedLimit) -> str:
         parts.append("asked where its decorator stands")
     if limit.charge_when is not None:
         parts.append(f"charged if {limit.charge_when}")
+    if limit.final_cost is not None:
+        parts.append(f"finally costs {limit.final_cost}")
     if limit.shadow:
         parts.append("shadow: only reported")
     return "; ".join(parts)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from flask_concurrency.admission.limiter import ChargeWhen
+from flask_concurrency.admission.limiter import ChargeWhen, FinalCost
 from flask_concurrency.vocabulary.limits import DynamicLimit, Limit
 
 Origin = Literal["app", "default", "blueprint", "route", "block"]
@@ -30,6 +30,7 @@ class Declaration:
     :ivar replace: Whether wider declarations, but for the app's own, stop applying.
     :ivar at: The stage at which it is asked.
     :ivar charge_when: Says of the response whether the request is charged; ``None`` for always.
+    :ivar final_cost: Says of the response how many units it cost; ``None`` for ``cost``.
     :ivar shadow: Whether a refusal is only reported.
     :ivar static: Whether it counts static files, too, if it reaches more than one route.
     :ivar name: Shares one count with every other declaration of that name.
@@ -44,8 +45,14 @@ class Declaration:
     name: str | None = None
     at: Stage = "arrival"
     charge_when: ChargeWhen | None = None
+    final_cost: FinalCost | None = None
     shadow: bool = False
     static: bool = False
+
+    @property
+    def settled_by_response(self) -> bool:
+        """Whether the response decides what is charged."""
+        return self.charge_when is not None or self.final_cost is not None
 
     def says_the_same(self, other: Declaration) -> bool:
         """Whether the two declare the same, so that to count both would count twice."""

@@ -34,6 +34,7 @@ class ExplainedLimit:
     :ivar exempt_when: The function whose true answer lets a request pass; ``None`` for none.
     :ivar at: The stage at which it is asked: ``"arrival"``, ``"view"`` or ``"call"``.
     :ivar charge_when: The function that says whether a response is charged; ``None`` for always.
+    :ivar final_cost: The function that says what a response cost; ``None`` for ``cost``.
     :ivar shadow: Whether a refusal is only reported.
     :ivar left_out: Why it does not apply; ``None`` if it does.
     """
@@ -53,6 +54,7 @@ class ExplainedLimit:
     exempt_when: str | None
     at: Stage
     charge_when: str | None
+    final_cost: str | None
     shadow: bool
     left_out: str | None
 
@@ -112,6 +114,7 @@ def explain(
             exempt_when=None if declared.exempt_when is None else spell(declared.exempt_when),
             at=declared.at,
             charge_when=None if declared.charge_when is None else spell(declared.charge_when),
+            final_cost=None if declared.final_cost is None else spell(declared.final_cost),
             shadow=declared.shadow,
             left_out=found.left_out,
         )

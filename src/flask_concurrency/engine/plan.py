@@ -167,6 +167,7 @@ def _limiter(
             cost=declared.cost,
             exempt_when=declared.exempt_when,
             charge_when=declared.charge_when,
+            final_cost=declared.final_cost,
             shadow=declared.shadow,
             per_client=not isinstance(limit, InFlight) or declared.key is not None,
             shared=declared.name is not None,

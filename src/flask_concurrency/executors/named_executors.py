@@ -67,6 +67,10 @@ class NamedExecutors:
         found = self._found.get(name)
         return found if found is not None else self._find(name)
 
+    def meanings(self) -> dict[str, Meaning]:
+        """What all names but our own stand for."""
+        return {**self._added, **self._configured}
+
     def made(self) -> Mapping[str, Executor]:
         """Those that are not ours and were asked for in this process, each by its own name."""
         if self._pid != os.getpid():

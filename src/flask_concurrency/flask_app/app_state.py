@@ -26,6 +26,7 @@ from flask_concurrency.flask_app.declarations.options import KNOWN_METHODS
 from flask_concurrency.flask_app.declarations.time_limit import TimeLimit
 from flask_concurrency.flask_app.declarations.unused import DeclarationRegistry
 from flask_concurrency.flask_app.http.cors import CorsPolicy
+from flask_concurrency.flask_app.refusal_cache import RefusalCache
 from flask_concurrency.flask_app.route_declarations import collect
 from flask_concurrency.flask_app.settings import (
     ENABLED,
@@ -37,6 +38,9 @@ from flask_concurrency.flask_app.work.executors import AppExecutors
 from flask_concurrency.runtime.drain import Drain
 from flask_concurrency.stores.fallback import FallbackStore
 from flask_concurrency.stores.store import Store
+
+MAX_BLOCKS = 1_000
+"""Limits of blocks that are remembered, to be looked at and reset."""
 
 MAX_CALL_GATES = 1_000
 """Gates of declarations that no route carries, kept ready."""
@@ -68,6 +72,7 @@ class AppState:
     :param config: That configuration.
     :ivar enabled_written: What it says of ``CONCURRENCY_ENABLED``, as far as that is applied.
     :ivar install_after_request: Sees to it that responses are settled.
+    :ivar refusals: Refusals that the middleware may repeat.
     :ivar drain: Ends what would go on for ever when the server is told to end.
     """
 
@@ -101,6 +106,8 @@ class AppState:
         self._key = key
         self._routes: dict[tuple[str | None, str], Route] = {}
         self._call_gates: dict[tuple[str | None, str, Declaration], Gate | None] = {}
+        self._block_limiters: dict[str, Limiter] = {}
+        self.refusals = RefusalCache()
         self._lock = threading.Lock()
 
     @property
@@ -145,6 +152,14 @@ class AppState:
         """Whether limits are applied; false, too, while a switch has yet to be followed."""
         return self.settings.enabled and self._config.get(ENABLED) is self.enabled_written
 
+    def forget_plans(self) -> None:
+        """Compile every route anew, over the store as it is chosen now."""
+        with self._lock:
+            self._routes.clear()
+            self._call_gates.clear()
+            self._block_limiters.clear()
+            self.refusals.clear()
+
     def switch(self) -> None:
         """Follow ``CONCURRENCY_ENABLED``, which tests switch while an app is in use.
 
@@ -178,6 +193,10 @@ class AppState:
         """Ask the limits of a block, for the app's own store and key."""
         plan = self._plan((Source("block", declaration),), None, "")
         gate = next(plan.gates, None) if self.settings.enabled else None
+        if gate is not None:
+            for limiter in gate.limiters:
+                if isinstance(limiter, Limiter) and len(self._block_limiters) < MAX_BLOCKS:
+                    self._block_limiters[limiter.id] = limiter
         return (gate or Gate((), self.store)).acquire()
 
     def call_gate(
@@ -202,8 +221,8 @@ class AppState:
         return self._call_gates[asked]
 
     def limiters(self, app: Flask) -> list[Limiter]:
-        """Every limiter of every route, each once; those chosen in a request are not known."""
-        found: dict[str, Limiter] = {}
+        """Every limiter of every route, and of the blocks this process has asked, each once."""
+        found: dict[str, Limiter] = dict(self._block_limiters)
         rules: list[Rule | None] = [None, *app.url_map.iter_rules()]
         for rule in rules:
             for method in sorted((rule.methods if rule is not None else None) or {"GET"}):
@@ -212,16 +231,19 @@ class AppState:
         return list(found.values())
 
     def limiters_of(self, app: Flask, rule: Rule | None, method: str) -> list[Limiter]:
-        """The limiters of one route; those chosen in a request are not known."""
-        plan = self._compile(app, rule, method).plan
+        """The limiters of one route; of those chosen in a request, what this process has chosen."""
         endpoint = rule.endpoint if rule is not None else None
+        route = self._routes.get((endpoint, method)) or self._compile(app, rule, method)
+        plan = route.plan
         called = [
             gate
             for (at, by, _), gate in list(self._call_gates.items())
             if gate is not None and (at, by) == (endpoint, method)
         ]
-        limiters = [limiter for gate in (*plan.gates, *called) for limiter in gate.limiters]
-        return [limiter for limiter in limiters if isinstance(limiter, Limiter)]
+        found: list[Limiter] = []
+        for limiter in (each for gate in (*plan.gates, *called) for each in gate.limiters):
+            found += [limiter] if isinstance(limiter, Limiter) else limiter.made
+        return found
 
     def explain(self, app: Flask, rule: Rule | None, method: str) -> Explanation:
         """Which limits a request would meet, why, and how long it may take; nothing is counted."""

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, overload
 
 from flask import Flask, Response, current_app, has_app_context, request
 
+from flask_concurrency.admission.limiter import normalized_key
 from flask_concurrency.asgi.interface import AsgiApplication
 from flask_concurrency.engine.declaration import Stage
 from flask_concurrency.engine.journey import NOT_ASKED, Journey
@@ -24,6 +25,7 @@ from flask_concurrency.executors.named_executors import Meaning, check_meaning
 from flask_concurrency.executors.processes.executor import ProcessExecutor
 from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.flask_app import hooks
+from flask_concurrency.flask_app.app_snapshot import Snapshot, read_snapshot, reset_counts
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.app_store import AppStore
 from flask_concurrency.flask_app.asgi_app import make_asgi_app
@@ -155,6 +157,7 @@ class Concurrency:
         name: str | None = None,
         at: Stage = "arrival",
         charge_when: Callable[[Response], bool] | None = None,
+        final_cost: Callable[[Response], int] | None = None,
         shadow: bool = False,
         static: bool = False,
     ) -> LimitDecorator:
@@ -185,6 +188,9 @@ class Concurrency:
             what the decorators above it found. Default: ``"arrival"``, before all hooks.
         :param charge_when: Asked with the response; where it answers false the request's units are
             given back. They are reserved meanwhile, so it cannot be raced. Default: always charge.
+        :param final_cost: Asked with the response for the units that the request has cost, where
+            that is known only after the work: ``cost`` is reserved first, and what was too much
+            is given back, what is missing spent, as far as there is any left.
         :param shadow: Count and report, but let in: to see what a limit would do.
         :param static: Whether a blueprint's limit counts its static files, too.
         :raises ConfigurationError: Anything of it is malformed; raised here, not in a request.
@@ -199,10 +205,11 @@ class Concurrency:
             name=name,
             at=at,
             charge_when=charge_when,
+            final_cost=final_cost,
             shadow=shadow,
             static=static,
         )
-        if charge_when is not None:
+        if declaration.settled_by_response:
             self._install_after_request()
         return LimitDecorator(declaration, self._decorator(declaration), self._current_state)
 
@@ -475,6 +482,45 @@ class Concurrency:
         executors = self._current_state().executors
         return TaskGroup(executors.named.get, executors.loop, timeout=timeout, policy=policy)
 
+    def reset(self, key: object = None, *, name: str | None = None) -> int:
+        """Start rates anew, as after the right password; who is inside stays inside.
+
+        .. code-block:: python
+
+            concurrency.reset(request.form["email"], name="login")
+
+        For the app in context. Other processes of a shared store see it at once; each of them may
+        repeat a refusal for a second more. Limits that a function chooses are reached as far as
+        this process has chosen them.
+
+        :param key: Whose, as the limit's key gives it, such as ``"192.0.2.7"``; ``""`` for what
+            counts all requests together. Default: every key, of all limits.
+        :param name: Only limits of this name: that of ``limit(..., name=)``, or a limiter's, such
+            as ``"route:5/minute"``. Default: all.
+        :returns: How many counts there were.
+        :raises ConfigurationError: A name without a key: stores keep digests of keys, by key.
+        :raises StoreError: The counts cannot be written.
+        """
+        if key is None and name is not None:
+            raise ConfigurationError(
+                f"reset(name={name!r}): say whose count, as in reset(key, name={name!r}); without "
+                "both, all counts of the app begin anew."
+            )
+        app, state = self._current_app()
+        return reset_counts(app, state, key=None if key is None else normalized_key(key), name=name)
+
+    def snapshot(self, key: object = None) -> Snapshot:
+        """Look at what limits count and executors do, in all processes; nothing is spent.
+
+        For the app in context. It is what ``flask concurrency status --json`` prints.
+
+        :param key: Whose counts to read where clients are counted apart. Default: none, which
+            leaves those limits out.
+        :raises StoreError: The counts cannot be read.
+        """
+        app, state = self._current_app()
+        return read_snapshot(app, state, key=None if key is None else normalized_key(key))
+
     @staticmethod
     def remaining() -> float | None:
         """Seconds left for the work in hand, ``0.0`` if its time is up; ``None`` for no deadline.
@@ -505,11 +551,15 @@ class Concurrency:
 
     def _current_state(self) -> AppState:
         """The state of the app in context; outside of one, of the only app there is."""
+        return self._state(current_app) if has_app_context() else self._current_app()[1]
+
+    def _current_app(self) -> tuple[Flask, AppState]:
         if has_app_context():
-            return self._state(current_app)
+            app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+            return app, self._state(app)
         apps = list(self._apps)
         if len(apps) == 1:
-            return self._state(apps[0])
+            return apps[0], self._state(apps[0])
         if not apps:
             raise RuntimeError(
                 "This Concurrency serves no app yet: call concurrency.init_app(app), or write "

@@ -30,7 +30,7 @@ from flask_concurrency.flask_app.http.responses import (
     too_old,
 )
 from flask_concurrency.flask_app.middleware import JourneyMiddleware
-from flask_concurrency.flask_app.refusal_cache import RefusalCache, request_identity
+from flask_concurrency.flask_app.refusal_cache import request_identity
 from flask_concurrency.flask_app.refusal_observers import RefusalObservers
 from flask_concurrency.flask_app.settings import ENABLED
 from flask_concurrency.flask_app.view_wrapping import put_around_view
@@ -91,7 +91,7 @@ def install(app: Flask, state: AppState) -> None:
     run_hooks: Callable[..., ResponseReturnValue | None] = app.preprocess_request
     app.preprocess_request = before_request  # type: ignore[method-assign]
     observers = RefusalObservers(app, ours=AfterRequest)
-    refusals = RefusalCache()
+    refusals = state.refusals
     app.wsgi_app = JourneyMiddleware(  # type: ignore[method-assign]
         app.wsgi_app, state=state, refusals=refusals
     )

@@ -190,10 +190,10 @@ class LimitDecorator:
                 f"The block {declared.name!r} runs outside of a request, where there is no client "
                 'to count: say whom to count, as in limit("3/day", name="sms", key=lambda: phone).'
             )
-        if declared.charge_when is not None and not has_request_context():
+        if declared.settled_by_response and not has_request_context():
             raise ConfigurationError(
                 f"The block {declared.name!r} runs outside of a request, where no response will "
-                "say whether it is charged: leave charge_when= out."
+                "say what is charged: leave charge_when= and final_cost= out."
             )
 
 

@@ -99,7 +99,7 @@ class Settings:
     @property
     def charges_by_response(self) -> bool:
         """Whether a response decides if a limit of the app is charged."""
-        return any(each.charge_when for each in (*self.default_limits, *self.app_limits))
+        return any(each.settled_by_response for each in (*self.default_limits, *self.app_limits))
 
 
 ENABLED = f"{PREFIX}ENABLED"

@@ -37,6 +37,8 @@ class Rate:
         ``burst`` units through at once and refills evenly. ``"moving-window"`` is another name of
         the default.
     :param burst: Units a full token bucket holds. Default: the quota.
+    :param max_wait: Seconds for which a request waits until the rate lets it in, instead of being
+        refused; a quota of requests at most waits in each process. Default: ``0.0``.
     :raises ConfigurationError: The text is malformed, or an option does not fit.
 
     :ivar quota: Units allowed per period.
@@ -50,9 +52,15 @@ class Rate:
     text: str
     algorithm: Algorithm
     burst: int
+    max_wait: float
 
     def __init__(
-        self, text: str, *, algorithm: Algorithm = "sliding-window", burst: int | None = None
+        self,
+        text: str,
+        *,
+        algorithm: Algorithm = "sliding-window",
+        burst: int | None = None,
+        max_wait: float = 0.0,
     ) -> None:
         rates = list(read_text(text)) if isinstance(text, str) else []
         if len(rates) != 1 or rates[0].period is None:
@@ -73,11 +81,28 @@ class Rate:
                 )
             example = f'Rate({text!r}, algorithm="token-bucket", burst=10)'
             check_quota(burst, written=f"burst={burst!r}", example=example)
+        check_wait(max_wait, example=f"Rate({text!r}, max_wait=2.0)")
+        object.__setattr__(self, "max_wait", float(max_wait))
         object.__setattr__(self, "quota", quota)
         object.__setattr__(self, "period", rates[0].period)
         object.__setattr__(self, "text", rates[0].text)
         object.__setattr__(self, "algorithm", _OTHER_NAMES.get(algorithm, algorithm))
         object.__setattr__(self, "burst", quota if burst is None else burst)
+
+
+def check_wait(max_wait: object, *, example: str) -> None:
+    """Refuse what is no time to wait.
+
+    :raises ConfigurationError: Naming it, and an example.
+    """
+    if (
+        isinstance(max_wait, bool)
+        or not isinstance(max_wait, int | float)
+        or not 0 <= max_wait < inf
+    ):
+        raise ConfigurationError(
+            f"max_wait={max_wait!r}: give seconds, as in {example}; no wait is endless."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +134,7 @@ class InFlight:
         check_quota(self.quota, written=written, example="InFlight(8)")
         example = "InFlight(8, max_queue=32, max_wait=2.0)"
         check_quota(self.max_queue, written=f"max_queue={self.max_queue!r}", example=example)
-        if (
-            isinstance(self.max_wait, bool)
-            or not isinstance(self.max_wait, int | float)
-            or not 0 <= self.max_wait < inf
-        ):
-            raise ConfigurationError(
-                f"max_wait={self.max_wait!r}: give seconds, as in {example}; no wait is endless."
-            )
+        check_wait(self.max_wait, example=example)
         if (self.max_queue > 0) != (self.max_wait > 0):
             raise ConfigurationError(
                 f"{written} with max_queue={self.max_queue!r} and max_wait={self.max_wait!r}: a "

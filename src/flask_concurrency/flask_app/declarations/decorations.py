@@ -60,6 +60,11 @@ def serve(app: Flask) -> None:
     _apps.add(app)
 
 
+def served_apps() -> list[Flask]:
+    """Every app that an extension serves in this process."""
+    return list(_apps)
+
+
 def attach(target: Any, owner: object, declaration: object) -> tuple[Any, object]:
     """Declare something on a view function, a ``View`` class, a method of one or a blueprint.
 

@@ -45,6 +45,7 @@ class Limits:
         name: str | None = None,
         at: Stage = "arrival",
         charge_when: Callable[[Response], bool] | None = None,
+        final_cost: Callable[[Response], int] | None = None,
         shadow: bool = False,
         static: bool = False,
     ) -> None:
@@ -62,6 +63,7 @@ class Limits:
             name=name,
             at=at,
             charge_when=charge_when,
+            final_cost=final_cost,
             shadow=shadow,
             static=static,
             example='Limits("5/minute", methods=["POST"])',
@@ -82,6 +84,7 @@ def declare(
     name: str | None,
     at: Stage,
     charge_when: Callable[[Response], bool] | None,
+    final_cost: Callable[[Response], int] | None,
     shadow: bool,
     static: bool = False,
     replace: bool = False,
@@ -105,6 +108,9 @@ def declare(
         at=_checked_stage(at),
         charge_when=(
             None if charge_when is None else check_function("charge_when", charge_when, RESPONSE)
+        ),
+        final_cost=(
+            None if final_cost is None else check_function("final_cost", final_cost, RESPONSE)
         ),
         shadow=_checked_choice("shadow", shadow),
         static=_checked_choice("static", static),
