@@ -40,7 +40,8 @@ from flask_concurrency.flask_app.declarations.options import (
 )
 from flask_concurrency.flask_app.declarations.time_limit import DeadlineDecorator, TimeLimit
 from flask_concurrency.flask_app.declarations.unused import EXTENSION, DeclarationRegistry
-from flask_concurrency.flask_app.http.cors import METHODS, Origins, cors_policy
+from flask_concurrency.flask_app.http.cors import METHODS, cors_policy
+from flask_concurrency.flask_app.http.origins import Origins
 from flask_concurrency.flask_app.limit_decorator import LimitDecorator
 from flask_concurrency.flask_app.loop_endpoints import PLACE, FlaskEndpoints, Place, RunsOn
 from flask_concurrency.flask_app.settings import read_settings
