@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
+from flask_concurrency.asgi.file_pieces import FilePieces
 from flask_concurrency.asgi.interface import Scope
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def make_environ(scope: Scope) -> WSGIEnvironment:
         "wsgi.multithread": True,
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
+        "wsgi.file_wrapper": FilePieces,
         SCOPE: scope,
     }
     _add_fields(environ, scope["headers"])
