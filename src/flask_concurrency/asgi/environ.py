@@ -85,6 +85,8 @@ def _paths(scope: Scope) -> tuple[str, str, str]:
 def _add_fields(environ: WSGIEnvironment, fields: list[tuple[bytes, bytes]]) -> None:
     repeated: dict[str, list[str]] = {}
     for name, value in fields:
+        if name == b"host" and not value:
+            continue  # granian (2.8) adds an empty one where an HTTP/1.0 client sent none
         plain = _PLAIN.get(name)
         if plain is not None:
             environ[plain] = value.decode("latin-1")
