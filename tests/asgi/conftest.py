@@ -71,6 +71,7 @@ def concurrency(app: Flask) -> Iterator[Concurrency]:
     concurrency = Concurrency(app)
     yield concurrency
     concurrency.threads.shutdown()
+    app.extensions["concurrency"].executors.bodies.shutdown()
     assert concurrency.loop.shutdown()
 
 

@@ -6,7 +6,7 @@ import json
 import runpy
 import socket
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -140,9 +140,11 @@ BEHAVIOURS = {
 
 
 @pytest.fixture
-def served() -> dict[str, Any]:
+def served() -> Iterator[dict[str, Any]]:
     """The app's module."""
-    return runpy.run_path(str(ROOT / f"{APP}.py"))
+    module = runpy.run_path(str(ROOT / f"{APP}.py"))
+    yield module
+    module["app"].extensions["concurrency"].executors.bodies.shutdown()
 
 
 def on_wsgi(app: Any, method: str, path: str, behaviour: Behaviour) -> Said:

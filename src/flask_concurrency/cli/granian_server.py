@@ -39,6 +39,8 @@ def become_server(options: ServerOptions) -> NoReturn:
 def serve(options: ServerOptions) -> None:
     """Serve until SIGTERM or SIGINT; SIGHUP replaces the workers one by one."""
     os.environ[SERVED_WITH] = str(options.threads)  # so that some of them never wait for a place
+    if options.import_path is not None:
+        os.environ["FLASK_APP"] = options.import_path  # as what worker processes of tasks find it
     if options.asgi:
         os.environ[POOL] = str(options.threads)  # there they are the app's, not the server's
     server = Granian(

@@ -116,9 +116,23 @@ def _announcement(app: Flask, address: Address, options: ServerOptions) -> str:
         [
             f"Serving {app.name!r} on http://{address}\n{paragraph(how)}",
             paragraph(not_served(app)) if state is None else _limits(app, state, options.workers),
+            *_websockets(app, options),
             f"The same on gunicorn{beside}:\n  {_gunicorn(app, address, options)}",
         ]
     )
+
+
+def _websockets(app: Flask, options: ServerOptions) -> list[str]:
+    """A warning if the server cannot serve the app's WebSockets."""
+    paths = [rule.rule for rule in app.url_map.iter_rules() if rule.websocket]
+    if options.asgi or not paths:
+        return []
+    shown = ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
+    return [
+        paragraph(
+            f"Warning: WebSockets ({shown}) are not served: granian's WSGI has none. Add --asgi."
+        )
+    ]
 
 
 def _limits(app: Flask, state: AppState, workers: int) -> str:

@@ -30,11 +30,17 @@ from flask_concurrency.flask_app.http.responses import (
     too_old,
 )
 from flask_concurrency.flask_app.middleware import JourneyMiddleware
+from flask_concurrency.flask_app.queue_full_response import answer_queue_full
 from flask_concurrency.flask_app.refusal_cache import request_identity
 from flask_concurrency.flask_app.refusal_observers import RefusalObservers
 from flask_concurrency.flask_app.settings import ENABLED
 from flask_concurrency.flask_app.view_wrapping import put_around_view
-from flask_concurrency.vocabulary.errors import DeadlineExceeded, StoreError, UnreadableCost
+from flask_concurrency.vocabulary.errors import (
+    DeadlineExceeded,
+    QueueFull,
+    StoreError,
+    UnreadableCost,
+)
 from flask_concurrency.vocabulary.permit import Ending
 
 ASKS = "__flask_concurrency_asks__"
@@ -85,7 +91,9 @@ def install(app: Flask, state: AppState) -> None:
                     raise
         return None
 
-    app.error_handler_spec[None][None].setdefault(DeadlineExceeded, answer_overdue)
+    handlers = app.error_handler_spec[None][None]
+    handlers.setdefault(DeadlineExceeded, answer_overdue)
+    handlers.setdefault(QueueFull, answer_queue_full)
     # In front of the hooks and not one of them: Flask looks at each hook again in each request,
     # which takes longer than to see that a route has no limit.
     run_hooks: Callable[..., ResponseReturnValue | None] = app.preprocess_request

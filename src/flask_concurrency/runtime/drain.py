@@ -76,6 +76,12 @@ def watch_signals() -> bool:
     return True
 
 
+def begin_drains() -> None:
+    """Begin all drains of this process, in any thread."""
+    for drain in tuple(_drains):
+        drain.begin()
+
+
 class _Begin:
     """A signal's handler that begins all drains first.
 
@@ -86,8 +92,7 @@ class _Begin:
         self._before = before
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        for drain in tuple(_drains):
-            drain.begin()
+        begin_drains()
         if callable(self._before):
             self._before(number, frame)
         elif self._before == signal.SIG_DFL:

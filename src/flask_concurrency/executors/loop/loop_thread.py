@@ -26,11 +26,12 @@ from flask_concurrency.executors.loop.background import (
 from flask_concurrency.executors.loop.borrowed import BorrowedLoop
 from flask_concurrency.executors.loop.call import WaitingCall, logger, name_of, was_cancelled
 from flask_concurrency.executors.loop.deadline import in_time, time_left
-from flask_concurrency.executors.loop.greenlets import make_loop, threads_are_greenlets
+from flask_concurrency.executors.loop.greenlets import make_loop
 from flask_concurrency.executors.loop.runner import LoopFactory, LoopRunner
 from flask_concurrency.executors.loop.watchdog import Watchdog
 from flask_concurrency.runtime.at_exit import call_after_threads
 from flask_concurrency.runtime.forks import call_in_child
+from flask_concurrency.runtime.gevent_patch import refuse_late_patch, threads_are_greenlets
 from flask_concurrency.runtime.greenlet_bridge import can_suspend, suspend
 from flask_concurrency.vocabulary.errors import (
     ConfigurationError,
@@ -285,8 +286,9 @@ class LoopThread:
             return runner
         name = name or name_of(coroutine)
         try:
+            refuse_late_patch()
             return self._start(name)
-        except ExecutorShutdown as error:
+        except (ConfigurationError, ExecutorShutdown) as error:
             _refuse(coroutine, error)
         except (OSError, RuntimeError) as error:  # out of descriptors, or of threads
             _refuse(

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 from flask_concurrency.executors.loop.call import adopt, name_of
 from flask_concurrency.executors.loop.deadline import in_time, time_left
-from flask_concurrency.executors.loop.greenlets import make_loop, threads_are_greenlets
+from flask_concurrency.executors.loop.greenlets import make_loop
+from flask_concurrency.runtime.gevent_patch import threads_are_greenlets
 from flask_concurrency.runtime.managed_blocking import managed_block
 
 T = TypeVar("T")

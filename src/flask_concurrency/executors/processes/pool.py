@@ -26,6 +26,7 @@ from flask_concurrency.executors.processes.watch import make_watch
 from flask_concurrency.runtime.at_exit import call_after_threads
 from flask_concurrency.runtime.deadline import Deadline
 from flask_concurrency.runtime.forks import call_in_child
+from flask_concurrency.runtime.gevent_patch import refuse_late_patch
 from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.errors import (
     ExecutorError,
@@ -311,6 +312,7 @@ class Pool:
 
     def _start(self) -> None:
         """Start what every pool with tasks has; under the lock."""
+        refuse_late_patch()
         try:
             watch = make_watch()
             self._watch = watch

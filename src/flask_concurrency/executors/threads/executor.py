@@ -9,6 +9,7 @@ import asyncio
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
+from inspect import iscoroutinefunction
 from itertools import starmap
 from typing import Any, ParamSpec, TypeVar
 
@@ -147,6 +148,8 @@ class ThreadExecutor(Executor):
         :raises DeadlineExceeded: With ``when_full="wait"``: there was no place in time.
         :raises ExecutorShutdown: After :meth:`shutdown`.
         """
+        if iscoroutinefunction(fn):
+            raise TypeError(_is_async(fn))
         future: Future[T] = SubmittedFuture()
         task = Task(future, captured, fn, args, kwargs)
         del captured  # this frame may stay in a traceback, if the task runs right here
@@ -167,6 +170,8 @@ class ThreadExecutor(Executor):
         :raises DeadlineExceeded: With ``when_full="wait"``: there was no place in time.
         :raises ExecutorShutdown: After :meth:`shutdown`.
         """
+        if iscoroutinefunction(fn):
+            raise TypeError(_is_async(fn))
         future: TaskFuture[T] = TaskFuture()
         task = Task(future, self._carry().detached(), fn, args, kwargs)
         place = self._pool.spawn(task, future)
@@ -184,6 +189,8 @@ class ThreadExecutor(Executor):
         :raises DeadlineExceeded: The deadline has passed.
         :raises ExecutorShutdown: After :meth:`shutdown`.
         """
+        if iscoroutinefunction(fn):
+            raise TypeError(_is_async(fn))
         future: Future[T] = Future()
         place = self._pool.submit(
             Task(future, self._carry(), fn, args, kwargs), future, awaits=True
@@ -219,6 +226,8 @@ class ThreadExecutor(Executor):
         :raises TimeoutError: While consuming: ``timeout`` has passed.
         :raises DeadlineExceeded: While consuming, or waiting for a place: the deadline has passed.
         """
+        if iscoroutinefunction(fn):
+            raise TypeError(_is_async(fn))
         if buffersize is not None and not isinstance(buffersize, int):
             raise TypeError("buffersize must be an integer or None")
         if buffersize is not None and buffersize < 1:
@@ -272,6 +281,14 @@ class ThreadExecutor(Executor):
         self._finalizer.detach()
         self._use_pool(inherited.replacement())
         inherited.reset_after_fork()
+
+
+def _is_async(fn: Callable[..., Any]) -> str:
+    name = getattr(fn, "__name__", repr(fn))
+    return (
+        f"{name!r} is an async function, which threads do not run. Await it on the loop: "
+        f"concurrency.loop.run({name}(...)), or concurrency.loop.spawn({name}(...))."
+    )
 
 
 def _wait_for(place: Place, future: Future[Any]) -> None:

@@ -11,6 +11,7 @@ from threading import get_ident
 
 from flask_concurrency.executors.threads.options import ThreadOptions
 from flask_concurrency.runtime.at_exit import ThreadOwner, finish_at_exit, start_thread
+from flask_concurrency.runtime.gevent_patch import refuse_late_patch
 from flask_concurrency.vocabulary.errors import ExecutorError
 
 
@@ -58,6 +59,8 @@ class WorkerThreads:
         """
         if len(self._workers) >= self._options.max_workers:
             return False
+        if not self._workers:
+            refuse_late_patch()
         try:
             if not self._workers:
                 finish_at_exit(owner)

@@ -20,6 +20,7 @@ from flask_concurrency.executors.processes.executor import ProcessExecutor
 from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.flask_app.settings import PREFIX, Settings
 from flask_concurrency.flask_app.work.async_body import async_to_sync
+from flask_concurrency.flask_app.work.body_threads import BODY_THREADS
 from flask_concurrency.flask_app.work.task_context import FlaskCarrier
 from flask_concurrency.flask_app.work.thread_locals import warn_of_thread_locals
 from flask_concurrency.flask_app.work.worker_app import WorkerApp
@@ -43,6 +44,8 @@ class AppExecutors:
     :ivar threads: One bounded pool of threads; it also serves the loop's ``asyncio.to_thread``.
     :ivar sockets: Threads of WebSockets, which keep them for long; apart, so that any number of
         those leaves :attr:`threads` to requests.
+    :ivar bodies: Threads that read blocking bodies of async views on ASGI; apart, so that a file
+        does not wait for requests.
     :ivar processes: One warm pool of worker processes.
     :ivar loop: One event loop, on which the app's ``async`` views, hooks and handlers run.
     :ivar named: These and any others, by name.
@@ -50,6 +53,7 @@ class AppExecutors:
 
     threads: ThreadExecutor
     sockets: ThreadExecutor
+    bodies: ThreadExecutor
     processes: ProcessExecutor
     loop: LoopThread
     named: NamedExecutors
@@ -63,7 +67,7 @@ class AppExecutors:
         """
         until = monotonic() + timeout
         # In this order: a task on a thread may need a worker process.
-        for executor in (self.threads, self.processes):
+        for executor in (self.threads, self.bodies, self.processes):
             executor.drain(max(0.0, until - monotonic()))
 
 
@@ -96,6 +100,7 @@ def make_executors(
         drain_timeout=5.0,
         name="websockets",
     )
+    bodies = ThreadExecutor(BODY_THREADS, max_queue=None, drain_timeout=5.0, name="bodies")
     make_processes = partial(
         _make_processes, app, drain_timeout=drain_timeout, on_first_task=on_first_task
     )
@@ -109,7 +114,7 @@ def make_executors(
     # Flask's documented way to choose what runs its async functions.
     app.async_to_sync = async_to_sync(  # type: ignore[method-assign, assignment]
         loop,
-        threads,
+        bodies,
         runs_as_in_flask=runs_as_in_flask,
         on_shared_loop=partial(warn_of_thread_locals, app.name),
     )
@@ -120,7 +125,7 @@ def make_executors(
         carry=carry,
         on_first_use=on_first_task,
     )
-    return AppExecutors(threads, sockets, processes, loop, named)
+    return AppExecutors(threads, sockets, bodies, processes, loop, named)
 
 
 def _make_processes(app: Flask, /, **options: Any) -> ProcessExecutor:
