@@ -26,6 +26,7 @@ from flask_concurrency.policies.policy import Policy
 from flask_concurrency.policies.sliding_window import RUNS, SlidingWindow
 from flask_concurrency.stores.key_names import KeyNames
 from flask_concurrency.stores.store import Check
+from flask_concurrency.stores.uri_text import require_plain_credentials, without_credentials
 from flask_concurrency.vocabulary.careful_logger import CarefulLogger
 from flask_concurrency.vocabulary.clock import Clock, wall
 from flask_concurrency.vocabulary.decision import Outcome
@@ -76,11 +77,12 @@ class LimitsStore:
         self, uri: str, *, namespace: str = "app", timeout: float = 0.25, clock: Clock = wall
     ) -> None:
         target = uri.removeprefix(PREFIX)
-        scheme, _, place = target.partition("://")
-        self._text = f"{PREFIX}{scheme}://{place.rpartition('@')[2]}"
-        if not scheme:
+        scheme = target.partition("://")[0]
+        self._text = PREFIX + without_credentials(target)
+        require_plain_credentials(uri)
+        if not scheme or "://" not in target:
             raise ConfigurationError(
-                f"{uri!r} names no storage: write the library's URI after {PREFIX!r}, as in "
+                f"{self._text!r} names no storage: write the library's URI after {PREFIX!r}, as in "
                 '"limits+memcached://localhost:11211".'
             )
         try:

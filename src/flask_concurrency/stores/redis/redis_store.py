@@ -73,7 +73,14 @@ class RedisStore:
             letters += letter
             keys.append(self._names.of(check, letter))
             arguments.append(rule)
-        outcomes = _outcomes(self._scripts.run(script_for("take", letters), keys, arguments))
+        reply = self._scripts.run(script_for("take", letters), keys, arguments)
+        if not (
+            type(reply) is list
+            and len(reply) == 4 * len(keys)
+            and all(type(number) is int for number in reply)
+        ):
+            raise self._scripts.misunderstood(reply)
+        outcomes = _outcomes(reply)
         if IN_FLIGHT in letters:
             self._hold(checks, outcomes, keys, id_)
         return outcomes
