@@ -59,6 +59,10 @@ class KeyNames:
             self._last = (check.key, digits)
         return limiter + digits
 
+    def limiter(self, limiter_id: str, letter: str) -> str:
+        """What the names of all keys of one limiter begin with."""
+        return self._limiters.get((letter, limiter_id)) or self._limiter(letter, limiter_id)
+
     def _limiter(self, letter: str, limiter_id: str) -> str:
         if len(self._limiters) >= MAX_LIMITERS:
             self._limiters.clear()

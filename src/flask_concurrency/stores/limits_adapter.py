@@ -24,8 +24,10 @@ from limits.strategies import (
 from flask_concurrency.policies.fixed_window import FixedWindow
 from flask_concurrency.policies.policy import Policy
 from flask_concurrency.policies.sliding_window import RUNS, SlidingWindow
+from flask_concurrency.policies.spending import refuse_negative
 from flask_concurrency.stores.key_names import KeyNames
-from flask_concurrency.stores.store import Check
+from flask_concurrency.stores.store import Check, LimiterCounts
+from flask_concurrency.stores.uri_text import require_plain_credentials, without_credentials
 from flask_concurrency.vocabulary.clock import Clock, wall
 from flask_concurrency.vocabulary.decision import Outcome
 from flask_concurrency.vocabulary.errors import (
@@ -76,11 +78,12 @@ class LimitsStore:
         self, uri: str, *, namespace: str = "app", timeout: float = 0.25, clock: Clock = wall
     ) -> None:
         target = uri.removeprefix(PREFIX)
-        scheme, _, place = target.partition("://")
-        self._text = f"{PREFIX}{scheme}://{place.rpartition('@')[2]}"
-        if not scheme:
+        scheme = target.partition("://")[0]
+        self._text = PREFIX + without_credentials(target)
+        require_plain_credentials(uri)
+        if not scheme or "://" not in target:
             raise ConfigurationError(
-                f"{uri!r} names no storage: write the library's URI after {PREFIX!r}, as in "
+                f"{self._text!r} names no storage: write the library's URI after {PREFIX!r}, as in "
                 '"limits+memcached://localhost:11211".'
             )
         try:
@@ -131,6 +134,16 @@ class LimitsStore:
                 each.limiter.clear(each.item, each.name)
             return sum(each.remaining < each.check.policy.quota for each in asked)
 
+    def clear_limiters(self, limiters: Sequence[LimiterCounts]) -> int:
+        """The library cannot find the keys of a limiter.
+
+        :raises StoreError: Always; start keys anew one by one.
+        """
+        raise StoreError(
+            f"{self._text!r} cannot clear a limiter: the limits library does not list the keys "
+            "of a storage. Start keys anew one by one."
+        )
+
     def clear(self) -> int:
         """Start all counts anew, where the storage holds no counts of others.
 
@@ -160,6 +173,8 @@ class LimitsStore:
         return self._text
 
     def _ask(self, check: Check) -> _Asked:
+        if check.cost < 0:
+            refuse_negative(check.cost)
         name = self._name(check)
         limiter, item = self._limiter(check.policy), self._item(check.policy)
         reset_at, remaining = limiter.get_window_stats(item, name)

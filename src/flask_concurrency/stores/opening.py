@@ -10,6 +10,7 @@ from flask_concurrency.stores.fallback import FallbackStore, OnFailure
 from flask_concurrency.stores.memory import MemoryStore
 from flask_concurrency.stores.redis.url import EXAMPLES, names_redis
 from flask_concurrency.stores.store import Store
+from flask_concurrency.stores.uri_text import without_credentials
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
 HOST_WORKS = find_spec("fcntl") is not None
@@ -48,7 +49,8 @@ def open_store(
     if uri.startswith("limits+"):
         return _limits(uri, namespace, timeout, on_failure)
     raise ConfigurationError(
-        f'No store has the URI {uri!r}. Use "host://", "memory://", {EXAMPLES}.'
+        f"No store has the URI {without_credentials(uri)!r}. "
+        f'Use "host://", "memory://", {EXAMPLES}.'
     )
 
 
@@ -60,8 +62,8 @@ def default_uri() -> str:
 def _host(uri: str, namespace: str, on_failure: OnFailure) -> Store:
     if not HOST_WORKS:
         raise ConfigurationError(
-            f"The store {uri!r} needs file locks that this platform does not have. Use "
-            '"memory://", which counts in each process by itself, or a Redis server.'
+            f"The store {without_credentials(uri)!r} needs file locks that this platform does not "
+            'have. Use "memory://", which counts in each process by itself, or a Redis server.'
         )
     from flask_concurrency.stores.host.host_store import MAX_KEYS, MAX_PROCESSES, HostStore
     from flask_concurrency.stores.host.url import read_url

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +172,30 @@ def test_a_server_that_drips_shares_one_deadline() -> None:
         assert time.monotonic() - started_at < 2.5 * TIMEOUT
         stop.set()
         thread.join()
+
+
+@pytest.mark.parametrize("pause", [0.02, 0.1])
+def test_an_answer_in_single_bytes_takes_no_longer_than_the_timeout(pause: float) -> None:
+    """The time is for the whole call, however many reads it takes."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"redis://127.0.0.1:{listening.getsockname()[1]}"
+        talking = threading.Thread(target=trickle, args=(listening, pause), daemon=True)
+        talking.start()
+        with opened(address) as store, bounded(TIMEOUT + SLACK):
+            store.take([RATE])
+            assert store.snapshot().outages == 1
+    talking.join()
+
+
+def trickle(listening: socket.socket, pause: float) -> None:
+    """Answer all that is asked with a text of ten thousand bytes, one after the other."""
+    with suppress(OSError):
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(1_000)
+            for byte in b"$10000\r\n" + b"x" * 10_000:
+                connection.sendall(bytes([byte]))
+                time.sleep(pause)
 
 
 def test_a_full_server_is_an_outage_until_there_is_room(start_redis: Any) -> None:

@@ -62,6 +62,10 @@ class Addresses:
             start = geometry.rates_at + (shard * geometry.buckets + bucket) * BUCKET
         return Address(policy, shard, start, of_both.to_bytes(DIGEST), of_limiter << 8 & OWNER)
 
+    def owner_of(self, limiter_id: str, policy: type) -> int:
+        """How the cells of one limiter are marked."""
+        return self._number(policy.__name__, limiter_id) << 8 & OWNER
+
     def _number(self, kind: str, text: str) -> int:
         # No name of a kind holds a zero byte, so no text of one kind is one of another.
         hashed = self._hash.copy()

@@ -67,6 +67,10 @@ class CellIndex:
             self.remembered[limiter_id, key] = entry
         return entry
 
+    def owner_of(self, limiter_id: str, policy: Policy) -> int:
+        """How the cells of one limiter are marked."""
+        return self._addresses.owner_of(limiter_id, type(policy))
+
     def _make(self, limiter_id: str, policy: Policy, key: str) -> Entry:
         kind = type(policy)
         if policy.quota > MAX_QUOTA:

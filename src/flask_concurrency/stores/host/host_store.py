@@ -22,7 +22,7 @@ from flask_concurrency.stores.host.private_directory import default_directory
 from flask_concurrency.stores.host.private_file import file_name, open_file, remove_file
 from flask_concurrency.stores.host.snapshot import Snapshot, snapshot_of
 from flask_concurrency.stores.host.transactions import Transactions
-from flask_concurrency.stores.store import Check
+from flask_concurrency.stores.store import Check, LimiterCounts
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.decision import Outcome
 from flask_concurrency.vocabulary.errors import (
@@ -141,6 +141,10 @@ class HostStore:
     def forget(self, checks: Sequence[Check]) -> int:
         """Start the counts of these checks' rates anew; permits stay held."""
         return self._do(lambda transactions: transactions.forget(checks))
+
+    def clear_limiters(self, limiters: Sequence[LimiterCounts]) -> int:
+        """Start the counts of these limiters' rates anew, of every key; permits stay held."""
+        return self._do(lambda transactions: transactions.clear_limiters(limiters))
 
     def clear(self) -> int:
         """Start the counts of all rates anew, of every key; permits stay held."""

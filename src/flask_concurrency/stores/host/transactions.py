@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 from flask_concurrency.policies.policy import Policy
@@ -19,7 +19,7 @@ from flask_concurrency.stores.host.in_flight import InFlightRow, InFlightRows
 from flask_concurrency.stores.host.locks import FileGone
 from flask_concurrency.stores.host.private_file import OpenFile
 from flask_concurrency.stores.host.rates import RateCell
-from flask_concurrency.stores.store import Check
+from flask_concurrency.stores.store import Check, LimiterCounts
 from flask_concurrency.vocabulary.clock import Clock
 from flask_concurrency.vocabulary.decision import Outcome
 from flask_concurrency.vocabulary.errors import ConfigurationError
@@ -135,6 +135,15 @@ class Transactions:
             return 0
         return self._locked(sorted({cell.shard for cell in cells}), self._remove, cells)
 
+    def clear_limiters(self, limiters: Sequence[LimiterCounts]) -> int:
+        """Start the counts of these limiters' rates anew, shard by shard; permits stay held.
+
+        :returns: How many keys were remembered.
+        :raises FileGone: The file cannot be used any more.
+        :raises StoreError: A lock was not to be had in time.
+        """
+        return self._clear({self._index.owner_of(*counts) for counts in limiters})
+
     def clear(self) -> int:
         """Start the counts of all rates anew, shard by shard; permits stay held.
 
@@ -142,8 +151,11 @@ class Transactions:
         :raises FileGone: The file cannot be used any more.
         :raises StoreError: A lock was not to be had in time.
         """
+        return self._clear(None)
+
+    def _clear(self, owners: Collection[int] | None) -> int:
         return sum(
-            self._locked([shard], self._clear_shard, shard)
+            self._locked([shard], self._clear_shard, (shard, owners))
             for shard in range(self.file.header.geometry.shards)
         )
 
@@ -243,10 +255,11 @@ class Transactions:
                 removed += 1
         return removed
 
-    def _clear_shard(self, shard: int) -> int:
+    def _clear_shard(self, cleared: tuple[int, Collection[int] | None]) -> int:
+        shard, owners = cleared
         now = self._clock()
         self._look(now)
-        return clear_shard(self.file.memory, self.file.header.geometry, shard, now)
+        return clear_shard(self.file.memory, self.file.header.geometry, shard, now, owners)
 
     def _look(self, now: float) -> None:
         """Make sure that the file is whole, and from time to time that it is still the one.
