@@ -124,14 +124,14 @@ def _left_threads(before: set[threading.Thread], within: float) -> list[threadin
 
     began_at = time.monotonic()
     if left(began_at + within * AT_ONCE):
-        gc.collect()  # threads of what nobody refers to any more end with it
+        gc.collect()  # a thread whose owner is garbage ends with its owner
     return left(began_at + within)
 
 
 def _left_processes(before: set[int], within: float) -> set[int]:
     give_up_at = time.monotonic() + within
     while (left := child_processes() - before) and time.monotonic() < give_up_at:
-        time.sleep(0.005)  # another thread waits for the process, and tells nobody
+        time.sleep(0.005)  # another thread reaps the process, and sets no event
     return left
 
 
