@@ -1,6 +1,7 @@
 """Control over concurrency for Flask: who may come in, where the work runs, how it ends."""
 
 from flask_concurrency.executors.groups import TaskGroup, TaskResult
+from flask_concurrency.flask_app.current_scope import ScopeLocal, current_scope
 from flask_concurrency.flask_app.declarations.options import Limits
 from flask_concurrency.flask_app.extension import Concurrency
 from flask_concurrency.flask_app.http.responses import (
@@ -49,6 +50,7 @@ __all__ = [
     "QuotaExceeded",
     "Rate",
     "Refusal",
+    "ScopeLocal",
     "ServerBusy",
     "StoreError",
     "TaskGroup",
@@ -59,5 +61,6 @@ __all__ = [
     "WorkerDied",
     "WorkerOutOfMemory",
     "WorkerStartFailed",
+    "current_scope",
     "watch_signals",
 ]

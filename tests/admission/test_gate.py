@@ -65,6 +65,18 @@ def test_a_permit_gives_its_place_back() -> None:
     again.permit.release()
 
 
+def test_a_permit_says_how_long_it_was_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store whose file was replaced meanwhile knows by it that the permit was another file's."""
+    clock, store = ManualClock(), MemoryStore(clock=ManualClock())
+    held: list[float] = []
+    monkeypatch.setattr(store, "give_back", lambda checks, after=0.0: held.append(after))
+    permit = Gate([limiter(InFlight(1))], store, clock=clock).try_acquire().permit
+    assert permit is not None
+    clock.advance(7.5)
+    permit.release()
+    assert held == [7.5]
+
+
 def test_the_longest_wait_counts() -> None:
     """Coming back earlier would only meet the other limit."""
     both = gate(limiter(Rate("1/minute")), limiter(Rate("1/hour")))

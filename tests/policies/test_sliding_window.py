@@ -19,7 +19,11 @@ TICK = 1 / 1024
 """Seconds that are whole in binary, so that the oracle and the policy add them up alike."""
 
 visits = st.lists(
-    st.tuples(st.integers(0, 90_000), st.integers(0, 7)),  # ticks to wait, cost
+    st.tuples(
+        # Ticks to wait: any, so few that runs might be joined, or to where the oldest unit leaves.
+        st.one_of(st.integers(0, 90_000), st.integers(0, 2_500), st.integers(62_000, 66_000)),
+        st.integers(0, 7),
+    ),
     max_size=60,
 )
 crowds = st.lists(st.tuples(st.integers(0, 4_000), st.integers(1, 30)), max_size=150)
@@ -193,6 +197,20 @@ def test_refunds_let_no_more_in_than_the_quota(
             client.state = client.policy.give_back(client.state, client.now, units, client.now - at)
             client.log.remove((at, units))
         assert client.inside(PERIOD) <= quota
+
+
+def test_units_do_not_join_a_run_before_one_that_was_given_back() -> None:
+    """A run is as long as its grain: its first unit is not known any more, so it takes no more."""
+    client = Client(64, 64.0)
+    client.ask()
+    client.now = 2.5  # later than a 32nd of the period: a run of its own
+    client.ask()
+    assert client.state is not None
+    client.state = client.policy.give_back(client.state, 2.5, 1, 0.0)
+    client.now = 3.0
+    client.ask()
+    assert client.state[2] == 0.0
+    assert client.state[-2] == 3.0
 
 
 def test_a_refund_after_the_count_was_forgotten_takes_no_other_unit() -> None:

@@ -21,6 +21,13 @@ def test_redis_stands_behind_a_fallback(uri: str) -> None:
     assert isinstance(store.store, RedisStore)
 
 
+def test_the_host_store_is_back_within_a_second() -> None:
+    """Its probes wait less than a second from one to the next, however long it is out."""
+    store = open_store("host://")
+    assert isinstance(store, FallbackStore)
+    assert 0 < store._breaker._slowest_probe < 0.5
+
+
 def test_so_do_the_storages_of_the_limits_library() -> None:
     """They may be on another machine, too."""
     store = open_store("limits+memory://")

@@ -137,6 +137,7 @@ class Gate:
         in_queue = queue_check(check, limit.max_queue)
         if not self._store.take([in_queue])[0].admitted:
             return answer
+        taken_at = self._clock()
         try:
             waiter = self._rooms.enter(_room(check), limit.order)
             if waiter is None:
@@ -163,7 +164,7 @@ class Gate:
             finally:
                 self._rooms.leave(waiter)
         finally:
-            self._store.give_back([in_queue])
+            self._store.give_back([in_queue], after=self._clock() - taken_at)
 
     def _unheard(self, check: Check, in_the_way: list[tuple[InFlight, Check]]) -> float:
         """Seconds after which to ask again, because a permit may be released without a wake-up.
@@ -235,6 +236,7 @@ class Gate:
         checks: list[Check],
         outcomes: list[Outcome],
     ) -> Answer:
+        taken_at = self._clock()
         held: list[Check] = []
         reservations: list[PendingRefund] = []
         for (limiter, *_), check, outcome in zip(rows, checks, outcomes, strict=True):
@@ -246,7 +248,7 @@ class Gate:
                 reservations.append(PendingRefund(limiter.charge_when, check))
 
         def give_back(ending: Ending) -> None:
-            self._store.give_back(held)
+            self._store.give_back(held, after=self._clock() - taken_at)
             for check in held:
                 self._rooms.wake(_room(check))
 

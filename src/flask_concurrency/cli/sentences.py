@@ -79,6 +79,8 @@ def _sentence(limit: ExplainedLimit) -> str:
         parts.append(f"unless {limit.exempt_when}")
     if limit.at == "view":
         parts.append("asked after all hooks")
+    if limit.at == "call":
+        parts.append("asked where its decorator stands")
     if limit.charge_when is not None:
         parts.append(f"charged if {limit.charge_when}")
     if limit.shadow:

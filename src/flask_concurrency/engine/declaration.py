@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from flask_concurrency.admission.limiter import ChargeWhen
@@ -12,8 +12,9 @@ from flask_concurrency.vocabulary.limits import DynamicLimit, Limit
 Origin = Literal["app", "default", "blueprint", "route", "block"]
 """Where a limit was declared, widest first."""
 
-Stage = Literal["arrival", "view"]
-"""When a limit is asked: before every hook, or after them all, when they know the user."""
+Stage = Literal["arrival", "view", "call"]
+"""When a limit is asked: before every hook; after them all, when they know the user; or where its
+decorator stands, when the decorators above it know the user."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,9 +28,10 @@ class Declaration:
     :ivar methods: HTTP methods it applies to, in capitals; ``None`` for all.
     :ivar exempt_when: Requests for which it answers true are not asked.
     :ivar replace: Whether wider declarations, but for the app's own, stop applying.
-    :ivar at: The stage at which it is asked: on arrival, or before the view, after all hooks.
+    :ivar at: The stage at which it is asked.
     :ivar charge_when: Says of the response whether the request is charged; ``None`` for always.
     :ivar shadow: Whether a refusal is only reported.
+    :ivar static: Whether it counts static files, too, if it reaches more than one route.
     :ivar name: Shares one count with every other declaration of that name.
     """
 
@@ -43,3 +45,8 @@ class Declaration:
     at: Stage = "arrival"
     charge_when: ChargeWhen | None = None
     shadow: bool = False
+    static: bool = False
+
+    def says_the_same(self, other: Declaration) -> bool:
+        """Whether the two declare the same, so that to count both would count twice."""
+        return all(getattr(self, each.name) == getattr(other, each.name) for each in fields(self))

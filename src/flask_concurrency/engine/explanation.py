@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import get_args
 
 from flask_concurrency.engine.declaration import Origin, Stage
 from flask_concurrency.engine.plan import Source, candidates
@@ -31,7 +32,7 @@ class ExplainedLimit:
     :ivar cost: Units a request spends, or the function that says so.
     :ivar methods: HTTP methods it was declared for; ``None`` for all.
     :ivar exempt_when: The function whose true answer lets a request pass; ``None`` for none.
-    :ivar at: The stage at which it is asked, ``"arrival"`` or ``"view"``.
+    :ivar at: The stage at which it is asked: ``"arrival"``, ``"view"`` or ``"call"``.
     :ivar charge_when: The function that says whether a response is charged; ``None`` for always.
     :ivar shadow: Whether a refusal is only reported.
     :ivar left_out: Why it does not apply; ``None`` if it does.
@@ -115,7 +116,7 @@ def explain(
             left_out=found.left_out,
         )
         limits.append(replace(explained, left_out="exempt") if exempt else explained)
-    limits.sort(key=lambda limit: limit.at == "view")  # asked after all the others
+    limits.sort(key=lambda limit: get_args(Stage).index(limit.at))  # as they are asked
     return Explanation(exempt, tuple(limits), deadline)
 
 

@@ -20,6 +20,7 @@ class Journey:
     :ivar decision: What every gate asked so far has said, as one.
     :ivar overdue: Whether it was given up because its deadline had passed.
     :ivar has_anything_to_end: Whether anything was asked or timed.
+    :ivar called: What was asked where a decorator stands; each is asked once in a request.
     :ivar ended_by_middleware: Whether the middleware will call :meth:`end`.
     """
 
@@ -30,6 +31,7 @@ class Journey:
     overdue = False
     has_anything_to_end = False
     ended_by_middleware = True
+    called: tuple[Gate, ...] = ()
 
     def start_clock(self, seconds: float) -> None:
         """Let the request have so many seconds, until :meth:`stop_clock` in the same context."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 import functools
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 from flask_concurrency.admission.gate import Gate
@@ -40,10 +40,18 @@ class Plan:
 
     :ivar arrival: What to ask before every hook; ``None`` where nothing applies.
     :ivar view: What to ask before the view, after all hooks; ``None`` where nothing applies.
+    :ivar calls: What to ask where the decorator of a declaration stands.
     """
 
     arrival: Gate | None
     view: Gate | None
+    calls: Mapping[Declaration, Gate] = field(default_factory=dict)
+
+    @property
+    def gates(self) -> Iterator[Gate]:
+        """Every gate of the route."""
+        yield from (gate for gate in (self.arrival, self.view) if gate is not None)
+        yield from self.calls.values()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +112,19 @@ def compile_plan(
     :param key: Who is counted where a declaration does not say.
     :param rooms: Where requests wait.
     """
-    chosen: dict[Stage, list[Limiter | DynamicLimiter]] = {"arrival": [], "view": []}
+    chosen: dict[Stage | Declaration, list[Limiter | DynamicLimiter]] = {"arrival": [], "view": []}
     every = list(candidates(sources, method=method, key=key))
     for found in every:
         if found.left_out is None:
             limiter = _limiter(found, endpoint, key, partial(_first_number, every, found))
-            chosen[found.source.declaration.at].append(limiter)
-    arrival, view = (
-        Gate(chosen[stage], store, rooms=rooms) if chosen[stage] else None
-        for stage in ("arrival", "view")
-    )
-    return Plan(arrival, view)
+            declared = found.source.declaration
+            stage = declared if declared.at == "call" else declared.at
+            chosen.setdefault(stage, []).append(limiter)
+    gates = {
+        stage: Gate(limiters, store, rooms=rooms) for stage, limiters in chosen.items() if limiters
+    }
+    calls = {stage: gate for stage, gate in gates.items() if isinstance(stage, Declaration)}
+    return Plan(gates.get("arrival"), gates.get("view"), calls)
 
 
 def _first_number(every: Sequence[Candidate], chosen: Candidate, name: str) -> int:

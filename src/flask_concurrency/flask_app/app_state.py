@@ -6,8 +6,9 @@ Knows no request.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from flask import Flask
 from werkzeug.routing import Rule
@@ -26,11 +27,19 @@ from flask_concurrency.flask_app.declarations.time_limit import TimeLimit
 from flask_concurrency.flask_app.declarations.unused import DeclarationRegistry
 from flask_concurrency.flask_app.http.cors import CorsPolicy
 from flask_concurrency.flask_app.route_declarations import collect
-from flask_concurrency.flask_app.settings import Settings
+from flask_concurrency.flask_app.settings import (
+    ENABLED,
+    Settings,
+    check_late_changes,
+    written,
+)
 from flask_concurrency.flask_app.work.executors import AppExecutors
 from flask_concurrency.runtime.drain import Drain
 from flask_concurrency.stores.fallback import FallbackStore
 from flask_concurrency.stores.store import Store
+
+MAX_CALL_GATES = 1_000
+"""Gates of declarations that no route carries, kept ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +64,10 @@ class AppState:
     """What ``app.extensions["concurrency"]`` holds.
 
     :ivar owner: The extension whose declarations count for this app.
+    :param read_again: Reads the settings from the app's configuration as it is now.
+    :param config: That configuration.
+    :ivar enabled_written: What it says of ``CONCURRENCY_ENABLED``, as far as that is applied.
+    :ivar install_after_request: Sees to it that responses are settled.
     :ivar drain: Ends what would go on for ever when the server is told to end.
     """
 
@@ -67,10 +80,17 @@ class AppState:
         executors: AppExecutors,
         declarations: DeclarationRegistry,
         key: Callable[[], object],
+        read_again: Callable[[], Settings],
+        config: Mapping[str, Any],
     ) -> None:
         self.settings = settings
         self._store = store
         self.executors = executors
+        self._read_again = read_again
+        self._config = config
+        self._written = written(config)
+        self.enabled_written = config.get(ENABLED)
+        self.install_after_request: Callable[[], None] = lambda: None
         self.drain = Drain()
         self.rooms = WaitingRooms(
             server_threads=settings.server_threads, holds_requests_up=holds_requests_up
@@ -80,6 +100,7 @@ class AppState:
         self.owner = owner
         self._key = key
         self._routes: dict[tuple[str | None, str], Route] = {}
+        self._call_gates: dict[tuple[str | None, str, Declaration], Gate | None] = {}
         self._lock = threading.Lock()
 
     @property
@@ -112,24 +133,73 @@ class AppState:
             return route
         with self._lock:
             if not self._routes:  # the first request: nothing can be registered any more
+                self._apply_late_changes(app)
                 self.declarations.report()
             route = self._compile(app, rule, method)
             if rule is not None or method in KNOWN_METHODS:  # clients may invent methods
                 self._routes[endpoint, method] = route
             return route
 
+    @property
+    def enabled_now(self) -> bool:
+        """Whether limits are applied; false, too, while a switch has yet to be followed."""
+        return self.settings.enabled and self._config.get(ENABLED) is self.enabled_written
+
+    def switch(self) -> None:
+        """Follow ``CONCURRENCY_ENABLED``, which tests switch while an app is in use.
+
+        :raises ConfigurationError: It is neither true nor false.
+        """
+        with self._lock:
+            value = self._config.get(ENABLED)
+            enabled = self._read_again().enabled
+            self.settings = replace(self.settings, enabled=enabled)
+            self.enabled_written = self._written[ENABLED] = value
+
+    def _apply_late_changes(self, app: Flask) -> None:
+        """Apply what the configuration says now, if it was changed after ``init_app``.
+
+        :raises ConfigurationError: It can no longer be applied, or is wrong.
+        """
+        now = written(self._config)
+        if not check_late_changes(self._written, now):
+            return
+        settings = self._read_again()
+        if self._store.settings_differ(settings):
+            self._store = AppStore(app, settings)
+        if settings.server_threads is not None:
+            self.rooms.served_by(settings.server_threads)
+        self.settings = settings
+        self._written, self.enabled_written = now, now.get(ENABLED)
+        if settings.charges_by_response:
+            self.install_after_request()
+
     def ask_block(self, declaration: Declaration) -> Answer:
         """Ask the limits of a block, for the app's own store and key."""
-        plan = compile_plan(
-            (Source("block", declaration),),
-            endpoint=None,
-            method="",
-            key=self._key,
-            store=self.store,
-            rooms=self.rooms,
-        )
-        gate = (plan.arrival or plan.view) if self.settings.enabled else None
+        plan = self._plan((Source("block", declaration),), None, "")
+        gate = next(plan.gates, None) if self.settings.enabled else None
         return (gate or Gate((), self.store)).acquire()
+
+    def call_gate(
+        self, app: Flask, rule: Rule | None, method: str, declaration: Declaration
+    ) -> Gate | None:
+        """What to ask where the decorator of a declaration stands; ``None`` for nothing.
+
+        :param declaration: One whose stage is ``"call"``; it may be found in no route, where a
+            framework decorates in each request, or a view calls a function that is limited.
+        """
+        endpoint = rule.endpoint if rule is not None else None
+        asked = (endpoint, method, declaration)
+        if asked not in self._call_gates:
+            found = collect(app, self.settings, self.owner, rule, method)
+            sources = found.sources
+            if all(source.declaration is not declaration for source in sources):
+                sources = (*sources, Source("route", declaration))
+            plan = self._plan(() if found.exempt else sources, endpoint, method)
+            if len(self._call_gates) >= MAX_CALL_GATES:  # declared anew in each request
+                self._call_gates.clear()
+            self._call_gates[asked] = plan.calls.get(declaration)
+        return self._call_gates[asked]
 
     def limiters(self, app: Flask) -> list[Limiter]:
         """Every limiter of every route, each once; those chosen in a request are not known."""
@@ -144,11 +214,13 @@ class AppState:
     def limiters_of(self, app: Flask, rule: Rule | None, method: str) -> list[Limiter]:
         """The limiters of one route; those chosen in a request are not known."""
         plan = self._compile(app, rule, method).plan
-        limiters = [
-            limiter
-            for gate in (plan.arrival, plan.view)
-            for limiter in (() if gate is None else gate.limiters)
+        endpoint = rule.endpoint if rule is not None else None
+        called = [
+            gate
+            for (at, by, _), gate in list(self._call_gates.items())
+            if gate is not None and (at, by) == (endpoint, method)
         ]
+        limiters = [limiter for gate in (*plan.gates, *called) for limiter in gate.limiters]
         return [limiter for limiter in limiters if isinstance(limiter, Limiter)]
 
     def explain(self, app: Flask, rule: Rule | None, method: str) -> Explanation:
@@ -159,16 +231,20 @@ class AppState:
             found.sources, method=method, key=self._key, exempt=found.exempt, deadline=seconds
         )
 
-    def _compile(self, app: Flask, rule: Rule | None, method: str) -> Route:
-        found = collect(app, self.settings, self.owner, rule, method)
-        plan = compile_plan(
-            () if found.exempt else found.sources,
-            endpoint=rule.endpoint if rule is not None else None,
+    def _plan(self, sources: Sequence[Source], endpoint: str | None, method: str) -> Plan:
+        return compile_plan(
+            sources,
+            endpoint=endpoint,
             method=method,
             key=self._key,
             store=self.store,
             rooms=self.rooms,
         )
+
+    def _compile(self, app: Flask, rule: Rule | None, method: str) -> Route:
+        found = collect(app, self.settings, self.owner, rule, method)
+        endpoint = rule.endpoint if rule is not None else None
+        plan = self._plan(() if found.exempt else found.sources, endpoint, method)
         limited = (plan.arrival, plan.view, found.time) != (None, None, None)
         return Route(
             plan,

@@ -39,6 +39,11 @@ class AppStore:
         app = self._app()
         return "memory://" if app is None or app.testing else default_uri()
 
+    def settings_differ(self, settings: Settings) -> bool:
+        """Whether other settings choose another store, or use it otherwise."""
+        names = ("store", "namespace", "store_timeout", "on_store_failure")
+        return any(getattr(settings, name) != getattr(self._settings, name) for name in names)
+
     def get(self) -> Store:
         """The store."""
         if self._opened is None:

@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar, overload
 
 from flask import Flask, Response, current_app, has_app_context, request
@@ -28,6 +29,7 @@ from flask_concurrency.flask_app.app_store import AppStore
 from flask_concurrency.flask_app.asgi_app import make_asgi_app
 from flask_concurrency.flask_app.current_journey import JOURNEY
 from flask_concurrency.flask_app.declarations import decorations
+from flask_concurrency.flask_app.declarations.decorations import EXEMPT
 from flask_concurrency.flask_app.declarations.keys import remote_address
 from flask_concurrency.flask_app.declarations.options import (
     LimitsLike,
@@ -35,11 +37,10 @@ from flask_concurrency.flask_app.declarations.options import (
     read_declarations,
 )
 from flask_concurrency.flask_app.declarations.time_limit import DeadlineDecorator, TimeLimit
-from flask_concurrency.flask_app.declarations.unused import DeclarationRegistry
+from flask_concurrency.flask_app.declarations.unused import EXTENSION, DeclarationRegistry
 from flask_concurrency.flask_app.http.cors import METHODS, Origins, cors_policy
 from flask_concurrency.flask_app.limit_decorator import LimitDecorator
-from flask_concurrency.flask_app.loop_endpoints import Place, RunsOn
-from flask_concurrency.flask_app.route_declarations import EXEMPT
+from flask_concurrency.flask_app.loop_endpoints import PLACE, FlaskEndpoints, Place, RunsOn
 from flask_concurrency.flask_app.settings import read_settings
 from flask_concurrency.flask_app.streaming.event_streams import Source, event_response
 from flask_concurrency.flask_app.streaming.websockets import (
@@ -57,7 +58,6 @@ from flask_concurrency.vocabulary.limits import LimitLike
 from flask_concurrency.vocabulary.request_functions import check_function
 
 Target = TypeVar("Target", bound=Any)
-EXTENSION = "concurrency"
 
 
 class Concurrency:
@@ -114,9 +114,16 @@ class Concurrency:
             raise ConfigurationError(
                 f"{app.name!r} is served by a Concurrency already: call init_app once for an app."
             )
-        settings = read_settings(app.config, **self._given)
+        read_again = partial(read_settings, app.config, **self._given)
+        settings = read_again()
         publishing = StatusPublishing(app, settings)
-        executors = make_executors(app, settings, added=self._added, on_first_task=publishing.begin)
+        executors = make_executors(
+            app,
+            settings,
+            added=self._added,
+            on_first_task=publishing.begin,
+            runs_as_in_flask=FlaskEndpoints(app, self),
+        )
         publishing.observe(executors)
         state = AppState(
             self,
@@ -125,11 +132,15 @@ class Concurrency:
             executors=executors,
             declarations=self._declarations,
             key=self._key,
+            read_again=read_again,
+            config=app.config,
         )
         app.extensions[EXTENSION] = state
         self._apps.add(app)
-        self._declarations.in_use = True
+        decorations.serve(app)
+        self._declarations.serve()
         hooks.install(app, state)
+        state.install_after_request = partial(hooks.install_after_request, app, state)
         if self._needs_after_request or settings.charges_by_response:
             hooks.install_after_request(app, state)
 
@@ -145,6 +156,7 @@ class Concurrency:
         at: Stage = "arrival",
         charge_when: Callable[[Response], bool] | None = None,
         shadow: bool = False,
+        static: bool = False,
     ) -> LimitDecorator:
         """Limit a view, a ``View`` class or one of its methods, or every route of a blueprint.
 
@@ -169,10 +181,12 @@ class Concurrency:
         :param replace: Whether the wider limits, but for ``app_limits``, stop applying here.
         :param name: Routes and blocks that give the same name share one count; a block needs one.
         :param at: ``"view"`` asks after all ``before_request`` hooks, for keys that need what they
-            found, such as the user. Default: ``"arrival"``, before them all.
+            found, such as the user; ``"call"`` asks where the decorator stands, for those that need
+            what the decorators above it found. Default: ``"arrival"``, before all hooks.
         :param charge_when: Asked with the response; where it answers false the request's units are
             given back. They are reserved meanwhile, so it cannot be raced. Default: always charge.
         :param shadow: Count and report, but let in: to see what a limit would do.
+        :param static: Whether a blueprint's limit counts its static files, too.
         :raises ConfigurationError: Anything of it is malformed; raised here, not in a request.
         """
         declaration = declare(
@@ -186,6 +200,7 @@ class Concurrency:
             at=at,
             charge_when=charge_when,
             shadow=shadow,
+            static=static,
         )
         if charge_when is not None:
             self._install_after_request()
@@ -230,6 +245,11 @@ class Concurrency:
             max_age=max_age,
         )
         if target is not None:
+            if not isinstance(target, Flask):
+                raise ConfigurationError(
+                    f"cors({target!r}, ...): give an app, or decorate a view or blueprint with "
+                    "concurrency.cors(origins=...)."
+                )
             self._state(target).cors = policy
         self._install_after_request()
         return self._decorator(policy)
@@ -259,17 +279,28 @@ class Concurrency:
         return DeadlineDecorator(limit, self._decorator(limit))
 
     def runs_on(self, place: Place) -> Callable[[Target], Target]:
-        """Choose where the requests of a view, a class or a blueprint run on ASGI, hooks included.
+        """Choose where the requests of a view, a class, a blueprint or an app run, hooks included.
 
-        By itself a request with an asynchronous view runs on the server's loop, all others on
-        threads. Without effect on WSGI.
+        By itself a request with an asynchronous view runs on the server's loop on ASGI, all others
+        on threads; on WSGI only the view itself runs on a loop, which all requests share.
 
         :param place: ``"threads"`` for an asynchronous view whose hooks block: only the view itself
             then runs on the loop. ``"loop"`` for a plain one that never blocks, or a decorated one
-            that is asynchronous inside.
-        :raises ConfigurationError: It is neither of the two.
+            that is asynchronous inside; both without effect on WSGI. ``"flask"`` runs asynchronous
+            functions as Flask itself does, on WSGI and on ASGI: on a loop of their own, in the
+            thread of their request. Then they share nothing that is kept by thread, may block, and
+            cannot keep connections from one request to the next.
+        :raises ConfigurationError: It is none of these.
         """
-        return self._decorator(RunsOn(place))
+        mark: Callable[[Target], Target] = self._decorator(declaration := RunsOn(place))
+
+        def decorate(target: Target) -> Target:
+            if isinstance(target, Flask):
+                target.extensions[PLACE] = declaration.place
+                return target
+            return mark(target)
+
+        return decorate
 
     def asgi_app(self, app: Flask) -> AsgiApplication:
         """Make the ASGI application of an app, for servers such as uvicorn, granian and hypercorn.
@@ -465,8 +496,10 @@ class Concurrency:
 
     def _decorator(self, declaration: object) -> Callable[[Target], Target]:
         def decorate(target: Target) -> Target:
-            self._declarations.remember(target, decorations.attach(target, self, declaration))
-            return target
+            carrier, decoration = decorations.attach(target, self, declaration)
+            self._declarations.remember(carrier, decoration)
+            decorated: Target = carrier
+            return decorated
 
         return decorate
 
@@ -477,6 +510,11 @@ class Concurrency:
         apps = list(self._apps)
         if len(apps) == 1:
             return self._state(apps[0])
+        if not apps:
+            raise RuntimeError(
+                "This Concurrency serves no app yet: call concurrency.init_app(app), or write "
+                "Concurrency(app)."
+            )
         raise RuntimeError(
             "No app is in context, and this Concurrency serves "
             f"{len(apps)} apps: use its executors inside a request or 'with app.app_context():'."
@@ -487,7 +525,6 @@ class Concurrency:
             state: AppState = app.extensions[EXTENSION]
         except (AttributeError, KeyError):
             raise ConfigurationError(
-                f"{app!r} is not served yet: call concurrency.init_app(app) first; decorate a "
-                "view or blueprint with concurrency.cors(origins=...)."
+                f"{app!r} is not served by this Concurrency: call concurrency.init_app(app) first."
             ) from None
         return state

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from flask import Flask, Request, Response, request
+from flask import Flask, Request, Response, current_app, request
 from flask.typing import ResponseReturnValue
 
 from flask_concurrency.admission.answer import Answer
 from flask_concurrency.admission.gate import Gate
+from flask_concurrency.engine.declaration import Declaration
 from flask_concurrency.engine.journey import Journey
 from flask_concurrency.flask_app.app_state import AppState, Route
 from flask_concurrency.flask_app.current_journey import JOURNEY, journey_of
@@ -31,6 +32,7 @@ from flask_concurrency.flask_app.http.responses import (
 from flask_concurrency.flask_app.middleware import JourneyMiddleware
 from flask_concurrency.flask_app.refusal_cache import RefusalCache, request_identity
 from flask_concurrency.flask_app.refusal_observers import RefusalObservers
+from flask_concurrency.flask_app.settings import ENABLED
 from flask_concurrency.flask_app.view_wrapping import put_around_view
 from flask_concurrency.vocabulary.errors import DeadlineExceeded, StoreError, UnreadableCost
 from flask_concurrency.vocabulary.permit import Ending
@@ -42,15 +44,15 @@ ASKS = "__flask_concurrency_asks__"
 def install(app: Flask, state: AppState) -> None:
     """Put the hooks into ``app``: the middleware around it, our check before any other hook."""
 
-    enabled = state.settings.enabled
-    max_age = state.settings.max_request_age if enabled else None
-
+    config = app.config
     asked_now = request._get_current_object  # type: ignore[attr-defined]
 
     def before_request(*context: Any) -> ResponseReturnValue | None:
         asked = asked_now()
+        if config.get(ENABLED) is not state.enabled_written:
+            state.switch()
         route = state.route(app, asked.url_rule, asked.method)
-        if not route.needs_no_check or max_age is not None:
+        if not route.needs_no_check or state.settings.max_request_age is not None:
             answer = check(asked, route)
             if answer is not None:
                 return answer
@@ -63,8 +65,8 @@ def install(app: Flask, state: AppState) -> None:
                 return app.make_default_options_response()
             if route.answers_options:
                 return None
-        if enabled:
-            if max_age is not None and (old := too_old(asked.environ, max_age)):
+        if state.settings.enabled:
+            if old := too_old(asked.environ, state.settings.max_request_age):
                 journey_of(asked.environ).decision = old.decision
                 raise old
             if route.time is not None:
@@ -91,7 +93,7 @@ def install(app: Flask, state: AppState) -> None:
     observers = RefusalObservers(app, ours=AfterRequest)
     refusals = RefusalCache()
     app.wsgi_app = JourneyMiddleware(  # type: ignore[method-assign]
-        app.wsgi_app, fields=state.settings.headers, refusals=refusals, max_age=max_age
+        app.wsgi_app, state=state, refusals=refusals
     )
 
 
@@ -154,6 +156,18 @@ def ask_before_view(app: Flask, state: AppState, endpoint: str) -> None:
         return nullcontext()
 
     put_around_view(app, endpoint, ASKS, ask_view_gate)
+
+
+def ask_at_call(state: AppState, declaration: Declaration) -> None:
+    """Ask for the current request, once, what was declared where a decorator stands."""
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    gate = state.call_gate(app, request.url_rule, request.method, declaration)
+    if gate is None or not state.settings.enabled:
+        return
+    journey = journey_of(request.environ)
+    if gate not in journey.called:
+        journey.called += (gate,)
+        ask(app, gate, request.environ)
 
 
 def _end_requests_without_middleware(app: Flask) -> None:

@@ -5,20 +5,24 @@ Knows how a block joins its request; decides no limit.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
-from functools import partial
+from dataclasses import replace
+from functools import cached_property, partial
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
-from flask import has_request_context, request
+from flask import Blueprint, Flask, has_request_context, request
 
 from flask_concurrency.admission.answer import Answer
 from flask_concurrency.engine.declaration import Declaration
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.current_journey import journey_of
+from flask_concurrency.flask_app.hooks import ask_at_call
 from flask_concurrency.flask_app.http.responses import (
     REFUSED_UNASKED,
     BadCost,
@@ -48,9 +52,53 @@ class LimitDecorator:
         self._inside: list[Answer] = []
 
     def __call__(self, target: Target) -> Target:
-        """Limit a view function, a ``View`` class, a method of one, or a blueprint."""
-        decorated: Target = self._apply(target)
+        """Limit a view function, a ``View`` class, a method of one, or a blueprint.
+
+        In a request, as in ``method_decorators`` of Flask-RESTX, it is asked when ``target`` is
+        called, since its route is decided by then.
+
+        :raises ConfigurationError: With ``at="call"`` it is no function.
+        """
+        shared = isinstance(target, type | Flask | Blueprint)
+        if self._declaration.at == "call":
+            if shared or not callable(target):
+                raise ConfigurationError(
+                    f'at="call" asks where the decorator stands, and {target!r} is no function: '
+                    "put it on a view or a method, or into the list 'decorators' of a class."
+                )
+            decorated: Target = self._apply(self._asking(target, self._declaration))
+        elif has_request_context() and not shared and callable(target):
+            decorated = self._asking(target, self._declared_in_request)
+        else:
+            decorated = self._apply(target)
         return decorated
+
+    @cached_property
+    def _declared_in_request(self) -> Declaration:
+        return replace(self._declaration, at="call")
+
+    def _asking(self, target: Any, declaration: Declaration) -> Any:
+        """A function that asks before it calls ``target``, if there is a request to limit."""
+
+        def check() -> None:
+            ask_at_call(self._current_state(), declaration)
+
+        if inspect.iscoroutinefunction(target):
+
+            @functools.wraps(target)
+            async def asking(*args: Any, **kwargs: Any) -> Any:
+                if has_request_context():
+                    await run_suspendable(check, copy_context())
+                return await target(*args, **kwargs)
+        else:
+
+            @functools.wraps(target)
+            def asking(*args: Any, **kwargs: Any) -> Any:
+                if has_request_context():
+                    check()
+                return target(*args, **kwargs)
+
+        return asking
 
     def __enter__(self) -> LimitDecorator:
         """Take what the block costs.

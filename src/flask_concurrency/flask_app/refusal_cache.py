@@ -10,6 +10,7 @@ import threading
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, NamedTuple
 
+from flask_concurrency.flask_app.declarations.keys import network
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.decision import Decision, Verdict
 
@@ -24,7 +25,7 @@ LONGEST = 1.0
 """Seconds a refusal is repeated unasked, so that a limit that was reset opens again soon."""
 
 MAX_PATH = 256
-"""Characters of a path that are worth remembering."""
+"""Characters of a path, or of a host, that are worth remembering."""
 
 
 class Refused(NamedTuple):
@@ -78,6 +79,11 @@ class RefusalCache:
         passed = now - refused.decided_at
         return Decision(False, tuple(_later(v, passed) for v in refused.decision.verdicts))
 
+    def clear(self) -> None:
+        """Ask the store again for every client."""
+        with self._lock:
+            self.refused.clear()
+
     def __len__(self) -> int:
         """Refusals remembered, those that no longer hold included."""
         return len(self.refused)
@@ -92,13 +98,16 @@ def _later(verdict: Verdict, passed: float) -> Verdict:
 
 def request_identity(environ: WSGIEnvironment) -> Hashable | None:
     """What a client must ask for again to get the same refusal; ``None`` if it is too long."""
-    path = environ["PATH_INFO"]
-    if len(path) > MAX_PATH:
+    path, host = environ["PATH_INFO"], environ.get("HTTP_HOST", "")
+    if len(path) > MAX_PATH or len(host) > MAX_PATH:
         return None
     return (
-        environ.get("REMOTE_ADDR"),
+        network(environ.get("REMOTE_ADDR", "")),
         environ["REQUEST_METHOD"],
-        environ.get("HTTP_HOST"),
+        environ["wsgi.url_scheme"],
+        # A page and a WebSocket may have one path.
+        "HTTP_UPGRADE" in environ,
+        host,
         environ.get("SCRIPT_NAME"),
         path,
     )

@@ -30,7 +30,9 @@ SERVED_WITH = "FLASK_CONCURRENCY_SERVER_THREADS"
 POOL = "FLASK_CONCURRENCY_POOL_THREADS"
 """Environment variable with the threads of ``concurrency.threads``, where none are configured."""
 
-OF_COMMANDS = tuple(f"{PREFIX}{command}_" for command in ("SERVE", "EXPLAIN", "STATUS", "RESET"))
+OF_COMMANDS = tuple(
+    f"{PREFIX}{command}_" for command in ("SERVE", "EXPLAIN", "STATUS", "RESET", "DOCTOR")
+)
 """What options of ``flask concurrency`` begin with in the environment, after ``FLASK_``."""
 
 
@@ -98,6 +100,34 @@ class Settings:
     def charges_by_response(self) -> bool:
         """Whether a response decides if a limit of the app is charged."""
         return any(each.charge_when for each in (*self.default_limits, *self.app_limits))
+
+
+ENABLED = f"{PREFIX}ENABLED"
+
+FIXED = frozenset(
+    {"drain_timeout", "watchdog", "threads", "processes", "websocket_threads", "executors"}
+)
+"""Settings of what ``init_app`` has made: a later change would not reach it."""
+
+
+def written(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a configuration says to us, to be compared with what it said before."""
+    return {key: value for key, value in config.items() if key.startswith(PREFIX)}
+
+
+def check_late_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether a configuration was changed after ``init_app`` has read it, before its first request.
+
+    :raises ConfigurationError: The change comes too late.
+    """
+    changed = [key for key in {**before, **now} if before.get(key, now) != now.get(key, before)]
+    late = sorted(key for key in changed if key.removeprefix(PREFIX).lower() in FIXED)
+    if late:
+        raise ConfigurationError(
+            f"{late[0]} was changed after init_app(), which has made what it is about: set it "
+            "before Concurrency(app) or concurrency.init_app(app)."
+        )
+    return bool(changed)
 
 
 def read_settings(config: Mapping[str, Any], **given: object) -> Settings:

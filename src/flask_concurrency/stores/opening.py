@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.util import find_spec
 
+from flask_concurrency.stores.circuit_breaker import CircuitBreaker
 from flask_concurrency.stores.fallback import FallbackStore, OnFailure
 from flask_concurrency.stores.memory import MemoryStore
 from flask_concurrency.stores.redis.url import EXAMPLES, names_redis
@@ -12,6 +14,9 @@ from flask_concurrency.vocabulary.errors import ConfigurationError
 
 HOST_WORKS = find_spec("fcntl") is not None
 """Whether this platform has the file locks of the host store."""
+
+HOST_PROBE = 0.4
+"""Seconds between two probes of the host store at most, so that it is back within a second."""
 
 TIMEOUT = 0.25
 """Seconds a call to a store on another machine takes at most."""
@@ -68,7 +73,9 @@ def _host(uri: str, namespace: str, on_failure: OnFailure) -> Store:
         max_keys=sizes.get("max_keys", MAX_KEYS),
         max_processes=sizes.get("max_processes", MAX_PROCESSES),
     )
-    return FallbackStore(store, store.probe, on_failure=on_failure)
+    # A probe of a file on this machine costs little, and a stopped process goes on at any moment.
+    breaker = partial(CircuitBreaker, slowest_probe=HOST_PROBE)
+    return FallbackStore(store, store.probe, on_failure=on_failure, breaker=breaker)
 
 
 def _redis(uri: str, namespace: str, timeout: float, on_failure: OnFailure) -> Store:

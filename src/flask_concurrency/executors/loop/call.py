@@ -177,7 +177,7 @@ class WaitingCall(Call[T]):
         except BaseException:
             self._interrupt()
             raise
-        _adopt(self.context)
+        adopt(self.context)
         if self.error is None:
             return self.result
         try:
@@ -256,7 +256,7 @@ async def _while_handling(error: BaseException, coroutine: Coroutine[Any, Any, T
         return await coroutine
 
 
-def _adopt(context: Context) -> None:
+def adopt(context: Context) -> None:
     """Set the caller's context variables to what they have become in ``context``."""
     for variable, value in context.items():
         if variable.get(_UNSET) is not value:

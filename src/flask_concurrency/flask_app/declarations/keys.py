@@ -35,7 +35,7 @@ def remote_address() -> str:
     clients share the proxy's address.
     """
     asked: Request = request._get_current_object()  # type: ignore[attr-defined]  # is faster
-    return _network(asked.remote_addr or "")
+    return network(asked.remote_addr or "")
 
 
 def header(name: str) -> Callable[[], str]:
@@ -58,7 +58,7 @@ def header(name: str) -> Callable[[], str]:
 
 
 @lru_cache(maxsize=4096)
-def _network(address: str) -> str:
+def network(address: str) -> str:
     """Fold an address to what one subscriber owns; what is no address stays as it is."""
     if ":" not in address:
         return address

@@ -46,7 +46,13 @@ class Limits:
         at: Stage = "arrival",
         charge_when: Callable[[Response], bool] | None = None,
         shadow: bool = False,
+        static: bool = False,
     ) -> None:
+        if at == "call":
+            raise ConfigurationError(
+                'Limits(..., at="call"): no decorator stands anywhere for limits of the app. Give '
+                '"view", or put limit(..., at="call") on the view.'
+            )
         self.declaration = declare(
             limits,
             key=key,
@@ -57,6 +63,7 @@ class Limits:
             at=at,
             charge_when=charge_when,
             shadow=shadow,
+            static=static,
             example='Limits("5/minute", methods=["POST"])',
         )
 
@@ -76,6 +83,7 @@ def declare(
     at: Stage,
     charge_when: Callable[[Response], bool] | None,
     shadow: bool,
+    static: bool = False,
     replace: bool = False,
     example: str = 'limit("5/minute")',
 ) -> Declaration:
@@ -99,6 +107,7 @@ def declare(
             None if charge_when is None else check_function("charge_when", charge_when, RESPONSE)
         ),
         shadow=_checked_choice("shadow", shadow),
+        static=_checked_choice("static", static),
     )
 
 
@@ -130,7 +139,7 @@ def _checked_choice(option: str, value: bool) -> bool:
 
 def _checked_stage(at: Stage) -> Stage:
     if at not in get_args(Stage):
-        raise ConfigurationError(f'at={at!r}: give "arrival" or "view".')
+        raise ConfigurationError(f'at={at!r}: give "arrival", "view" or "call".')
     return at
 
 

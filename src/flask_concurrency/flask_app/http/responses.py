@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import lru_cache
 from html import escape
 from random import randint
 from typing import Any
@@ -28,6 +29,9 @@ from flask_concurrency.vocabulary.clock import wall
 from flask_concurrency.vocabulary.decision import Decision
 
 PROBLEM_TYPES = "https://iana.org/assignments/http-problem-types#"
+MAX_ACCEPT = 512
+"""Characters of ``Accept`` that are read."""
+
 SOON = (1, 3)
 """Seconds a client is asked to wait at least, and at most, where the wait is not known."""
 
@@ -136,9 +140,15 @@ class BadCost(Problem, BadRequest):
 
 def _prefers_html(environ: dict[str, Any] | None) -> bool:
     """Whether a client likes a page better than problem details; no preference is none."""
-    accept = (environ or request.environ).get("HTTP_ACCEPT", "")
-    if "html" not in accept:
-        return False
+    accept: str = (environ or request.environ).get("HTTP_ACCEPT", "")
+    if len(accept) > MAX_ACCEPT:
+        # A refused client must not keep the server busy with a list of any length.
+        accept = accept[:MAX_ACCEPT].rpartition(",")[0]
+    return "html" in accept and _best_is_html(accept)
+
+
+@lru_cache(maxsize=256)
+def _best_is_html(accept: str) -> bool:
     offered = ["application/problem+json", "application/json", "text/html"]
     return parse_accept_header(accept, MIMEAccept).best_match(offered) == "text/html"
 

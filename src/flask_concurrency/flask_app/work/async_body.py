@@ -15,6 +15,7 @@ from greenlet import getcurrent
 
 from flask_concurrency.asgi.environ import PORTABLE
 from flask_concurrency.executors.loop import LoopThread
+from flask_concurrency.executors.loop.own_loop import run_on_own_loop
 from flask_concurrency.executors.own_context import OwnContext
 from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.runtime.greenlet_bridge import can_suspend, suspend, until_done
@@ -89,16 +90,29 @@ class BlockingBody(Iterator[Any]):
 
 
 def async_to_sync(
-    loop: LoopThread, threads: ThreadExecutor
+    loop: LoopThread,
+    threads: ThreadExecutor,
+    *,
+    runs_as_in_flask: Callable[[], bool],
+    on_shared_loop: Callable[[], object],
 ) -> Callable[[Callable[P, Coroutine[Any, Any, Any]]], Callable[P, Any]]:
     """Make what Flask runs its asynchronous functions by.
 
     :param loop: Where they run.
     :param threads: Where blocking bodies of their responses are read.
+    :param runs_as_in_flask: Whether the current request's run on a loop of their own instead.
+    :param on_shared_loop: Called before the first one that runs on ``loop``.
     """
+    first = True
 
     def decorate(function: Callable[P, Coroutine[Any, Any, Any]]) -> Callable[P, Any]:
         def run(*args: P.args, **kwargs: P.kwargs) -> Any:
+            nonlocal first
+            if runs_as_in_flask():
+                return readable(run_on_own_loop(function(*args, **kwargs)), loop, threads)
+            if first:
+                first = False
+                on_shared_loop()
             return readable(loop.run(function(*args, **kwargs)), loop, threads)
 
         # Not ``functools.wraps``: Flask asks for one in every request, and calls it at once.

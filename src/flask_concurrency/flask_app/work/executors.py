@@ -21,6 +21,7 @@ from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.flask_app.settings import PREFIX, Settings
 from flask_concurrency.flask_app.work.async_body import async_to_sync
 from flask_concurrency.flask_app.work.task_context import FlaskCarrier
+from flask_concurrency.flask_app.work.thread_locals import warn_of_thread_locals
 from flask_concurrency.flask_app.work.worker_app import WorkerApp
 from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.errors import ConfigurationError
@@ -72,11 +73,14 @@ def make_executors(
     *,
     added: Mapping[str, Meaning],
     on_first_task: Callable[[], object],
+    runs_as_in_flask: Callable[[], bool],
 ) -> AppExecutors:
     """Make an app's executors, and send its ``async`` functions to the shared loop.
 
     :param added: Names of further executors; later additions are seen.
     :param on_first_task: Called at the first task of each of them, in each process.
+    :param runs_as_in_flask: Whether ``async`` functions of the current request run on a loop of
+        their own.
     :raises ConfigurationError: ``THREADS`` or ``PROCESSES`` holds a wrong option.
     """
     carry = FlaskCarrier(app)
@@ -103,7 +107,12 @@ def make_executors(
         on_first_task=on_first_task,
     )
     # Flask's documented way to choose what runs its async functions.
-    app.async_to_sync = async_to_sync(loop, threads)  # type: ignore[method-assign, assignment]
+    app.async_to_sync = async_to_sync(  # type: ignore[method-assign, assignment]
+        loop,
+        threads,
+        runs_as_in_flask=runs_as_in_flask,
+        on_shared_loop=partial(warn_of_thread_locals, app.name),
+    )
     named = NamedExecutors(
         {"threads": threads, "processes": processes},
         added=added,

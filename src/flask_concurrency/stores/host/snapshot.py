@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from flask_concurrency.stores.host.header import DamagedFile
 from flask_concurrency.stores.host.layout import (
     BUCKET,
     DIGESTS,
@@ -44,6 +45,8 @@ def snapshot_of(transactions: Transactions, now: float) -> Snapshot:
     memory = transactions.file.memory
     geometry = transactions.file.header.geometry
     (used,) = WORD.unpack_from(memory, LINES_USED_AT)
+    if used > geometry.lines:
+        raise DamagedFile(f"it says that {used:,} processes have it open")
     alive = [
         line
         for line in range(used)

@@ -6,6 +6,7 @@ Knows policies, records and rows; knows no path and no fork.
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from flask_concurrency.policies.policy import Policy
 from flask_concurrency.stores.host.cell_index import CellIndex, Entry
 from flask_concurrency.stores.host.clearing import clear_shard
 from flask_concurrency.stores.host.evictions import Evictions
+from flask_concurrency.stores.host.header import DamagedFile
 from flask_concurrency.stores.host.in_flight import InFlightRow, InFlightRows
 from flask_concurrency.stores.host.locks import FileGone
 from flask_concurrency.stores.host.private_file import OpenFile
@@ -20,9 +22,13 @@ from flask_concurrency.stores.host.rates import RateCell
 from flask_concurrency.stores.store import Check
 from flask_concurrency.vocabulary.clock import Clock
 from flask_concurrency.vocabulary.decision import Outcome
+from flask_concurrency.vocabulary.errors import ConfigurationError
 
 LOOK_EVERY: Final = 1.0
 """Seconds until a process notices that its file was removed or replaced."""
+
+NONSENSE: Final = (ArithmeticError, LookupError, ValueError, struct.error)
+"""What comes of arithmetic with numbers that no process of ours wrote."""
 
 Later = Callable[[Callable[[], None]], None]
 
@@ -88,7 +94,12 @@ class Transactions:
             if entry.shard not in shards:
                 shards.append(entry.shard)
         shards.sort()
-        return self._locked(shards, self._decide, request)
+        try:
+            return self._locked(shards, self._decide, request)
+        except ConfigurationError:
+            raise
+        except NONSENSE as error:
+            raise _damaged(error) from error
 
     def give_back(self, checks: Sequence[Check], after: float) -> None:
         """Return what checks took earlier.
@@ -106,7 +117,10 @@ class Transactions:
                 rates.append((entry, policy, cost))
         if rates:
             shards = sorted({entry.shard for entry, _, _ in rates})
-            self._locked(shards, self._refund, (rates, after))
+            try:
+                self._locked(shards, self._refund, (rates, after))
+            except NONSENSE as error:
+                raise _damaged(error) from error
 
     def forget(self, checks: Sequence[Check]) -> int:
         """Start the counts of rates anew; permits stay held.
@@ -134,12 +148,14 @@ class Transactions:
         )
 
     def probe(self) -> None:
-        """See whether the file is there and can be locked.
+        """See whether the file is there and can be locked, where it could not be before.
 
         :raises FileGone: It is not.
         :raises StoreError: A lock was not to be had in time.
         """
-        self.file.locks.locked([0], self._look, self._clock())
+        for shard in self.file.locks.stuck() or [0]:
+            self.file.locks.locked([shard], self._look, self._clock())
+        # What is waited for is found free in the end, so each wait wipes its own mark off.
 
     def close(self, *, wait: bool) -> None:
         """Let go of the file; what this process holds comes back as if it had died.
@@ -204,7 +220,7 @@ class Transactions:
 
     def _let_out(self, given: tuple[InFlightRow, int]) -> None:
         if self._file_size() < self._size:
-            raise FileGone
+            raise FileGone("was cut off")
         row, units = given
         row.let_out(units)
 
@@ -240,13 +256,17 @@ class Transactions:
         process; only the owner of the private directory can do that.
         """
         if self._file_size() < self._size:
-            raise FileGone
+            raise FileGone("was cut off")
         if now < self._look_at:
             return
         self._look_at = now + LOOK_EVERY
         try:
             found = os.stat(self.file.path, follow_symlinks=False)
         except FileNotFoundError:
-            raise FileGone from None
+            raise FileGone("was removed") from None
         if (found.st_dev, found.st_ino) != self.file.inode:
-            raise FileGone
+            raise FileGone("was replaced")
+
+
+def _damaged(error: Exception) -> DamagedFile:
+    return DamagedFile(f"a count in it makes no sense ({type(error).__name__}: {error})")
