@@ -39,11 +39,13 @@ class LeakDetector:
 
     :ivar permits: Those that are held, by identity.
     :ivar contexts: The contexts of apps that are pushed, in whatever thread, and how often.
+    :ivar kept: Child processes, by id, that a fixture of more than one test ends.
     """
 
     def __init__(self) -> None:
         self.permits: dict[int, Permit] = {}
         self.contexts: Counter[AppContext] = Counter()
+        self.kept: set[int] = set()
 
     def watch(self, patch: pytest.MonkeyPatch) -> None:
         """Follow each permit and each context of this process from now on."""
@@ -91,9 +93,15 @@ class LeakDetector:
         left = [f"a held permit: {self.permits[key]}" for key in self.permits.keys() - permits]
         left += [f"a pushed context: {each}" for each in self.contexts - contexts]
         left += [f"a thread: {each.name}" for each in _left_threads(threads, within)]
-        left += [f"a process: {_command(each)}" for each in _left_processes(processes, within)]
+        left += [f"a process: {_command(each)}" for each in self._processes(processes, within)]
         if left:
             raise Leak("left behind: " + ", ".join(left))
+
+    def _processes(self, before: set[int], within: float) -> set[int]:
+        give_up_at = time.monotonic() + within
+        while (left := child_processes() - before - self.kept) and time.monotonic() < give_up_at:
+            time.sleep(0.005)  # another thread reaps the process, and sets no event
+        return left
 
 
 def child_processes() -> set[int]:
@@ -126,13 +134,6 @@ def _left_threads(before: set[threading.Thread], within: float) -> list[threadin
     if left(began_at + within * AT_ONCE):
         gc.collect()  # a thread whose owner is garbage ends with its owner
     return left(began_at + within)
-
-
-def _left_processes(before: set[int], within: float) -> set[int]:
-    give_up_at = time.monotonic() + within
-    while (left := child_processes() - before) and time.monotonic() < give_up_at:
-        time.sleep(0.005)  # another thread reaps the process, and sets no event
-    return left
 
 
 def _command(process: int) -> str:
