@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 import json
+import sys
+import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,8 +129,8 @@ DEPLOYMENTS = [
     Deployment(
         "threads-at-import",
         """
-    import threading
-    threading.Thread(target=threading.Event().wait, name="scheduler", daemon=True).start()
+    import sys, threading
+    threading.Thread(target=sys.modules["__stop__"].wait, name="scheduler", daemon=True).start()
 """
         + SOUND,
         ("starts threads: 'scheduler'", "not at import"),
@@ -167,6 +170,14 @@ DEPLOYMENTS = [
         server="gunicorn -w 1 --threads 16 shop:app",
     ),
 ]
+
+
+@pytest.fixture(autouse=True)
+def _threads_of_an_app_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    stop: Any = threading.Event()
+    monkeypatch.setitem(sys.modules, "__stop__", stop)
+    yield
+    stop.set()
 
 
 @pytest.fixture(autouse=True)

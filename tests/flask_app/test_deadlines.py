@@ -234,7 +234,7 @@ def test_an_async_view_is_cancelled_at_its_deadline(app: Flask, concurrency: Con
     ended = threading.Event()
 
     @app.get("/")
-    @concurrency.deadline(0.05)
+    @concurrency.deadline(0.2)
     async def view() -> str:
         try:
             await asyncio.sleep(LONG)
