@@ -26,8 +26,11 @@ ENDS_WITHIN: Final = 5.0
 AT_ONCE: Final = 0.1
 """Part of that time after which a thread is taken for one that garbage keeps."""
 
-OF_THE_PROCESS: Final = ("await-exit", "concurrency-time")
+OF_THE_PROCESS: Final = ("await-exit", "concurrency-time", "Dask-Offload")
 """Threads that serve the whole process, by name; the second ends when it has idled."""
+
+FOR_THE_PROCESS: Final = "multiprocessing.resource_tracker"
+"""In the command of a child process that serves the whole process, to its end."""
 
 
 class Leak(AssertionError):
@@ -39,7 +42,7 @@ class LeakDetector:
 
     :ivar permits: Those that are held, by identity.
     :ivar contexts: The contexts of apps that are pushed, in whatever thread, and how often.
-    :ivar kept: Child processes, by id, that a fixture of more than one test ends.
+    :ivar kept: Child processes, by id, that outlive a test: those of wider fixtures.
     """
 
     def __init__(self) -> None:
@@ -100,6 +103,7 @@ class LeakDetector:
     def _processes(self, before: set[int], within: float) -> set[int]:
         give_up_at = time.monotonic() + within
         while (left := child_processes() - before - self.kept) and time.monotonic() < give_up_at:
+            self.kept.update(each for each in left if FOR_THE_PROCESS in _command(each))
             time.sleep(0.005)  # another thread reaps the process, and sets no event
         return left
 

@@ -26,13 +26,12 @@ def cluster() -> Iterator[Any]:
         yield client
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def concurrency(cluster: Any) -> Iterator[Concurrency]:
-    app = Flask(__name__)
+    app = Flask(__name__)  # kept here: the extension alone does not keep it
     concurrency = Concurrency(app)
     concurrency.add_executor("dask", cluster.get_executor())
     yield concurrency
-    concurrency.processes.shutdown()
 
 
 @pytest.mark.parametrize("name", ["threads", "processes", "dask"])
