@@ -28,10 +28,11 @@ def cluster() -> Iterator[Any]:
 
 @pytest.fixture
 def concurrency(cluster: Any) -> Iterator[Concurrency]:
-    app = Flask(__name__)  # kept here: the extension alone does not keep it
+    app = Flask(__name__)
     concurrency = Concurrency(app)
     concurrency.add_executor("dask", cluster.get_executor())
     yield concurrency
+    concurrency.processes.shutdown()
 
 
 @pytest.mark.parametrize("name", ["threads", "processes", "dask"])
