@@ -159,7 +159,9 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 
 
 @pytest.fixture(scope="module")
-def serve_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+def serve_all(
+    tmp_path_factory: pytest.TempPathFactory, leak_detector: LeakDetector
+) -> Iterator[Serve]:
     """As ``serve``, for the length of a module: its tests share their servers.
 
     On ``"uvicorn"``, ``"hypercorn"``, ``"granian-asgi"`` and ``"gunicorn-asgi"``, which serve what
@@ -172,7 +174,14 @@ def serve_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
         def start(app: str, server: str) -> str:
             if (app, server) not in started:
                 started[app, server] = running.enter_context(
-                    _served(app, server, workers=1, threads=4, scratch=scratch)
+                    _served(
+                        app,
+                        server,
+                        workers=1,
+                        threads=4,
+                        scratch=scratch,
+                        note=leak_detector.kept.add,
+                    )
                 )
             return started[app, server]
 
@@ -180,7 +189,15 @@ def serve_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
 
 
 @contextmanager
-def _served(app: str, server: str, *, workers: int, threads: int, scratch: Path) -> Iterator[str]:
+def _served(
+    app: str,
+    server: str,
+    *,
+    workers: int,
+    threads: int,
+    scratch: Path,
+    note: Callable[[int], object] = lambda process: None,
+) -> Iterator[str]:
     directory, module = _importable(ROOT / app)
     port = _free_port()
     log = scratch / f"{server}-{port}.log"
@@ -199,6 +216,7 @@ def _served(app: str, server: str, *, workers: int, threads: int, scratch: Path)
             env={**os.environ, "TMPDIR": str(scratch), "XDG_RUNTIME_DIR": str(scratch)},
             start_new_session=True,
         )
+    note(process.pid)
     try:
         _wait_until_it_listens(process, port, log)
         yield f"http://127.0.0.1:{port}"

@@ -14,7 +14,7 @@ from flask import Flask
 
 from flask_concurrency import Concurrency
 from flask_concurrency.vocabulary.permit import Permit
-from leak_detector import Leak, LeakDetector
+from leak_detector import Leak, LeakDetector, child_processes
 
 AT_ONCE = 0.05
 """Seconds; what is left in these tests ends only when they say so."""
@@ -121,6 +121,18 @@ def test_all_that_is_left_is_named_at_once(leak_detector: LeakDetector, left: Ex
     leaks = iter([held_permit(), running_thread()])
     with pytest.raises(Leak, match=both), leak_detector.no_leaks(AT_ONCE):
         any(map(left.enter_context, leaks))
+
+
+def test_a_process_that_is_kept_for_later_tests_is_no_leak(
+    leak_detector: LeakDetector, left: ExitStack
+) -> None:
+    """A server that the tests of a file share starts in the first that asks for it."""
+    before = child_processes()
+    with leak_detector.no_leaks(AT_ONCE):
+        left.enter_context(running_process())
+        (process,) = child_processes() - before
+        leak_detector.kept.add(process)
+    leak_detector.kept.remove(process)
 
 
 def test_every_test_runs_under_it(request: pytest.FixtureRequest) -> None:

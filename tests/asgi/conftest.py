@@ -95,3 +95,11 @@ def echo_bodies() -> Callable[[Flask], None]:
             return request.get_data()
 
     return add
+
+
+@pytest.fixture
+def ended(app: Flask) -> list[BaseException | None]:
+    """With what each request was torn down."""
+    endings: list[BaseException | None] = []
+    app.teardown_request(endings.append)
+    return endings

@@ -10,6 +10,7 @@ from flask import Flask, Response, abort, request
 from werkzeug.local import LocalProxy
 
 from flask_concurrency import Concurrency, ConfigurationError, Limits, Rate
+from flask_requests import statuses
 
 
 @pytest.fixture
@@ -20,14 +21,6 @@ def app() -> Flask:
 @pytest.fixture
 def concurrency(app: Flask) -> Concurrency:
     return Concurrency(app, store="memory://")
-
-
-def statuses(app: Flask, path: str = "/", times: int = 1, **options: Any) -> list[int]:
-    answers = []
-    for _ in range(times):
-        with app.test_client().open(path, **options) as response:
-            answers.append(response.status_code)
-    return answers
 
 
 async def asynchronous() -> Any: ...

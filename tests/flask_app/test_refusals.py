@@ -228,6 +228,7 @@ verdicts = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(verdicts)
 def test_a_strict_parser_reads_the_fields(told: list[Verdict]) -> None:
     """Any name and any number make a valid RFC 9651 list, with what was meant and no shadow."""
@@ -247,6 +248,7 @@ def test_a_strict_parser_reads_the_fields(told: list[Verdict]) -> None:
         assert ("t" in parameters) == (verdict.reset_after is not None)
 
 
+@pytest.mark.slow
 @given(verdicts)
 def test_retry_after_is_whole_and_late_enough(told: list[Verdict]) -> None:
     """Rounded up, at least a second, and not before the last rate admits."""

@@ -50,6 +50,7 @@ class Client:
         return sum(units for at, units in self.log if at + period > self.now)
 
 
+@pytest.mark.slow
 @given(quota=st.integers(0, RUNS), visits=visits)
 def test_a_small_quota_is_exact(quota: int, visits: list[tuple[int, int]]) -> None:
     """What fits into the trailing period is admitted, and nothing else; left is what is left."""
@@ -62,6 +63,7 @@ def test_a_small_quota_is_exact(quota: int, visits: list[tuple[int, int]]) -> No
         assert outcome.remaining == quota - inside - (cost if outcome.admitted else 0)
 
 
+@pytest.mark.slow
 @given(quota=large, visits=crowds)
 def test_a_large_quota_is_never_exceeded(quota: int, visits: list[tuple[int, int]]) -> None:
     """No window of a period holds more than the quota, wherever it ends."""
@@ -72,6 +74,7 @@ def test_a_large_quota_is_never_exceeded(quota: int, visits: list[tuple[int, int
         assert client.inside(PERIOD) <= quota
 
 
+@pytest.mark.slow
 @given(quota=large, visits=crowds)
 def test_a_large_quota_refuses_none_who_stay_below_it(
     quota: int, visits: list[tuple[int, int]]
@@ -84,6 +87,7 @@ def test_a_large_quota_refuses_none_who_stay_below_it(
             assert client.ask(cost).admitted
 
 
+@pytest.mark.slow
 @given(quota=st.one_of(st.integers(1, RUNS), large), visits=crowds)
 def test_runs_are_bounded(quota: int, visits: list[tuple[int, int]]) -> None:
     """However a key is asked, what is remembered of it fits the cell of a file."""
@@ -150,6 +154,7 @@ def test_a_burst_comes_back_all_at_once() -> None:
     assert [client.ask().admitted for _ in range(6)] == [True] * 5 + [False]
 
 
+@pytest.mark.slow
 @given(
     quota=st.integers(1, RUNS),
     visits=st.lists(
@@ -175,6 +180,7 @@ def test_what_is_given_back_is_as_if_it_had_never_been_spent(
         assert left == quota - client.inside(PERIOD)
 
 
+@pytest.mark.slow
 @given(
     quota=large,
     visits=st.lists(

@@ -99,6 +99,7 @@ visits = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(quota=st.integers(0, 12), visits=visits)
 def test_the_fixed_window_never_holds_more_than_its_quota(
     quota: int, visits: list[tuple[int, int]]
@@ -119,6 +120,7 @@ def test_the_fixed_window_never_holds_more_than_its_quota(
     assert all(later - earlier >= 60 for earlier, later in pairwise(starts))
 
 
+@pytest.mark.slow
 @given(quota=st.integers(1, 12), burst=st.integers(0, 20), visits=visits)
 def test_the_bucket_never_lends_more_than_burst_and_rate(
     quota: int, burst: int, visits: list[tuple[int, int]]
@@ -137,6 +139,7 @@ def test_the_bucket_never_lends_more_than_burst_and_rate(
             assert spent <= burst + (now - at) * quota / 64 + Fraction(1, 10**9)
 
 
+@pytest.mark.slow
 @given(
     policy=st.builds(
         every_policy,
@@ -165,6 +168,7 @@ def test_retry_after_is_exact(
         assert not policy.take(state, now + early, cost)[1].admitted
 
 
+@pytest.mark.slow
 @given(
     policy=st.sampled_from(every_policy(20, 60.0)),
     visits=visits,
@@ -181,6 +185,7 @@ def test_a_refusal_spends_nothing(policy: Any, visits: list[tuple[int, int]], co
         assert policy.take(after, now, 0) == policy.take(state, now, 0)
 
 
+@pytest.mark.slow
 @given(
     policy=st.sampled_from(every_policy(20, 60.0)),
     visits=visits,
@@ -199,6 +204,7 @@ def test_what_is_forgettable_decides_like_a_new_key(
         assert policy.take(state, now, 1)[1] == policy.take(None, now, 1)[1]
 
 
+@pytest.mark.slow
 @given(
     quota=st.integers(1, 12),
     visits=visits,

@@ -90,7 +90,7 @@ def test_looking_into_the_mapped_file(
     compare(*host, policy, program)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def remote(redis_server: Any) -> Any:
     """One store for all examples; each has a limiter of its own."""
     clock = ManualClock(1_024.0)

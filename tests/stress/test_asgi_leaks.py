@@ -22,6 +22,7 @@ from flask import Flask, Response, g, request, request_started
 from flask.typing import ResponseReturnValue
 
 from asgi_exchange import Exchange
+from event_loops import until_idle
 from flask_concurrency import Concurrency, InFlight
 from flask_concurrency.asgi import disconnect_watch
 from flask_concurrency.asgi.interface import AsgiApplication
@@ -152,8 +153,7 @@ async def many(asgi: AsgiApplication, requests: int) -> None:
             await one(asgi)
 
     await asyncio.gather(*(client() for _ in range(AT_ONCE)))
-    for _ in range(3):
-        await asyncio.sleep(0)
+    await until_idle()
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 

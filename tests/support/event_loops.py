@@ -18,7 +18,7 @@ TURNS: Final = 100
 
 
 async def until_idle() -> None:
-    """Wait until nothing more runs on this loop unless time passes or somebody outside acts.
+    """Wait until nothing more runs on this loop unless time passes or another thread acts.
 
     :raises AssertionError: It never rests.
     """
@@ -43,3 +43,16 @@ async def until(condition: Callable[[], object]) -> None:
         assert time.monotonic() < give_up_at, f"It did not come true within {GIVE_UP} s."
         turns += 1
         await asyncio.sleep(0 if turns < TURNS else 0.001)
+
+
+class Meeting:
+    """Where a coroutine waits for the test, and the test for it."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    async def wait(self) -> None:
+        """Be there, and wait."""
+        self.reached.set()
+        await self.go_on.wait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -31,6 +32,16 @@ def descriptors() -> int:
     """
     links = map(_link, os.listdir("/proc/self/fd"))
     return sum(not link.startswith("/") or link.startswith("/memfd:") for link in links if link)
+
+
+def open_segments() -> set[int]:
+    """Return the inodes of the shared memory that this process has open."""
+    found = set()
+    for descriptor in map(Path, os.listdir("/proc/self/fd")):
+        with suppress(FileNotFoundError):  # the one with which the directory was read
+            if "memfd" in os.readlink("/proc/self/fd" / descriptor):
+                found.add(os.stat("/proc/self/fd" / descriptor).st_ino)
+    return found
 
 
 def names_in_shared_memory() -> set[str]:

@@ -142,6 +142,7 @@ def test_reading_undoes_writing(
     assert Rate(rate.text) == rate
 
 
+@pytest.mark.slow
 @given(st.text(max_size=40))
 def test_any_text_is_read_or_refused(text: str) -> None:
     """No text crashes the reader."""

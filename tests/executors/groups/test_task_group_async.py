@@ -15,17 +15,10 @@ from event_loops import until, until_idle
 from flask_concurrency.runtime.deadline import remaining
 from flask_concurrency.runtime.greenlet_bridge import run_suspendable
 from flask_concurrency.vocabulary.errors import DeadlineExceeded, ExecutorShutdown, LoopBlocked
+from group_tasks import double, fail
 
 SOON = 30.0
 seen: ContextVar[str] = ContextVar("seen", default="nothing")
-
-
-def double(number: int) -> int:
-    return 2 * number
-
-
-def fail() -> None:
-    raise ValueError("no")
 
 
 async def for_ever() -> None:

@@ -6,8 +6,10 @@ import errno
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
+import buffer_tasks as buffers
 import process_tasks as tasks
 from flask_concurrency import WorkerOutOfMemory
 from flask_concurrency.executors.processes import ProcessExecutor
@@ -122,3 +124,15 @@ def test_arguments_and_results_that_are_too_large_are_told(pool_of: PoolOf) -> N
     with pytest.raises(WorkerOutOfMemory):
         executor.submit(tasks.boxed_bytes_of, 150 * MIB).result(30)
     assert executor.submit(abs, -1).result(30) == 1
+
+
+@pytest.mark.slow
+def test_shared_memory_is_not_the_workers_own(pool_of: PoolOf) -> None:
+    """A worker is not replaced for what its owner has lent it."""
+    pool = pool_of(1, max_memory="200 MB")
+    array = np.zeros(96 * 2**20, np.uint8)
+    worker = pool.submit(tasks.worker_pid).result(30)
+    for _ in range(3):
+        assert len(pool.submit(tasks.echo, array).result(30)) == len(array)
+    assert pool.submit(buffers.mapped_bytes).result(30) > 190 * 2**20
+    assert pool.submit(tasks.worker_pid).result(30) == worker
