@@ -16,16 +16,13 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
-from importlib import import_module
 from math import inf
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-Presence = import_module("presence").Presence
+from presence import Presence
 
 ROOT = Path(__file__).parents[2]
 PLACES = 8
@@ -168,14 +165,14 @@ async def asks_four_times_at_once(crowd: Crowd) -> None:
 
 
 @pytest.fixture
-def presence(tmp_path: Path) -> Iterator[Any]:
+def presence(tmp_path: Path) -> Iterator[Presence]:
     with Presence(tmp_path / "presence", PLACES) as counting:
         yield counting
 
 
 @pytest.fixture(params=SERVERS)
 def server(
-    request: pytest.FixtureRequest, presence: Any, tmp_path: Path
+    request: pytest.FixtureRequest, presence: Presence, tmp_path: Path
 ) -> Iterator[tuple[str, int, int]]:
     """Its name, its process and its port."""
     with socket.socket() as probe:
@@ -206,7 +203,7 @@ def server(
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def begin_chaos(name: str, server: int, presence: Any) -> None:
+def begin_chaos(name: str, server: int, presence: Presence) -> None:
     """Do one harm after the other, each to a worker that has visitors inside, amid their coming."""
     died_at = -inf
     for harm in CHAOS[name]:
@@ -226,7 +223,7 @@ def begin_chaos(name: str, server: int, presence: Any) -> None:
             presence.await_stranger(PATIENCE)
 
 
-async def fill_all_places(crowd: Crowd, presence: Any) -> list[int]:
+async def fill_all_places(crowd: Crowd, presence: Presence) -> list[int]:
     """Have eight visitors come in and stay, and ask for a ninth place meanwhile."""
     async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
 
@@ -248,7 +245,7 @@ async def fill_all_places(crowd: Crowd, presence: Any) -> list[int]:
 
 
 def test_no_harm_lets_a_ninth_in_or_loses_a_place(
-    server: tuple[str, int, int], presence: Any
+    server: tuple[str, int, int], presence: Presence
 ) -> None:
     """Workers die, hang and are replaced, clients leave in every way: eight places stay eight."""
     name, process, port = server

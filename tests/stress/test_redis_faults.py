@@ -6,21 +6,14 @@ import itertools
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from importlib import import_module
-from pathlib import Path
-from typing import Any
 
 import pytest
 from flask import Flask
 
+from faulty_proxy import FaultyProxy
 from flask_concurrency import Concurrency
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-FaultyProxy = import_module("faulty_proxy").FaultyProxy
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
@@ -86,7 +79,7 @@ def redis() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def proxy(redis: RedisServer) -> Iterator[Any]:
+def proxy(redis: RedisServer) -> Iterator[FaultyProxy]:
     with FaultyProxy(redis.port) as proxy:
         yield proxy
 
@@ -128,7 +121,7 @@ def policy(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def visitor(
-    proxy: Any, policy: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    proxy: FaultyProxy, policy: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Visitor]:
     """A client that has been let in once, by Redis."""
     namespace = f"faults-{abs(hash(request.node.name))}"
@@ -139,7 +132,7 @@ def visitor(
     visitor.store.close()
 
 
-def survive(visitor: Visitor, proxy: Any, policy: str) -> None:
+def survive(visitor: Visitor, proxy: FaultyProxy, policy: str) -> None:
     """Ask amid a fault, end it, and find in Redis what had been counted before it."""
     assert visitor.asks() == BY_POLICY[policy]
     assert visitor.store.snapshot().outages >= 1
@@ -149,20 +142,22 @@ def survive(visitor: Visitor, proxy: Any, policy: str) -> None:
 
 
 @pytest.mark.parametrize("policy", ["refuse"], indirect=True)
-def test_a_delay_within_the_timeout_is_no_outage(visitor: Visitor, proxy: Any) -> None:
+def test_a_delay_within_the_timeout_is_no_outage(visitor: Visitor, proxy: FaultyProxy) -> None:
     """Each call takes longer, and Redis goes on counting."""
     proxy.fault = "delay"
     assert visitor.asks() == [200] * (LIMIT - 1) + [429] * (ASKED - LIMIT + 1)
     assert visitor.store.snapshot().errors == 0
 
 
-def test_a_black_hole_is_the_policys(visitor: Visitor, proxy: Any, policy: str) -> None:
+def test_a_black_hole_is_the_policys(visitor: Visitor, proxy: FaultyProxy, policy: str) -> None:
     """Commands go out and nothing comes back: one timeout, and from then on nobody waits."""
     proxy.fault = "black hole"
     survive(visitor, proxy, policy)
 
 
-def test_a_reset_amid_a_reply_is_the_policys(visitor: Visitor, proxy: Any, policy: str) -> None:
+def test_a_reset_amid_a_reply_is_the_policys(
+    visitor: Visitor, proxy: FaultyProxy, policy: str
+) -> None:
     """Half a reply is none. What Redis had counted by then, it has counted."""
     proxy.fault = "reset amid the reply"
     assert visitor.asks() == BY_POLICY[policy]
@@ -173,7 +168,7 @@ def test_a_reset_amid_a_reply_is_the_policys(visitor: Visitor, proxy: Any, polic
 
 @pytest.mark.parametrize("reply", NOT_RESP)
 def test_a_reply_that_is_none_is_the_policys(
-    visitor: Visitor, proxy: Any, policy: str, reply: bytes
+    visitor: Visitor, proxy: FaultyProxy, policy: str, reply: bytes
 ) -> None:
     """Something else answers at that port, or the server refuses the script."""
     proxy.fault, proxy.reply = "reply", reply
@@ -183,21 +178,24 @@ def test_a_reply_that_is_none_is_the_policys(
 @pytest.mark.xfail(reason="A fault to mend: they are a 500, whatever the policy.", strict=True)
 @pytest.mark.parametrize("reply", WRONG_SHAPE)
 def test_a_reply_of_the_wrong_shape_is_the_policys(
-    visitor: Visitor, proxy: Any, policy: str, reply: bytes
+    visitor: Visitor, proxy: FaultyProxy, policy: str, reply: bytes
 ) -> None:
     """It can be read, and means nothing: no outage becomes an error of the app."""
     proxy.fault, proxy.reply = "reply", reply
     survive(visitor, proxy, policy)
 
 
-def test_a_server_that_is_gone_for_a_while_is_the_policys(
-    visitor: Visitor, proxy: Any, policy: str, redis: RedisServer
-) -> None:
+def test_a_server_that_is_gone_for_a_while_is_the_policys(policy: str) -> None:
     """It comes back empty, and counts from nothing."""
-    redis.kill()
+    redis = RedisServer()
+    visitor = Visitor(redis.port, policy, "gone")
     try:
+        assert visitor.asks(1) == [200]
+        redis.kill()
         assert visitor.asks() == BY_POLICY[policy]
-    finally:
         redis.start()
-    visitor.await_redis()
-    assert visitor.asks(LIMIT + 1) == [200] * LIMIT + [429]
+        visitor.await_redis()
+        assert visitor.asks(LIMIT + 1) == [200] * LIMIT + [429]
+    finally:
+        visitor.store.close()
+        redis.kill()
