@@ -36,7 +36,7 @@ ALL_IN_WITHIN = 3.0
 ALL_AND_NO_MORE = [*[200] * PLACES, 503]
 """What nine who stay are answered, where eight may be inside."""
 APART = {"gunicorn": 0.0, "granian": 6.5}
-"""Seconds between two deaths; granian takes a worker that ends sooner for one that cannot start."""
+"""Seconds a new worker is left alone: granian takes a sooner end for an app that cannot start."""
 
 pytestmark = [
     pytest.mark.slow,
@@ -205,7 +205,7 @@ def server(
 
 def begin_chaos(name: str, server: int, presence: Presence) -> None:
     """Do one harm after the other, each to a worker that has visitors inside, amid their coming."""
-    died_at = -inf
+    replaced_at = -inf
     for harm in CHAOS[name]:
         presence.await_entries(BETWEEN_FAULTS, PATIENCE)
         if harm == "replace":
@@ -217,10 +217,10 @@ def begin_chaos(name: str, server: int, presence: Presence) -> None:
             time.sleep(STAYS_STOPPED)
             os.kill(worker, signal.SIGCONT)
         else:
-            time.sleep(max(0.0, died_at + APART[name] - time.monotonic()))
-            died_at = time.monotonic()
+            time.sleep(max(0.0, replaced_at + APART[name] - time.monotonic()))
             os.kill(presence.somebody(PATIENCE), signal.SIGKILL)
             presence.await_stranger(PATIENCE)
+            replaced_at = time.monotonic()
 
 
 async def fill_all_places(crowd: Crowd, presence: Presence) -> list[int]:
