@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -45,6 +46,12 @@ class Run:
         found: dict[str, str] = json.loads(self._outcomes.read_text())
         return found
 
+    def end(self) -> None:
+        """End it now, if it runs still, with all that it has started."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
@@ -65,7 +72,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
             environment = {**ours, **more, "PYTHONPATH": found, "OUTCOMES": str(outcomes)}
             environment |= {"TMPDIR": str(scratch), "XDG_RUNTIME_DIR": str(scratch)}
             run = Run(command, scratch / f"{name}.log", outcomes, cwd=cwd, env=environment)
-            running.callback(run.process.kill)
+            running.callback(run.end)
             return run
 
         yield begin

@@ -66,16 +66,24 @@ class ThreadPoolExecutor(ThreadExecutor):
         self, max_workers: int | None = None, thread_name_prefix: str = "", **options: Any
     ) -> None:
         ThreadPoolExecutor._made += 1
-        name = thread_name_prefix or f"ThreadPoolExecutor-{ThreadPoolExecutor._made}"
-        super().__init__(max_workers, max_queue=None, name=name, **options)
+        self._prefix = thread_name_prefix or f"ThreadPoolExecutor-{ThreadPoolExecutor._made}"
+        super().__init__(max_workers, max_queue=None, thread_name_prefix=self._prefix, **options)
 
     @property
     def _max_workers(self) -> int:
         return self.max_workers
 
     @property
+    def _broken(self) -> bool:
+        try:
+            self.submit(int)
+        except concurrent.futures.BrokenExecutor:
+            return True
+        return False
+
+    @property
     def _threads(self) -> list[threading.Thread]:
-        return [one for one in threading.enumerate() if one.name.startswith(f"{self.name}_")]
+        return [one for one in threading.enumerate() if one.name.startswith(f"{self._prefix}_")]
 
 
 class _Workers:

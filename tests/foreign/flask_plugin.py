@@ -1,8 +1,9 @@
 """A plugin for pytest under which Flask's own tests meet this extension.
 
 ``FLASK_SUITE`` tells how: ``"stock"`` leaves Flask alone, ``"extension"`` puts ``Concurrency`` on
-every app, ``"limits"`` gives each default limits that are never reached, and ``"asgi"`` has the
-test client of each app ask its ``asgi_app``, on an event loop that runs in a thread of its own.
+every app, ``"limits"`` gives each default limits that are never reached, ``"asgi"`` has the test
+client of each app ask its ``asgi_app``, on an event loop that runs in a thread of its own, and with
+``"loop"`` all requests run on that loop, those of plain views too.
 ``OUTCOMES`` names the file that takes what became of each test, as JSON.
 """
 
@@ -28,6 +29,7 @@ from werkzeug.http import HTTP_STATUS_CODES
 from flask_concurrency import Concurrency
 
 MODE = os.environ["FLASK_SUITE"]
+ON_ASGI = MODE in ("asgi", "loop")
 NEVER_REACHED = "1000000/minute; 1000 in flight"
 ANSWERS_WITHIN = 20.0
 SENT_AS = "HTTP_X_FLASK_SUITE"
@@ -62,11 +64,13 @@ def extend_every_app() -> None:
 
     def __init__(self: Flask, *args: Any, **options: Any) -> None:
         stock(self, *args, **options)
-        if MODE == "asgi":
+        if ON_ASGI:
             _take_extras(self)
         concurrency = Concurrency(self, default_limits=NEVER_REACHED if MODE == "limits" else None)
-        if MODE == "asgi":
+        if ON_ASGI:
             self.extensions["flask_suite"] = concurrency.asgi_app(self)
+        if MODE == "loop":
+            concurrency.runs_on("loop")(self)
 
     Flask.__init__ = __init__  # type: ignore[method-assign]
 
@@ -189,5 +193,5 @@ def _is_extra(name: str) -> bool:
 
 if MODE != "stock":
     extend_every_app()
-if MODE == "asgi":
+if ON_ASGI:
     ask_by_asgi()

@@ -44,6 +44,7 @@ LISTS: dict[str, list[Difference | Fault]] = {
     "extension": [*FAULTS_TO_MEND],
     "limits": [*FAULTS_TO_MEND],
     "asgi": [*NOT_ON_ASGI, *FAULTS_TO_MEND],
+    "loop": [*NOT_ON_ASGI, *FAULTS_TO_MEND],
 }
 
 
@@ -52,7 +53,7 @@ def runs(flask_suite: Path, start: Any) -> dict[str, Any]:
     """The suite in all its ways, side by side; see ``flask_plugin``."""
     pytest_ = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider"]
     pytest_ += ["-p", "flask_plugin", "--timeout=60", "tests"]
-    left_out = {"asgi": [f"--deselect={STREAM_ON_ANOTHER_THREAD}"]}
+    left_out = {way: [f"--deselect={STREAM_ON_ANOTHER_THREAD}"] for way in ("asgi", "loop")}
     return {
         way: start(
             way, [*pytest_, *left_out.get(way, [])], path=[], cwd=flask_suite, FLASK_SUITE=way
