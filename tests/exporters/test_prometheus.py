@@ -36,10 +36,10 @@ def value(exposed: bytes, name: str, **labels: str) -> float:
 def test_a_counter_has_its_labels() -> None:
     """A limit's name may hold a colon and a slash; a label's value may hold anything."""
     counters = Counters(None)
-    counters.add([LIMIT_DECISIONS.once("route:5/minute", "admitted", amount=3)])
+    counters.add([LIMIT_DECISIONS.once("route:5/minute", "/", "admitted", amount=3)])
     exposed = expose(counters.totals())
     name = "flask_concurrency_limit_requests_total"
-    assert value(exposed, name, limit="route:5/minute", result="admitted") == 3
+    assert value(exposed, name, limit="route:5/minute", http_route="/", result="admitted") == 3
 
 
 def test_a_histogram_counts_up_to_each_bound() -> None:

@@ -21,6 +21,7 @@ from flask_concurrency.engine.declaration import Declaration
 from flask_concurrency.engine.explanation import Explanation, explain
 from flask_concurrency.engine.plan import Plan, Source, compile_plan
 from flask_concurrency.executors.waiting import holds_requests_up
+from flask_concurrency.flask_app.app_counters import AppCounters
 from flask_concurrency.flask_app.app_store import AppStore
 from flask_concurrency.flask_app.declarations.options import KNOWN_METHODS
 from flask_concurrency.flask_app.declarations.time_limit import TimeLimit
@@ -73,6 +74,7 @@ class AppState:
     :ivar enabled_written: What it says of ``CONCURRENCY_ENABLED``, as far as that is applied.
     :ivar install_after_request: Sees to it that responses are settled.
     :ivar refusals: Refusals that the middleware may repeat.
+    :ivar counters: What it counts of its requests, if it does.
     :ivar drain: Ends what would go on for ever when the server is told to end.
     """
 
@@ -87,6 +89,7 @@ class AppState:
         key: Callable[[], object],
         read_again: Callable[[], Settings],
         config: Mapping[str, Any],
+        counters: AppCounters,
     ) -> None:
         self.settings = settings
         self._store = store
@@ -97,6 +100,7 @@ class AppState:
         self.enabled_written = config.get(ENABLED)
         self.install_after_request: Callable[[], None] = lambda: None
         self.drain = Drain()
+        self.counters = counters
         self.rooms = WaitingRooms(
             server_threads=settings.server_threads, holds_requests_up=holds_requests_up
         )

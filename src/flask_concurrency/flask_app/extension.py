@@ -26,6 +26,7 @@ from flask_concurrency.executors.processes.executor import ProcessExecutor
 from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.flask_app import hooks
 from flask_concurrency.flask_app.app_snapshot import Snapshot, read_snapshot, reset_counts
+from flask_concurrency.flask_app.app_counters import AppCounters
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.app_store import AppStore
 from flask_concurrency.flask_app.asgi_app import make_asgi_app
@@ -44,6 +45,7 @@ from flask_concurrency.flask_app.http.cors import METHODS, cors_policy
 from flask_concurrency.flask_app.http.origins import Origins
 from flask_concurrency.flask_app.limit_decorator import LimitDecorator
 from flask_concurrency.flask_app.loop_endpoints import PLACE, FlaskEndpoints, Place, RunsOn
+from flask_concurrency.flask_app.metrics_endpoint import add_metrics
 from flask_concurrency.flask_app.settings import read_settings
 from flask_concurrency.flask_app.streaming.event_streams import Source, event_response
 from flask_concurrency.flask_app.streaming.websockets import (
@@ -137,6 +139,7 @@ class Concurrency:
             key=self._key,
             read_again=read_again,
             config=app.config,
+            counters=AppCounters(app, settings),
         )
         app.extensions[EXTENSION] = state
         self._apps.add(app)
@@ -321,6 +324,22 @@ class Concurrency:
         :raises ConfigurationError: It is not served by this extension yet.
         """
         return make_asgi_app(app, self._state(app))
+
+    def metrics(
+        self, app: Flask, path: str = "/metrics", *, access: Callable[[], object] | None = None
+    ) -> None:
+        """Count the app's requests, and show them to Prometheus at a path of the app.
+
+        Right on any number of workers, with no directory to set up and none to clean: a worker
+        that dies takes no count along. Needs ``pip install "Flask-Concurrency[metrics]"``.
+
+        :param app: The app, after :meth:`init_app`.
+        :param path: Where Prometheus asks. The route is exempt from limits.
+        :param access: Asked in the request; a true answer lets it in, others get 403. Default:
+            clients of this machine that no proxy has passed on.
+        :raises ConfigurationError: The path is taken, or prometheus-client is missing.
+        """
+        add_metrics(app, self._state(app), path, access, self.exempt)
 
     def event_stream(self, source: Source, *, heartbeat: float | None = 15.0) -> Response:
         """Answer with server-sent events, for the ``EventSource`` of a browser.

@@ -17,7 +17,7 @@ from flask_concurrency.admission.gate import Gate
 from flask_concurrency.engine.declaration import Declaration
 from flask_concurrency.engine.journey import Journey
 from flask_concurrency.flask_app.app_state import AppState, Route
-from flask_concurrency.flask_app.current_journey import JOURNEY, journey_of
+from flask_concurrency.flask_app.current_journey import JOURNEY, ROUTE, UNROUTED, journey_of
 from flask_concurrency.flask_app.deadline_response import answer_overdue, hold_to_deadline
 from flask_concurrency.flask_app.declarations.keys import remote_address
 from flask_concurrency.flask_app.declarations.time_limit import TimeLimit
@@ -57,6 +57,8 @@ def install(app: Flask, state: AppState) -> None:
         asked = asked_now()
         if config.get(ENABLED) is not state.enabled_written:
             state.switch()
+        if state.counters.counts_requests:
+            asked.environ[ROUTE] = route_of(asked)
         route = state.route(app, asked.url_rule, asked.method)
         if not route.needs_no_check or state.settings.max_request_age is not None:
             answer = check(asked, route)
@@ -87,7 +89,7 @@ def install(app: Flask, state: AppState) -> None:
                     if route.cors is None and gate.repeats(refused.decision, remote_address):
                         who = request_identity(asked.environ)
                         if who is not None and not observers.any():
-                            refusals.remember(who, refused.decision)
+                            refusals.remember(who, refused.decision, route_of(asked))
                     raise
         return None
 
@@ -103,6 +105,11 @@ def install(app: Flask, state: AppState) -> None:
     app.wsgi_app = JourneyMiddleware(  # type: ignore[method-assign]
         app.wsgi_app, state=state, refusals=refusals
     )
+
+
+def route_of(asked: Request) -> str:
+    """The template of a request's route, never its path."""
+    return UNROUTED if asked.url_rule is None else asked.url_rule.rule
 
 
 class AfterRequest:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from werkzeug.datastructures import Headers
 
 from flask_concurrency.engine.journey import NOT_ASKED, Journey
-from flask_concurrency.flask_app.current_journey import JOURNEY
+from flask_concurrency.flask_app.current_journey import JOURNEY, ROUTE
 from flask_concurrency.flask_app.http.rate_limit_fields import legacy_fields, rate_limit_fields
 from flask_concurrency.flask_app.http.responses import (
     Refusal,
@@ -123,8 +123,12 @@ class JourneyMiddleware:
         old = too_old(environ, self._state.settings.max_request_age)
         if old is not None:
             return old
-        again = self._refusals.recall(request_identity(environ))
-        return None if again is None else refusal(again)
+        who = request_identity(environ)
+        again = self._refusals.recall(who)
+        if again is None:
+            return None
+        environ[ROUTE] = self._refusals.route(who)
+        return refusal(again)
 
 
 def _when_to_return(decision: Decision, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -34,11 +34,13 @@ class Refused(NamedTuple):
     :ivar decision: What was decided.
     :ivar decided_at: When.
     :ivar until: The instant from which the store is to be asked again.
+    :ivar route: The template of the route that refused, for those who count.
     """
 
     decision: Decision
     decided_at: float
     until: float
+    route: str = ""
 
 
 class RefusalCache:
@@ -54,14 +56,14 @@ class RefusalCache:
         self.refused: dict[Hashable, Refused] = {}
         self._lock = threading.Lock()
 
-    def remember(self, who: Hashable, decision: Decision) -> None:
+    def remember(self, who: Hashable, decision: Decision, route: str = "") -> None:
         """Repeat ``decision`` to ``who``, for a second at most and never longer than it holds."""
         waits = [verdict.retry_after for verdict in decision.refusing]
         holds = min(LONGEST, max((wait for wait in waits if wait is not None), default=LONGEST))
         now = self._clock()
         with self._lock:
             self.refused.pop(who, None)
-            self.refused[who] = Refused(decision, now, now + holds)
+            self.refused[who] = Refused(decision, now, now + holds, route)
             if len(self.refused) > MAX_REMEMBERED:
                 del self.refused[next(iter(self.refused))]
 
@@ -78,6 +80,11 @@ class RefusalCache:
             return None
         passed = now - refused.decided_at
         return Decision(False, tuple(_later(v, passed) for v in refused.decision.verdicts))
+
+    def route(self, who: Hashable) -> str:
+        """The route that refused ``who``."""
+        refused = self.refused.get(who)
+        return "" if refused is None else refused.route
 
     def clear(self) -> None:
         """Ask the store again for every client."""

@@ -94,7 +94,7 @@ RESPONSE_SIZE: Final = Metric(
 LIMIT_DECISIONS: Final = Metric(
     "flask_concurrency.limit.requests",
     "counter",
-    ("limit", "result"),
+    ("limit", "http.route", "result"),
     "{request}",
     "Requests that a limit admitted or refused, by reason.",
 )
