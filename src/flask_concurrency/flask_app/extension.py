@@ -25,8 +25,8 @@ from flask_concurrency.executors.named_executors import Meaning, check_meaning
 from flask_concurrency.executors.processes.executor import ProcessExecutor
 from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.flask_app import hooks
-from flask_concurrency.flask_app.app_snapshot import Snapshot, read_snapshot, reset_counts
 from flask_concurrency.flask_app.app_counters import AppCounters
+from flask_concurrency.flask_app.app_snapshot import Snapshot, read_snapshot, reset_counts
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.app_store import AppStore
 from flask_concurrency.flask_app.asgi_app import make_asgi_app
