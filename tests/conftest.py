@@ -29,6 +29,9 @@ SIGNALS += [getattr(signal, name) for name in ("SIGHUP", "SIGCHLD") if hasattr(s
 
 Serve = Callable[..., str]
 
+WAITRESS = "import sys; sys.path.insert(0, sys.argv.pop(1)); from waitress.runner import run; run()"
+"""Waitress has no option that says where the app is."""
+
 
 def command(
     server: str, app: str, *, directory: Path, port: int, workers: int, threads: int
@@ -63,6 +66,10 @@ def command(
         "gunicorn-gthread": [*gunicorn, "--worker-class=gthread", f"--threads={threads}", app],
         "gunicorn-gevent": [*gunicorn, "--worker-class=gevent", app],
         "granian": [*granian, app],
+        "waitress": [
+            *[sys.executable, "-c", WAITRESS, str(directory)],
+            *[f"--listen=127.0.0.1:{port}", f"--threads={threads}", app],
+        ],
     }[server]
 
 

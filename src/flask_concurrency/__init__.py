@@ -28,10 +28,11 @@ from flask_concurrency.vocabulary.errors import (
     WorkerOutOfMemory,
     WorkerStartFailed,
 )
-from flask_concurrency.vocabulary.limits import InFlight, Rate
+from flask_concurrency.vocabulary.limits import Adaptive, InFlight, Rate
 from flask_concurrency.vocabulary.websocket import AsyncWebSocket, WebSocket
 
 __all__ = [
+    "Adaptive",
     "AsyncWebSocket",
     "Concurrency",
     "ConcurrencyError",

@@ -19,8 +19,6 @@ PARTS = {
         "ThreadPoolFailingInitializerTest",
         "ThreadPoolShutdownTest",
         "ThreadPoolExecutorTest",
-    ],
-    "threads-waiting": [
         "ThreadPoolWaitTests",
         "ThreadPoolAsCompletedTest",
         "FutureTests",

@@ -12,7 +12,7 @@ from flask_concurrency.stores.store import Check, Store
 from flask_concurrency.vocabulary.clock import Clock
 from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.grammar import MAX_QUOTA
-from flask_concurrency.vocabulary.permit import Permit
+from flask_concurrency.vocabulary.permit import Ending, Permit
 from flask_concurrency.vocabulary.request_functions import truth
 
 
@@ -105,6 +105,17 @@ class Answer:
         self.permit = permit
         self._pending = pending
         self.error: Exception | None = None
+
+    def with_permit(self, permit: Permit) -> Answer:
+        """The same, with a permit that is given back after its own."""
+        own = self.permit
+
+        def give_back(ending: Ending) -> None:
+            if own is not None:
+                own.release(ending)
+            permit.release(ending)
+
+        return Answer(self.decision, Permit(give_back), self._pending)
 
     def without_permit(self) -> Answer:
         """The same without the permit, which a block or task releases by itself."""

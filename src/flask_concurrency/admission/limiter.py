@@ -12,7 +12,7 @@ from typing import Any
 from flask_concurrency.policies.policy import Policy, policy_for
 from flask_concurrency.vocabulary.errors import ConfigurationError, UnreadableCost
 from flask_concurrency.vocabulary.grammar import MAX_QUOTA
-from flask_concurrency.vocabulary.limits import DynamicLimit, Limit, Rate, read_limits
+from flask_concurrency.vocabulary.limits import Adaptive, DynamicLimit, Limit, Rate, read_limits
 from flask_concurrency.vocabulary.request_functions import close_coroutine, truth
 
 MAX_KEY = 200
@@ -166,6 +166,11 @@ class DynamicLimiter:
             if isinstance(limit, DynamicLimit):
                 raise ConfigurationError(
                     f"{self.chosen.text} gave {limit.text!r}: choose limits, not functions."
+                )
+            if isinstance(limit, Adaptive):
+                raise ConfigurationError(
+                    f"{self.chosen.text} gave {limit.text!r}: an adaptive limit learns from one "
+                    "request for the next, so declare it for all of them."
                 )
             for number in itertools.count():
                 limiter = self._limiter(limit, number)

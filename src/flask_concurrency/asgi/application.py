@@ -5,8 +5,9 @@ Knows scopes; knows no Flask: which requests run on the loop is told from outsid
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flask_concurrency.asgi.environ import make_environ
 from flask_concurrency.asgi.inbox import Inbox
@@ -20,9 +21,26 @@ from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.runtime.drain import Drain
 from flask_concurrency.vocabulary.errors import QueueFull
+from flask_concurrency.vocabulary.permit import Ending, Permit
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
+
+
+NO_MARKS: Final[Mapping[str, object]] = MappingProxyType({})
+
+
+class Admission(NamedTuple):
+    """What becomes of a request before the application sees it.
+
+    :ivar marks: What is put into its WSGI environment.
+    :ivar permit: To be released when it has been answered.
+    :ivar answer: Answers it in place of the application; ``None`` to let it on.
+    """
+
+    marks: Mapping[str, object]
+    permit: Permit | None = None
+    answer: Callable[[Send], Awaitable[None]] | None = None
 
 
 class AsgiBridge:
@@ -37,6 +55,7 @@ class AsgiBridge:
     :param drain: Begins when the server is told to end.
     :param finish: How what was begun is finished then.
     :param max_body: Gives the bytes of a body that are read at all; ``None`` for any number.
+    :param admit: Asked for every HTTP request; ``None`` to let all on.
     """
 
     def __init__(
@@ -51,6 +70,7 @@ class AsgiBridge:
         drain: Drain,
         finish: Finish,
         max_body: Callable[[], int | None] = lambda: None,
+        admit: Callable[[Scope], Admission] | None = None,
     ) -> None:
         self._wsgi_app = wsgi_app
         self._runs_on_loop = runs_on_loop
@@ -61,6 +81,7 @@ class AsgiBridge:
         self._drain = drain
         self._finish = finish
         self._max_body = max_body
+        self._admit = admit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's scope.
@@ -70,7 +91,10 @@ class AsgiBridge:
         self._loop.adopt()
         kind = scope["type"]
         if kind == "http":
-            await self._serve_request(scope, receive, send)
+            if self._admit is None:
+                await self._serve_request(scope, receive, send)
+            else:
+                await self._serve_admitted(self._admit(scope), scope, receive, send)
         elif kind == "lifespan":
             await serve_lifespan(
                 receive, send, loop=self._loop, drain=self._drain, finish=self._finish
@@ -90,9 +114,27 @@ class AsgiBridge:
                 f"A scope of type {kind!r} is not served; 'http', 'websocket' and 'lifespan' are."
             )
 
-    async def _serve_request(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve_admitted(
+        self, admission: Admission, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        if admission.answer is not None:
+            await admission.answer(send)
+            return
+        ending = Ending.ABANDONED
+        try:
+            await self._serve_request(scope, receive, send, admission.marks)
+            ending = Ending.COMPLETED
+        finally:
+            permit = admission.permit
+            if permit is not None and permit.ending is None:
+                permit.release(ending)
+
+    async def _serve_request(
+        self, scope: Scope, receive: Receive, send: Send, marks: Mapping[str, object] = NO_MARKS
+    ) -> None:
         inbox = Inbox(receive)
         environ = make_environ(scope)
+        environ.update(marks)
         environ["wsgi.input"] = input_of(environ, inbox, self._loop, self._max_body)
         if self._runs_on_loop(environ):
             await serve_on_loop(self._wsgi_app, environ, inbox, send)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from flask_concurrency.cli.overload_lines import is_adaptive
+
 if TYPE_CHECKING:
     from flask_concurrency.flask_app.work.status_file import ExecutorStatus
 
@@ -18,6 +20,7 @@ def executor_rows(statuses: Iterable[ExecutorStatus]) -> list[tuple[str, str]]:
         (f"{name} of process {status.process}", in_words(snapshot))
         for status in statuses
         for name, snapshot in status.executors.items()
+        if not is_adaptive(snapshot)
     ]
 
 

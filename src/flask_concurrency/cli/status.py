@@ -16,6 +16,7 @@ from flask.cli import ScriptInfo, pass_script_info
 
 from flask_concurrency.cli.chosen_app import load, shared_state_of
 from flask_concurrency.cli.executor_lines import executor_rows
+from flask_concurrency.cli.overload_lines import overload_rows
 from flask_concurrency.cli.sentences import layout
 from flask_concurrency.engine.snapshot import LimiterSnapshot
 from flask_concurrency.flask_app.app_snapshot import Snapshot, read_snapshot, reset_counts
@@ -106,8 +107,9 @@ def _table(snapshot: Snapshot, key: str | None) -> str:
     if rates:
         whose = f"Used by {key}" if key is not None else "Used by all requests together"
         sections.append((whose, [(_title(f), _used(f)) for f in rates]))
-    if snapshot.processes:
-        sections.append(("Executors", executor_rows(list(snapshot.processes))))
+    statuses = list(snapshot.processes)
+    published = [("Overload", overload_rows(statuses)), ("Executors", executor_rows(statuses))]
+    sections += [(title, rows) for title, rows in published if rows]
     if not sections:
         return "No limit counts all requests together; name a client with --key KEY."
     return layout(sections)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from flask_concurrency.admission.limiter import ChargeWhen, FinalCost
-from flask_concurrency.vocabulary.limits import DynamicLimit, Limit
+from flask_concurrency.vocabulary.limits import AnyLimit
 
 Origin = Literal["app", "default", "blueprint", "route", "block"]
 """Where a limit was declared, widest first."""
@@ -36,7 +36,7 @@ class Declaration:
     :ivar name: Shares one count with every other declaration of that name.
     """
 
-    limits: tuple[Limit | DynamicLimit, ...]
+    limits: tuple[AnyLimit, ...]
     key: Callable[[], object] | None = None
     cost: int | Callable[[], int] = 1
     methods: frozenset[str] | None = None

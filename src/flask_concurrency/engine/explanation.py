@@ -11,7 +11,14 @@ from typing import get_args
 
 from flask_concurrency.engine.declaration import Origin, Stage
 from flask_concurrency.engine.plan import Source, candidates
-from flask_concurrency.vocabulary.limits import DynamicLimit, InFlight, Rate, Scope
+from flask_concurrency.vocabulary.limits import (
+    Adaptive,
+    AnyLimit,
+    DynamicLimit,
+    InFlight,
+    Rate,
+    Scope,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,8 @@ class ExplainedLimit:
     :ivar final_cost: The function that says what a response cost; ``None`` for ``cost``.
     :ivar shadow: Whether a refusal is only reported.
     :ivar left_out: Why it does not apply; ``None`` if it does.
+    :ivar answer_within: Seconds in which an answer is worth having, of an adaptive limit; ``None``
+        of every other.
     """
 
     name: str
@@ -57,6 +66,7 @@ class ExplainedLimit:
     final_cost: str | None
     shadow: bool
     left_out: str | None
+    answer_within: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +76,13 @@ class Explanation:
     :ivar exempt: Whether the route was exempted from all of them.
     :ivar limits: In the order in which they are asked and reported, those left out included.
     :ivar deadline: Seconds for an answer; ``None`` for any time.
+    :ivar priority: How much it matters under overload, or the function that says so.
     """
 
     exempt: bool
     limits: tuple[ExplainedLimit, ...]
     deadline: float | None = None
+    priority: str = "normal"
 
     @property
     def applying(self) -> tuple[ExplainedLimit, ...]:
@@ -85,6 +97,7 @@ def explain(
     key: Callable[[], object],
     exempt: bool = False,
     deadline: float | None = None,
+    priority: str | Callable[[], object] = "normal",
 ) -> Explanation:
     """Explain what :func:`~flask_concurrency.engine.plan.compile_plan` makes of the same sources.
 
@@ -93,6 +106,7 @@ def explain(
     :param key: Who is counted where a declaration does not say.
     :param exempt: Whether none of them applies.
     :param deadline: Seconds for an answer; ``None`` for any time.
+    :param priority: How much its requests matter, or what says so of each.
     """
     limits = []
     for found in candidates(sources, method=method, key=key):
@@ -104,11 +118,11 @@ def explain(
             origin=found.source.origin,
             place=found.source.place,
             shared=declared.name,
-            quota=None if isinstance(limit, DynamicLimit) else limit.quota,
+            quota=None if isinstance(limit, Adaptive | DynamicLimit) else limit.quota,
             period=limit.period if isinstance(limit, Rate) else None,
             algorithm=limit.algorithm if isinstance(limit, Rate) else None,
             key=spell(found.key),
-            scope=limit.scope if isinstance(limit, InFlight) else None,
+            scope=_scope(limit),
             cost=spell(declared.cost) if callable(declared.cost) else declared.cost,
             methods=None if declared.methods is None else tuple(sorted(declared.methods)),
             exempt_when=None if declared.exempt_when is None else spell(declared.exempt_when),
@@ -117,10 +131,19 @@ def explain(
             final_cost=None if declared.final_cost is None else spell(declared.final_cost),
             shadow=declared.shadow,
             left_out=found.left_out,
+            answer_within=limit.deadline if isinstance(limit, Adaptive) else None,
         )
         limits.append(replace(explained, left_out="exempt") if exempt else explained)
-    limits.sort(key=lambda limit: get_args(Stage).index(limit.at))  # as they are asked
-    return Explanation(exempt, tuple(limits), deadline)
+    # As they are asked: adaptive ones before all others.
+    limits.sort(key=lambda limit: (limit.answer_within is None, get_args(Stage).index(limit.at)))
+    priority = spell(priority) if callable(priority) else priority
+    return Explanation(exempt, tuple(limits), deadline, priority)
+
+
+def _scope(limit: AnyLimit) -> Scope:
+    if isinstance(limit, Adaptive):
+        return "process"
+    return limit.scope if isinstance(limit, InFlight) else None
 
 
 def spell(function: Callable[..., object]) -> str:

@@ -40,7 +40,7 @@ def read_snapshot(app: Flask, state: AppState, *, key: str | None) -> Snapshot:
     :raises StoreError: They cannot be read.
     """
     limits = look(state.limiters(app), state.shared_store, key=key)
-    return Snapshot(tuple(limits), tuple(_processes(app, state)))
+    return Snapshot(tuple(limits), tuple(read_processes(app, state)))
 
 
 def reset_counts(app: Flask, state: AppState, *, key: str | None, name: str | None) -> int:
@@ -60,7 +60,11 @@ def reset_counts(app: Flask, state: AppState, *, key: str | None, name: str | No
     return reset(limiters, state.shared_store, key=key)
 
 
-def _processes(app: Flask, state: AppState) -> list[ExecutorStatus]:
+def read_processes(app: Flask, state: AppState) -> list[ExecutorStatus]:
+    """What each process of this machine last said; nothing where the platform cannot share it.
+
+    :raises StoreError: It cannot be read.
+    """
     if not HOST_WORKS:
         return []
     from flask_concurrency.flask_app.work.status_file import read_statuses

@@ -6,6 +6,7 @@ Knows no request.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,20 +14,24 @@ from typing import Any
 from flask import Flask
 from werkzeug.routing import Rule
 
+from flask_concurrency.admission.adaptive_limit import AdaptiveSnapshot, ask_adaptive_first
 from flask_concurrency.admission.answer import Answer
 from flask_concurrency.admission.gate import Gate
 from flask_concurrency.admission.limiter import Limiter
 from flask_concurrency.admission.waiting_room import WaitingRooms
 from flask_concurrency.engine.declaration import Declaration
 from flask_concurrency.engine.explanation import Explanation, explain
-from flask_concurrency.engine.plan import Plan, Source, compile_plan
+from flask_concurrency.engine.plan import AdaptiveLimits, Plan, Source, compile_plan
 from flask_concurrency.executors.waiting import holds_requests_up
 from flask_concurrency.flask_app.app_counters import AppCounters
 from flask_concurrency.flask_app.app_store import AppStore
 from flask_concurrency.flask_app.declarations.options import KNOWN_METHODS
 from flask_concurrency.flask_app.declarations.time_limit import TimeLimit
 from flask_concurrency.flask_app.declarations.unused import DeclarationRegistry
+from flask_concurrency.flask_app.http.arrivals import SOURCES
 from flask_concurrency.flask_app.http.cors import CorsPolicy
+from flask_concurrency.flask_app.overload.asker import Askers
+from flask_concurrency.flask_app.overload.front import Front
 from flask_concurrency.flask_app.refusal_cache import RefusalCache
 from flask_concurrency.flask_app.route_declarations import collect
 from flask_concurrency.flask_app.settings import (
@@ -72,9 +77,14 @@ class AppState:
     :param read_again: Reads the settings from the app's configuration as it is now.
     :param config: That configuration.
     :ivar enabled_written: What it says of ``CONCURRENCY_ENABLED``, as far as that is applied.
+    :ivar prepare_front: Makes what stands before the app as its settings say.
+    :ivar announce: Publishes from now on for other processes what adaptive limits do.
     :ivar install_after_request: Sees to it that responses are settled.
     :ivar refusals: Refusals that the middleware may repeat.
     :ivar counters: What it counts of its requests, if it does.
+    :ivar adaptive: Its adaptive limits in this process.
+    :ivar key: Gives who is counted where a declaration does not say.
+    :ivar front: What stands before the app: health checks, adaptive limits of the whole app.
     :ivar drain: Ends what would go on for ever when the server is told to end.
     """
 
@@ -99,6 +109,8 @@ class AppState:
         self._written = written(config)
         self.enabled_written = config.get(ENABLED)
         self.install_after_request: Callable[[], None] = lambda: None
+        self.prepare_front: Callable[[], None] = lambda: None
+        self.announce: Callable[[], None] = lambda: None
         self.drain = Drain()
         self.counters = counters
         self.rooms = WaitingRooms(
@@ -107,12 +119,37 @@ class AppState:
         self.declarations = declarations
         self.cors: CorsPolicy | None = None
         self.owner = owner
-        self._key = key
+        self.key = key
+        self._askers: Askers | None = None
+        self.adaptive = AdaptiveLimits()
+        self.front = Front()
         self._routes: dict[tuple[str | None, str], Route] = {}
         self._call_gates: dict[tuple[str | None, str, Declaration], Gate | None] = {}
         self._block_limiters: dict[str, Limiter] = {}
         self.refusals = RefusalCache()
         self._lock = threading.Lock()
+
+    @property
+    def adaptive_snapshots(self) -> Callable[[], Mapping[str, AdaptiveSnapshot]]:
+        """What gives, by their names, what the adaptive limits of this process do.
+
+        It holds nothing of the app.
+        """
+        observed = weakref.ref(self)
+
+        def look() -> Mapping[str, AdaptiveSnapshot]:
+            state = observed()
+            if state is None:
+                return {}
+            control = state.front.control
+            source = control.arrivals.source if control is not None else None
+            return {
+                limit.name: limit.snapshot("" if source is None else SOURCES[source])
+                for limit in state.adaptive.all()
+                if limit.admitted or any(limit.refused.values())
+            }
+
+        return look
 
     @property
     def store(self) -> Store:
@@ -133,6 +170,12 @@ class AppState:
         """The store's URI, for people."""
         return self._store.uri
 
+    def askers(self, app: Flask) -> Askers:
+        """What finds out who asks, before Flask does."""
+        if self._askers is None:
+            self._askers = Askers(app, self.owner)
+        return self._askers
+
     def route(self, app: Flask, rule: Rule | None, method: str) -> Route:
         """The route of a request, compiled the first time it is asked for.
 
@@ -144,7 +187,7 @@ class AppState:
             return route
         with self._lock:
             if not self._routes:  # the first request: nothing can be registered any more
-                self._apply_late_changes(app)
+                self._read_late_changes(app)
                 self.declarations.report()
             route = self._compile(app, rule, method)
             if rule is not None or method in KNOWN_METHODS:  # clients may invent methods
@@ -175,7 +218,16 @@ class AppState:
             self.settings = replace(self.settings, enabled=enabled)
             self.enabled_written = self._written[ENABLED] = value
 
-    def _apply_late_changes(self, app: Flask) -> None:
+    def apply_late_changes(self, app: Flask) -> None:
+        """Apply what the configuration says now, unless the app is in use.
+
+        :raises ConfigurationError: It can no longer be applied, or is wrong.
+        """
+        with self._lock:
+            if not self._routes:
+                self._read_late_changes(app)
+
+    def _read_late_changes(self, app: Flask) -> None:
         """Apply what the configuration says now, if it was changed after ``init_app``.
 
         :raises ConfigurationError: It can no longer be applied, or is wrong.
@@ -196,12 +248,13 @@ class AppState:
     def ask_block(self, declaration: Declaration) -> Answer:
         """Ask the limits of a block, for the app's own store and key."""
         plan = self._plan((Source("block", declaration),), None, "")
-        gate = next(plan.gates, None) if self.settings.enabled else None
+        enabled = self.settings.enabled
+        gate = next(plan.gates, None) if enabled else None
         if gate is not None:
             for limiter in gate.limiters:
                 if isinstance(limiter, Limiter) and len(self._block_limiters) < MAX_BLOCKS:
                     self._block_limiters[limiter.id] = limiter
-        return (gate or Gate((), self.store)).acquire()
+        return ask_adaptive_first(plan.adaptive if enabled else (), gate or Gate((), self.store))
 
     def call_gate(
         self, app: Flask, rule: Rule | None, method: str, declaration: Declaration
@@ -254,7 +307,12 @@ class AppState:
         found = collect(app, self.settings, self.owner, rule, method)
         seconds = None if found.time is None else found.time.seconds
         return explain(
-            found.sources, method=method, key=self._key, exempt=found.exempt, deadline=seconds
+            found.sources,
+            method=method,
+            key=self.key,
+            exempt=found.exempt,
+            deadline=seconds,
+            priority=found.priority,
         )
 
     def _plan(self, sources: Sequence[Source], endpoint: str | None, method: str) -> Plan:
@@ -262,16 +320,17 @@ class AppState:
             sources,
             endpoint=endpoint,
             method=method,
-            key=self._key,
+            key=self.key,
             store=self.store,
             rooms=self.rooms,
+            adaptive=self.adaptive,
         )
 
     def _compile(self, app: Flask, rule: Rule | None, method: str) -> Route:
         found = collect(app, self.settings, self.owner, rule, method)
         endpoint = rule.endpoint if rule is not None else None
         plan = self._plan(() if found.exempt else found.sources, endpoint, method)
-        limited = (plan.arrival, plan.view, found.time) != (None, None, None)
+        limited = (plan.arrival, plan.view, found.time) != (None, None, None) or plan.adaptive
         return Route(
             plan,
             found.cors or self.cors,

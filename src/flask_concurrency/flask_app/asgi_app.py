@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, cast
 
 from flask import Flask, has_request_context, request
 
-from flask_concurrency.asgi.application import AsgiBridge
-from flask_concurrency.asgi.interface import AsgiApplication
+from flask_concurrency.asgi.application import Admission, AsgiBridge
+from flask_concurrency.asgi.interface import AsgiApplication, Scope
 from flask_concurrency.asgi.lifespan import Finish
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.http.responses import REFUSED_UNASKED, ServerBusy, soon
@@ -23,6 +23,12 @@ def make_asgi_app(app: Flask, state: AppState) -> AsgiApplication:
     threads = state.executors.threads
     if state.settings.server_threads is None:
         state.rooms.served_by(threads.max_workers)
+
+    def admit(scope: Scope) -> Admission:
+        if state.front.made_for is not state.settings:
+            state.prepare_front()
+        return state.front.asgi(scope, enabled=state.enabled_now)
+
     return AsgiBridge(
         app,
         runs_on_loop=LoopEndpoints(app, state.owner),
@@ -33,6 +39,7 @@ def make_asgi_app(app: Flask, state: AppState) -> AsgiApplication:
         drain=state.drain,
         finish=Finish(state.settings.drain_timeout, state.executors.drain),
         max_body=lambda: _max_body(app),
+        admit=admit,
     )
 
 

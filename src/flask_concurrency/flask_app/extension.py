@@ -39,6 +39,7 @@ from flask_concurrency.flask_app.declarations.options import (
     declare,
     read_declarations,
 )
+from flask_concurrency.flask_app.declarations.priority import RequestPriority
 from flask_concurrency.flask_app.declarations.time_limit import DeadlineDecorator, TimeLimit
 from flask_concurrency.flask_app.declarations.unused import EXTENSION, DeclarationRegistry
 from flask_concurrency.flask_app.http.cors import METHODS, cors_policy
@@ -46,6 +47,7 @@ from flask_concurrency.flask_app.http.origins import Origins
 from flask_concurrency.flask_app.limit_decorator import LimitDecorator
 from flask_concurrency.flask_app.loop_endpoints import PLACE, FlaskEndpoints, Place, RunsOn
 from flask_concurrency.flask_app.metrics_endpoint import add_metrics
+from flask_concurrency.flask_app.overload.health import HealthChecks
 from flask_concurrency.flask_app.settings import read_settings
 from flask_concurrency.flask_app.streaming.event_streams import Source, event_response
 from flask_concurrency.flask_app.streaming.websockets import (
@@ -60,6 +62,7 @@ from flask_concurrency.runtime.deadline import remaining
 from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.errors import ConfigurationError
 from flask_concurrency.vocabulary.limits import LimitLike
+from flask_concurrency.vocabulary.priority import Priority
 from flask_concurrency.vocabulary.request_functions import check_function
 
 Target = TypeVar("Target", bound=Any)
@@ -129,7 +132,6 @@ class Concurrency:
             on_first_task=publishing.begin,
             runs_as_in_flask=FlaskEndpoints(app, self),
         )
-        publishing.observe(executors)
         state = AppState(
             self,
             settings=settings,
@@ -141,6 +143,9 @@ class Concurrency:
             config=app.config,
             counters=AppCounters(app, settings),
         )
+        state.announce = publishing.begin
+        publishing.observe_limits(state.adaptive_snapshots)
+        publishing.observe(executors)
         app.extensions[EXTENSION] = state
         self._apps.add(app)
         decorations.serve(app)
@@ -288,6 +293,47 @@ class Concurrency:
         """
         limit = TimeLimit(seconds)
         return DeadlineDecorator(limit, self._decorator(limit))
+
+    def priority(self, priority: Priority | Callable[[], Priority]) -> Callable[[Target], Target]:
+        """Say how much the requests of a view, a class or a blueprint matter under overload.
+
+        .. code-block:: python
+
+            @app.post("/pay")
+            @concurrency.priority("critical")
+            def pay(): ...
+
+        Where an adaptive limit cannot admit all requests, ``"critical"`` ones are admitted longest,
+        then ``"high"``, ``"normal"`` (as all are that say nothing) and ``"low"`` ones. A class may
+        use all that the others leave.
+
+        :param priority: One of the four words; or a function that gives one, called in a context of
+            the request and only while not all requests are admitted.
+        :raises ConfigurationError: It is no priority.
+        """
+        return self._decorator(RequestPriority(priority))
+
+    def health(
+        self, app: Flask, *, live: str | None = "/livez", ready: str | None = "/readyz"
+    ) -> None:
+        """Answer health checks before Flask sees them, however busy the app is.
+
+        :param app: The app, after :meth:`init_app`.
+        :param live: Path that says whether the process works. It answers 503 only where requests
+            hang and none has ended for half a minute. ``None`` for none.
+        :param ready: Path that says whether to send it requests: 503 while it is told to end, and
+            while it refuses more than half of what comes. ``None`` for none.
+        :raises ConfigurationError: A path is none, or both are the same.
+        """
+        state = self._state(app)
+        front = state.front
+        front.health = HealthChecks(
+            live=live,
+            ready=ready,
+            draining=lambda: state.drain.begun,
+            saturated=lambda: front.control is not None and front.control.saturated,
+            stuck=lambda: front.control is not None and front.control.stuck,
+        )
 
     def runs_on(self, place: Place) -> Callable[[Target], Target]:
         """Choose where the requests of a view, a class, a blueprint or an app run, hooks included.

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 from flask import Flask, Request, Response, current_app, request
 from flask.typing import ResponseReturnValue
 
+from flask_concurrency.admission.adaptive_limit import AdaptiveLimit, ask_adaptive, refused_by
 from flask_concurrency.admission.answer import Answer
 from flask_concurrency.admission.gate import Gate
 from flask_concurrency.engine.declaration import Declaration
@@ -21,15 +23,19 @@ from flask_concurrency.flask_app.current_journey import JOURNEY, ROUTE, UNROUTED
 from flask_concurrency.flask_app.deadline_response import answer_overdue, hold_to_deadline
 from flask_concurrency.flask_app.declarations.keys import remote_address
 from flask_concurrency.flask_app.declarations.time_limit import TimeLimit
+from flask_concurrency.flask_app.http.overload_responses import DETAIL
 from flask_concurrency.flask_app.http.responses import (
     REFUSED_UNASKED,
     BadCost,
     QuotaExceeded,
+    ServerBusy,
     cannot_count,
     refusal,
     too_old,
 )
 from flask_concurrency.flask_app.middleware import JourneyMiddleware
+from flask_concurrency.flask_app.overload.control import ADMITTED, OVERLOADED
+from flask_concurrency.flask_app.overload_rules import make_control
 from flask_concurrency.flask_app.queue_full_response import answer_queue_full
 from flask_concurrency.flask_app.refusal_cache import request_identity
 from flask_concurrency.flask_app.refusal_observers import RefusalObservers
@@ -60,11 +66,20 @@ def install(app: Flask, state: AppState) -> None:
         if state.counters.counts_requests:
             asked.environ[ROUTE] = route_of(asked)
         route = state.route(app, asked.url_rule, asked.method)
+        meet_guards(asked, route)
         if not route.needs_no_check or state.settings.max_request_age is not None:
             answer = check(asked, route)
             if answer is not None:
                 return answer
         return run_hooks(*context)
+
+    def meet_guards(asked: Request, route: Route) -> None:
+        admitted = asked.environ.get(ADMITTED)
+        if admitted is not None:
+            seconds = None if route.time is None else route.time.seconds
+            admitted.is_for(asked.endpoint or "", seconds)
+        elif OVERLOADED in asked.environ:
+            raise overloaded(asked.environ[OVERLOADED])
 
     def check(asked: Request, route: Route) -> Response | None:
         if asked.method == "OPTIONS":
@@ -81,6 +96,8 @@ def install(app: Flask, state: AppState) -> None:
                 _start_clock(app, asked.endpoint, route.time, asked.environ)
             if route.plan.view is not None and asked.endpoint is not None:
                 ask_before_view(app, state, asked.endpoint)
+            if route.plan.adaptive:
+                ask_adaptive_limits(app, state, route, asked)
             gate = route.plan.arrival
             if gate is not None:
                 try:
@@ -93,6 +110,7 @@ def install(app: Flask, state: AppState) -> None:
                     raise
         return None
 
+    state.prepare_front = partial(prepare_front, app, state)
     handlers = app.error_handler_spec[None][None]
     handlers.setdefault(DeadlineExceeded, answer_overdue)
     handlers.setdefault(QueueFull, answer_queue_full)
@@ -110,6 +128,14 @@ def install(app: Flask, state: AppState) -> None:
 def route_of(asked: Request) -> str:
     """The template of a request's route, never its path."""
     return UNROUTED if asked.url_rule is None else asked.url_rule.rule
+
+
+def prepare_front(app: Flask, state: AppState) -> None:
+    """Make what stands before the app as its settings say, which may change until it is in use."""
+    state.apply_late_changes(app)
+    settings = state.settings
+    state.front.control = make_control(app, state) if settings.enabled else None
+    state.front.made_for = settings
 
 
 class AfterRequest:
@@ -159,6 +185,32 @@ def ask(app: Flask, gate: Gate, environ: dict[str, Any]) -> None:
         raise refusal(decision)
     if not journey.ended_by_middleware and journey.holds_permit:
         _end_requests_without_middleware(app)
+
+
+def ask_adaptive_limits(app: Flask, state: AppState, route: Route, asked: Request) -> None:
+    """Ask the adaptive limits of a route on behalf of the current request.
+
+    :raises ServerBusy: One of them does not let the request in.
+    """
+    journey = journey_of(asked.environ)
+    permit = ask_adaptive(
+        route.plan.adaptive,
+        who=lambda: state.askers(app).asker(asked.environ, state.key),
+        route=asked.endpoint or "",
+        deadline=None if route.time is None else route.time.seconds,
+    )
+    if isinstance(permit, AdaptiveLimit):
+        raise overloaded(permit)
+    journey.hold(permit)
+    if not journey.ended_by_middleware:
+        _end_requests_without_middleware(app)
+
+
+def overloaded(limit: AdaptiveLimit) -> ServerBusy:
+    """The refusal of an adaptive limit that Flask is to answer."""
+    decision = refused_by(limit)
+    journey_of(request.environ).join(Answer(decision))
+    return ServerBusy(decision, DETAIL)
 
 
 def ask_before_view(app: Flask, state: AppState, endpoint: str) -> None:

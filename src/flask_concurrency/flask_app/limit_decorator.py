@@ -31,7 +31,7 @@ from flask_concurrency.flask_app.http.responses import (
 )
 from flask_concurrency.runtime.greenlet_bridge import run_suspendable
 from flask_concurrency.vocabulary.errors import ConfigurationError, StoreError, UnreadableCost
-from flask_concurrency.vocabulary.limits import InFlight
+from flask_concurrency.vocabulary.limits import Adaptive, InFlight
 from flask_concurrency.vocabulary.permit import Ending
 
 Target = TypeVar("Target", bound=Any)
@@ -184,7 +184,9 @@ class LimitDecorator:
                 f"The block {declared.name!r} belongs to no route, so methods= and replace= mean "
                 "nothing for it: leave them out."
             )
-        counts_clients = any(not isinstance(limit, InFlight) for limit in declared.limits)
+        counts_clients = any(
+            not isinstance(limit, InFlight | Adaptive) for limit in declared.limits
+        )
         if counts_clients and declared.key is None and not has_request_context():
             raise ConfigurationError(
                 f"The block {declared.name!r} runs outside of a request, where there is no client "

@@ -12,7 +12,7 @@ response in direct passthrough, which is what ``send_file`` makes; and not in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from werkzeug.datastructures import Headers
@@ -27,6 +27,8 @@ from flask_concurrency.flask_app.http.responses import (
     retry_after,
     too_old,
 )
+from flask_concurrency.flask_app.overload.control import ADMITTED
+from flask_concurrency.flask_app.overload.front import Front
 from flask_concurrency.flask_app.refusal_cache import RefusalCache, request_identity
 from flask_concurrency.flask_app.settings import Settings
 from flask_concurrency.vocabulary.clock import wall
@@ -45,6 +47,8 @@ class HasSettings(Protocol):
     """What an app owns, as far as it is needed here."""
 
     settings: Settings
+    front: Front
+    prepare_front: Callable[[], None]
 
     @property
     def enabled_now(self) -> bool:
@@ -77,6 +81,14 @@ class JourneyMiddleware:
         length: int | None = None
         started = False
         late: _LateBody | None = None
+        state = self._state
+        front = state.front
+        if front.made_for is not state.settings:
+            state.prepare_front()
+        if not front.empty:
+            answer = front.wsgi(environ, start_response, journey, enabled=state.enabled_now)
+            if answer is not None:
+                return answer
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             nonlocal length, started
@@ -85,6 +97,9 @@ class JourneyMiddleware:
                 length = Headers(headers).get("Content-Length", type=int)
                 if late is not None:
                     late.expect(length)
+            if ADMITTED in environ and _is_event_stream(headers):
+                # It is answered with its beginning; how long it goes on says nothing of the app.
+                environ[ADMITTED].end_early()
             decision = journey.decision
             if decision is not NOT_ASKED:
                 fields = self._state.settings.headers
@@ -137,6 +152,14 @@ def _when_to_return(decision: Decision, headers: list[tuple[str, str]]) -> list[
     if seconds is None or any(name.lower() == "retry-after" for name, _ in headers):
         return []
     return [("Retry-After", str(seconds))]
+
+
+def _is_event_stream(headers: list[tuple[str, str]]) -> bool:
+    return any(
+        value.startswith("text/event-stream")
+        for name, value in headers
+        if name.lower() == "content-type"
+    )
 
 
 class _Body:

@@ -5,6 +5,7 @@ Knows where declarations stand; decides neither which apply nor what they count.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from flask import Flask
@@ -14,9 +15,11 @@ from flask_concurrency.engine.declaration import Declaration, Origin
 from flask_concurrency.engine.plan import Source
 from flask_concurrency.flask_app.declarations import decorations
 from flask_concurrency.flask_app.declarations.decorations import EXEMPT
+from flask_concurrency.flask_app.declarations.priority import RequestPriority
 from flask_concurrency.flask_app.declarations.time_limit import TimeLimit
 from flask_concurrency.flask_app.http.cors import CorsPolicy
 from flask_concurrency.flask_app.settings import Settings
+from flask_concurrency.vocabulary.priority import Priority
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +30,14 @@ class Declared:
     :ivar cors: The narrowest CORS policy; ``None`` for none.
     :ivar exempt: Whether no limit applies, whatever the sources say.
     :ivar time: The narrowest time limit; ``None`` for none.
+    :ivar priority: How much its requests matter under overload.
     """
 
     sources: tuple[Source, ...]
     cors: CorsPolicy | None
     exempt: bool
     time: TimeLimit | None
+    priority: Priority | Callable[[], Priority] = "normal"
 
 
 def collect(
@@ -49,6 +54,7 @@ def collect(
     time: TimeLimit | None = None
     exempt = False
     static = rule is not None and _is_static(rule)
+    priority: Priority | Callable[[], Priority] = "normal"
     for declared in settings.app_limits:
         if rule is None and declared.at != "arrival":  # there is no view to ask before
             continue
@@ -63,10 +69,12 @@ def collect(
             cors = next((each for each in found if isinstance(each, CorsPolicy)), cors)
             time = next((each for each in found if isinstance(each, TimeLimit)), time)
             exempt = exempt or EXEMPT in found
+            said = (each.priority for each in found if isinstance(each, RequestPriority))
+            priority = next(said, priority)
             for declared in _different(found):
                 if declared.static or not static or origin == "route":
                     sources.append(Source(origin, declared, on))
-    return Declared(tuple(sources), cors, exempt, time)
+    return Declared(tuple(sources), cors, exempt, time, priority)
 
 
 def _places(

@@ -59,6 +59,12 @@ class Settings:
     :ivar max_request_age: ``MAX_REQUEST_AGE``, seconds a request may have waited since the instant
         its proxy wrote in ``X-Request-Start``; older ones are refused, since their clients have
         given up. Set it only behind a proxy that sets the header. Default: any age.
+    :ivar trust_request_start: ``TRUST_REQUEST_START``, whether a proxy sets ``X-Request-Start`` on
+        every request, so that it tells the age of one where the kernel cannot. Default: only with
+        ``MAX_REQUEST_AGE``.
+    :ivar skip_gone_clients: ``SKIP_GONE_CLIENTS``, whether an adaptive limit drops requests whose
+        client has closed its side of the connection. Set it to false for clients that close their
+        side and still read. Default: true.
     :ivar server_threads: ``SERVER_THREADS``, how many requests the server runs at once in one
         process; two of them never wait for a permit. Default: what ``flask concurrency serve``
         was told; elsewhere not known, and all may wait.
@@ -83,6 +89,8 @@ class Settings:
     headers: bool | Literal["legacy"] = True
     drain_timeout: float = 30.0
     max_request_age: float | None = None
+    trust_request_start: bool = False
+    skip_gone_clients: bool = True
     server_threads: int | None = None
     watchdog: float | Literal["debug"] | None = "debug"
     threads: Mapping[str, Any] = field(default_factory=dict)
@@ -266,6 +274,8 @@ _READERS: Mapping[str, Any] = {
     "headers": _headers,
     "drain_timeout": _seconds,
     "max_request_age": _seconds,
+    "trust_request_start": _truth,
+    "skip_gone_clients": _truth,
     "server_threads": _threads,
     "watchdog": _watchdog,
     "threads": _options,

@@ -1,4 +1,4 @@
-"""Say what a limit is: so many units a period, or so many requests at once.
+"""Say what a limit is: units a period, requests at once, or what can be answered in time.
 
 Knows how a limit is written down; knows no counting, no clock, no key.
 """
@@ -11,7 +11,14 @@ from math import inf
 from typing import Literal, get_args
 
 from flask_concurrency.vocabulary.errors import ConfigurationError
-from flask_concurrency.vocabulary.grammar import EXAMPLE, check_quota, read_text
+from flask_concurrency.vocabulary.grammar import (
+    EXAMPLE,
+    LONGEST_DEADLINE,
+    SHORTEST_DEADLINE,
+    Written,
+    check_quota,
+    read_text,
+)
 from flask_concurrency.vocabulary.request_functions import check_function
 
 Algorithm = Literal["sliding-window", "fixed-window", "moving-window", "token-bucket"]
@@ -152,6 +159,56 @@ class InFlight:
 
 
 Limit = Rate | InFlight
+"""A limit that counts in a store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adaptive:
+    """As many requests as can be answered in time, found out while they come.
+
+    It refuses what is too old to be answered in time and, once answers are late, what would make
+    them later. Each worker process counts by itself, since each has its own interpreter. As text:
+    ``"adaptive"``, ``"adaptive 500ms"``.
+
+    :param deadline: Seconds in which an answer is worth having, from the arrival of the request in
+        the kernel to the last byte of its answer. Default: ``1.0``.
+    :param min: Requests that may always be in flight. Default: ``1``.
+    :param max: Requests that may ever be in flight. Default: ``None``, any number.
+    :raises ConfigurationError: A value is impossible.
+    """
+
+    deadline: float = 1.0
+    min: int = 1
+    max: int | None = None
+
+    def __post_init__(self) -> None:
+        if (
+            isinstance(self.deadline, bool)
+            or not isinstance(self.deadline, int | float)
+            or not SHORTEST_DEADLINE <= self.deadline <= LONGEST_DEADLINE
+        ):
+            raise ConfigurationError(
+                f"Adaptive(deadline={self.deadline!r}): give the seconds in which an answer is "
+                f"worth having, from {SHORTEST_DEADLINE:g} to {LONGEST_DEADLINE:g}, as in "
+                "Adaptive(deadline=0.5); the kernel counts ages in steps of several milliseconds."
+            )
+        example = "Adaptive(min=4, max=64)"
+        check_quota(self.min, written=f"min={self.min!r}", example=example)
+        if self.max is not None:
+            check_quota(self.max, written=f"max={self.max!r}", example=example)
+        if self.min < 1 or (self.max is not None and self.max < self.min):
+            raise ConfigurationError(
+                f"Adaptive(min={self.min!r}, max={self.max!r}): min must be at least 1, and max no "
+                f"smaller than min, as in {example}."
+            )
+
+    @property
+    def text(self) -> str:
+        """The limit in its shortest spelling, such as ``"adaptive"``, ``"adaptive 500ms"``."""
+        if self.deadline == 1.0:
+            return "adaptive"
+        seconds = round(self.deadline, 3)
+        return f"adaptive {seconds:g}s" if seconds >= 1 else f"adaptive {seconds * 1e3:g}ms"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,28 +231,35 @@ class DynamicLimit:
         return f"chosen by {name.rpartition('<locals>.')[2]}"
 
 
-LimitLike = str | Limit | DynamicLimit | Callable[[], "LimitLike | None"] | Iterable["LimitLike"]
+AnyLimit = Limit | Adaptive | DynamicLimit
+
+LimitLike = str | AnyLimit | Callable[[], "LimitLike | None"] | Iterable["LimitLike"]
 """What a limit may be written as wherever one is expected: text, an object, or several."""
 
 
-def read_limits(written: LimitLike) -> tuple[Limit | DynamicLimit, ...]:
+def read_limits(written: LimitLike) -> tuple[AnyLimit, ...]:
     """Turn what a developer wrote into limits, in the order written.
 
     :param written: Text in the grammar, joined by ``;`` or ``,``; a :class:`Rate`, an
-        :class:`InFlight`; a function to ask in each request; or an iterable of these.
+        :class:`InFlight`, an :class:`Adaptive`; a function to ask in each request; or an iterable
+        of these.
     :raises ConfigurationError: Naming the text, the place in it, and an example.
     """
     if callable(written):
         return (DynamicLimit(written),)
     if isinstance(written, str):
-        return tuple(
-            InFlight(found.quota) if found.period is None else Rate(found.text)
-            for found in read_text(written)
-        )
-    if isinstance(written, Rate | InFlight | DynamicLimit):
+        return tuple(_read(found) for found in read_text(written))
+    if isinstance(written, Rate | InFlight | Adaptive | DynamicLimit):
         return (written,)
     if isinstance(written, Iterable) and not isinstance(written, bytes):
         return tuple(limit for part in written for limit in read_limits(part))
     raise ConfigurationError(
-        f"{written!r} is not a limit. Write text such as {EXAMPLE}, a Rate or an InFlight."
+        f"{written!r} is not a limit. Write text such as {EXAMPLE}, a Rate, an InFlight or an "
+        "Adaptive."
     )
+
+
+def _read(found: Written) -> Limit | Adaptive:
+    if found.deadline is not None:
+        return Adaptive(found.deadline)
+    return InFlight(found.quota) if found.period is None else Rate(found.text)

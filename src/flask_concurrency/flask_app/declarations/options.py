@@ -14,7 +14,7 @@ from flask_concurrency.admission.limiter import check_cost
 from flask_concurrency.engine.declaration import Declaration, Stage
 from flask_concurrency.flask_app.http.rate_limit_fields import check_name
 from flask_concurrency.vocabulary.errors import ConfigurationError
-from flask_concurrency.vocabulary.limits import LimitLike, read_limits
+from flask_concurrency.vocabulary.limits import Adaptive, LimitLike, read_limits
 from flask_concurrency.vocabulary.request_functions import RESPONSE, check_function
 
 KNOWN_METHODS = frozenset(
@@ -97,8 +97,11 @@ def declare(
     """
     if not limits:
         raise ConfigurationError(f"{example.partition('(')[0]}() needs a limit, as in {example}.")
+    read = read_limits(limits)
+    if any(isinstance(limit, Adaptive) for limit in read):
+        _check_adaptive(cost=cost, at=at, charge_when=charge_when, exempt_when=exempt_when)
     return Declaration(
-        limits=read_limits(limits),
+        limits=read,
         key=None if key is None else check_function("key", key),
         cost=check_function("cost", cost) if callable(cost) else check_cost(cost, written="cost"),
         methods=None if methods is None else _checked_methods(methods),
@@ -115,6 +118,21 @@ def declare(
         shadow=_checked_choice("shadow", shadow),
         static=_checked_choice("static", static),
     )
+
+
+def _check_adaptive(*, cost: object, **options: object) -> None:
+    """Refuse options that a limit cannot have that learns how many requests it may admit.
+
+    :raises ConfigurationError: Naming the option.
+    """
+    senseless = [option for option, value in options.items() if value not in (None, "arrival")]
+    if cost != 1:
+        senseless.insert(0, "cost")
+    if senseless:
+        raise ConfigurationError(
+            f'{senseless[0]}= means nothing for "adaptive", which is asked before all else and '
+            "counts requests: leave it out, or declare the other limits in another call."
+        )
 
 
 def read_declarations(written: LimitsLike) -> tuple[Declaration, ...]:

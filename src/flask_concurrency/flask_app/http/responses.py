@@ -66,11 +66,11 @@ class Problem(HTTPException):
 
     def get_body(self, environ: Any = None, scope: object = None) -> str:
         """Problem details (RFC 9457), or a small page for a client that prefers HTML."""
-        return self._page() if _prefers_html(environ) else json.dumps(self.details())
+        return self._page() if prefers_html(environ) else json.dumps(self.details())
 
     def get_headers(self, environ: Any = None, scope: object = None) -> list[tuple[str, str]]:
         """The body's type, and that it must not be stored (RFC 6585)."""
-        html = _prefers_html(environ)
+        html = prefers_html(environ)
         mimetype = "text/html; charset=utf-8" if html else "application/problem+json"
         return [("Content-Type", mimetype), ("Cache-Control", "no-store"), ("Vary", "Accept")]
 
@@ -138,7 +138,7 @@ class BadCost(Problem, BadRequest):
     description = "What the request costs cannot be read from it."
 
 
-def _prefers_html(environ: dict[str, Any] | None) -> bool:
+def prefers_html(environ: dict[str, Any] | None) -> bool:
     """Whether a client likes a page better than problem details; no preference is none."""
     accept: str = (environ or request.environ).get("HTTP_ACCEPT", "")
     if len(accept) > MAX_ACCEPT:

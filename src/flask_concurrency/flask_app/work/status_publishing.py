@@ -1,4 +1,4 @@
-"""Publish snapshots of an app's executors, from their first task on, for ``concurrency status``.
+"""Publish what an app's executors and adaptive limits do, for ``concurrency status``.
 
 Knows what is published; the form of the file is in ``status_file.py``.
 """
@@ -6,7 +6,7 @@ Knows what is published; the form of the file is in ``status_file.py``.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flask import Flask
@@ -28,6 +28,11 @@ class StatusPublishing:
         self._app = weakref.ref(app)
         self._settings = settings
         self._publisher: Any = None
+        self._limits: Callable[[], Mapping[str, Any]] = dict
+
+    def observe_limits(self, snapshots: Callable[[], Mapping[str, Any]]) -> None:
+        """Publish what adaptive limits do as well; to be called before :meth:`observe`."""
+        self._limits = snapshots
 
     def observe(self, executors: AppExecutors) -> None:
         """Publish what these do, once they do anything."""
@@ -37,7 +42,8 @@ class StatusPublishing:
 
             observed = weakref.ref(executors)
             name = deployment(app, self._settings)
-            self._publisher = Publisher(name, lambda: _snapshots_of(observed))
+            limits = self._limits
+            self._publisher = Publisher(name, lambda: {**_snapshots_of(observed), **limits()})
 
     def begin(self) -> None:
         """Publish from now on, in this process."""
