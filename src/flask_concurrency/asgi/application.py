@@ -5,6 +5,7 @@ Knows scopes; knows no Flask: which requests run on the loop is told from outsid
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -68,6 +69,9 @@ class AsgiBridge:
         :raises ValueError: It is of a kind that is not served.
         """
         self._loop.adopt()
+        if self._loop.opening is not None:
+            await asyncio.wait({self._loop.opening})
+            self._loop.opening = None
         kind = scope["type"]
         if kind == "http":
             await self._serve_request(scope, receive, send)

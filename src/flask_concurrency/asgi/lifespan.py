@@ -49,6 +49,7 @@ async def serve_lifespan(
             await loop.drain(min(loop.drain_timeout, finish.timeout))
             left = max(0.0, finish.timeout - (monotonic() - began_at))
             await _in_a_thread(partial(finish.executors, left))
+            await loop.end(finish.timeout)
             await send({"type": "lifespan.shutdown.complete"})
             return
         else:
