@@ -109,7 +109,7 @@ def test_every_option_of_a_command_is_on_its_page(pages: dict[str, Any], command
         flag
         for parameter in group.commands[command].params
         if isinstance(parameter, click.Option)
-        for flag in parameter.opts
+        for flag in (*parameter.opts, *parameter.secondary_opts)
     ]
 
     documented = {flag for row in ROW.finditer(section) for flag in FLAG.findall(row["first"])}

@@ -5,6 +5,7 @@ Knows scopes; knows no Flask: which requests run on the loop is told from outsid
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -13,13 +14,12 @@ from flask_concurrency.asgi.environ import make_environ
 from flask_concurrency.asgi.inbox import Inbox
 from flask_concurrency.asgi.input_stream import input_of
 from flask_concurrency.asgi.interface import Receive, Scope, Send
-from flask_concurrency.asgi.lifespan import Finish, serve_lifespan
+from flask_concurrency.asgi.lifespan import ServerLife
 from flask_concurrency.asgi.on_loop import serve_on_loop
 from flask_concurrency.asgi.on_thread import ThreadRequest
 from flask_concurrency.asgi.websocket import serve_websocket
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.threads import ThreadExecutor
-from flask_concurrency.runtime.drain import Drain
 from flask_concurrency.vocabulary.errors import QueueFull
 from flask_concurrency.vocabulary.permit import Ending, Permit
 
@@ -52,8 +52,10 @@ class AsgiBridge:
     :param sockets: Where WebSockets that are not for the loop live.
     :param loop: Becomes the server's loop, for everybody who uses it.
     :param busy: Answers in place of ``wsgi_app`` where ``threads`` takes no more.
-    :param drain: Begins when the server is told to end.
-    :param finish: How what was begun is finished then.
+    :param ending: Answers in place of ``wsgi_app`` once the server ends.
+    :param life: The server's start and end.
+    :ivar lifespan: ``async with asgi.lifespan():`` does in the lifespan of another application,
+        which this one is mounted in, what the server's lifespan does otherwise.
     :param max_body: Gives the bytes of a body that are read at all; ``None`` for any number.
     :param admit: Asked for every HTTP request; ``None`` to let all on.
     """
@@ -67,8 +69,8 @@ class AsgiBridge:
         sockets: ThreadExecutor,
         loop: LoopThread,
         busy: WSGIApplication,
-        drain: Drain,
-        finish: Finish,
+        ending: WSGIApplication,
+        life: ServerLife,
         max_body: Callable[[], int | None] = lambda: None,
         admit: Callable[[Scope], Admission] | None = None,
     ) -> None:
@@ -78,8 +80,9 @@ class AsgiBridge:
         self._sockets = sockets
         self._loop = loop
         self._busy = busy
-        self._drain = drain
-        self._finish = finish
+        self._ending = ending
+        self._life = life
+        self.lifespan = life.within
         self._max_body = max_body
         self._admit = admit
 
@@ -89,16 +92,21 @@ class AsgiBridge:
         :raises ValueError: It is of a kind that is not served.
         """
         self._loop.adopt()
+        if self._loop.opening is not None:
+            await asyncio.wait({self._loop.opening})
+            self._loop.opening = None
         kind = scope["type"]
         if kind == "http":
-            if self._admit is None:
-                await self._serve_request(scope, receive, send)
-            else:
-                await self._serve_admitted(self._admit(scope), scope, receive, send)
+            self._life.request_begins()
+            try:
+                if self._admit is None:
+                    await self._serve_request(scope, receive, send)
+                else:
+                    await self._serve_admitted(self._admit(scope), scope, receive, send)
+            finally:
+                self._life.request_ends()
         elif kind == "lifespan":
-            await serve_lifespan(
-                receive, send, loop=self._loop, drain=self._drain, finish=self._finish
-            )
+            await self._life.serve(receive, send)
         elif kind == "websocket":
             await serve_websocket(
                 scope,
@@ -135,6 +143,9 @@ class AsgiBridge:
         inbox = Inbox(receive)
         environ = make_environ(scope)
         environ.update(marks)
+        if self._life.ending:
+            await serve_on_loop(self._ending, environ, inbox, send)
+            return
         environ["wsgi.input"] = input_of(environ, inbox, self._loop, self._max_body)
         if self._runs_on_loop(environ):
             await serve_on_loop(self._wsgi_app, environ, inbox, send)

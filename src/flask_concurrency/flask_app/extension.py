@@ -15,7 +15,7 @@ from typing import Any, TypeVar, overload
 from flask import Flask, Response, current_app, has_app_context, request
 
 from flask_concurrency.admission.limiter import normalized_key
-from flask_concurrency.asgi.interface import AsgiApplication
+from flask_concurrency.asgi.application import AsgiBridge
 from flask_concurrency.engine.declaration import Stage
 from flask_concurrency.engine.journey import NOT_ASKED, Journey
 from flask_concurrency.executors.groups import TaskGroup
@@ -359,7 +359,7 @@ class Concurrency:
 
         return decorate
 
-    def asgi_app(self, app: Flask) -> AsgiApplication:
+    def asgi_app(self, app: Flask) -> AsgiBridge:
         """Make the ASGI application of an app, for servers such as uvicorn, granian and hypercorn.
 
         The app is the same, unchanged. Its asynchronous views run on the server's event loop, in

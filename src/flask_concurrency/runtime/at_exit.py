@@ -43,9 +43,10 @@ class _Watch:
         call_in_child(self, _Watch.reset_after_fork)
 
     def reset_after_fork(self) -> None:
-        """Forget the crews of the parent, and its thread."""
+        """Forget the pools of the parent, and its thread."""
         self.lock = threading.Lock()
         self.pools: WeakSet[ThreadOwner] = WeakSet()
+        self.beforehand: list[Callable[[], object]] = []
         self.afterwards: list[Callable[[], object]] = []
         self.started = False
         self.main_ended = False
@@ -63,15 +64,23 @@ class _Watch:
             pools = list(self.pools)
         for pool in pools:
             pool.stop_when_idle()
+        if self.beforehand:  # what they close may keep a thread that the interpreter waits for
+            self.finish_pools()
+            for call in self.beforehand:
+                call()
         _wait_for_others()
+        self.finish_pools()
+        for call in self.afterwards:
+            call()
+
+    def finish_pools(self) -> None:
+        """Give each pool its time; their times run side by side."""
         with self.lock:
             pools = list(self.pools)
         began_at = monotonic()
-        for pool in pools:  # their times run side by side
+        for pool in pools:
             timeout = pool.drain_timeout
             pool.finish(None if timeout is None else max(0.0, timeout - (monotonic() - began_at)))
-        for call in self.afterwards:
-            call()
 
 
 def _wait_for_others() -> None:
@@ -112,6 +121,19 @@ def call_after_threads(call: Callable[[], object]) -> None:
     with _watch.lock:
         if call not in _watch.afterwards:
             _watch.afterwards.append(call)
+        _watch.start()
+
+
+def call_before_threads(call: Callable[[], object]) -> None:
+    """Have ``call`` made when the process ends: once the pools have ended, before other threads.
+
+    The same one only once.
+
+    :raises RuntimeError: No thread can be started.
+    """
+    with _watch.lock:
+        if call not in _watch.beforehand:
+            _watch.beforehand.append(call)
         _watch.start()
 
 
