@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import get_args
 
 from flask_concurrency.engine.declaration import Origin, Stage
-from flask_concurrency.engine.plan import Source, candidates
+from flask_concurrency.engine.plan import Candidate, Source, candidates
 from flask_concurrency.vocabulary.limits import DynamicLimit, InFlight, Rate, Scope
 
 
@@ -37,6 +37,7 @@ class ExplainedLimit:
     :ivar final_cost: The function that says what a response cost; ``None`` for ``cost``.
     :ivar shadow: Whether a refusal is only reported.
     :ivar left_out: Why it does not apply; ``None`` if it does.
+    :ivar hidden_by: A limit that refuses before it can; ``None`` if there is none.
     """
 
     name: str
@@ -57,6 +58,7 @@ class ExplainedLimit:
     final_cost: str | None
     shadow: bool
     left_out: str | None
+    hidden_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,8 @@ def explain(
     :param deadline: Seconds for an answer; ``None`` for any time.
     """
     limits = []
-    for found in candidates(sources, method=method, key=key):
+    every = list(candidates(sources, method=method, key=key))
+    for found in every:
         declared = found.source.declaration
         limit = found.limit
         explained = ExplainedLimit(
@@ -117,10 +120,48 @@ def explain(
             final_cost=None if declared.final_cost is None else spell(declared.final_cost),
             shadow=declared.shadow,
             left_out=found.left_out,
+            hidden_by=_hidden_by(found, every),
         )
         limits.append(replace(explained, left_out="exempt") if exempt else explained)
     limits.sort(key=lambda limit: get_args(Stage).index(limit.at))  # as they are asked
     return Explanation(exempt, tuple(limits), deadline)
+
+
+def _hidden_by(found: Candidate, every: Sequence[Candidate]) -> str | None:
+    """A wider rate that allows less, and counts the same clients and at least the same requests."""
+    limit = found.limit
+    if not isinstance(limit, Rate) or not _is_plain(found):
+        return None
+    for other in every:
+        if other is found:  # what stands narrower, refuses on this route alone
+            return None
+        stricter = other.limit
+        if (
+            isinstance(stricter, Rate)
+            and _is_plain(other)
+            and other.key is found.key
+            and (other.source.origin == "app" or found.source.declaration.name is None)
+            and (other.source.origin == "app" or other.source.declaration.name is None)
+            and stricter.algorithm in ("sliding-window", limit.algorithm)
+            and stricter.burst <= limit.burst
+            and stricter.quota / stricter.period <= limit.quota / limit.period
+            and stricter.quota <= limit.quota
+            and stricter.period >= limit.period
+            and (stricter.quota, stricter.period) != (limit.quota, limit.period)
+        ):
+            return other.name
+    return None
+
+
+def _is_plain(found: Candidate) -> bool:
+    declared = found.source.declaration
+    return (
+        found.left_out is None
+        and declared.cost == 1
+        and not declared.shadow
+        and declared.exempt_when is None
+        and not declared.settled_by_response
+    )
 
 
 def spell(function: Callable[..., object]) -> str:
