@@ -93,6 +93,8 @@ def _sentence(limit: ExplainedLimit) -> str:
         parts.append(f"charged if {limit.charge_when}")
     if limit.final_cost is not None:
         parts.append(f"finally costs {limit.final_cost}")
+    if limit.hidden_by is not None:
+        parts.append(f"never refuses: {limit.hidden_by} does before")
     if limit.shadow:
         parts.append("shadow: only reported")
     return "; ".join(parts)

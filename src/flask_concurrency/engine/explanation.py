@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import get_args
 
 from flask_concurrency.engine.declaration import Origin, Stage
-from flask_concurrency.engine.plan import Source, candidates
+from flask_concurrency.engine.plan import Candidate, Source, candidates
 from flask_concurrency.vocabulary.limits import (
     Adaptive,
     AnyLimit,
@@ -46,6 +46,7 @@ class ExplainedLimit:
     :ivar left_out: Why it does not apply; ``None`` if it does.
     :ivar answer_within: Seconds in which an answer is worth having, of an adaptive limit; ``None``
         of every other.
+    :ivar hidden_by: A limit that refuses before it can; ``None`` if there is none.
     """
 
     name: str
@@ -67,6 +68,7 @@ class ExplainedLimit:
     shadow: bool
     left_out: str | None
     answer_within: float | None = None
+    hidden_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,8 @@ def explain(
     :param priority: How much its requests matter, or what says so of each.
     """
     limits = []
-    for found in candidates(sources, method=method, key=key):
+    every = list(candidates(sources, method=method, key=key))
+    for found in every:
         declared = found.source.declaration
         limit = found.limit
         explained = ExplainedLimit(
@@ -132,6 +135,7 @@ def explain(
             shadow=declared.shadow,
             left_out=found.left_out,
             answer_within=limit.deadline if isinstance(limit, Adaptive) else None,
+            hidden_by=_hidden_by(found, every),
         )
         limits.append(replace(explained, left_out="exempt") if exempt else explained)
     # As they are asked: adaptive ones before all others.
@@ -144,6 +148,43 @@ def _scope(limit: AnyLimit) -> Scope:
     if isinstance(limit, Adaptive):
         return "process"
     return limit.scope if isinstance(limit, InFlight) else None
+
+
+def _hidden_by(found: Candidate, every: Sequence[Candidate]) -> str | None:
+    """A wider rate that allows less, and counts the same clients and at least the same requests."""
+    limit = found.limit
+    if not isinstance(limit, Rate) or not _is_plain(found):
+        return None
+    for other in every:
+        if other is found:  # what stands narrower, refuses on this route alone
+            return None
+        stricter = other.limit
+        if (
+            isinstance(stricter, Rate)
+            and _is_plain(other)
+            and other.key is found.key
+            and (other.source.origin == "app" or found.source.declaration.name is None)
+            and (other.source.origin == "app" or other.source.declaration.name is None)
+            and stricter.algorithm in ("sliding-window", limit.algorithm)
+            and stricter.burst <= limit.burst
+            and stricter.quota / stricter.period <= limit.quota / limit.period
+            and stricter.quota <= limit.quota
+            and stricter.period >= limit.period
+            and (stricter.quota, stricter.period) != (limit.quota, limit.period)
+        ):
+            return other.name
+    return None
+
+
+def _is_plain(found: Candidate) -> bool:
+    declared = found.source.declaration
+    return (
+        found.left_out is None
+        and declared.cost == 1
+        and not declared.shadow
+        and declared.exempt_when is None
+        and not declared.settled_by_response
+    )
 
 
 def spell(function: Callable[..., object]) -> str:

@@ -38,12 +38,16 @@ from flask_concurrency.flask_app.settings import (
     ENABLED,
     Settings,
     check_late_changes,
+    left_over,
     written,
 )
 from flask_concurrency.flask_app.work.executors import AppExecutors
 from flask_concurrency.runtime.drain import Drain
 from flask_concurrency.stores.fallback import FallbackStore
 from flask_concurrency.stores.store import Store
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
+
+logger = SafeLogger("flask_concurrency.limits")
 
 MAX_BLOCKS = 1_000
 """Limits of blocks that are remembered, to be looked at and reset."""
@@ -189,6 +193,7 @@ class AppState:
             if not self._routes:  # the first request: nothing can be registered any more
                 self._read_late_changes(app)
                 self.declarations.report()
+                _report_left_over(app)
             route = self._compile(app, rule, method)
             if rule is not None or method in KNOWN_METHODS:  # clients may invent methods
                 self._routes[endpoint, method] = route
@@ -337,4 +342,18 @@ class AppState:
             bool(getattr(rule, "provide_automatic_options", False)),
             found.time,
             needs_no_check=not limited and method != "OPTIONS",
+        )
+
+
+def _report_left_over(app: Flask) -> None:
+    """Log configuration of Flask-Limiter that applies to nothing any more."""
+    if "limiter" in app.extensions:  # both are in use, as while routes move one after the other
+        return
+    for key, ours in left_over(app.config).items():
+        logger.warning(
+            "%s configures Flask-Limiter, which %r does not use, and applies to nothing: "
+            "set %s, or leave it out.",
+            key,
+            app.name,
+            ours,
         )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from datetime import timedelta
 from functools import partial
-from typing import Any, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 from flask import Flask, Response, current_app, has_app_context, request
 
@@ -18,7 +18,7 @@ from flask_concurrency.admission.limiter import normalized_key
 from flask_concurrency.asgi.application import AsgiBridge
 from flask_concurrency.engine.declaration import Stage
 from flask_concurrency.engine.journey import NOT_ASKED, Journey
-from flask_concurrency.executors.groups import TaskGroup
+from flask_concurrency.executors.groups import AllTaskGroup, TaskGroup
 from flask_concurrency.executors.groups.policy import PolicyName
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.named_executors import Meaning, check_meaning
@@ -61,7 +61,7 @@ from flask_concurrency.flask_app.work.status_publishing import StatusPublishing
 from flask_concurrency.runtime.deadline import remaining
 from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.errors import ConfigurationError
-from flask_concurrency.vocabulary.limits import LimitLike
+from flask_concurrency.vocabulary.limits import DynamicLimit, LimitLike
 from flask_concurrency.vocabulary.priority import Priority
 from flask_concurrency.vocabulary.request_functions import check_function
 
@@ -118,6 +118,10 @@ class Concurrency:
         :raises ConfigurationError: A ``CONCURRENCY_`` key is unknown or its value is wrong, or
             the app is served already.
         """
+        if not isinstance(app, Flask):
+            raise ConfigurationError(
+                f"Concurrency({app!r}): give a Flask app; who is counted is said with key=."
+            )
         if EXTENSION in app.extensions:
             raise ConfigurationError(
                 f"{app.name!r} is served by a Concurrency already: call init_app once for an app."
@@ -220,7 +224,10 @@ class Concurrency:
         )
         if declaration.settled_by_response:
             self._install_after_request()
-        return LimitDecorator(declaration, self._decorator(declaration), self._current_state)
+        decorator = LimitDecorator(declaration, self._decorator(declaration), self._current_state)
+        if any(isinstance(limit, DynamicLimit) for limit in declaration.limits):
+            self._declarations.watch(decorator)
+        return decorator
 
     def exempt(self, target: Target) -> Target:
         """Let every request to this view or blueprint in, whatever limits there are."""
@@ -524,6 +531,12 @@ class Concurrency:
         """
         return self._current_state().executors.named.get(name)
 
+    @overload
+    def task_group(
+        self, timeout: float | None = None, policy: Literal["all"] = "all"
+    ) -> AllTaskGroup: ...
+    @overload
+    def task_group(self, timeout: float | None = None, policy: PolicyName = "all") -> TaskGroup: ...
     def task_group(self, timeout: float | None = None, policy: PolicyName = "all") -> TaskGroup:
         """Tasks that end with their block, wherever each of them runs.
 
@@ -546,7 +559,8 @@ class Concurrency:
         :raises ConfigurationError: ``timeout`` or ``policy`` is none.
         """
         executors = self._current_state().executors
-        return TaskGroup(executors.named.get, executors.loop, timeout=timeout, policy=policy)
+        make = AllTaskGroup if policy == "all" else TaskGroup
+        return make(executors.named.get, executors.loop, timeout=timeout, policy=policy)
 
     def reset(self, key: object = None, *, name: str | None = None) -> int:
         """Start rates anew, as after the right password; who is inside stays inside.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from dataclasses import replace
@@ -31,14 +31,21 @@ from flask_concurrency.flask_app.http.responses import (
 )
 from flask_concurrency.runtime.greenlet_bridge import run_suspendable
 from flask_concurrency.vocabulary.errors import ConfigurationError, StoreError, UnreadableCost
-from flask_concurrency.vocabulary.limits import Adaptive, InFlight
+from flask_concurrency.vocabulary.limits import Adaptive, DynamicLimit, InFlight
 from flask_concurrency.vocabulary.permit import Ending
 
 Target = TypeVar("Target", bound=Any)
 
 
+class _NoView(ConfigurationError, AttributeError):
+    """Tools that look for a name find none; Flask shows the message."""
+
+
 class LimitDecorator:
-    """A declared limit, ready to be put on a view, a class or a blueprint, or around a block."""
+    """A declared limit, ready to be put on a view, a class or a blueprint, or around a block.
+
+    :ivar used: Whether it was put on anything or around a block.
+    """
 
     def __init__(
         self,
@@ -50,6 +57,18 @@ class LimitDecorator:
         self._apply = apply
         self._current_state = current_state
         self._inside: list[Answer] = []
+        self.used = False
+
+    @property
+    def __name__(self) -> str:
+        """What Flask asks a view for, and this is none.
+
+        :raises ConfigurationError: Always.
+        """
+        raise _NoView(
+            "@concurrency.limit stands above a view without its limit, or is used as a view: "
+            'write @concurrency.limit("5/minute").'
+        )
 
     def __call__(self, target: Target) -> Target:
         """Limit a view function, a ``View`` class, a method of one, or a blueprint.
@@ -59,6 +78,7 @@ class LimitDecorator:
 
         :raises ConfigurationError: With ``at="call"`` it is no function.
         """
+        self.used = True
         shared = isinstance(target, type | Flask | Blueprint)
         if self._declaration.at == "call":
             if shared or not callable(target):
@@ -137,7 +157,15 @@ class LimitDecorator:
         """Give back what was held; units of a rate stay spent."""
         await run_suspendable(partial(_give_back, self._leave(), error), copy_context())
 
+    def chooses_by(self, functions: Collection[Any]) -> str | None:
+        """The name of the first of these functions that it takes for one that gives limits."""
+        for limit in self._declaration.limits:
+            if isinstance(limit, DynamicLimit) and limit.choose in functions:
+                return limit.choose.__qualname__
+        return None
+
     def _take(self) -> Answer:
+        self.used = True
         self._check_block()
         try:
             answer = self._current_state().ask_block(self._declaration)

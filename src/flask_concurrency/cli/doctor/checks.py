@@ -266,37 +266,16 @@ def left_over_keys(facts: Facts) -> Iterator[Finding]:
 
 def never_refuses(facts: Facts) -> Iterator[Finding]:
     """A limit behind a tighter one of the same client can never be the one that refuses."""
-    seen = set()
-    for route in facts.routes:
-        rates = [
-            limit
-            for limit in route.explanation.applying
-            if limit.period is not None and limit.quota is not None and limit.shared is None
-        ]
-        for loose in rates:
-            for tight in rates:
-                if (
-                    loose is not tight
-                    and loose.key == tight.key
-                    and loose.cost == tight.cost
-                    and tight.methods is None
-                    and tight.exempt_when is None
-                    and not tight.shadow
-                    and tight.origin != "app"
-                    and (loose.quota or 0) >= (tight.quota or 0)
-                    and (loose.period or 0) <= (tight.period or 0)
-                    and (loose.limit, tight.limit, route.title) not in seen
-                    and (loose.quota, loose.period) != (tight.quota, tight.period)
-                ):
-                    seen.add((loose.limit, tight.limit, route.title))
-                    yield Finding(
-                        "never-refuses",
-                        "warning",
-                        f"{loose.name!r} on {route.title} can never refuse: {tight.name!r} applies "
-                        "there as well and refuses first.",
-                        "Limits add up: a route's own does not replace the wider ones.",
-                        f'@concurrency.limit("{loose.limit}", replace=True)',
-                    )
+    for route, limit in facts.limits():
+        if limit.hidden_by is not None:
+            yield Finding(
+                "never-refuses",
+                "warning",
+                f"{limit.name!r} on {route.title} can never refuse: {limit.hidden_by!r} applies "
+                "there as well and refuses first.",
+                "Limits add up: a route's own does not replace the wider ones.",
+                f'@concurrency.limit("{limit.limit}", replace=True)',
+            )
 
 
 def debug_or_testing(facts: Facts) -> Iterator[Finding]:

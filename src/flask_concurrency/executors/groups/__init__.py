@@ -6,6 +6,6 @@
 """
 
 from flask_concurrency.executors.groups.result import TaskResult
-from flask_concurrency.executors.groups.task_group import TaskGroup
+from flask_concurrency.executors.groups.task_group import AllTaskGroup, TaskGroup
 
-__all__ = ["TaskGroup", "TaskResult"]
+__all__ = ["AllTaskGroup", "TaskGroup", "TaskResult"]

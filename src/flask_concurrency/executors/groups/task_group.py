@@ -190,7 +190,7 @@ class TaskGroup:
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool:
+    ) -> bool | None:
         self._end_body(error)
         try:
             interruption = suspend(self._join_on_loop()) if can_suspend() else self._join()
@@ -203,7 +203,7 @@ class TaskGroup:
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool:
+    ) -> bool | None:
         self._end_body(error)
         try:
             interruption = await self._join_on_loop()
@@ -301,6 +301,26 @@ class TaskGroup:
                 "'with concurrency.task_group() as group:'."
             )
         return self._begun
+
+
+class AllTaskGroup(TaskGroup):
+    """A group of policy ``"all"``, whose block never hides an error: type checkers know it so."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        super().__exit__(kind, error, traceback)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await super().__aexit__(kind, error, traceback)
 
 
 def _surrounding() -> GroupTasks | None:

@@ -5,7 +5,7 @@ Knows options and their values; knows no app and no request.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import get_args
 
 from flask import Response
@@ -148,6 +148,11 @@ def _declarations(written: LimitsLike) -> Iterator[Declaration]:
         yield written
     elif isinstance(written, Limits):
         yield written.declaration
+    elif isinstance(written, Mapping):
+        raise ConfigurationError(
+            f"{dict(written)!r}: options stand in no dict; write Limits, as in "
+            'Limits("5/minute", methods=["POST"]).'
+        )
     elif isinstance(written, Iterable) and not isinstance(written, str):
         for part in written:
             yield from _declarations(part)

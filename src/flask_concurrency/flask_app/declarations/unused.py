@@ -9,6 +9,7 @@ import inspect
 import weakref
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from flask import Blueprint, Flask, request_started
 
@@ -49,6 +50,15 @@ class Unreached:
         return f"{text[0].upper()}{text[1:]} {self.remedy}"
 
 
+class ChoosingLimit(Protocol):
+    """A limit that functions give in each request, as far as it is needed here."""
+
+    used: bool
+
+    def chooses_by(self, functions: Collection[Any]) -> str | None:
+        """The name of the first of these functions that it asks."""
+
+
 class DeclarationRegistry:
     """What one extension has declared, remembered for as long as it exists.
 
@@ -60,6 +70,7 @@ class DeclarationRegistry:
         self._in_use = False
         self._decorations: Decorations = {}
         request_started.connect(self.forgotten)  # until it serves an app
+        self._limits: weakref.WeakSet[ChoosingLimit] = weakref.WeakSet()
         self._looked_at: weakref.WeakSet[Flask] = weakref.WeakSet()
         _extensions.add(self)
 
@@ -96,6 +107,10 @@ class DeclarationRegistry:
             what,
         )
 
+    def watch(self, limit: ChoosingLimit) -> None:
+        """Tell of a limit that a function gives, if that is a view and the limit is never used."""
+        self._limits.add(limit)
+
     def remember(self, target: object, decoration: object) -> None:
         """Look for ``decoration`` on the apps' routes from now on."""
         # No cycle through self: the callback outlives it.
@@ -118,6 +133,15 @@ class DeclarationRegistry:
         for declared, number, found in self._unreached():
             if declared.pop(number, None) is not None:
                 logger.warning("%s", found)
+        views = [view for app in list(self._apps) for view in app.view_functions.values()]
+        for limit in list(self._limits):
+            if not limit.used and (name := limit.chooses_by(views)) is not None:
+                self._limits.discard(limit)
+                logger.warning(
+                    "@concurrency.limit stands above %r without its limit, so nothing limits it: "
+                    'write @concurrency.limit("5/minute").',
+                    name,
+                )
 
     def _unreached(self) -> list[tuple[Decorations, int, Unreached]]:
         reached = {
