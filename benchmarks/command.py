@@ -29,6 +29,7 @@ TABLES = (
     "benchmarks.tables.which_for_what",
     "benchmarks.tables.stores",
     "benchmarks.tables.redis",
+    "benchmarks.tables.counting",
     "benchmarks.tables.journeys",
     "benchmarks.tables.memory",
     "benchmarks.tables.redis_outage",

@@ -11,11 +11,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import wraps
 from pathlib import Path
+from weakref import WeakSet
 
 import pytest
+from flask import Flask
 
-from flask_concurrency import watch_signals
+from flask_concurrency import Concurrency, watch_signals
+from leak_detector import LeakDetector
 
 ROOT = Path(__file__).parent.parent
 STARTS_WITHIN = 30.0
@@ -24,6 +28,9 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM]
 SIGNALS += [getattr(signal, name) for name in ("SIGHUP", "SIGCHLD") if hasattr(signal, name)]
 
 Serve = Callable[..., str]
+
+WAITRESS = "import sys; sys.path.insert(0, sys.argv.pop(1)); from waitress.runner import run; run()"
+"""Waitress has no option that says where the app is."""
 
 
 def command(
@@ -59,6 +66,10 @@ def command(
         "gunicorn-gthread": [*gunicorn, "--worker-class=gthread", f"--threads={threads}", app],
         "gunicorn-gevent": [*gunicorn, "--worker-class=gevent", app],
         "granian": [*granian, app],
+        "waitress": [
+            *[sys.executable, "-c", WAITRESS, str(directory)],
+            *[f"--listen=127.0.0.1:{port}", f"--threads={threads}", app],
+        ],
     }[server]
 
 
@@ -76,6 +87,43 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
         items.sort(key=lambda item: slow[item.path], reverse=True)
+
+
+@pytest.fixture(scope="session")
+def leak_detector() -> Iterator[LeakDetector]:
+    """What follows each permit and each context of an app through all tests."""
+    detector = LeakDetector()
+    with pytest.MonkeyPatch.context() as patch:
+        detector.watch(patch)
+        yield detector
+
+
+@pytest.fixture(autouse=True)
+def no_leaks(leak_detector: LeakDetector) -> Iterator[None]:
+    """Let no test leave permits, contexts, threads or processes behind."""
+    with leak_detector.no_leaks():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def executors_end(no_leaks: None) -> Iterator[None]:
+    """Shut down the executors of each app that a test made, so that only leaks are left."""
+    apps: WeakSet[Flask] = WeakSet()
+    init_app = Concurrency.init_app
+
+    @wraps(init_app)
+    def noted(concurrency: Concurrency, app: Flask) -> None:
+        init_app(concurrency, app)
+        apps.add(app)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Concurrency, "init_app", noted)
+        yield
+    for app in list(apps):
+        executors = app.extensions["concurrency"].executors
+        for executor in (executors.threads, executors.sockets, executors.processes):
+            executor.shutdown(cancel_futures=True)
+        assert executors.loop.shutdown(timeout=5.0)
 
 
 @pytest.fixture(autouse=True)
@@ -118,7 +166,9 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 
 
 @pytest.fixture(scope="module")
-def serve_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+def serve_all(
+    tmp_path_factory: pytest.TempPathFactory, leak_detector: LeakDetector
+) -> Iterator[Serve]:
     """As ``serve``, for the length of a module: its tests share their servers.
 
     On ``"uvicorn"``, ``"hypercorn"``, ``"granian-asgi"`` and ``"gunicorn-asgi"``, which serve what
@@ -131,7 +181,14 @@ def serve_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
         def start(app: str, server: str) -> str:
             if (app, server) not in started:
                 started[app, server] = running.enter_context(
-                    _served(app, server, workers=1, threads=4, scratch=scratch)
+                    _served(
+                        app,
+                        server,
+                        workers=1,
+                        threads=4,
+                        scratch=scratch,
+                        note=leak_detector.kept.add,
+                    )
                 )
             return started[app, server]
 
@@ -139,7 +196,15 @@ def serve_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
 
 
 @contextmanager
-def _served(app: str, server: str, *, workers: int, threads: int, scratch: Path) -> Iterator[str]:
+def _served(
+    app: str,
+    server: str,
+    *,
+    workers: int,
+    threads: int,
+    scratch: Path,
+    note: Callable[[int], object] = lambda process: None,
+) -> Iterator[str]:
     directory, module = _importable(ROOT / app)
     port = _free_port()
     log = scratch / f"{server}-{port}.log"
@@ -158,6 +223,7 @@ def _served(app: str, server: str, *, workers: int, threads: int, scratch: Path)
             env={**os.environ, "TMPDIR": str(scratch), "XDG_RUNTIME_DIR": str(scratch)},
             start_new_session=True,
         )
+    note(process.pid)
     try:
         _wait_until_it_listens(process, port, log)
         yield f"http://127.0.0.1:{port}"

@@ -12,20 +12,16 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from benchmarks.benchmark import Benchmark, Comparison, Subject
+from benchmarks.command import catalogue, named, trials
+from benchmarks.harness import Run
+from benchmarks.report import record_of, text_of
+from benchmarks.summary import compare, spread
+from benchmarks.tables import journeys
+from benchmarks.tables.which_for_what import COUNTS, WAYS, WORKS, possible
+from benchmarks.which_for_what_chart import DARK, LIGHT, Colours, draw, read_ratios
 
 ROOT = Path(__file__).parents[1]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))  # ``benchmarks`` is no part of what is installed
-
-from benchmarks.benchmark import Benchmark, Comparison, Subject  # noqa: E402
-from benchmarks.command import catalogue, named, trials  # noqa: E402
-from benchmarks.harness import Run  # noqa: E402
-from benchmarks.report import record_of, text_of  # noqa: E402
-from benchmarks.summary import compare, spread  # noqa: E402
-from benchmarks.tables import journeys  # noqa: E402
-from benchmarks.tables.which_for_what import COUNTS, WAYS, WORKS, possible  # noqa: E402
-from benchmarks.which_for_what_chart import DARK, LIGHT, Colours, draw, read_ratios  # noqa: E402
-
 GIVES_UP_AFTER = 200.0
 """Seconds. The longest take ten where nothing else runs, and forty on a machine with much to do."""
 

@@ -149,7 +149,22 @@ def test_install_names_the_options_it_knows(install: Path) -> None:
     """A typing error is refused before anything is installed."""
     ended = run(install, "--browsers")
     assert ended.returncode == 1
-    assert "unknown option '--browsers'. Known are --browser and --redis." in ended.stderr
+    assert "unknown option '--browsers'. Known are --browser, --redis and --suites." in ended.stderr
+
+
+def test_install_goes_on_without_the_suites_of_others(install: Path, tmp_path: Path) -> None:
+    """They are no part of what the project needs: it says that ours skip them, and succeeds."""
+    house = install.parent.parent
+    lock(house, "flask==9 \\\n    --hash=sha256:0")
+    put(house / ".venv" / "bin" / "python", 'case "$*" in *" download "*) exit 1;; esac')
+    put(tmp_path / "bin" / "uv", "exit 0")
+    put(tmp_path / "bin" / "apt-get", "exit 100")
+    put(tmp_path / "bin" / "dpkg-deb", "exit 0")
+    ended = run(install, "--suites", path=str(tmp_path / "bin"))
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "install: Flask's own tests cannot be had, so ours skip them" in ended.stdout
+    assert "install: CPython's own tests cannot be had, so ours skip them" in ended.stdout
+    assert (house / ".foreign" / "flask.txt").read_text() == "flask==9 \\\n    --hash=sha256:0\n"
 
 
 def test_check_runs_every_step_and_fails_if_one_does(house: Path) -> None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from examples.demo.contact_sheet import PhotoRefused, PhotoTile, develop, sheet, working_copy
 from examples.demo.extension import concurrency
 from examples.demo.fractal import FractalTile, Region, compute
+from examples.demo.killing import Killing
 from examples.demo.parameters import number, whole_number
 from examples.demo.tiles import Tile, data_url, grid
 from flask import Blueprint, request
@@ -20,7 +21,7 @@ from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
 Task = TypeVar("Task")
 Answer = dict[str, Any]
-MapFunction = Callable[..., Iterator[Any]]
+MapFunction = Callable[..., Iterable[Any]]
 
 COLUMNS, ROWS = 6, 4
 MAX_STEPS = 200_000_000
@@ -39,6 +40,14 @@ def fractal_in_one_process() -> Answer:
 @concurrency.limit("2 in flight")
 def fractal_on_all_processes() -> Answer:
     return drawn(concurrency.processes.map, compute, region_tiles())
+
+
+@pictures.get("/fractal/with-a-worker-killed")
+@concurrency.limit("2 in flight")
+def fractal_with_a_worker_killed() -> Answer:
+    killing = Killing()
+    answer = drawn(killing.map, compute, region_tiles())
+    return answer | {"killed": killing.killed, "lost": killing.lost}
 
 
 @pictures.post("/contact-sheet/in-one-process")

@@ -2,6 +2,7 @@
 
 from flask_concurrency.executors.groups import TaskGroup, TaskResult
 from flask_concurrency.executors.processes.is_worker import in_worker
+from flask_concurrency.flask_app.current_scope import ScopeLocal, current_scope
 from flask_concurrency.flask_app.declarations.options import Limits
 from flask_concurrency.flask_app.extension import Concurrency
 from flask_concurrency.flask_app.http.responses import (
@@ -28,10 +29,11 @@ from flask_concurrency.vocabulary.errors import (
     WorkerOutOfMemory,
     WorkerStartFailed,
 )
-from flask_concurrency.vocabulary.limits import InFlight, Rate
+from flask_concurrency.vocabulary.limits import Adaptive, InFlight, Rate
 from flask_concurrency.vocabulary.websocket import AsyncWebSocket, WebSocket
 
 __all__ = [
+    "Adaptive",
     "AsyncWebSocket",
     "Concurrency",
     "ConcurrencyError",
@@ -50,6 +52,7 @@ __all__ = [
     "QuotaExceeded",
     "Rate",
     "Refusal",
+    "ScopeLocal",
     "ServerBusy",
     "StoreError",
     "TaskGroup",
@@ -60,6 +63,7 @@ __all__ = [
     "WorkerDied",
     "WorkerOutOfMemory",
     "WorkerStartFailed",
+    "current_scope",
     "in_worker",
     "watch_signals",
 ]

@@ -41,8 +41,8 @@ class Place:
         self.entered = threading.Semaphore(0)
         enter = self.rooms.enter
 
-        def counted(*args: object) -> object:
-            waiter = enter(*args)  # type: ignore[arg-type]
+        def counted(*args: object, **options: object) -> object:
+            waiter = enter(*args, **options)  # type: ignore[arg-type]
             self.entered.release()
             return waiter
 
@@ -101,6 +101,7 @@ def test_the_order_is_kept(pool: ThreadPoolExecutor, order: str, served: list[in
         leave(inside)
         inside = answers[served[turn]].result(LONG)
     assert turns == served
+    leave(inside)
 
 
 def test_who_comes_now_does_not_overtake(pool: ThreadPoolExecutor) -> None:
@@ -113,7 +114,9 @@ def test_who_comes_now_does_not_overtake(pool: ThreadPoolExecutor) -> None:
     leave(first)  # the place is free, and the waiter does not know yet
     assert not place.gate.acquire().decision.admitted
     wake(("1 in flight", "k"))
-    assert waiter.result(LONG).decision.admitted
+    answer = waiter.result(LONG)
+    assert answer.decision.admitted
+    leave(answer)
 
 
 def test_the_queue_is_bounded(pool: ThreadPoolExecutor) -> None:
@@ -138,7 +141,7 @@ def test_waiting_ends_in_time() -> None:
         assert not place.gate.acquire().decision.admitted
     assert len(place.rooms) == 0
     leave(first)
-    place.admitted()
+    leave(place.admitted())
 
 
 def asleep(waiter: Waiter, seconds: float) -> None:
@@ -209,16 +212,17 @@ def test_a_waiter_gives_its_place_up_at_its_deadline(passing: ManualClock) -> No
     assert not place.gate.acquire().decision.admitted  # it waited, so there was a seat for it
     assert passing.now - place.opened_at == pytest.approx(2.0 + LONG)
     leave(first)
-    place.admitted()
+    leave(place.admitted())
 
 
 def test_a_limit_that_gives_up_first_refuses(passing: ManualClock) -> None:
     """The request is still wanted then, so it is told when to come back."""
     place = Place(InFlight(1, max_queue=1, max_wait=2.0), clock=passing)
-    place.admitted()
+    first = place.admitted()
     with within(LONG, passing):
         assert not place.gate.acquire().decision.admitted
     assert passing.now - place.opened_at == pytest.approx(2.0)
+    leave(first)
 
 
 def test_a_place_that_is_free_is_taken_at_the_last_moment(passing: ManualClock) -> None:
@@ -238,12 +242,13 @@ def test_a_deadline_that_comes_closer_is_seen(
 ) -> None:
     """A waiter that is woken looks at it again: somebody may have cancelled its group."""
     place = Place(InFlight(1, max_queue=1, max_wait=LONG), clock=passing)
-    place.admitted()
+    first = place.admitted()
     with within(LONG / 2, passing) as deadline:
         monkeypatch.setattr(Waiter, "wait", lambda waiter, seconds: deadline.expire())
         with pytest.raises(DeadlineExceeded):
             place.gate.acquire()
     assert len(place.rooms) == 0
+    leave(first)
 
 
 def test_who_gives_up_hands_the_waking_on(pool: ThreadPoolExecutor) -> None:
@@ -274,10 +279,11 @@ def test_a_place_that_cannot_become_free_is_not_waited_for(
 def test_a_rate_is_not_waited_for(pool: ThreadPoolExecutor) -> None:
     """Only in-flight limits have a waiting room; a client over its rate is refused at once."""
     place = Place(Rate("1/minute"), InFlight(1, max_queue=1, max_wait=LONG))
-    place.admitted()
+    first = place.admitted()
     refused = place.gate.acquire()
     assert not refused.decision.admitted
     assert refused.decision.quota_exceeded
+    leave(first)
 
 
 def test_waiting_spends_no_rate(pool: ThreadPoolExecutor) -> None:

@@ -62,3 +62,12 @@ def probe() -> str:
 @app.get("/pid")
 def pid() -> str:
     return str(os.getpid())
+
+
+@app.get("/worker")
+def worker() -> str:
+    """Which process answers."""
+    return str(os.getpid())
+
+
+concurrency.metrics(app)

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from flask import Flask, request
 
+from event_loops import until_idle
 from flask_concurrency import Concurrency
-from flask_concurrency.asgi import watch
+from flask_concurrency.asgi import disconnect_watch
 from flask_concurrency.asgi.interface import AsgiApplication
 from flask_concurrency.runtime import greenlet_bridge
 from flask_concurrency.runtime.greenlet_bridge import Suspendable
@@ -25,7 +26,7 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 @pytest.fixture(autouse=True)
 def _watched_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """Notice at once that a client leaves: no test waits for time to pass."""
-    monkeypatch.setattr(watch, "LOOK_AFTER", 0.0)
+    monkeypatch.setattr(disconnect_watch, "LOOK_AFTER", 0.0)
 
 
 @pytest.fixture
@@ -46,8 +47,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
 
     async def watched(story: Coroutine[Any, Any, Any]) -> Any:
         result = await asyncio.wait_for(story, GIVE_UP)
-        for _ in range(3):  # what was cancelled at the end has its last turns
-            await asyncio.sleep(0)
+        await until_idle()  # what was cancelled at the end comes to its end
         left = asyncio.all_tasks() - {asyncio.current_task()}
         assert not left, f"Tasks were left: {left}"
         return result
@@ -71,6 +71,7 @@ def concurrency(app: Flask) -> Iterator[Concurrency]:
     concurrency = Concurrency(app)
     yield concurrency
     concurrency.threads.shutdown()
+    app.extensions["concurrency"].executors.bodies.shutdown()
     assert concurrency.loop.shutdown()
 
 
@@ -94,3 +95,11 @@ def echo_bodies() -> Callable[[Flask], None]:
             return request.get_data()
 
     return add
+
+
+@pytest.fixture
+def ended(app: Flask) -> list[BaseException | None]:
+    """With what each request was torn down."""
+    endings: list[BaseException | None] = []
+    app.teardown_request(endings.append)
+    return endings

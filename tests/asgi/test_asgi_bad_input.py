@@ -8,9 +8,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from asgi_exchange import Answer, Exchange, ask
 from flask import Flask, request
 
+from asgi_exchange import Answer, Exchange, ask
+from event_loops import until_idle
 from flask_concurrency import Concurrency
 from flask_concurrency.asgi.inbox import READ_AHEAD, Inbox
 from flask_concurrency.asgi.interface import AsgiApplication
@@ -73,12 +74,10 @@ def test_a_watch_takes_in_only_so_much(run: Run) -> None:
 
     async def story() -> None:
         watch = asyncio.create_task(inbox.until_gone())
-        for _ in range(500):
-            await asyncio.sleep(0)
+        await until_idle()
         assert received == READ_AHEAD // 1024
         await inbox.piece()
-        for _ in range(10):
-            await asyncio.sleep(0)
+        await until_idle()
         assert received == READ_AHEAD // 1024 + 1
         watch.cancel()
         await asyncio.wait([watch])
@@ -103,8 +102,7 @@ def test_a_receive_that_fails_ends_the_watch_alone(
 
     @app.get("/")
     async def view() -> str:
-        for _ in range(10):
-            await asyncio.sleep(0)
+        await until_idle()
         return "answered"
 
     class Broken(Exchange):

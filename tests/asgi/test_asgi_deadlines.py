@@ -7,9 +7,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from asgi_exchange import Answer, ask
 from flask import Flask
 
+from asgi_exchange import Answer, ask
 from flask_concurrency import Concurrency
 from flask_concurrency.asgi.interface import AsgiApplication
 from flask_concurrency.executors.loop import deadline
@@ -31,7 +31,7 @@ def test_an_async_view_is_cancelled_at_its_deadline(
     done = []
 
     @app.get("/")
-    @concurrency.deadline(0.05)
+    @concurrency.deadline(0.2)
     @concurrency.limit("1 in flight")
     async def view() -> str:
         try:
@@ -63,7 +63,7 @@ def test_an_async_handler_of_504_is_let_run(
     """The deadline that it answers for does not end it as well."""
 
     @app.get("/")
-    @concurrency.deadline(0.05)
+    @concurrency.deadline(0.2)
     async def view() -> str:
         await asyncio.Event().wait()
         return "never"

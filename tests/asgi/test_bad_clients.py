@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
-from asgi_exchange import Answer, Exchange, ask
 from flask import Flask, Response, g, request
 from flask.typing import ResponseReturnValue
 
+from asgi_exchange import Answer, Exchange, ask
+from event_loops import until, until_idle
 from flask_concurrency import Concurrency, InFlight
 from flask_concurrency.asgi.interface import AsgiApplication
 from flask_concurrency.engine.snapshot import look
@@ -141,8 +142,7 @@ def test_no_more_is_made_than_a_slow_client_takes(
         for taken in range(1, 6):
             client.takes.release()
             await client.until_parts(taken)
-            for _ in range(20):
-                await asyncio.sleep(0)
+            await until_idle()
             assert taken <= len(made) <= taken + 2
         client.leave()
         client.takes.release()  # the server drops what cannot be sent
@@ -174,8 +174,7 @@ def test_a_thread_does_not_wait_to_send_to_who_is_not_there(
     async def story() -> Answer:
         client = SlowReader(asgi)
         client.takes.release()
-        while client.offered < 2:
-            await asyncio.sleep(0)
+        await until(lambda: client.offered >= 2)
         if ending == "client left":
             client.leave()
             await client.end()
@@ -183,8 +182,7 @@ def test_a_thread_does_not_wait_to_send_to_who_is_not_there(
             client.task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await client.end()
-        while concurrency.threads.snapshot().busy:
-            await asyncio.sleep(0)
+        await until(lambda: not concurrency.threads.snapshot().busy)
         return client.answer
 
     answer = run(story())
@@ -323,8 +321,7 @@ def test_a_shutdown_amid_bad_requests_leaves_nothing(
         requests += [Exchange(asgi, path) for path in ("/stubborn", "/hook", "/thread")]
         await slow.until_parts(1)
         await midway.until_parts(1)
-        while counts["begun"] < 6:
-            await asyncio.sleep(0)
+        await until(lambda: counts["begun"] >= 6)
         messages.put_nowait({"type": "lifespan.shutdown"})
         for each in requests:
             if end == "leave":
@@ -358,8 +355,7 @@ def test_a_server_may_end_while_requests_are_answered(
 
     async def story() -> list[str]:
         late = Exchange(asgi, "/thread")
-        while concurrency.threads.snapshot().busy == 0:
-            await asyncio.sleep(0)
+        await until(lambda: concurrency.threads.snapshot().busy)
         busy_app.extensions["concurrency"].drain.begin()
         go_on.set()
         return [(await late.end()).text, (await ask(asgi, "/hook")).text]

@@ -6,7 +6,7 @@ import json
 import runpy
 import socket
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -14,8 +14,9 @@ from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
 import pytest
-from asgi_exchange import ask
 from werkzeug.test import create_environ, run_wsgi_app
+
+from asgi_exchange import ask
 
 ROOT = Path(__file__).parents[2]
 APP = "tests/apps/http_behaviours"
@@ -138,10 +139,12 @@ BEHAVIOURS = {
 }
 
 
-@pytest.fixture(scope="module")
-def served() -> dict[str, Any]:
+@pytest.fixture
+def served() -> Iterator[dict[str, Any]]:
     """The app's module."""
-    return runpy.run_path(str(ROOT / f"{APP}.py"))
+    module = runpy.run_path(str(ROOT / f"{APP}.py"))
+    yield module
+    module["app"].extensions["concurrency"].executors.bodies.shutdown()
 
 
 def on_wsgi(app: Any, method: str, path: str, behaviour: Behaviour) -> Said:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from asgi_exchange import ask
 from flask import Blueprint, Flask, current_app, request
 from flask.views import MethodView
 
+from asgi_exchange import ask
 from flask_concurrency import Concurrency, ConfigurationError
 from flask_concurrency.asgi.interface import AsgiApplication
 
@@ -94,5 +94,5 @@ def test_a_view_sent_to_a_thread_reads_its_body(
 
 def test_another_place_is_refused_where_it_is_written(concurrency: Concurrency) -> None:
     """The message names both."""
-    with pytest.raises(ConfigurationError, match='"loop" or "threads"'):
+    with pytest.raises(ConfigurationError, match='"loop", "threads" or "flask"'):
         concurrency.runs_on("moon")  # type: ignore[arg-type]

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from asgi_exchange import ask
 from flask import Flask
+
+from asgi_exchange import ask
 
 MODULE = Path(__file__).parents[1] / "apps" / "seven_extensions.py"
 

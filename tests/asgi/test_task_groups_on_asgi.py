@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from asgi_exchange import Exchange, ask
 from flask import Flask, g, request
 from flask.typing import ResponseReturnValue
 
+from asgi_exchange import Exchange, ask
+from event_loops import until_idle
 from flask_concurrency import Concurrency
 from flask_concurrency.asgi.interface import AsgiApplication
 
@@ -76,7 +77,7 @@ def test_an_ordinary_hook_of_an_async_view_may_use_a_group(
 
     async def story() -> list[str]:
         one = asyncio.create_task(ask(asgi, "/first"))
-        await asyncio.sleep(0)
+        await until_idle()
         two = await ask(asgi, "/second")
         return [(await one).text, two.text]
 

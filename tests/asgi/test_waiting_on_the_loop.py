@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asgi_exchange import ask
 from flask import Flask, g, request
 from flask.typing import ResponseReturnValue
 
+from asgi_exchange import ask
+from event_loops import until, until_idle
 from flask_concurrency import Concurrency, InFlight, LoopBlocked, QuotaExceeded
 from flask_concurrency.asgi.interface import AsgiApplication
 
@@ -58,7 +59,7 @@ def test_a_task_may_need_what_another_request_does(
 
     async def story() -> list[str]:
         one = asyncio.create_task(ask(asgi, "/first"))
-        await asyncio.sleep(0)
+        await until_idle()
         two = await ask(asgi, "/second")
         return [(await one).text, two.text]
 
@@ -143,7 +144,7 @@ def test_a_process_may_need_what_another_request_does(
 
     async def story() -> list[str]:
         one = asyncio.create_task(ask(asgi, "/first"))
-        await asyncio.sleep(0)
+        await until_idle()
         two = await ask(asgi, "/second")
         return [(await one).text, two.text]
 
@@ -287,8 +288,7 @@ def test_a_task_that_is_cancelled_waits_no_longer(
         async with turns:
             for _ in range(2):
                 task = asyncio.create_task(child())
-                while not len(rooms):
-                    await asyncio.sleep(0)
+                await until(lambda: len(rooms))
                 task.cancel()
                 await asyncio.wait([task])
                 assert task.cancelled()

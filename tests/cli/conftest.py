@@ -241,8 +241,9 @@ def flask_serve(environment: dict[str, str]) -> Iterator[FlaskServe]:
         served = Served(process)
         servers.append(served)
         served.said = _read_until(process, "gunicorn --bind")
-        (port,) = re.findall(r"on http://127\.0\.0\.1:(\d+)", served.said)
-        served.port = int(port)
+        if "--uds" not in options:
+            (port,) = re.findall(r"on http://127\.0\.0\.1:(\d+)", served.said)
+            served.port = int(port)
         if listens:
             served.until_listening()
             served.workers = served.children()

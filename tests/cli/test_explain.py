@@ -374,3 +374,40 @@ def test_routes_of_subdomains_are_told_apart(run: Run) -> None:
     assert "GET //<tenant>.…/x (tenant)" in run("explain", "/x", app=script).stdout
     told = run("explain", "http://shop.test/x", app=script).stdout
     assert told.startswith("GET /x (own)")
+
+
+def test_an_adaptive_limit_is_explained(run: Run) -> None:
+    """What it admits, in which processes, by whom shares are counted; and what matters most."""
+    app = Flask("shop")
+    concurrency = Concurrency(app, app_limits="10/minute; adaptive 500ms")
+
+    @app.post("/pay")
+    @concurrency.priority("critical")
+    def pay() -> str:
+        return ""
+
+    @app.get("/chosen")
+    @concurrency.priority(lambda: "low")
+    def chosen() -> str:
+        return ""
+
+    info = ScriptInfo(create_app=lambda: app)
+    told = run("explain", "/pay", app=info).output
+    assert "1. app:adaptive 500ms" in told
+    assert "2. app:10/minute" in told
+    words = " ".join(told.split())
+    assert "as many as are answered within 0.5 s, in each process by itself" in words
+    assert "fair shares by remote_address" in words
+    assert "critical, where an adaptive limit cannot admit all requests" in words
+    assert "what tells the age of requests is known once one serves them" in words
+    assert "app:adaptive 500ms, app:10/minute; critical" in " ".join(
+        run("explain", app=info).output.split()
+    )
+    assert "chosen by" in run("explain", "/chosen", app=info).output
+    (route,) = [
+        route
+        for route in json.loads(run("explain", "--json", app=info).output)["routes"]
+        if route["path"] == "/pay"
+    ]
+    assert route["priority"] == "critical"
+    assert route["limits"][0]["answer_within"] == 0.5

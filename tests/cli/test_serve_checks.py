@@ -329,11 +329,14 @@ def test_gunicorn_is_sent_to_the_apps_directory(
 
 
 def test_a_command_line_of_the_apps_own_is_followed(
-    project: Project, run: Run, started: list[ServerOptions]
+    project: Project,
+    run: Run,
+    started: list[ServerOptions],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """``FlaskGroup(create_app=create_app)`` names a function that workers can import."""
     path = project("factory", FACTORY)
-    sys.path.insert(0, str(path.parent))
+    monkeypatch.syspath_prepend(path.parent)
     import factory  # type: ignore[import-not-found]
 
     result = run("serve", "--port", "0", app=ScriptInfo(create_app=factory.create_app))

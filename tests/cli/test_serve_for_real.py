@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -369,3 +371,125 @@ def test_asgi_serves_the_same_app(project: Project, flask_serve: FlaskServe, hel
         held.let_go()
         assert answer.result().text == "finished"
     assert server.ends() == 0
+
+
+ENDS = """
+    import time
+    from flask import Flask, Response, current_app
+    from flask_concurrency import Concurrency
+
+    concurrency = Concurrency()
+
+    def name():
+        return current_app.name
+
+    def create_app():
+        app = Flask("shop")
+        app.add_url_rule("/export", view_func=export)
+        app.add_url_rule("/feed", view_func=feed)
+        app.add_url_rule("/name", view_func=lambda: concurrency.processes.submit(name).result())
+        concurrency.init_app(app)
+        return app
+
+    def export():
+        return Response(rows())
+
+    def rows():
+        yield "row"
+        time.sleep(0.1)
+        raise ValueError("in the middle")
+
+    def events():
+        while True:
+            time.sleep(0.05)
+            yield "event"
+
+    def feed():
+        return concurrency.event_stream(events())
+"""
+
+
+def test_an_event_stream_ends_when_the_server_is_told_to(
+    project: Project, flask_serve: FlaskServe
+) -> None:
+    """On WSGI as well, where its connection would keep a worker until it is cut off."""
+    directory = project("shop", ENDS).parent
+    server = flask_serve("--workers", "1", "--wsgi", app="shop", directory=directory)
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(b"GET /feed HTTP/1.1\r\nHost: shop\r\n\r\n")
+        received = b""
+        while b"data: event" not in received:
+            received += client.recv(4096)
+        server.process.terminate()
+        while piece := client.recv(4096):
+            received += piece
+    assert received.endswith(b"0\r\n\r\n")
+    assert server.process.wait(SOON) == 0
+
+
+@pytest.mark.parametrize(("interface", "looks_failed"), [("--wsgi", False), ("--asgi", True)])
+def test_a_stream_that_fails_looks_failed_by_asgi(
+    project: Project, flask_serve: FlaskServe, interface: str, looks_failed: bool
+) -> None:
+    """The fact that the choice of an interface rests on; should granian change it, this fails."""
+    directory = project("shop", ENDS).parent
+    server = flask_serve("--workers", "1", interface, app="shop", directory=directory)
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(b"GET /export HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n")
+        received = b""
+        while piece := client.recv(4096):
+            received += piece
+    assert b"row" in received
+    assert received.endswith(b"0\r\n\r\n") is not looks_failed
+
+
+def test_tasks_in_worker_processes_find_the_app_of_a_factory(
+    project: Project, flask_serve: FlaskServe
+) -> None:
+    """As what ``--app`` names, though the server is another program."""
+    server = flask_serve("--workers", "1", app="shop", directory=project("shop", ENDS).parent)
+    assert server.get("/name").text == "shop"
+
+
+def test_requests_and_the_servers_life_are_logged(
+    project: Project, flask_serve: FlaskServe
+) -> None:
+    """The former with ``--access-log``, the latter by itself."""
+    directory = project("shop", ENDS).parent
+    server = flask_serve("--workers", "1", "--access-log", app="shop", directory=directory)
+    assert server.get("/nothing").status == 404
+    server.process.terminate()
+    said, _ = server.process.communicate(timeout=SOON)
+    assert "/nothing" in said
+    assert "Shutting down" in said
+
+
+def test_a_unix_socket_is_listened_on(project: Project, flask_serve: FlaskServe) -> None:
+    """In place of a port; the start tells its path."""
+    directory = project("shop", ENDS).parent
+    path = directory / "shop.sock"
+    server = flask_serve(
+        "--workers", "1", "--uds", str(path), app="shop", directory=directory, listens=False
+    )
+    assert f"unix:{path}" in server.said
+    give_up_at = time.monotonic() + SOON
+    while not path.exists() and time.monotonic() < give_up_at:
+        time.sleep(0.05)
+    with socket.socket(socket.AF_UNIX) as client:
+        while client.connect_ex(str(path)) and time.monotonic() < give_up_at:
+            time.sleep(0.05)
+        client.sendall(b"GET /nothing HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n")
+        assert client.recv(4096).startswith(b"HTTP/1.1 404")
+
+
+def test_a_changed_file_is_served_with_reload(project: Project, flask_serve: FlaskServe) -> None:
+    """No signal is needed."""
+    app = "from flask import Flask\napp = Flask('shop')\napp.add_url_rule('/', 'i', lambda: '{}')"
+    directory = project("shop", app.format("old")).parent
+    server = flask_serve("--workers", "1", "--reload", app="shop", directory=directory)
+    assert server.get("/").text == "old"
+    (directory / "shop.py").write_text(app.format("quite new"))
+    server.until_new_worker()
+    server.until_gone(*server.workers)
+    server.workers += server.children()
+    assert server.get("/").text == "quite new"

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -14,8 +15,11 @@ from flask import Flask
 from flask.cli import ScriptInfo
 from flask.views import MethodView
 
-from flask_concurrency import Concurrency, InFlight, Rate
+from flask_concurrency import Adaptive, Concurrency, InFlight, Rate
+from flask_concurrency.admission.adaptive_limit import AdaptiveSnapshot
 from flask_concurrency.cli.executor_lines import in_words
+from flask_concurrency.cli.overload_lines import guards_in_words
+from flask_concurrency.cli.overload_lines import in_words as limit_in_words
 from flask_concurrency.cli.status import EVERY
 from flask_concurrency.flask_app.app_store import deployment
 from flask_concurrency.flask_app.work.status_file import Publisher
@@ -195,7 +199,7 @@ def test_what_executors_do_is_seen_from_outside(worker: Flask, run: Run) -> None
     state = worker.extensions["concurrency"]
     publisher = Publisher(deployment(worker, state.settings), lambda: snapshots(state.executors))
     with worker.app_context():
-        threads = state.executors_in_use.threads
+        threads = state.executors.threads
         assert threads.submit(int).result(30) == 0
         assert threads.submit(int, "x").exception(30) is not None
     while threads.snapshot().failed < 1:  # it is counted after its future is done
@@ -234,3 +238,43 @@ def test_what_executors_do_is_seen_from_outside(worker: Flask, run: Run) -> None
 def test_an_executor_is_one_line(snapshot: dict[str, Any], words: str) -> None:
     """What is nought and needs no attention is left out."""
     assert in_words(snapshot) == words
+
+
+def test_adaptive_limits_are_seen_from_outside(worker: Flask, run: Run) -> None:
+    """The cap, the age and the reasons, beside the executors and not among them."""
+    state = worker.extensions["concurrency"]
+    limit = state.adaptive.get("id", Adaptive(max=1), name="app:adaptive", shadow=False)
+    entry = limit.try_acquire(age=0.25)
+    assert limit.try_acquire(age=0.25) == "cap"
+    publisher = Publisher(deployment(worker, state.settings), state.adaptive_snapshots)
+    publisher.publish()
+    told = " ".join(run("status", app=script(make_app())).output.split())
+    assert f"app:adaptive of process {os.getpid()}" in told
+    assert "1 in flight, at most 1; age 250 ms; 1 admitted, 1 too many" in told
+    assert "Executors" not in told
+    limit.release(entry)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "0 in flight, no cap; age 0 ms; 9 admitted"),
+        (
+            {"cap": 7, "in_flight": 7, "judging": True, "hung": 2, "standing": True, "age": 0.0621},
+            "7 in flight, at most 7 (being judged), 2 hung; age 62 ms, a queue stands; 9 admitted",
+        ),
+        (
+            {"too_old": 3, "too_many": 2, "gone": 1},
+            "0 in flight, no cap; age 0 ms; 9 admitted, 3 too old, 2 too many, 1 gone",
+        ),
+    ],
+)
+def test_an_adaptive_limit_is_one_line(changes: dict[str, Any], words: str) -> None:
+    """What is nought and needs no attention is left out."""
+    calm = AdaptiveSnapshot(
+        *("app:adaptive", 1.0, 0, 0, None, 0.0, False, False, 9, 0, 0, 0, "the proxy")
+    )
+    snapshot = asdict(replace(calm, **changes))
+    assert limit_in_words(snapshot) == words
+    assert guards_in_words(snapshot) == "the age, from the proxy; the cap by Little's law"
+    assert guards_in_words({**snapshot, "source": ""}).endswith("no age is known")

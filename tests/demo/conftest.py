@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from examples.demo.visitor import Visitor
 
 ROOT = Path(__file__).parents[2]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))  # ``examples`` is no part of what is installed
 
 
 @pytest.fixture

@@ -300,9 +300,41 @@ def test_simultaneous_waits_share_one_loop_a_worker(visitor: Visitor) -> None:
         40,
         40,
     ]
+    assert waits.times(".threads")[0] == 40
+    assert waits.times(".threads")[1] in (1, 2)
+    assert "fewer threads" in waits.find(".chart.threads .gain").text
     assert min(waits.times()) >= 0.1
     assert min(waits.times(".cpu")) > 0
     assert waits.status.startswith("Both answered 40 requests")
+
+
+def test_all_four_run_at_one_press(visitor: Visitor) -> None:
+    """One after the other; results stand above the forms."""
+    visitor.panel("limit").fill(requests=7, at_once=3, milliseconds=0)
+    visitor.panel("threads").fill(pages=3, delay="0")
+    visitor.panel("processes").fill(iterations=20)
+    visitor.panel("async").fill(requests=8, seconds="0")
+
+    visitor.driver.find_element(By.CSS_SELECTOR, ".everything").click()
+
+    for name in ("limit", "threads", "processes", "async"):
+        panel = visitor.panel(name)
+        visitor.wait(lambda panel=panel: panel.all(".chart .gain"))
+        assert panel.find(".stage").location["y"] < panel.find("form").location["y"]
+    assert "told when to come back" in visitor.panel("limit").find(".gain").text
+
+
+def test_a_killed_worker_costs_a_tile_at_most(visitor: Visitor) -> None:
+    """The picture is whole, and the status line says who was killed."""
+    processes = visitor.panel("processes")
+    processes.fill(iterations=200)
+    processes.find('[name="kill"]').click()
+
+    processes.press()
+
+    assert "was killed in the middle" in processes.status
+    assert processes.error == ""
+    assert len(processes.all(".timeline .span.usual")) == 24
 
 
 def test_a_server_that_is_gone_is_explained_on_the_page(visitor: Visitor) -> None:

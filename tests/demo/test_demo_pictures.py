@@ -132,6 +132,19 @@ def test_both_ways_give_the_same_fractal(api_app: Flask) -> None:
 
 
 @pytest.mark.slow
+def test_a_killed_worker_leaves_no_hole_in_the_picture(api_app: Flask) -> None:
+    """Its tile is computed again; no other one is lost."""
+    client = api_app.test_client()
+
+    whole: Any = client.get(f"/pictures/fractal/on-all-processes{SMALL}").json
+    killed: Any = client.get(f"/pictures/fractal/with-a-worker-killed{SMALL}").json
+
+    assert killed["image"] == whole["image"]
+    assert killed["killed"] in {tile["process"] for tile in killed["tiles"]}
+    assert killed["lost"] in (0, 1)
+
+
+@pytest.mark.slow
 def test_both_ways_give_the_same_contact_sheet(api_app: Flask) -> None:
     """Twelve tiles of the photo that was sent."""
     client = api_app.test_client()

@@ -6,7 +6,6 @@ import inspect
 import re
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import flask_limiter
@@ -92,12 +91,9 @@ def test_what_takes_its_place_exists(pages: dict[str, Any]) -> None:
 @pytest.mark.parametrize("chapter", ["spending", "reaching", "telling"])
 def test_the_page_quotes_what_both_decide_now(
     pages: dict[str, Any],
-    root: Path,
-    monkeypatch: pytest.MonkeyPatch,
     chapter: str,
 ) -> None:
     """Word for word, as the command prints it."""
-    monkeypatch.syspath_prepend(str(root))
     differences = import_module(f"examples.from_flask_limiter.{chapter}").differences()
 
     block = "\n".join(map(str, differences))

@@ -68,13 +68,13 @@ def test_outside_is_where_a_repeated_refusal_is_cheap(
     app = Flask(__name__)
     app.add_url_rule("/", "index", remote_address)
     seen: list[str] = []
-    dispatch = app.full_dispatch_request
+    dispatch = Flask.full_dispatch_request
 
-    def flask_itself() -> Response:
+    def flask_itself(app: Flask, *context: Any) -> Response:
         seen.append(request.path)
-        return dispatch()
+        return dispatch(app, *context)
 
-    monkeypatch.setattr(app, "full_dispatch_request", flask_itself)
+    monkeypatch.setattr(Flask, "full_dispatch_request", flask_itself)
     if fixed_first:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1)  # type: ignore[method-assign]
     Concurrency(app, default_limits="2/hour", store="memory://")

@@ -22,7 +22,7 @@ from flask_concurrency.vocabulary.limits import ALGORITHMS
 
 FLAG = re.compile(r"(?<!\w)--?[a-z-]+")
 ROW = re.compile(r"^\| `(?P<first>[^|]+)` \|(?P<rest>.*)\|$", re.MULTILINE)
-OURS = {"carry", "clock", "timekeeper", "around"}
+OURS = {"carry", "on_first_task", "clock", "timekeeper", "around"}
 """Options of an executor that are not for the configuration."""
 OF_THE_APP = {"CONCURRENCY_PROCESSES": {"app"}}
 """Options of the configuration from which one of the executor's is made."""
@@ -109,7 +109,7 @@ def test_every_option_of_a_command_is_on_its_page(pages: dict[str, Any], command
         flag
         for parameter in group.commands[command].params
         if isinstance(parameter, click.Option)
-        for flag in parameter.opts
+        for flag in (*parameter.opts, *parameter.secondary_opts)
     ]
 
     documented = {flag for row in ROW.finditer(section) for flag in FLAG.findall(row["first"])}

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from flask import Flask, Response
 from werkzeug.test import TestResponse
 
 PAGE = "docs/how-to/expensive-reports.md"
@@ -16,23 +15,11 @@ STREAM, CUSTOMERS, BLOCK = range(3)
 SERVER_THREADS = "FLASK_CONCURRENCY_SERVER_THREADS"
 SOON = 10.0
 Run = Callable[..., dict[str, Any]]
-
-
-class OfUnknownLength(Response):
-    """What a server has not taken whole before it has asked for more."""
-
-    automatically_set_content_length = False
-
-
-def begun(app: Flask, path: str, **headers: str) -> TestResponse:
-    """A request whose answer is not read yet, and of any length: so it is still in flight."""
-    app.response_class = OfUnknownLength
-    sent = {name.replace("_", "-"): value for name, value in headers.items()}
-    return app.test_client().get(path, headers=sent, buffered=False)
+Begun = Callable[..., TestResponse]
 
 
 def test_who_finds_no_place_and_no_thread_to_wait_in_is_refused(
-    run_block: Run, monkeypatch: pytest.MonkeyPatch
+    run_block: Run, begun: Begun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At once, as with gunicorn's sync workers; a reader who leaves makes room."""
     monkeypatch.setenv(SERVER_THREADS, "1")
@@ -61,7 +48,7 @@ def test_two_threads_of_the_server_never_wait(
     assert sum(waiter is not None for waiter in entered) == waiters
 
 
-def test_a_customers_second_report_does_not_wait(run_block: Run) -> None:
+def test_a_customers_second_report_does_not_wait(run_block: Run, begun: Begun) -> None:
     """Their own limit has no waiting room, so waiting could not help."""
     app = run_block(PAGE, CUSTOMERS)["app"]
     first = begun(app, "/report", X_API_Key="ada")
@@ -75,7 +62,9 @@ def test_a_customers_second_report_does_not_wait(run_block: Run) -> None:
     assert '"route:100/day";r=99' in second.headers["RateLimit"]
 
 
-def test_who_waits_has_spent_nothing(run_block: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_waits_has_spent_nothing(
+    run_block: Run, begun: Begun, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A fifth customer waits; their day is whole until they come in."""
     monkeypatch.setenv(SERVER_THREADS, "3")  # one of them may wait
     app = run_block(PAGE, CUSTOMERS)["app"]

@@ -6,37 +6,27 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from flask import Flask, Response
 from werkzeug.test import TestResponse
 
 PAGE = "docs/explanation/429-or-503.md"
 BOTH, BETWEEN = range(2)
 Run = Callable[..., dict[str, Any]]
-
-
-class OfUnknownLength(Response):
-    """What a server has not taken whole before it has asked for more."""
-
-    automatically_set_content_length = False
-
-
-def begun(app: Flask, api_key: str = "ada") -> TestResponse:
-    """A request whose answer is not read yet, and of any length: so it is still in flight."""
-    app.response_class = OfUnknownLength
-    return app.test_client().get("/report", headers={"X-API-Key": api_key}, buffered=False)
+Begun = Callable[..., TestResponse]
 
 
 def violated(answer: TestResponse) -> Any:
     return json.loads(answer.data)["violated-policies"]
 
 
-def test_where_both_refuse_the_rate_gives_the_status(pages: dict[str, Any], run_block: Run) -> None:
+def test_where_both_refuse_the_rate_gives_the_status(
+    pages: dict[str, Any], run_block: Run, begun: Begun
+) -> None:
     """And the body names both, word for word."""
     app = run_block(PAGE, BOTH)["app"]
-    begun(app).close()
-    inside = begun(app)
+    begun(app, "/report", X_API_Key="ada").close()
+    inside = begun(app, "/report", X_API_Key="ada")
 
-    refused = begun(app)
+    refused = begun(app, "/report", X_API_Key="ada")
 
     assert inside.status_code == 200
     assert refused.status_code == 429
@@ -44,12 +34,12 @@ def test_where_both_refuse_the_rate_gives_the_status(pages: dict[str, Any], run_
     assert json.loads(refused.data) == shown
 
 
-def test_where_only_the_place_is_taken_it_is_503(run_block: Run) -> None:
+def test_where_only_the_place_is_taken_it_is_503(run_block: Run, begun: Begun) -> None:
     """The server is busy, and nothing of the hour is spent."""
     app = run_block(PAGE, BOTH)["app"]
-    inside = begun(app)
+    inside = begun(app, "/report", X_API_Key="ada")
 
-    refused = begun(app)
+    refused = begun(app, "/report", X_API_Key="ada")
 
     assert inside.status_code == 200
     assert refused.status_code == 503
@@ -57,11 +47,11 @@ def test_where_only_the_place_is_taken_it_is_503(run_block: Run) -> None:
     assert '"route:2/hour";r=1;' in refused.headers["RateLimit"]
 
 
-def test_a_clients_own_limit_is_429(run_block: Run) -> None:
+def test_a_clients_own_limit_is_429(run_block: Run, begun: Begun) -> None:
     """Their third request; but 503 for somebody else, once all places are taken."""
     app = run_block(PAGE, BETWEEN)["app"]
-    ada = [begun(app) for _ in range(3)]
-    others = [begun(app, f"customer {number}") for number in range(7)]
+    ada = [begun(app, "/report", X_API_Key="ada") for _ in range(3)]
+    others = [begun(app, "/report", X_API_Key=f"customer {number}") for number in range(7)]
 
     assert [answer.status_code for answer in ada] == [200, 200, 429]
     assert violated(ada[2]) == ["your requests:2 in flight"]

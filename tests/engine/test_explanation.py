@@ -138,3 +138,26 @@ def test_a_function_is_spelled_as_its_author_would(
 ) -> None:
     """Closures, callable objects and lambdas included."""
     assert spell(function) == name
+
+
+@pytest.mark.parametrize(
+    ("wider", "limit", "hidden"),
+    [
+        ("5/minute", "100/minute", True),
+        ("5/hour", "5/minute", True),
+        ("5/minute", "100/hour", False),
+        ("100/minute", "5/minute", False),
+        ("5/minute", "5/minute", False),
+        ("5 in flight", "100/minute", False),
+    ],
+)
+def test_a_limit_that_never_refuses_is_told(wider: str, limit: str, hidden: bool) -> None:
+    """A default that allows less refuses before it: it was meant to replace that."""
+    explained = explain(
+        (source("default", wider), source("route", limit)), method="GET", key=client
+    )
+    found = {each.name: each.hidden_by for each in explained.limits}
+    assert found == {
+        f"default:{wider}": None,
+        f"route:{limit}": f"default:{wider}" if hidden else None,
+    }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from flask_concurrency import InFlight, Rate
@@ -16,10 +18,13 @@ BUSY = Limiter("busy", "busy", InFlight(2, max_queue=4, max_wait=1.0), key=all_r
 
 
 @pytest.fixture
-def store() -> MemoryStore:
+def store() -> Iterator[MemoryStore]:
     store = MemoryStore(clock=ManualClock())
-    assert Gate([RATE, BUSY], store).try_acquire().decision.admitted
-    return store
+    answer = Gate([RATE, BUSY], store).try_acquire()
+    assert answer.decision.admitted
+    assert answer.permit is not None
+    with answer.permit:
+        yield store
 
 
 def test_looking_shows_what_is_used_and_spends_nothing(store: MemoryStore) -> None:

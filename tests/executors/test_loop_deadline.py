@@ -15,7 +15,7 @@ from flask_concurrency.executors.loop import call as loop_call
 from flask_concurrency.executors.loop import deadline as loop_deadline
 from flask_concurrency.executors.loop import loop_thread as loop_module
 from flask_concurrency.runtime.deadline import Deadline, within
-from flask_concurrency.runtime.greenlet_bridge import Driving
+from flask_concurrency.runtime.greenlet_bridge import run_suspendable
 from flask_concurrency.vocabulary.errors import DeadlineExceeded
 
 SOON = 0.1
@@ -30,7 +30,7 @@ def on_loop(request: pytest.FixtureRequest, loop: LoopThread) -> OnLoop:
 
     def suspended(function: Callable[[], Any]) -> Any:
         async def drive() -> Any:
-            return await Driving(function, copy_context())
+            return await run_suspendable(function, copy_context())
 
         return asyncio.run(drive())
 
@@ -165,7 +165,7 @@ def test_the_task_can_go_on_after_a_deadline() -> None:
             loop.run(asyncio.sleep(3600.0, None))
 
     async def story() -> int:
-        await Driving(call, copy_context())
+        await run_suspendable(call, copy_context())
         await asyncio.sleep(0)
         task = asyncio.current_task()
         assert task is not None

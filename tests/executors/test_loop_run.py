@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from event_loops import until_idle
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.vocabulary.errors import LoopBlocked
 
@@ -46,14 +47,14 @@ def test_pitfall_9_a_lock_made_in_one_call_works_in_the_next(loop: LoopThread) -
         lock = asyncio.Lock()
         await lock.acquire()  # a lock binds itself to the loop only when somebody has to wait
         waiter = asyncio.ensure_future(lock.acquire())
-        await asyncio.sleep(0)
+        await until_idle()
         lock.release()
         await waiter
         return lock
 
     async def use(lock: asyncio.Lock) -> bool:
         waiter = asyncio.ensure_future(lock.acquire())
-        await asyncio.sleep(0)
+        await until_idle()
         lock.release()
         return await waiter
 

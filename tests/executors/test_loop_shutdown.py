@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from event_loops import until
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.vocabulary.errors import ExecutorError, ExecutorShutdown, LoopBlocked
 
@@ -106,8 +107,7 @@ def test_draining_lets_tasks_finish(loop: LoopThread) -> None:
         ended.append(True)
 
     async def let_go_when_draining() -> None:
-        while not refused.is_set():
-            await asyncio.sleep(0)
+        await until(refused.is_set)
         event.set()
 
     refused = threading.Event()

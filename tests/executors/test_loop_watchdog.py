@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 import pytest
-from asgi_exchange import ask
 from flask import Flask
 
+from asgi_exchange import ask
 from flask_concurrency import Concurrency, ConfigurationError
 from flask_concurrency.executors.loop import LoopThread, watchdog
 from flask_concurrency.executors.loop.watchdog import culprit
@@ -51,7 +51,7 @@ def block_until(event: threading.Event) -> None:
 @pytest.fixture
 def watched() -> Iterator[LoopThread]:
     """A loop that may stand still for a moment only."""
-    loop = LoopThread(stands_still=lambda: 0.005)
+    loop = LoopThread(blocked_for=lambda: 0.005)
     yield loop
     assert loop.shutdown()
 
@@ -116,7 +116,7 @@ def test_one_look_at_nobodys_fault_is_not_the_last(
         return culprit(innermost) if len(looks) > 2 else None
 
     monkeypatch.setattr(watchdog, "culprit", nobody_at_first)
-    loop = LoopThread(stands_still=lambda: 0.005)
+    loop = LoopThread(blocked_for=lambda: 0.005)
 
     async def view() -> None:
         block_until(told.something)
@@ -166,7 +166,7 @@ def test_it_watches_in_debug_mode_and_where_it_is_told_to(
     app = Flask("watched")
     set_up(app.config)
     Concurrency(app, store="memory://")
-    assert app.extensions["concurrency"].settings.stands_still(app.debug) == seconds
+    assert app.extensions["concurrency"].settings.blocked_for(app.debug) == seconds
 
 
 @pytest.mark.parametrize("value", [0, -1, "soon", True])

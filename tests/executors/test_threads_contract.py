@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from event_loops import until_idle
 from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.vocabulary.errors import ExecutorShutdown
 
@@ -288,7 +289,7 @@ def test_cancelling_an_awaited_call_takes_it_out_of_the_queue(
 
     async def main() -> None:
         task = asyncio.create_task(pool.run(ran.set))
-        await asyncio.sleep(0)
+        await until_idle()
         assert pool.snapshot().queued == 1
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

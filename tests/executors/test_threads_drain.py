@@ -61,7 +61,7 @@ def test_a_drained_pool_takes_no_work_from_outside(pool_of: PoolOf, occupy: Occu
     left: list[list[str]] = []
     draining = threading.Thread(target=lambda: left.append(pool.drain(timeout=30)))
     draining.start()
-    while not pool._crew._closed:
+    while not pool._pool._closed:
         begun.wait(0.001)
     for hand_in in (pool.submit, pool.spawn):
         with pytest.raises(ExecutorShutdown):

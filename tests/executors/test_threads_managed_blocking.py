@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from event_loops import until_idle
 from flask_concurrency.executors.groups import TaskGroup
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.threads import ThreadExecutor
@@ -48,7 +49,7 @@ def test_pitfall_21_a_coroutine_that_holds_what_threads_wait_for_gets_a_thread(
     async def view() -> int:
         async with lock:
             queued = asyncio.ensure_future(pool.run(int, "7"))
-            await asyncio.sleep(0)
+            await until_idle()
             go_on.set()
             return await queued
 
@@ -195,12 +196,12 @@ def test_a_drain_takes_what_its_own_tasks_need_by_way_of_the_loop(
 
     future = pool.submit(task)
     assert begun.wait(30)
-    pool._crew._closed = pool._crew._draining = True
+    pool._pool._closed = pool._pool._draining = True
     go_on.set()
     assert future.result(30) == 7
 
 
-def test_a_spare_that_cannot_start_is_logged(
+def test_a_compensating_thread_that_cannot_start_is_logged(
     pool_of: PoolOf,
     loop: LoopThread,
     monkeypatch: pytest.MonkeyPatch,
@@ -225,7 +226,7 @@ def test_a_spare_that_cannot_start_is_logged(
     loop.run(asyncio.sleep(0))
     monkeypatch.setattr(threading.Thread, "start", refuse)
     assert pool.submit(lambda: loop.run(needs_a_thread())).result(30) == "told"
-    assert "'threads' cannot start a spare thread" in caplog.text
+    assert "'threads' cannot start a compensating thread" in caplog.text
 
 
 @pytest.mark.parametrize("ask", [True, False])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Callable
 from concurrent.futures import ALL_COMPLETED, Future, as_completed, wait
@@ -87,17 +88,103 @@ def test_nested_tasks_overlap_while_threads_are_free(pool_of: PoolOf) -> None:
     assert pool.submit(parent).result(5) == [0, 1]
 
 
-def test_a_nested_task_without_a_free_thread_runs_in_its_parents(pool_of: PoolOf) -> None:
-    """Its future is done when ``submit`` returns, errors included."""
+def test_a_nested_task_without_a_free_thread_runs_where_it_is_waited_for(pool_of: PoolOf) -> None:
+    """It is queued, so ``submit`` returns at once; the only thread runs it when asked for it."""
     pool = pool_of(1)
 
     def parent() -> tuple[bool, bool]:
         same = pool.submit(threading.get_ident)
+        queued = not same.done()
         error = pool.submit(int, "no number")
         assert isinstance(error.exception(0), ValueError)
-        return same.done(), same.result(0) == threading.get_ident()
+        return queued, same.result(0) == threading.get_ident()
 
     assert pool.submit(parent).result(5) == (True, True)
+
+
+@pytest.mark.parametrize("max_workers", [1, 3])
+def test_a_chain_of_tasks_may_be_of_any_length(pool_of: PoolOf, max_workers: int) -> None:
+    """Each submits the next and returns, in more steps than a stack has frames."""
+    pool, length, ended = pool_of(max_workers, max_queue=1), 3_000, threading.Event()
+    gone: list[int] = []
+
+    def step(n: int) -> None:
+        gone.append(n)
+        if n < length:
+            pool.submit(step, n + 1)
+        else:
+            ended.set()
+
+    pool.submit(step, 1)
+    assert ended.wait(30)
+    assert gone == list(range(1, length + 1))
+    assert pool.drain(30) == []
+
+
+def test_a_task_may_submit_under_a_lock_that_its_child_needs(pool_of: PoolOf) -> None:
+    """On the only thread: the child begins after ``submit`` has returned."""
+    pool, lock = pool_of(1), threading.Lock()
+
+    def child() -> str:
+        with lock:
+            return "held"
+
+    def parent() -> str:
+        with lock:
+            submitted = pool.submit(child)
+        return submitted.result(5)
+
+    assert pool.submit(parent).result(5) == "held"
+
+
+def test_waiting_for_nested_tasks_adds_a_thread_only_while_it_lasts(pool_of: PoolOf) -> None:
+    """A compensating thread runs what the blocked one waits for, and ends."""
+    pool = pool_of(1)
+
+    def parent() -> tuple[int, int]:
+        first = pool.submit(threading.get_ident)
+        wait([first], timeout=5)
+        return first.result(0), threading.get_ident()
+
+    child, own = pool.submit(parent).result(5)
+    assert child != own
+    assert pool.submit(threading.get_ident).result(5) == own
+
+
+def test_an_iterator_over_nested_tasks_that_is_dropped_counts_as_waiting_no_more(
+    pool_of: PoolOf,
+) -> None:
+    """``as_completed`` is left after its first result, again and again."""
+    pool = pool_of(1)
+
+    def parent() -> int:
+        return next(as_completed([pool.submit(int, i) for i in range(3)], timeout=5)).result(0)
+
+    for _ in range(5):
+        assert pool.submit(parent).result(5) in range(3)
+    assert pool.drain(5) == []
+    assert pool._pool._threads.blocked == 0
+
+
+def test_a_failure_that_no_caller_asks_for_is_logged(
+    pool_of: PoolOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As of a background task; one that was asked for is its caller's affair."""
+    pool = pool_of(1)
+    with pytest.raises(ZeroDivisionError):
+        pool.submit(divmod, 1, 0).result(5)
+    assert isinstance(pool.submit(divmod, 1, 0).exception(5), ZeroDivisionError)
+    pool.shutdown()
+    gc.collect()
+    assert caplog.records == []
+    pool = pool_of(1)
+    pool.submit(divmod, 1, 0)
+    pool.shutdown()
+    gc.collect()
+    (record,) = caplog.records
+    assert record.getMessage().startswith("Task 'divmod' of 'threads' failed")
+    assert record.exc_info is not None
+    assert record.exc_info[0] is ZeroDivisionError
 
 
 def test_nested_tasks_never_stand_behind_outside_ones(pool_of: PoolOf, occupy: Occupy) -> None:

@@ -133,7 +133,7 @@ print("refused")
 @needs_fork
 @pytest.mark.slow
 def test_a_task_that_forks_ends_in_the_child_too() -> None:
-    """The forked thread leaves its old crew instead of waiting for work that never comes."""
+    """The forked thread leaves its old pool instead of waiting for work that never comes."""
     program = """
 pool = ThreadExecutor(2)
 child = pool.submit(os.fork).result(5)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from event_loops import until_idle
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.runtime.deadline import Deadline, within
@@ -204,7 +205,7 @@ def test_an_event_loop_is_never_kept_waiting(
             with pytest.raises(QueueFull, match=r"event loop .* 'await threads.run"):
                 blocking(int)
         waiting = asyncio.create_task(pool.run(str, 7))
-        await asyncio.sleep(0)
+        await until_idle()
         assert pool.snapshot().waiting == 1
         gate.set()
         return await waiting
@@ -223,7 +224,7 @@ def test_an_awaiting_caller_that_is_cancelled_leaves_the_line(
     async def main() -> None:
         first = asyncio.create_task(pool.run(ran.append, 1))
         second = asyncio.create_task(pool.run(ran.append, 2))
-        await asyncio.sleep(0)
+        await until_idle()
         assert pool.snapshot().waiting == 2
         first.cancel()
         with pytest.raises(asyncio.CancelledError):

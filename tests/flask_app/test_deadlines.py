@@ -5,15 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from typing import Any
 
 import pytest
-from flask import Blueprint, Flask, abort, jsonify
+from flask import Flask, abort, jsonify
 from flask.ctx import AppContext
-from flask.views import MethodView
 
 from flask_concurrency import (
     Concurrency,
@@ -33,20 +29,6 @@ def spend(_: object = None) -> None:
     deadline = current_deadline()
     assert deadline is not None
     deadline.expire()
-
-
-@pytest.fixture
-def app() -> Flask:
-    """An app that raises nothing into the tests."""
-    app = Flask(__name__)
-    app.config["CONCURRENCY_STORE"] = "memory://"
-    return app
-
-
-@pytest.fixture
-def concurrency(app: Flask) -> Concurrency:
-    """The extension, without limits."""
-    return Concurrency(app)
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan"), True, "2", None])
@@ -252,7 +234,7 @@ def test_an_async_view_is_cancelled_at_its_deadline(app: Flask, concurrency: Con
     ended = threading.Event()
 
     @app.get("/")
-    @concurrency.deadline(0.05)
+    @concurrency.deadline(0.2)
     async def view() -> str:
         try:
             await asyncio.sleep(LONG)
@@ -262,88 +244,6 @@ def test_an_async_view_is_cancelled_at_its_deadline(app: Flask, concurrency: Con
 
     assert app.test_client().get("/").status_code == 504
     assert ended.wait(30)
-
-
-def test_the_narrowest_deadline_wins(app: Flask, concurrency: Concurrency) -> None:
-    """A view's own time wins over its blueprint's, a method's over its class's."""
-    blueprint = Blueprint("slow", __name__)
-    concurrency.deadline(LONG)(blueprint)
-
-    @blueprint.get("/inherited")
-    def inherited() -> Any:
-        return jsonify(concurrency.remaining())
-
-    @blueprint.get("/own")
-    @concurrency.deadline(2 * LONG)
-    def own() -> Any:
-        return jsonify(concurrency.remaining())
-
-    @concurrency.deadline(LONG)
-    class Item(MethodView):
-        def get(self) -> Any:
-            return jsonify(concurrency.remaining())
-
-        @concurrency.deadline(2 * LONG)
-        def post(self) -> Any:
-            return jsonify(concurrency.remaining())
-
-    app.register_blueprint(blueprint)
-    app.add_url_rule("/item", view_func=Item.as_view("item"))
-    client = app.test_client()
-    times: list[Callable[[], Any]] = [
-        lambda: client.get("/inherited"),
-        lambda: client.get("/own"),
-        lambda: client.get("/item"),
-        lambda: client.post("/item"),
-    ]
-    left = [get().json for get in times]
-    assert [seconds > LONG for seconds in left] == [False, True, False, True]
-
-
-def test_a_block_can_only_shorten_the_time_around_it(concurrency: Concurrency) -> None:
-    """Inside a short block a long one changes nothing; after it all is as before."""
-    with concurrency.deadline(LONG):
-        outer = concurrency.remaining()
-        with concurrency.deadline(2 * LONG):
-            inner = concurrency.remaining()
-        assert outer is not None
-        assert inner is not None
-        assert inner <= outer
-    assert concurrency.remaining() is None
-
-
-def test_a_block_may_be_entered_by_many_threads_at_once(concurrency: Concurrency) -> None:
-    """Each leaves its own, in whatever order."""
-    block = concurrency.deadline(LONG)
-    inside = threading.Barrier(2)
-    first_has_left = threading.Event()
-
-    def enter(first: bool) -> tuple[bool, bool]:
-        with block:
-            inside.wait(30)
-            if not first:
-                assert first_has_left.wait(30)
-            timed = remaining() is not None
-        if first:
-            first_has_left.set()
-        return timed, remaining() is None
-
-    with ThreadPoolExecutor(2) as pool:
-        assert list(pool.map(enter, [True, False])) == [(True, True)] * 2
-
-
-def test_blocks_leave_nothing_in_the_context(app: Flask, concurrency: Concurrency) -> None:
-    """They are made anew for each request, and the context of a server's thread lives for long."""
-    with app.app_context():
-        sizes = set()
-        for _ in range(3):
-            with (
-                concurrency.deadline(LONG),
-                concurrency.limit("9/minute", name="sms", key=lambda: "all"),
-            ):
-                pass
-            sizes.add(len(copy_context()))
-    assert len(sizes) == 1
 
 
 def test_the_time_of_one_request_is_not_the_next_one_s(

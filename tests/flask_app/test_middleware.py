@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 from blinker import NamedSignal
-from flask import Flask, Response
+from flask import Flask, Request, Response
+from flask_restx import Api
 from werkzeug.exceptions import HTTPException
+from werkzeug.http import parse_accept_header
 from werkzeug.middleware.proxy_fix import ProxyFix
-from werkzeug.test import TestResponse
+from werkzeug.test import EnvironBuilder, TestResponse
 
 from flask_concurrency import Concurrency, InFlight
+from flask_concurrency.flask_app.http import responses
 from flask_concurrency.flask_app.refusal_observers import SENT_FOR_A_REFUSAL
 
 
@@ -59,12 +62,14 @@ class Counting:
     def __init__(self, app: Flask) -> None:
         self.app = app
         self.met = 0
-        self.dispatch = app.full_dispatch_request
-        app.full_dispatch_request = self  # type: ignore[method-assign]
+        open_session = app.session_interface.open_session
 
-    def __call__(self, *args: object) -> Response:
-        self.met += 1
-        return self.dispatch(*args)
+        def counted(*args: Any) -> Any:
+            self.met += 1
+            return open_session(*args)
+
+        # Flask calls it in each request, before anything that can be hooked.
+        app.session_interface.open_session = counted  # type: ignore[method-assign, assignment]
 
 
 def refused_app(**limit: Any) -> tuple[Flask, Concurrency, Counting]:
@@ -160,3 +165,172 @@ def test_middleware_that_knows_the_client_better_is_asked() -> None:
         forwarded = {"X-Forwarded-For": client}
         told = [response.status_code for response in answers(app, 3, headers=forwarded)]
         assert told == [200, 429, 429]
+
+
+OVERRIDES: list[Callable[[Flask], object]] = [
+    lambda app: setattr(app, "handle_user_exception", app.handle_user_exception),
+    lambda app: setattr(app, "process_response", app.process_response),
+    lambda app: setattr(app, "create_url_adapter", app.create_url_adapter),
+    lambda app: setattr(app, "request_class", type("Mine", (Request,), {})),
+    lambda app: setattr(app, "response_class", type("Mine", (Response,), {})),
+    lambda app: Api(app),
+]
+
+
+@pytest.mark.parametrize("override", OVERRIDES)
+def test_an_app_that_answers_otherwise_than_flask_answers(
+    override: Callable[[Flask], object],
+) -> None:
+    """A method or class of its own may decide the route, the client or the answer."""
+    app, _, counting = refused_app()
+    override(app)
+    answers(app, 5)
+    assert counting.met == 5
+
+
+def test_an_app_class_of_its_own_answers() -> None:
+    """A subclass overrides in the usual way."""
+
+    class Shop(Flask):
+        def make_response(self, rv: Any) -> Response:
+            response = super().make_response(rv)
+            response.headers["Shop"] = "open"
+            return response
+
+    app = Shop(__name__)
+    concurrency = Concurrency(app)
+    app.get("/")(concurrency.limit("1/hour")(lambda: "in"))
+    assert [response.headers.get("Shop") for response in answers(app, 4)] == ["open"] * 4
+
+
+def test_a_refused_page_refuses_no_websocket_of_its_path() -> None:
+    """Nor one host another, nor plain HTTP the encrypted one."""
+    app, _, counting = refused_app()
+    assert [response.status_code for response in answers(app, 3)] == [200, 429, 429]
+    met = counting.met
+    handshake = {"Upgrade": "websocket", "Connection": "Upgrade"}
+    answers(app, 1, headers=handshake)
+    answers(app, 1, base_url="https://localhost/")
+    answers(app, 1, base_url="http://api.example/")
+    assert counting.met == met + 3
+
+
+def test_an_extension_that_looks_for_its_app_hears_no_refusal() -> None:
+    """A Concurrency without an app watches requests; it is none of the app's own receivers."""
+    app, _, counting = refused_app()
+    idle = Concurrency()
+    answers(app, 5)
+    assert counting.met == 2
+    assert not idle._apps
+
+
+def test_a_port_in_the_address_is_no_other_client() -> None:
+    """Some proxies write one; the refusal is repeated all the same."""
+    app, _, counting = refused_app()
+    for port in range(40_000, 40_005):
+        answers(app, 1, environ_base={"REMOTE_ADDR": f"192.0.2.7:{port}"})
+    assert counting.met == 2
+
+
+class Rows:
+    """A body that fails when it is to be read, and one that counts its closings."""
+
+    closed = 0
+
+    def __iter__(self) -> Any:
+        raise OSError("no rows")
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_a_body_that_cannot_be_read_gives_its_permit_back() -> None:
+    """Its ``__iter__`` raises: it is closed, and the next request comes in."""
+    app = Flask(__name__)
+    concurrency = Concurrency(app, store="memory://")
+    rows = Rows()
+
+    @app.get("/")
+    @concurrency.limit("1 in flight")
+    def index() -> Response:
+        return Response(rows, direct_passthrough=True)
+
+    for times in (1, 2, 3):
+        with pytest.raises(OSError, match="no rows"):
+            app.test_client().get("/")
+        assert rows.closed == times
+
+
+class GeneratorMiddleware:
+    """As many write it: the app is called when the server asks for the first chunk."""
+
+    def __init__(self, wsgi_app: Any) -> None:
+        self.wsgi_app = wsgi_app
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        yield from self.wsgi_app(environ, start_response)
+
+
+def test_middleware_that_is_a_generator_leaks_no_permit() -> None:
+    """Put on before the extension, it answers only after we have."""
+    app = Flask(__name__)
+    app.wsgi_app = GeneratorMiddleware(app.wsgi_app)  # type: ignore[method-assign]
+    concurrency = Concurrency(app, store="memory://", default_limits="1 in flight")
+
+    @app.get("/")
+    @concurrency.deadline(60.0)
+    def index() -> str:
+        return str(concurrency.remaining() is not None)
+
+    @app.get("/fails")
+    def fails() -> str:
+        raise ValueError("a fault of the view")
+
+    assert [response.text for response in answers(app, 4)] == ["True"] * 4
+    assert [app.test_client().get("/fails").status_code for _ in range(3)] == [500] * 3
+    assert [response.status_code for response in answers(app, 2)] == [200] * 2
+    assert concurrency.remaining() is None
+
+
+def test_a_client_that_leaves_generator_middleware_gives_its_permit_back() -> None:
+    """The body is closed before, or after, its first chunk."""
+    app = Flask(__name__)
+    app.wsgi_app = GeneratorMiddleware(app.wsgi_app)  # type: ignore[method-assign]
+    Concurrency(app, store="memory://", default_limits="1 in flight")
+    app.get("/")(lambda: Response(iter(["a", "b"])))
+    environ = EnvironBuilder(path="/").get_environ
+    for chunks in (0, 1, 0, 1):
+        body: Any = app.wsgi_app(environ(), lambda *told: lambda _: None)
+        for _ in range(chunks):
+            next(body)
+        body.close()
+    (last,) = answers(app, 1)
+    assert last.status_code == 200
+    assert last.text == "ab"
+
+
+@pytest.mark.parametrize(
+    ("accept", "mimetype"),
+    [
+        ("text/html," + "a/b;q=0.1," * 7_000, "text/html"),
+        ("a/b;q=0.1," * 7_000 + "text/html", "application/problem+json"),
+        ("x" * 70_000 + "html", "application/problem+json"),
+    ],
+)
+def test_an_accept_field_of_any_length_is_read_in_part(
+    accept: str, mimetype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that is refused cannot keep the server busy with it."""
+    parsed: list[str] = []
+
+    def parse(text: str, kind: Any) -> Any:
+        parsed.append(text)
+        return parse_accept_header(text, kind)
+
+    monkeypatch.setattr(responses, "parse_accept_header", parse)
+    responses._best_is_html.cache_clear()
+    app, *_ = refused_app()
+    refused = answers(app, 3, headers={"Accept": accept})[1:]
+    assert [response.mimetype for response in refused] == [mimetype] * 2
+    assert len(parsed) <= 1
+    assert all(len(text) <= responses.MAX_ACCEPT for text in parsed)

@@ -78,13 +78,13 @@ def test_a_client_with_too_much_at_once_is_told_so() -> None:
 
 
 def test_waits_are_whole_seconds_without_float_dust() -> None:
-    """A fifth of five is back in 4320 s, and not in 4321 because of the last binary digit."""
+    """An hour is 3600 s, and not 3601 because of the last binary digit."""
     concurrency = Concurrency()
     app = Flask("dust")
     concurrency.init_app(app)
     app.get("/")(concurrency.limit("5/hour")(lambda: ""))
     fields = [app.test_client().get("/").headers["RateLimit"] for _ in range(6)]
-    assert [field.rpartition("t=")[2] for field in fields[4:]] == ["4320", "4320"]
+    assert [field.rpartition("t=")[2] for field in fields[4:]] == ["3600", "3600"]
 
 
 def test_a_browser_gets_a_page(app: Flask) -> None:
@@ -228,6 +228,7 @@ verdicts = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(verdicts)
 def test_a_strict_parser_reads_the_fields(told: list[Verdict]) -> None:
     """Any name and any number make a valid RFC 9651 list, with what was meant and no shadow."""
@@ -247,6 +248,7 @@ def test_a_strict_parser_reads_the_fields(told: list[Verdict]) -> None:
         assert ("t" in parameters) == (verdict.reset_after is not None)
 
 
+@pytest.mark.slow
 @given(verdicts)
 def test_retry_after_is_whole_and_late_enough(told: list[Verdict]) -> None:
     """Rounded up, at least a second, and not before the last rate admits."""

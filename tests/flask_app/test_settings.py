@@ -31,8 +31,8 @@ def test_configuration_wins_over_code() -> None:
 
 
 def test_limits_can_be_configured_away() -> None:
-    """An empty value means none, also where the code gives some."""
-    settings = read_settings({"CONCURRENCY_APP_LIMITS": ""}, app_limits=read_declarations("3/day"))
+    """An empty list means none, also where the code gives some."""
+    settings = read_settings({"CONCURRENCY_APP_LIMITS": []}, app_limits=read_declarations("3/day"))
     assert settings.app_limits == ()
 
 

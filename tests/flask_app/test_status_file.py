@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flask_concurrency.flask_app.work.status_file import Publisher, read_bulletins
+from flask_concurrency.flask_app.work.status_file import Publisher, read_statuses
 from flask_concurrency.runtime.timer_thread import Alarm, Timekeeper
 from flask_concurrency.stores.host.private_directory import default_directory
 from flask_concurrency.testing.manual_clock import ManualClock
@@ -36,24 +36,24 @@ def test_what_is_published_is_read() -> None:
     busy = [3]
     ours = publisher(busy)
     ours.publish()
-    (found,) = read_bulletins("shop")
+    (found,) = read_statuses("shop")
     assert (found.process, found.executors) == (os.getpid(), {"threads": {"busy": 3}})
-    assert read_bulletins("another shop") == []
+    assert read_statuses("another shop") == []
 
     busy[0] = 12_345
     ours.publish()
     busy[0] = 1
     ours.publish()  # shorter than before
-    assert read_bulletins("shop")[0].executors == {"threads": {"busy": 1}}
+    assert read_statuses("shop")[0].executors == {"threads": {"busy": 1}}
 
 
 def test_what_has_not_changed_is_not_written() -> None:
     """An idle server writes nothing."""
     ours = publisher([0])
     ours.publish()
-    before = read_bulletins("shop")[0].published
+    before = read_statuses("shop")[0].published
     ours.publish()
-    assert read_bulletins("shop")[0].published == before
+    assert read_statuses("shop")[0].published == before
 
 
 def test_a_process_without_a_thread_to_spare_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +65,7 @@ def test_a_process_without_a_thread_to_spare_says_nothing(monkeypatch: pytest.Mo
     ours = publisher([0])
     monkeypatch.setattr(ours._keeper, "call_at", no_thread)
     ours.begin()
-    assert read_bulletins("shop") == []
+    assert read_statuses("shop") == []
 
 
 def test_it_is_gone_with_its_app() -> None:
@@ -88,10 +88,10 @@ def test_a_dead_process_says_nothing_any_more() -> None:
         signal.pause()
         os._exit(0)
     os.read(reader, 1)
-    assert [each.process for each in read_bulletins("shop")] == [child]
+    assert [each.process for each in read_statuses("shop")] == [child]
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    assert read_bulletins("shop") == []
+    assert read_statuses("shop") == []
     assert list(default_directory().iterdir()) == []
     os.close(reader)
     os.close(writer)
@@ -112,7 +112,7 @@ def test_what_a_dead_process_left_goes_with_the_next_one() -> None:
     others.publish()
 
     assert len(list(default_directory().iterdir())) == 2
-    assert len(read_bulletins("shop")) == len(read_bulletins("other shop")) == 1
+    assert len(read_statuses("shop")) == len(read_statuses("other shop")) == 1
 
 
 def test_a_forked_child_does_not_keep_its_parent_alive() -> None:
@@ -129,7 +129,7 @@ def test_a_forked_child_does_not_keep_its_parent_alive() -> None:
         os._exit(0)
     os.waitpid(parent, 0)
     os.read(reader, 1)
-    (found,) = read_bulletins("shop")
+    (found,) = read_statuses("shop")
     assert found.process != parent
     os.kill(found.process, signal.SIGKILL)
     os.close(reader)
@@ -151,10 +151,10 @@ def test_a_directory_of_somebody_else_is_not_read() -> None:
     publisher([0]).publish()
     Path(default_directory()).chmod(0o777)
     with pytest.raises(StoreUnavailable, match="permissions 777"):
-        read_bulletins("shop")
+        read_statuses("shop")
 
 
 def test_where_nothing_was_published_nothing_is_made() -> None:
     """Looking leaves no directory behind."""
-    assert read_bulletins("shop") == []
+    assert read_statuses("shop") == []
     assert not default_directory().exists()

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import gc
-import io
 import sqlite3
 import threading
-import weakref
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from flask import (
     Flask,
-    Request,
     abort,
     current_app,
     g,
@@ -24,44 +19,16 @@ from flask import (
     session,
     url_for,
 )
-from flask.ctx import AppContext
-from flask.globals import app_ctx
-from flask.sessions import SecureCookieSession, SessionMixin
-from werkzeug.test import EnvironBuilder
 
 from flask_concurrency.executors.threads import ThreadExecutor
-from flask_concurrency.flask_app.work import task_context
-from flask_concurrency.flask_app.work.task_context import FlaskCarrier, TaskContext
-from flask_concurrency.runtime.deadline import remaining, within
-from flask_concurrency.testing.manual_timekeeper import ManualTimekeeper
-from flask_concurrency.vocabulary.errors import DeadlineExceeded
+from flask_concurrency.flask_app.work.task_context import FlaskCarrier
+from noted_teardowns import noting_app, teardowns
 
 
 @pytest.fixture
 def app() -> Flask:
-    """An app that notes every teardown in ``extensions``."""
-    app = Flask(__name__)
-    app.secret_key = "for the tests"
-    app.testing = True
-    app.extensions["torn_down"] = []
-    app.teardown_appcontext(
-        lambda error: app.extensions["torn_down"].append((threading.get_ident(), error))
-    )
-    return app
-
-
-@pytest.fixture
-def threads() -> Iterator[ThreadExecutor]:
-    """Four threads that carry Flask's contexts, and are gone after the test."""
-    pool = ThreadExecutor(4, carry=FlaskCarrier())
-    yield pool
-    pool.shutdown()
-    assert pool.snapshot().workers == 0
-
-
-def teardowns(app: Flask) -> list[tuple[int, BaseException | None]]:
-    noted: list[tuple[int, BaseException | None]] = app.extensions["torn_down"]
-    return noted
+    """An app that notes every teardown."""
+    return noting_app()
 
 
 def test_a_map_in_a_view_reads_the_request_in_order(app: Flask, threads: ThreadExecutor) -> None:
@@ -309,223 +276,3 @@ def test_pitfall_7_a_thread_keeps_no_context_between_tasks(app: Flask) -> None:
         with app.test_request_context():
             assert threads.submit(has_request_context).result(5)
         assert not threads.submit(has_app_context).result(5)
-
-
-def test_a_task_may_outlive_its_request(app: Flask, threads: ThreadExecutor) -> None:
-    """What it has of the request stays readable to its end."""
-    gate = threading.Event()
-
-    def task() -> tuple[str, str]:
-        assert gate.wait(5)
-        return request.path, request.form["key"]
-
-    with app.test_request_context("/here", method="POST", data={"key": "value"}):
-        assert request.form["key"] == "value"
-        future = threads.submit(task)
-    gate.set()
-    assert future.result(5) == ("/here", "value")
-
-
-def test_an_upload_stays_open_for_the_view(app: Flask, threads: ThreadExecutor) -> None:
-    """A task that ends closes nothing of its caller's request."""
-
-    @app.post("/")
-    def upload() -> dict[str, str]:
-        file = request.files["file"]
-        assert threads.submit(lambda: request.files["file"].filename).result(5) == "a.txt"
-        return {"text": file.read().decode()}
-
-    file = (io.BytesIO(b"text"), "a.txt")
-    assert app.test_client().post("/", data={"file": file}).json == {"text": "text"}
-
-
-@pytest.mark.parametrize("fails", [False, True])
-def test_pitfall_6_a_request_is_let_go_with_its_last_task(app: Flask, fails: bool) -> None:
-    """The future, and the error with its traceback, may be kept; body and uploads are not."""
-
-    def task() -> None:
-        if fails:
-            raise LookupError
-
-    with ThreadExecutor(1, carry=FlaskCarrier()) as threads:
-
-        def view() -> tuple[object, weakref.ref[Request]]:
-            with app.test_request_context(method="POST", data=b"x" * 1_000):
-                assert len(request.get_data()) == 1_000
-                error = threads.submit(task).exception(5)
-                seen = request._get_current_object()  # type: ignore[attr-defined]
-                return (error, threads.map(int, range(3))), weakref.ref(seen)
-
-        kept, ref = view()
-    gc.collect()  # Flask's own request contexts are cyclic
-    assert kept
-    assert ref() is None
-
-
-def test_pitfall_6_background_work_keeps_no_request(app: Flask) -> None:
-    """While it waits and while it runs, body, uploads and session are gone with the response."""
-    begun, gate = threading.Event(), threading.Event()
-
-    def work() -> tuple[str, bool]:
-        begun.set()
-        assert gate.wait(30)
-        return current_app.name, has_request_context()
-
-    with ThreadExecutor(1, carry=FlaskCarrier()) as threads:
-
-        def view() -> tuple[object, object, weakref.ref[Request]]:
-            with app.test_request_context(method="POST", data=b"x" * 1_000):
-                assert len(request.get_data()) == 1_000
-                seen = request._get_current_object()  # type: ignore[attr-defined]
-                return threads.spawn(work), threads.spawn(work), weakref.ref(seen)
-
-        running, waiting, ref = view()
-        assert begun.wait(30)
-        gc.collect()  # Flask's own request contexts are cyclic
-        assert ref() is None
-        gate.set()
-    for future in (running, waiting):
-        assert future.result(30) == (app.name, False)  # type: ignore[attr-defined]
-
-
-def test_background_work_has_an_app_context_of_its_own(app: Flask, threads: ThreadExecutor) -> None:
-    """Torn down once, with its error; the request's names say that there is none."""
-
-    def work() -> str:
-        assert list(g) == []
-        with pytest.raises(RuntimeError, match="outside of request context"):
-            _ = request.path
-        raise LookupError("its own")
-
-    @app.post("/")
-    def view() -> str:
-        g.of_the_view = True
-        app.extensions["spawned"] = threads.spawn(work)
-        return ""
-
-    app.test_client().post("/")
-    error = app.extensions["spawned"].exception(30)
-    assert isinstance(error, LookupError)
-    assert [torn_down for _, torn_down in teardowns(app) if torn_down] == [error]
-    assert len(teardowns(app)) == 2
-
-
-def test_background_work_is_not_under_the_requests_deadline(
-    app: Flask, threads: ThreadExecutor
-) -> None:
-    """And from outside of a request it has the app that was given."""
-    with app.test_request_context(), within(60.0) as deadline:
-        deadline.expire()
-        assert threads.spawn(remaining).result(30) is None
-    with ThreadExecutor(1, carry=FlaskCarrier(app)) as pool:
-        assert pool.spawn(lambda: current_app.name).result(30) == app.name
-    assert not threads.spawn(has_app_context).result(30)
-
-
-def test_an_expired_deadline_of_the_request_drops_its_queued_tasks(app: Flask) -> None:
-    """The carrier captures the instant, and the executor compares it when a thread is free."""
-    time, gate, entered = ManualTimekeeper(), threading.Event(), threading.Event()
-    threads = ThreadExecutor(1, carry=FlaskCarrier(), clock=time.clock, timekeeper=time)
-    with threads, app.app_context():
-
-        def occupy() -> None:
-            entered.set()
-            assert gate.wait(5)
-
-        threads.submit(occupy)
-        assert entered.wait(5)
-        with within(1.0, time.clock):
-            late = threads.submit(int)
-        time.advance(1.0)
-        gate.set()
-        with pytest.raises(DeadlineExceeded):
-            late.result(5)
-
-
-class MergedContext(AppContext):
-    """What Flask 3.2 pushes for a request: one context with both app and request."""
-
-    def __init__(self, app: Flask, path: str) -> None:
-        super().__init__(app)
-        self._shown = app.request_class(EnvironBuilder(path).get_environ())
-        self._opened = SecureCookieSession({"user": "Ada"})
-        self.url_adapter = app.create_url_adapter(self._shown)
-
-    @property
-    def has_request(self) -> bool:
-        return True
-
-    @property
-    def request(self) -> Request:
-        return self._shown
-
-    @property
-    def session(self) -> SessionMixin:
-        return self._opened
-
-    def copy(self) -> MergedContext:
-        return self
-
-
-@pytest.fixture
-def merged(monkeypatch: pytest.MonkeyPatch) -> Callable[[Flask, str], MergedContext]:
-    """Make the carrier believe in merged contexts, whatever version of Flask this is."""
-    monkeypatch.setattr(task_context, "CONTEXTS_ARE_MERGED", True)
-    return MergedContext
-
-
-def test_merged_contexts_show_the_request_and_give_an_own_app_context(
-    app: Flask, threads: ThreadExecutor, merged: Callable[[Flask, str], MergedContext]
-) -> None:
-    """Its ``g`` and its teardown are the task's, and the request is the caller's."""
-    torn_down_requests: list[object] = []
-    app.teardown_request(torn_down_requests.append)
-    barrier = threading.Barrier(4, timeout=5)
-
-    def task(i: int) -> tuple[object, ...]:
-        context = app_ctx._get_current_object()  # type: ignore[attr-defined]
-        g.number = i
-        barrier.wait()
-        return (
-            isinstance(context, TaskContext),
-            context.has_request,
-            context.request.path,
-            context.session["user"],
-            context.url_adapter is caller.url_adapter,
-            context.copy() is caller,
-            sorted(g),
-            g.number,
-        )
-
-    caller = merged(app, "/here")
-    caller.push()
-    try:
-        g.of_the_view = True
-        results = list(threads.map(task, range(4)))
-        assert sorted(g) == ["of_the_view"]
-    finally:
-        caller.pop()
-    expected = (True, True, "/here", "Ada", True, True, ["number"])
-    assert results == [(*expected, i) for i in range(4)]
-    assert len(teardowns(app)) == 5
-    assert torn_down_requests == []
-
-
-def test_merged_contexts_without_a_request_show_none(
-    app: Flask, threads: ThreadExecutor, merged: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As in a command, where Flask 3.2 pushes a context that has no request."""
-    monkeypatch.setattr(MergedContext, "has_request", False)
-    with MergedContext(app, "/"):
-        assert not threads.submit(lambda: app_ctx.has_request).result(5)  # type: ignore[attr-defined]
-
-
-def test_merged_contexts_are_not_in_background_work(
-    app: Flask, threads: ThreadExecutor, merged: Callable[[Flask, str], MergedContext]
-) -> None:
-    """The context that holds the app holds the request, too: the task has a new one."""
-    with merged(app, "/here") as caller:
-        seen = threads.spawn(app_ctx._get_current_object).result(5)  # type: ignore[attr-defined]
-    assert seen.app is app
-    assert seen is not caller
-    assert not isinstance(seen, TaskContext | MergedContext)

@@ -7,17 +7,15 @@ import importlib
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from flask import Flask, abort, request
-from websockets.exceptions import ConnectionClosed as ClientClosed
+from flask import Flask, abort
 from websockets.exceptions import InvalidStatus
-from websockets.sync.client import ClientConnection, connect
 from werkzeug.test import EnvironBuilder
 
+from event_loops import GIVE_UP, until_idle
 from flask_concurrency import (
     AsyncWebSocket,
     Concurrency,
@@ -27,120 +25,10 @@ from flask_concurrency import (
     WebSocket,
 )
 from flask_concurrency.flask_app.streaming import websocket_on_wsgi
+from websocket_echo import echo_at_both
+from wsgi_socket import HANDSHAKE, closing, opened, served
 
-GIVE_UP = 30.0
 BOTH = pytest.mark.parametrize("kind", ["sync", "async"])
-
-
-@pytest.fixture
-def app() -> Flask:
-    """An app whose errors are answered, as in production."""
-    app = Flask("wsgi")
-    app.config["CONCURRENCY_STORE"] = "memory://"
-    return app
-
-
-@pytest.fixture
-def concurrency(app: Flask) -> Iterator[Concurrency]:
-    """The extension of that app; its threads, and those that read sockets, must go home."""
-    concurrency = Concurrency(app)
-    yield concurrency
-    concurrency.threads.shutdown()
-    app.extensions["concurrency"].executors.sockets.shutdown()
-    assert concurrency.loop.shutdown()
-    left = [thread for thread in threading.enumerate() if "simple_websocket" in thread.name]
-    assert not left
-
-
-class Served:
-    """One request to a WSGI server that lends its socket.
-
-    :ivar writable: Whether the server could answer it after the app; ``None`` before that.
-    :ivar error: What the app raised.
-    """
-
-    def __init__(self, app: Flask, lent: socket.socket, key: str = "werkzeug.socket") -> None:
-        self._app = app
-        self._lent = lent
-        self._key = key
-        self.writable: bool | None = None
-        self.error: BaseException | None = None
-        self.thread = threading.Thread(target=self._serve)
-
-    def _serve(self) -> None:
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            head += self._lent.recv(1)
-        request_line, *lines = head.decode().strip().split("\r\n")
-        environ = EnvironBuilder(
-            request_line.split()[1],
-            headers=[(line.partition(": ")[0], line.partition(": ")[2]) for line in lines],
-        ).get_environ()
-        environ[self._key] = self._lent
-        said: list[Any] = []
-        try:
-            body = b"".join(self._app(environ, lambda *given: said.append(given)))  # type: ignore[arg-type]
-            status, fields = said[-1][:2]
-            answer = f"HTTP/1.1 {status}\r\n"
-            answer += "".join(f"{name}: {value}\r\n" for name, value in fields)
-            self._lent.sendall(answer.encode() + b"\r\n" + body)
-            self.writable = True
-        except BrokenPipeError:
-            self.writable = False
-        except BaseException as error:
-            self.error = error
-        finally:
-            self._lent.close()
-
-
-@contextmanager
-def served(app: Flask, **given: Any) -> Iterator[tuple[Served, socket.socket]]:
-    """A request in a thread of its own, and the client's end of its connection."""
-    client, lent = socket.socketpair()
-    one = Served(app, lent, **given)
-    one.thread.start()
-    try:
-        yield one, client
-    finally:
-        client.close()
-        one.thread.join(GIVE_UP)
-        assert not one.thread.is_alive()
-
-
-@contextmanager
-def opened(
-    app: Flask, path: str, *, key: str = "werkzeug.socket", **options: Any
-) -> Iterator[tuple[ClientConnection, Served]]:
-    """A WebSocket to an app."""
-    with (
-        served(app, key=key) as (one, client),
-        connect(f"ws://localhost{path}", sock=client, proxy=None, **options) as ws,
-    ):
-        yield ws, one
-
-
-def closing(ws: ClientConnection) -> int:
-    """Wait for the end, and give its code."""
-    with pytest.raises(ClientClosed) as caught:
-        ws.recv(timeout=GIVE_UP)
-    assert caught.value.rcvd is not None
-    return caught.value.rcvd.code
-
-
-def echo(app: Flask, concurrency: Concurrency, **said: Any) -> None:
-    """Register handlers of both kinds that send back what comes in."""
-
-    @app.route("/sync", websocket=True)
-    @concurrency.websocket(**said)
-    def plain(ws: WebSocket) -> None:
-        while True:
-            ws.send(ws.receive())
-
-    @app.route("/async", websocket=True)
-    @concurrency.websocket(**said)
-    async def awaiting(ws: AsyncWebSocket) -> None:
-        while True:
-            await ws.send(await ws.receive())
 
 
 @BOTH
@@ -149,7 +37,7 @@ def test_messages_come_and_go_on_the_lent_socket(
     key: str, kind: str, app: Flask, concurrency: Concurrency
 ) -> None:
     """Text and bytes of any length; then nothing more can be written, as if the client had left."""
-    echo(app, concurrency)
+    echo_at_both(app, concurrency)
 
     with opened(app, f"/{kind}", key=key) as (ws, one):
         for message in ("é", b"\xff", "x" * 200_000):
@@ -163,7 +51,7 @@ def test_messages_come_and_go_on_the_lent_socket(
 @BOTH
 def test_a_refusal_is_an_ordinary_answer(kind: str, app: Flask, concurrency: Concurrency) -> None:
     """The server sends it, since nobody has accepted."""
-    echo(app, concurrency)
+    echo_at_both(app, concurrency)
 
     @app.before_request
     def log_in() -> None:
@@ -176,7 +64,7 @@ def test_a_refusal_is_an_ordinary_answer(kind: str, app: Flask, concurrency: Con
 
 def test_a_handshake_that_is_none_is_a_bad_request(app: Flask, concurrency: Concurrency) -> None:
     """The client asked to upgrade, and left out how."""
-    echo(app, concurrency)
+    echo_at_both(app, concurrency)
     asks = [("Upgrade", "websocket"), ("Connection", "Upgrade")]
     first, second = socket.socketpair()
 
@@ -192,7 +80,7 @@ def test_a_handshake_that_is_none_is_a_bad_request(app: Flask, concurrency: Conc
 def test_a_server_that_lends_no_socket_is_named(app: Flask, concurrency: Concurrency) -> None:
     """So is what to serve the app on."""
     app.testing = True
-    echo(app, concurrency)
+    echo_at_both(app, concurrency)
     asks = {"Upgrade": "websocket", "Connection": "Upgrade"}
 
     with pytest.raises(ConfigurationError, match=r"'granian'.*gunicorn"):
@@ -204,7 +92,7 @@ def test_a_missing_package_names_the_command_that_installs_it(
 ) -> None:
     """It is needed on WSGI alone, and looked for when the first client comes."""
     app.testing = True
-    echo(app, concurrency)
+    echo_at_both(app, concurrency)
     monkeypatch.setitem(sys.modules, "simple_websocket", None)
     monkeypatch.delitem(sys.modules, websocket_on_wsgi.__name__)
     package = importlib.import_module("flask_concurrency.flask_app.streaming")
@@ -239,46 +127,6 @@ def test_a_timeout_gives_nothing_and_loses_nothing(
         ws.send("late")
         assert ws.recv(timeout=GIVE_UP) == "'late'"
         assert closing(ws) == 1000
-
-
-@BOTH
-def test_the_end_of_the_server_ends_it(kind: str, app: Flask, concurrency: Concurrency) -> None:
-    """A handler that waits is woken, and its client told; one that comes later hears it, too."""
-    echo(app, concurrency)
-    drain = app.extensions["concurrency"].drain
-
-    with opened(app, f"/{kind}") as (first, _):
-        first.send("here")
-        assert first.recv(timeout=GIVE_UP) == "here"
-        drain.begin()
-        assert closing(first) == 1001
-    with opened(app, f"/{kind}") as (second, _):
-        assert closing(second) == 1001
-
-
-@BOTH
-def test_sending_ends_with_the_server_as_well(
-    kind: str, app: Flask, concurrency: Concurrency
-) -> None:
-    """A handler that never receives hears of it by what it sends."""
-
-    @app.route("/sync", websocket=True)
-    @concurrency.websocket
-    def plain(ws: WebSocket) -> None:
-        while True:
-            ws.send("more")
-
-    @app.route("/async", websocket=True)
-    @concurrency.websocket
-    async def awaiting(ws: AsyncWebSocket) -> None:
-        while True:
-            await ws.send("more")
-
-    with opened(app, f"/{kind}") as (ws, _):
-        assert ws.recv(timeout=GIVE_UP) == "more"
-        app.extensions["concurrency"].drain.begin()
-        assert set(ws) <= {"more"}
-        assert ws.close_code == 1001
 
 
 @BOTH
@@ -324,7 +172,7 @@ def test_a_client_that_takes_nothing_holds_nobody_else_up(
     @concurrency.websocket
     async def push(ws: AsyncWebSocket) -> None:
         sending = asyncio.ensure_future(ws.send(b"x" * 10_000_000))
-        await asyncio.sleep(0)
+        await until_idle()
         stuck.set()
         await sending
 
@@ -340,129 +188,6 @@ def test_a_client_that_takes_nothing_holds_nobody_else_up(
         client.close()
         one.thread.join(GIVE_UP)
     assert one.writable is False
-
-
-HANDSHAKE = (
-    b"GET PATH HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
-
-
-@BOTH
-def test_a_client_that_is_cut_off_ends_its_handler(
-    kind: str, app: Flask, concurrency: Concurrency
-) -> None:
-    """With 1006, as there was no goodbye; the request is torn down once, with no error."""
-    heard: list[object] = []
-
-    @app.teardown_request
-    def tear_down(error: BaseException | None) -> None:
-        heard.append((request.path, error))
-
-    @app.route("/sync", websocket=True)
-    @concurrency.websocket
-    def plain(ws: WebSocket) -> None:
-        for _ in ws:
-            pass
-        heard.append((ws.connected, ws.close_reason, ws.close_message))
-
-    @app.route("/async", websocket=True)
-    @concurrency.websocket
-    async def awaiting(ws: AsyncWebSocket) -> None:
-        async for _ in ws:
-            pass
-        heard.append((ws.connected, ws.close_reason, ws.close_message))
-
-    with served(app) as (_, client):
-        client.sendall(HANDSHAKE.replace(b"PATH", f"/{kind}".encode()))
-        assert client.recv(12) == b"HTTP/1.1 101"
-
-    assert heard == [(False, 1006, None), (f"/{kind}", None)]
-
-
-@BOTH
-def test_who_hears_it_from_a_send_hears_the_same(
-    kind: str, app: Flask, concurrency: Concurrency, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Even before the reader knows, here because it holds the client up; no error is logged."""
-    heard: list[object] = []
-    left = threading.Event()
-
-    @app.route("/sync", websocket=True)
-    @concurrency.websocket
-    def plain(ws: WebSocket) -> None:
-        assert left.wait(GIVE_UP)
-        try:
-            while True:
-                ws.send("anybody?")
-        except ConnectionClosed as error:
-            heard.append((error.reason, ws.connected, ws.close_reason))
-            raise
-
-    @app.route("/async", websocket=True)
-    @concurrency.websocket
-    async def awaiting(ws: AsyncWebSocket) -> None:
-        await asyncio.to_thread(left.wait, GIVE_UP)
-        try:
-            while True:
-                await ws.send("anybody?")
-        except ConnectionClosed as error:
-            heard.append((error.reason, ws.connected, ws.close_reason))
-            raise
-
-    with served(app) as (_, client):
-        client.sendall(HANDSHAKE.replace(b"PATH", f"/{kind}".encode()))
-        assert client.recv(12) == b"HTTP/1.1 101"
-        client.sendall(b"\x81\x81\x00\x00\x00\x00x" * 100)
-        client.close()
-        left.set()
-
-    assert heard == [(1006, False, 1006)]
-    assert "Exception" not in caplog.text
-
-
-@BOTH
-def test_a_client_that_does_not_say_goodbye_is_not_waited_for(
-    kind: str, app: Flask, concurrency: Concurrency, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The handler has ended; after a while the server takes its socket back."""
-    monkeypatch.setattr(websocket_on_wsgi, "CLOSES_WITHIN", 0.01)
-
-    @app.route("/sync", websocket=True)
-    @concurrency.websocket
-    def plain(ws: WebSocket) -> None:
-        ws.close(4000)
-
-    @app.route("/async", websocket=True)
-    @concurrency.websocket
-    async def awaiting(ws: AsyncWebSocket) -> None:
-        await ws.close(4000)
-
-    with served(app) as (one, client):
-        client.sendall(HANDSHAKE.replace(b"PATH", f"/{kind}".encode()))
-        one.thread.join(GIVE_UP)
-        assert one.writable is False
-
-
-@BOTH
-def test_an_error_is_told_with_1011(
-    kind: str, app: Flask, concurrency: Concurrency, caplog: pytest.LogCaptureFixture
-) -> None:
-    """And stands in the log."""
-
-    @app.route("/sync", websocket=True)
-    @concurrency.websocket
-    def plain(ws: WebSocket) -> None:
-        raise LookupError("secret")
-
-    @app.route("/async", websocket=True)
-    @concurrency.websocket
-    async def awaiting(ws: AsyncWebSocket) -> None:
-        raise LookupError("secret")
-
-    with opened(app, f"/{kind}") as (ws, _):
-        assert closing(ws) == 1011
-    assert "secret" in caplog.text
 
 
 @BOTH

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from greenlet import getcurrent
 
+from event_loops import until_idle
 from flask_concurrency.runtime.greenlet_bridge import (
     IDLE_STACKS,
-    Driving,
     Suspendable,
     can_suspend,
+    run_suspendable,
     suspend,
 )
 from flask_concurrency.runtime.wakeup import WakeUp
@@ -65,7 +66,7 @@ def test_others_run_meanwhile() -> None:
 
     async def story() -> None:
         async def drive(name: str) -> None:
-            await Driving(lambda: function(name), copy_context())
+            await run_suspendable(lambda: function(name), copy_context())
 
         await asyncio.gather(drive("a"), drive("b"))
 
@@ -101,10 +102,10 @@ def test_a_cancellation_arrives_where_the_code_is_suspended() -> None:
 
     async def story() -> None:
         async def drive() -> None:
-            await Driving(function, copy_context())
+            await run_suspendable(function, copy_context())
 
         task = asyncio.create_task(drive())
-        await asyncio.sleep(0)
+        await until_idle()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -129,7 +130,7 @@ def test_it_runs_in_the_context_it_was_given() -> None:
         return [suspend(paint()), COLOUR.get()]
 
     async def story() -> list[str]:
-        return [*await Driving(function, context), COLOUR.get()]
+        return [*await run_suspendable(function, context), COLOUR.get()]
 
     assert asyncio.run(story()) == ["code's", "coroutine's", "driver's"]
     assert context[COLOUR] == "coroutine's"
@@ -155,10 +156,10 @@ def test_a_stack_is_used_again_and_keeps_nothing() -> None:
         return thing
 
     async def story() -> None:
-        await Driving(lambda: function(fail=False), Context())
+        await run_suspendable(lambda: function(fail=False), Context())
         with pytest.raises(ValueError, match="outer"):
-            await Driving(lambda: function(fail=True), Context())
-        await Driving(lambda: function(fail=False), Context())
+            await run_suspendable(lambda: function(fail=True), Context())
+        await run_suspendable(lambda: function(fail=False), Context())
 
     asyncio.run(story())
     assert len(stacks) == 3
@@ -188,7 +189,7 @@ def test_stacks_beyond_those_that_are_kept_end() -> None:
 
 
 async def _drive(function: Callable[[], Any]) -> Any:
-    return await Driving(function, copy_context())
+    return await run_suspendable(function, copy_context())
 
 
 def test_a_thread_may_do_a_step_in_the_context_meanwhile() -> None:
@@ -200,7 +201,7 @@ def test_a_thread_may_do_a_step_in_the_context_meanwhile() -> None:
         return COLOUR.get()
 
     async def story() -> str:
-        return await Driving(function, context)
+        return await run_suspendable(function, context)
 
     assert asyncio.run(story()) == "thread's"
 
@@ -231,7 +232,7 @@ def test_a_wake_up_reaches_who_is_suspended(woken_by: str) -> None:
             wake_up.set()
         drive: Coroutine[Any, Any, str] = _drive(function)
         task = asyncio.create_task(drive)
-        await asyncio.sleep(0)
+        await until_idle()
         if woken_by == "loop":
             wake_up.set()
         elif woken_by == "thread":
@@ -239,7 +240,7 @@ def test_a_wake_up_reaches_who_is_suspended(woken_by: str) -> None:
         return await task
 
     async def _drive(function: Callable[[], str]) -> str:
-        return await Driving(function, copy_context())
+        return await run_suspendable(function, copy_context())
 
     assert asyncio.run(asyncio.wait_for(story(), 20.0)) == "awake"
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 from limits.errors import StorageError
+from limits.strategies import MovingWindowRateLimiter, SlidingWindowCounterRateLimiter
 from limits.util import MissingModule
 
 from flask_concurrency.policies.fixed_window import FixedWindow
 from flask_concurrency.policies.in_flight import InFlightCount
-from flask_concurrency.policies.moving_window import MovingWindow
 from flask_concurrency.policies.policy import Policy
 from flask_concurrency.policies.sliding_window import SlidingWindow
 from flask_concurrency.policies.token_bucket import TokenBucket
-from flask_concurrency.stores.limits_adapter import STRATEGIES, LimitsStore, _options
+from flask_concurrency.stores.limits_adapter import LimitsStore, _options
 from flask_concurrency.stores.store import Check
 from flask_concurrency.testing.manual_clock import ManualClock
 from flask_concurrency.vocabulary.errors import (
@@ -25,7 +25,7 @@ from flask_concurrency.vocabulary.errors import (
     StoreUnavailable,
 )
 
-POLICIES: list[Policy] = [SlidingWindow(5, 60.0), FixedWindow(5, 60.0), MovingWindow(5, 60.0)]
+POLICIES: list[Policy] = [SlidingWindow(5, 60.0), FixedWindow(5, 60.0), SlidingWindow(5, 120.0)]
 CHECKS = [Check(repr(policy), policy, "k", 1) for policy in POLICIES]
 
 
@@ -50,7 +50,7 @@ def test_a_quota_is_kept(check: Check, store: LimitsStore, clock: ManualClock) -
     assert [outcome.remaining for outcome in outcomes] == [4, 3, 2, 1, 0, 0]
     assert not outcomes[-1].admitted
     assert outcomes[-1].retry_after
-    clock.advance(120.0)
+    clock.advance(240.0)
     assert store.take([check])[0].admitted
 
 
@@ -67,7 +67,7 @@ def test_whoever_comes_between_refuses_and_units_return_where_they_can(
     store: LimitsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process may spend between the look and the hit; never are too many let in."""
-    fixed, last = CHECKS[1], Check("last", MovingWindow(1, 60.0), "k", 1)
+    fixed, last = CHECKS[1], Check("last", SlidingWindow(1, 60.0), "k", 1)
     limiter = store._limiter(last.policy)
     monkeypatch.setattr(limiter, "hit", lambda *arguments, **options: False)
     outcomes = store.take([fixed, last])
@@ -181,16 +181,28 @@ def test_a_storage_that_only_counts_up_keeps_the_charge(
     assert store.take([CHECKS[1]])[0].remaining == 3
 
 
-def test_a_storage_without_exact_logs_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As memcached does; when the limit is first asked."""
+@pytest.mark.parametrize(("quota", "waits"), [(5, 30.0), (32, 30.0), (33, 60.0)])
+def test_a_small_quota_is_counted_by_a_log(
+    quota: int, waits: float, store: LimitsStore, clock: ManualClock
+) -> None:
+    """Up to 32 as exactly as our own stores do; above, the library's two counters estimate."""
+    clock.now = 1_230.0  # in the middle of one of the library's windows
+    check = Check("r", SlidingWindow(quota, 60.0), "k", quota)
+    assert store.take([check])[0].admitted
+    clock.advance(30.0)
+    assert store.take([check._replace(cost=1)])[0].retry_after == pytest.approx(waits, abs=1.0)
+
+
+def test_a_storage_without_logs_counts_by_an_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As memcached, which keeps no list."""
     store = LimitsStore("limits+memory://")
 
-    def cannot(storage: Any) -> Any:
+    def cannot(limiter: Any, storage: Any) -> None:
         raise NotImplementedError("no moving window here")
 
-    monkeypatch.setitem(STRATEGIES, MovingWindow, ("m", cannot))
-    with pytest.raises(ConfigurationError, match="no moving window here"):
-        store.take([CHECKS[2]])
+    monkeypatch.setattr(MovingWindowRateLimiter, "__init__", cannot)
+    assert isinstance(store._limiter(SlidingWindow(5, 60.0)), SlidingWindowCounterRateLimiter)
+    assert [store.take([CHECKS[0]])[0].admitted for _ in range(6)] == [True] * 5 + [False]
 
 
 def test_a_storage_of_our_own_is_cleared(store: LimitsStore) -> None:

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from flask_concurrency.policies.fixed_window import FixedWindow
 from flask_concurrency.policies.in_flight import InFlightCount
-from flask_concurrency.policies.moving_window import MovingWindow
 from flask_concurrency.policies.policy import Policy
 from flask_concurrency.policies.sliding_window import SlidingWindow
 from flask_concurrency.policies.token_bucket import TokenBucket
@@ -26,7 +25,11 @@ from flask_concurrency.stores.store import Check, Store
 from flask_concurrency.testing.manual_clock import ManualClock
 
 PERIOD = 16.0
-WINDOWS: list[Policy] = [SlidingWindow(4, PERIOD), FixedWindow(4, PERIOD), MovingWindow(4, PERIOD)]
+WINDOWS: list[Policy] = [
+    SlidingWindow(4, PERIOD),
+    FixedWindow(4, PERIOD),
+    SlidingWindow(40, PERIOD),
+]
 POLICIES: list[Policy] = [*WINDOWS, TokenBucket(4, PERIOD, 6), InFlightCount(4)]
 
 TICK = 1 / 64
@@ -87,7 +90,7 @@ def test_looking_into_the_mapped_file(
     compare(*host, policy, program)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def remote(redis_server: Any) -> Any:
     """One store for all examples; each has a limiter of its own."""
     clock = ManualClock(1_024.0)

@@ -9,7 +9,7 @@ import pytest
 
 from flask_concurrency.policies.in_flight import InFlightCount
 from flask_concurrency.policies.sliding_window import SlidingWindow
-from flask_concurrency.stores.memory import MemoryStore
+from flask_concurrency.stores.memory import MemorySnapshot, MemoryStore
 from flask_concurrency.stores.opening import open_store
 from flask_concurrency.stores.store import Check
 from flask_concurrency.testing.manual_clock import ManualClock
@@ -128,3 +128,24 @@ def test_an_unknown_store_is_refused(uri: str) -> None:
     """The message names the URI and one that works."""
     with pytest.raises(ConfigurationError, match="memory://"):
         open_store(uri)
+
+
+@pytest.mark.parametrize("limiters", [1, 20])
+def test_a_flood_of_keys_forgets_no_other_limit(limiters: int) -> None:
+    """The limiter that has most keys gives one up: a login that is refused stays so."""
+    store = MemoryStore(max_keys=100, clock=ManualClock())
+    login = Check("login", FIVE_A_MINUTE, "victim", 5)
+    assert store.take([login])[0].admitted
+    for number in range(1_000):
+        for page in range(limiters):
+            store.take([Check(f"page {page}", FIVE_A_MINUTE, f"stranger {number}", 1)])
+    assert not store.take([login._replace(cost=1)])[0].admitted
+    assert len(store) <= 100
+
+
+def test_a_snapshot_tells_how_full_it_is() -> None:
+    """Keys, how many there may be, and how many were forgotten before their time."""
+    store = MemoryStore(max_keys=3, clock=ManualClock())
+    for number in range(5):
+        store.take([Check("r", FIVE_A_MINUTE, str(number), 1)])
+    assert store.snapshot() == MemorySnapshot(keys=3, capacity=3, evictions=2)

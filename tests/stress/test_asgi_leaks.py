@@ -18,12 +18,13 @@ from contextvars import Context
 from typing import Any
 
 import pytest
-from asgi_exchange import Exchange
 from flask import Flask, Response, g, request, request_started
 from flask.typing import ResponseReturnValue
 
+from asgi_exchange import Exchange
+from event_loops import until_idle
 from flask_concurrency import Concurrency, InFlight
-from flask_concurrency.asgi import watch
+from flask_concurrency.asgi import disconnect_watch
 from flask_concurrency.asgi.interface import AsgiApplication
 from flask_concurrency.engine.snapshot import look
 from flask_concurrency.runtime import greenlet_bridge
@@ -152,8 +153,7 @@ async def many(asgi: AsgiApplication, requests: int) -> None:
             await one(asgi)
 
     await asyncio.gather(*(client() for _ in range(AT_ONCE)))
-    for _ in range(3):
-        await asyncio.sleep(0)
+    await until_idle()
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
@@ -167,7 +167,7 @@ def test_requests_that_end_in_every_way_leave_nothing(
     app: Flask, counts: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No permit, place in a queue, task, stack, context or thread; each is torn down once."""
-    monkeypatch.setattr(watch, "LOOK_AFTER", 0.0)
+    monkeypatch.setattr(disconnect_watch, "LOOK_AFTER", 0.0)
     stacks: weakref.WeakSet[Any] = weakref.WeakSet()
 
     class Counted(greenlet_bridge.Suspendable):

@@ -8,22 +8,17 @@ In the suite so many requests are sent as take a few seconds. For a longer run::
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import fields
-from importlib import import_module
-from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
 import pytest
 import requests
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-census = import_module("census")
-crowds = import_module("crowd_of_views")
+import census
+import crowd_of_views as crowds
 
 SECONDS = float(os.environ.get("LOAD_SECONDS", "0"))
 WARM_UP, REQUESTS = 300, 300

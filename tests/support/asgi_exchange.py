@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from asgi_scope import make_scope
-
 from flask_concurrency.asgi.interface import AsgiApplication
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from asgi_scope import make_scope
-
 from flask_concurrency.asgi.interface import AsgiApplication
 
 
@@ -121,3 +121,24 @@ class SocketExchange:
         )
         self.sent.append(dict(message))
         self._said.set()
+
+
+@asynccontextmanager
+async def opened(asgi: AsgiApplication, path: str, **given: Any) -> AsyncIterator[SocketExchange]:
+    """A WebSocket that was accepted, and that ends with the block at the latest."""
+    socket = SocketExchange(asgi, path, **given)
+    accepted = await socket.next()
+    assert accepted["type"] == "websocket.accept", accepted
+    yield socket
+    if not socket.task.done():
+        socket.leave()
+    await socket.end()
+
+
+async def refused(asgi: AsgiApplication, path: str, **given: Any) -> dict[str, Any]:
+    """The first message of an answer that is no WebSocket."""
+    socket = SocketExchange(asgi, path, **given)
+    answer = await socket.next()
+    assert answer["type"] != "websocket.accept"
+    await socket.end()
+    return answer

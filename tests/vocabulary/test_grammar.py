@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_concurrency import ConfigurationError, InFlight, Rate
+from flask_concurrency import Adaptive, ConfigurationError, InFlight, Rate
 from flask_concurrency.vocabulary.grammar import MAX_QUOTA, SECONDS_PER
 from flask_concurrency.vocabulary.limits import read_limits
 
@@ -36,6 +37,49 @@ def test_an_in_flight_limit_is_read(text: str) -> None:
     assert read_limits(text) == (InFlight(8),)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected", "shortest"),
+    [
+        ("adaptive", Adaptive(), "adaptive"),
+        ("ADAPTIVE 500ms", Adaptive(deadline=0.5), "adaptive 500ms"),
+        ("adaptive 0.25 s", Adaptive(deadline=0.25), "adaptive 250ms"),
+        ("adaptive 2s", Adaptive(deadline=2.0), "adaptive 2s"),
+    ],
+)
+def test_an_adaptive_limit_is_read(text: str, expected: Adaptive, shortest: str) -> None:
+    """One word, and the deadline where it is not a second."""
+    assert read_limits(text) == (expected,)
+    assert expected.text == shortest
+    assert read_limits(shortest) == (expected,)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"deadline": 0}, "deadline=0"),
+        ({"deadline": -1.0}, "deadline=-1.0"),
+        ({"deadline": 0.01}, "deadline=0.01"),
+        ({"deadline": float("nan")}, "deadline=nan"),
+        ({"deadline": float("inf")}, "deadline=inf"),
+        ({"deadline": "1s"}, "deadline='1s'"),
+        ({"deadline": True}, "deadline=True"),
+        ({"deadline": None}, "deadline=None"),
+        ({"min": 0}, "min=0"),
+        ({"min": -1}, "min=-1"),
+        ({"min": 1.5}, "min=1.5"),
+        ({"max": 0}, "max=0"),
+        ({"max": "8"}, "max='8'"),
+        ({"min": 8, "max": 4}, "min=8, max=4"),
+    ],
+)
+def test_an_impossible_adaptive_limit_is_refused_where_it_is_written(
+    options: dict[str, object], told: str
+) -> None:
+    """The message names what was given."""
+    with pytest.raises(ConfigurationError, match=re.escape(told)):
+        Adaptive(**options)  # type: ignore[arg-type]
+
+
 def test_limits_are_joined_by_semicolon_or_comma() -> None:
     """The tutorial's own text works, with either separator and any spacing."""
     limits = read_limits("100 per day; 10 per hour, 5/minute ;2 in flight;")
@@ -52,11 +96,16 @@ MISTAKES = [  # text -> (the place the caret shows, words of the message)
     ("10 per fortnight", ("fortnight", "unknown unit 'fortnight' (units are second")),
     ("100/day; 5/minuet", ("minuet", "did you mean 'minute'?")),
     ("5/0 days", ("0 days", "a period of 0 has no end")),
-    ("100/day; lots", ("lots", "expected 'N per unit' or 'N in flight'")),
+    ("100/day; lots", ("lots", "expected 'N per unit', 'N in flight' or 'adaptive'")),
     ("-5/minute", ("-5/minute", "expected 'N per unit'")),
     ("5.5/minute", ("5.5/minute", "expected 'N per unit'")),
     ("5 per minute 3", ("5 per minute 3", "expected 'N per unit'")),
     ("5 pers minute", ("5 pers minute", "expected 'N per unit'")),
+    ("adaptive 500", ("500", "after 'adaptive' comes a deadline, as in 'adaptive 500ms'")),
+    ("5/minute; adaptive soon", ("soon", "after 'adaptive' comes a deadline")),
+    ("adaptive 5ms", ("5ms", "a deadline has 50 ms to 3600 s")),
+    ("adaptive 2 hours", ("2 hours", "after 'adaptive' comes a deadline")),
+    ("adaptively", ("adaptively", "expected 'N per unit'")),
 ]
 
 
@@ -126,13 +175,6 @@ def test_only_a_token_bucket_holds_a_burst() -> None:
         Rate("5/minute", algorithm="token-bucket", burst=-1)
 
 
-def test_an_exact_log_has_an_end() -> None:
-    """A log that every request must read cannot be a million entries long."""
-    assert Rate("1000/day", algorithm="moving-window").quota == 1_000
-    with pytest.raises(ConfigurationError, match="sliding-window"):
-        Rate("1001/day", algorithm="moving-window")
-
-
 @given(
     quota=st.integers(0, MAX_QUOTA),
     multiple=st.integers(1, 999),
@@ -149,6 +191,7 @@ def test_reading_undoes_writing(
     assert Rate(rate.text) == rate
 
 
+@pytest.mark.slow
 @given(st.text(max_size=40))
 def test_any_text_is_read_or_refused(text: str) -> None:
     """No text crashes the reader."""

@@ -9,6 +9,7 @@ import { drawDense } from "./timeline.js";
 export function asyncPanel(panel) {
   const time = panel.querySelector(".chart.time");
   const cpu = panel.querySelector(".chart.cpu");
+  const threads = panel.querySelector(".chart.threads");
   const lanes = [...panel.querySelectorAll(".lane")];
 
   onRun(panel, async (values, { signal, say }) => {
@@ -16,8 +17,7 @@ export function asyncPanel(panel) {
     const mark = Number(values.get("seconds"));
     const query = `?${new URLSearchParams({ requests, seconds: mark })}`;
     const options = { method: "POST", signal };
-    clearChart(time);
-    clearChart(cpu);
+    for (const chart of [time, cpu, threads]) clearChart(chart);
     say(`${requests} requests at once to Flask alone …`);
     const stock = await measured(`/measure/stock-flask${query}`, options);
     show(lanes[0], stock, { until: stock.seconds, mark, kind: "usual" });
@@ -31,7 +31,14 @@ export function asyncPanel(panel) {
       "Processor time of the servers",
       { label: "Flask alone", seconds: stock.cpu },
       { label: "Shared loop", seconds: ours.cpu },
-      "less",
+      { gained: "less" },
+    );
+    drawChart(
+      threads,
+      "Threads that ran the waiting views",
+      { label: "Flask alone", seconds: stock.loops },
+      { label: "Shared loop", seconds: ours.loops },
+      { gained: "fewer threads", spell: String },
     );
     drawChart(
       time,

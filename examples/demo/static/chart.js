@@ -9,18 +9,22 @@ import { duration, element } from "./elements.js";
  * @param {string} title What was timed.
  * @param {{label: string, seconds: number}} usual The usual way.
  * @param {{label: string, seconds: number}} ours Ours.
- * @param {string} gained What the ratio means: ours is so many times …
+ * @param {{gained?: string, badge?: [string, string], spell?: (value: number) => string}} options
+ *   What the ratio means: ours is so many times …; or a badge of another kind, a number and its
+ *   words; and how a value is written.
  */
-export function drawChart(figure, title, usual, ours, gained = "as fast") {
+export function drawChart(figure, title, usual, ours, options = {}) {
+  const { gained = "as fast", badge: said, spell = duration } = options;
   const longest = Math.max(usual.seconds, ours.seconds);
   const factor = usual.seconds / ours.seconds;
   const gain = factor >= 10 ? factor.toFixed(0) : factor.toFixed(1);
-  const bars = element("div", "bars", bar(usual, "usual", longest), bar(ours, "ours", longest));
+  const [number, words] = said ?? [`${gain}×`, gained];
+  const bars = element("div", "bars", bar(usual, "usual", longest, spell), bar(ours, "ours", longest, spell));
   bars.setAttribute("role", "img");
   bars.ariaLabel =
-    `${usual.label}: ${duration(usual.seconds)}. ` +
-    `${ours.label}: ${duration(ours.seconds)}. ${gain} times ${gained}.`;
-  const badge = element("p", "gain", element("b", "", `${gain}×`), element("span", "", gained));
+    `${usual.label}: ${spell(usual.seconds)}. ` +
+    `${ours.label}: ${spell(ours.seconds)}. ${said ? said.join(" ") : `${gain} times ${gained}`}.`;
+  const badge = element("p", "gain", element("b", "", number), element("span", "", words));
   figure.replaceChildren(element("figcaption", "", title), bars, badge);
   figure.dataset.usual = usual.seconds;
   figure.dataset.ours = ours.seconds;
@@ -33,7 +37,7 @@ export function clearChart(figure) {
   delete figure.dataset.ours;
 }
 
-function bar({ label, seconds }, kind, longest) {
+function bar({ label, seconds }, kind, longest, spell) {
   const filled = element("span", `bar ${kind}`);
   filled.style.inlineSize = `${Math.max(0.5, (100 * seconds) / longest)}%`;
   return element(
@@ -41,6 +45,6 @@ function bar({ label, seconds }, kind, longest) {
     "bar-row",
     element("span", "bar-label", label),
     element("span", "bar-track", filled),
-    element("span", "bar-time", duration(seconds)),
+    element("span", "bar-time", spell(seconds)),
   );
 }

@@ -63,6 +63,7 @@ export function limitPanel(panel, { api }) {
       "Until the burst was over",
       { label: "No limit", seconds: open },
       { label: limit, seconds: limited },
+      { badge: [`${tally.refused + tally.busy}`, "told when to come back"] },
     );
     return summary;
   });

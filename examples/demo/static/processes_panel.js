@@ -37,7 +37,8 @@ export function processesPanel(panel, { api, maxUpload }) {
     draw(timeline, slow, null);
     shown = region;
     say("Computing on all processes …");
-    const fast = await ask(`${url}/on-all-processes${query}`, { ...options, signal });
+    const way = kind === "fractal" && values.get("kill") ? "with-a-worker-killed" : "on-all-processes";
+    const fast = await ask(`${url}/${way}${query}`, { ...options, signal });
     show(picture, fast, region);
     const processes = draw(timeline, slow, fast);
     drawChart(
@@ -47,8 +48,14 @@ export function processesPanel(panel, { api, maxUpload }) {
       { label: count(processes, "process", "processes"), seconds: fast.seconds },
     );
     const starting = fast.starting > 0.05 ? ` Starting them took ${duration(fast.starting)}, once.` : "";
-    return `${count(fast.tiles.length, "tile")} on ${count(processes, "process", "processes")}.${starting}`;
+    return `${count(fast.tiles.length, "tile")} on ${count(processes, "process", "processes")}.${starting}${killed(fast)}`;
   });
+}
+
+function killed({ killed: worker, lost }) {
+  if (!worker) return "";
+  const cost = lost ? `${count(lost, "tile")} was lost with it, and computed again` : "it had nothing to lose";
+  return ` Worker ${worker} was killed in the middle: ${cost}.`;
 }
 
 function fractal(values) {

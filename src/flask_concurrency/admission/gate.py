@@ -5,12 +5,12 @@ Knows limiters and a store; knows no Flask and no HTTP. ``waiting_room.py`` deci
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 
-from flask_concurrency.admission.answer import Answer, PendingRefund, PendingRefunds
+from flask_concurrency.admission.answer import Answer, PendingCharge, PendingCharges
 from flask_concurrency.admission.limiter import DynamicLimiter, Limiter, normalized_key
-from flask_concurrency.admission.waiting_room import WaitingRooms
+from flask_concurrency.admission.waiting_room import Waiter, WaitingRooms
 from flask_concurrency.policies.in_flight import InFlightCount
 from flask_concurrency.policies.policy import Policy
 from flask_concurrency.runtime.deadline import expires_at
@@ -18,7 +18,7 @@ from flask_concurrency.stores.store import Check, Store
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.decision import Decision, Outcome, Verdict
 from flask_concurrency.vocabulary.errors import DeadlineExceeded
-from flask_concurrency.vocabulary.limits import InFlight
+from flask_concurrency.vocabulary.limits import InFlight, Limit, Rate
 from flask_concurrency.vocabulary.permit import Ending, Permit
 
 LimiterRow = tuple[Limiter, str, int, float | None, bool, bool]
@@ -32,6 +32,9 @@ new = tuple.__new__
 
 ELSEWHERE = 0.02
 """Seconds after which a request asks again that waits for one limit and is held up by another."""
+
+SHORTEST = 0.001
+"""Seconds that a request waits for a rate at least, before it asks again."""
 
 CLOSED = InFlightCount(0)
 """Admits no request: asked instead of a limit whose waiters come first."""
@@ -92,7 +95,10 @@ class Gate:
 
         :returns: The decision, with what has to be given back when the request ends.
         """
-        return self._answer(*self._questions())
+        rows, checks, error = self._questions()
+        answer = self._answer(rows, checks)
+        answer.error = error
+        return answer
 
     def acquire(self) -> Answer:
         """Decide now, or after having waited where the limits in the way let a request wait.
@@ -101,9 +107,16 @@ class Gate:
         :raises DeadlineExceeded: The request's deadline fell before its turn, and before the limit
             would have made it give up.
         """
-        rows, checks = self._questions()
-        if not self._lets_wait:
-            return self._answer(rows, checks)
+        rows, checks, error = self._questions()
+        answer = self._acquire(rows, checks) if self._lets_wait else self._answer(rows, checks)
+        answer.error = error
+        return answer
+
+    def _acquire(self, rows: Sequence[LimiterRow], checks: list[Check]) -> Answer:
+        for (limiter, *_), check in zip(rows, checks, strict=True):
+            if _is_paced(limiter) and not limiter.shadow and self._rooms.occupied(_room(check)):
+                # To ask would overtake the requests that wait.
+                return self._wait(rows, checks, None, limiter.limit, check)
         answer = self._answer(rows, self._behind_the_queues(rows, checks))
         in_the_way = _waited_for(answer, rows, checks)
         return self._wait(rows, checks, answer, *in_the_way[0]) if in_the_way else answer
@@ -112,7 +125,7 @@ class Gate:
         """The checks of a new request: requests that already wait come first."""
         return [
             check._replace(policy=CLOSED)
-            if _waits(limiter) and self._rooms.occupied(_room(check))
+            if _queues(limiter) and self._rooms.occupied(_room(check))
             else check
             for (limiter, *_), check in zip(rows, checks, strict=True)
         ]
@@ -121,74 +134,118 @@ class Gate:
         self,
         rows: Sequence[LimiterRow],
         checks: list[Check],
-        answer: Answer,
-        limit: InFlight,
+        answer: Answer | None,
+        limit: Limit,
         check: Check,
     ) -> Answer:
         give_up_at = self._clock() + limit.max_wait
+        if isinstance(limit, Rate):
+            waiter = self._rooms.enter(_room(check), "fifo", most=limit.quota)
+            if waiter is None:
+                return answer or self._answer(rows, checks)
+            try:
+                return self._wait_for_turn(waiter, give_up_at, rows, checks, answer, limit, check)
+            finally:
+                self._rooms.leave(waiter)
         # A slot in the queue is counted like a permit, so the queue is as bounded, as shared and
         # as safe from dying processes as the limit itself.
         in_queue = queue_check(check, limit.max_queue)
         if not self._store.take([in_queue])[0].admitted:
-            return answer
+            return answer or self._answer(rows, checks)
+        taken_at = self._clock()
         try:
             waiter = self._rooms.enter(_room(check), limit.order)
             if waiter is None:
-                return answer
+                return answer or self._answer(rows, checks)
             try:
-                while True:
-                    poll = inf
-                    if self._rooms.is_next(waiter):
-                        # Before the first wait, too: a permit may have been released meanwhile.
-                        answer = self._answer(rows, checks)
-                        in_the_way = _waited_for(answer, rows, checks)
-                        if not in_the_way:
-                            return answer
-                        poll = self._unheard(check, in_the_way)
-                    left = min(give_up_at, _deadline()) - self._clock()
-                    if left <= 0:
-                        break
-                    waiter.wait(min(left, poll))
-                if self._clock() < give_up_at:  # a refusal would reach no client any more
-                    raise DeadlineExceeded(
-                        f"The deadline passed while the request waited for a permit: {limit.text}."
-                    )
-                return answer
+                return self._wait_for_turn(waiter, give_up_at, rows, checks, answer, limit, check)
             finally:
                 self._rooms.leave(waiter)
         finally:
-            self._store.give_back([in_queue])
+            self._store.give_back([in_queue], after=self._clock() - taken_at)
 
-    def _unheard(self, check: Check, in_the_way: list[tuple[InFlight, Check]]) -> float:
+    def _wait_for_turn(
+        self,
+        waiter: Waiter,
+        give_up_at: float,
+        rows: Sequence[LimiterRow],
+        checks: list[Check],
+        answer: Answer | None,
+        limit: Limit,
+        check: Check,
+    ) -> Answer:
+        while True:
+            poll = inf
+            if self._rooms.is_next(waiter):
+                # Before the first wait, too: a permit may have been released meanwhile.
+                answer = self._answer(rows, checks)
+                in_the_way = _waited_for(answer, rows, checks)
+                if not in_the_way:
+                    return answer
+                if answer.decision.retry_after is not None:
+                    poll = max(answer.decision.retry_after, SHORTEST)
+                    if self._clock() + poll > give_up_at:  # it would wait in vain
+                        return answer
+                poll = min(poll, self._unheard(check, in_the_way))
+            left = min(give_up_at, _deadline()) - self._clock()
+            if left <= 0:
+                break
+            waiter.wait(min(left, poll))
+        if self._clock() < give_up_at:  # a refusal would reach no client any more
+            waited = "its turn" if isinstance(limit, Rate) else "a permit"
+            raise DeadlineExceeded(
+                f"The deadline passed while the request waited for {waited}: {limit.text}."
+            )
+        return answer or self._answer(rows, checks)
+
+    def _unheard(self, check: Check, in_the_way: list[tuple[Limit, Check]]) -> float:
         """Seconds after which to ask again, because a permit may be released without a wake-up.
 
         Other processes wake no waiter of this one, and a release wakes only its own limit's room.
         """
+        if all(isinstance(limit, Rate) for limit, _ in in_the_way):
+            return inf  # time alone lets it in
         if self._store.poll_interval is not None:
             return self._store.poll_interval
         return inf if any(found is check for _, found in in_the_way) else ELSEWHERE
 
-    def _questions(self) -> tuple[Sequence[LimiterRow], list[Check]]:
-        """The limiters to ask, and what the store is asked for each."""
+    def _questions(self) -> tuple[Sequence[LimiterRow], list[Check], Exception | None]:
+        """The limiters to ask, what the store is asked for each, and what a function raised.
+
+        A limiter whose function raises is not asked, but all others are: an error that a client
+        can cause must not free its requests from them.
+        """
         if self._rows is not None and self._plain is not None:
             key_of, parts = self._plain
             counted = normalized_key(key_of())
-            return self._rows, [
-                new(Check, (id, policy, counted, cost, shadow))
-                for id, policy, cost, shadow in parts
-            ]
-        rows = list(self._chosen_rows()) if self._rows is None else self._rows
-        if self._exempts:
-            rows = [row for row in rows if row[0].exempt_when is None or not row[0].exempt_when()]
+            return (
+                self._rows,
+                [
+                    new(Check, (id, policy, counted, cost, shadow))
+                    for id, policy, cost, shadow in parts
+                ],
+                None,
+            )
+        rows: list[LimiterRow] = []
+        checks: list[Check] = []
         keys: dict[Callable[[], object], str] = {}
-        checks = []
-        for limiter, *_ in rows:
-            key = keys.get(limiter.key)
-            if key is None:
-                key = keys[limiter.key] = normalized_key(limiter.key())
-            cost = limiter.current_cost()
-            checks.append(Check(limiter.id, limiter.policy, key, cost, limiter.shadow))
-        return rows, checks
+        error: Exception | None = None
+        named: dict[str, Limiter] = {}
+        for found in self.limiters if self._rows is None else self._rows:
+            try:
+                for row in [found] if isinstance(found, tuple) else _rows(found, named):
+                    limiter = row[0]
+                    if limiter.exempts:
+                        continue
+                    key = keys.get(limiter.key)
+                    if key is None:
+                        key = keys[limiter.key] = normalized_key(limiter.key())
+                    cost = limiter.current_cost()
+                    checks.append(Check(limiter.id, limiter.policy, key, cost, limiter.shadow))
+                    rows.append(row)
+            except Exception as raised:
+                error = error or raised
+        return rows, checks, error
 
     def _answer(self, rows: Sequence[LimiterRow], checks: list[Check]) -> Answer:
         outcomes = self._store.take(checks)
@@ -213,30 +270,30 @@ class Gate:
         checks: list[Check],
         outcomes: list[Outcome],
     ) -> Answer:
+        taken_at = self._clock()
         held: list[Check] = []
-        reservations: list[PendingRefund] = []
+        reservations: list[PendingCharge] = []
         for (limiter, *_), check, outcome in zip(rows, checks, outcomes, strict=True):
             if not outcome.admitted:  # a shadow's refusal: it took nothing
                 continue
             if isinstance(limiter.limit, InFlight):
                 held.append(check)
-            elif limiter.charge_when is not None:
-                reservations.append(PendingRefund(limiter.charge_when, check))
+            elif limiter.charge_when is not None or limiter.final_cost is not None:
+                reservations.append(PendingCharge(limiter.charge_when, limiter.final_cost, check))
 
         def give_back(ending: Ending) -> None:
-            self._store.give_back(held)
+            self._store.give_back(held, after=self._clock() - taken_at)
             for check in held:
                 self._rooms.wake(_room(check))
 
         permit = Permit(give_back) if held else None
-        tab = PendingRefunds(reservations, self._store, self._clock) if reservations else None
+        tab = PendingCharges(reservations, self._store, self._clock) if reservations else None
         return Answer(decision, permit, tab)
 
-    def _chosen_rows(self) -> Iterator[LimiterRow]:
-        named: dict[str, Limiter] = {}
-        for found in self.limiters:
-            for limiter in [found] if isinstance(found, Limiter) else found.current(named):
-                yield _row(limiter)
+
+def _rows(found: Limiter | DynamicLimiter, named: dict[str, Limiter]) -> list[LimiterRow]:
+    limiters = [found] if isinstance(found, Limiter) else found.current(named)
+    return [_row(limiter) for limiter in limiters]
 
 
 def _row(limiter: Limiter) -> LimiterRow:
@@ -270,23 +327,37 @@ def _deadline() -> float:
 
 
 def _waits(limiter: Limiter) -> bool:
+    return limiter.limit.max_wait > 0
+
+
+def _queues(limiter: Limiter) -> bool:
     return isinstance(limiter.limit, InFlight) and limiter.limit.max_queue > 0
 
 
+def _is_paced(limiter: Limiter) -> bool:
+    """Whether it is a rate that lets requests wait instead of refusing them."""
+    return isinstance(limiter.limit, Rate) and limiter.limit.max_wait > 0
+
+
 def _is_given_back(limiter: Limiter) -> bool:
-    return isinstance(limiter.limit, InFlight) or limiter.charge_when is not None
+    return (
+        isinstance(limiter.limit, InFlight)
+        or limiter.charge_when is not None
+        or limiter.final_cost is not None
+    )
 
 
 def _waited_for(
     answer: Answer, rows: Sequence[LimiterRow], checks: list[Check]
-) -> list[tuple[InFlight, Check]]:
+) -> list[tuple[Limit, Check]]:
     """The limits in the way; none if it is admitted, or to wait is not allowed or of no use."""
     found = []
     verdicts = answer.decision.verdicts
     for (limiter, *_), check, verdict in zip(rows, checks, verdicts, strict=True):
         if not verdict.admitted and not verdict.shadow:
             limit = limiter.limit
-            if not isinstance(limit, InFlight) or not limit.max_queue or check.cost > limit.quota:
+            most = limit.quota if isinstance(limit, InFlight) else limit.burst
+            if not limit.max_wait or check.cost > most:
                 return []
             found.append((limit, check))
     return found

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from flask_concurrency.policies.policy import Policy, policy_for
-from flask_concurrency.vocabulary.errors import ConfigurationError
-from flask_concurrency.vocabulary.limits import DynamicLimit, Limit, Rate, read_limits
+from flask_concurrency.vocabulary.errors import ConfigurationError, UnreadableCost
+from flask_concurrency.vocabulary.grammar import MAX_QUOTA
+from flask_concurrency.vocabulary.limits import Adaptive, DynamicLimit, Limit, Rate, read_limits
+from flask_concurrency.vocabulary.request_functions import close_coroutine, truth
 
 MAX_KEY = 200
 """Characters of a key kept as they are; a longer one is counted by its digest."""
@@ -27,8 +30,14 @@ def all_requests() -> str:
     return ANONYMOUS
 
 
+_ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
+"""What the text of an object without one of its own contains: where it lives in memory."""
+
 ChargeWhen = Callable[[Any], bool]
 """Says of a response whether its request is charged."""
+
+FinalCost = Callable[[Any], int]
+"""Says of a response how many units its request has cost."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +51,7 @@ class Limiter:
     :param cost: Units a request spends, or a callable that says so.
     :param exempt_when: Requests for which it answers true are not asked.
     :param charge_when: Asked with the response; units not to be charged are given back.
+    :param final_cost: Asked with the response; what it says is charged instead of ``cost``.
     :param shadow: Whether a refusal is only reported.
     :param per_client: Whether it limits each client, rather than what the server bears.
     :param shared: Whether other routes spend from the same count.
@@ -55,6 +65,7 @@ class Limiter:
     cost: int | Callable[[], int] = 1
     exempt_when: Callable[[], bool] | None = None
     charge_when: ChargeWhen | None = None
+    final_cost: FinalCost | None = None
     shadow: bool = False
     per_client: bool = True
     shared: bool = False
@@ -82,18 +93,39 @@ class Limiter:
             or self.shared
             or self.shadow
             or callable(self.cost)
+            or self.limit.max_wait > 0
             or self.exempt_when is not None
             or self.charge_when is not None
+            or self.final_cost is not None
         )
 
-    def current_cost(self) -> int:
-        """Units this request spends.
+    def is_called(self, name: str) -> bool:
+        """Whether a name means it: its own, ``"sms:3/day"``, or the one it shares, ``"sms"``."""
+        return self.name == name or self.name.startswith(f"{name}:")
 
-        :raises ConfigurationError: The callable did not give a whole number of at least 0.
+    @property
+    def exempts(self) -> bool:
+        """Whether this request is not to be asked."""
+        return self.exempt_when is not None and truth("exempt_when", self.exempt_when())
+
+    def current_cost(self) -> int:
+        """Units this request spends; of a function at least 1, since a client may choose them.
+
+        :raises ConfigurationError: The function gave no whole number.
+        :raises UnreadableCost: The function raised :exc:`ValueError`.
         """
         if not callable(self.cost):
             return self.cost
-        return check_cost(self.cost(), written=f"cost of {self.name!r}")
+        try:
+            cost = self.cost()
+        except ConfigurationError:
+            raise
+        except ValueError as error:
+            raise UnreadableCost(f"The cost of {self.name!r} cannot be read: {error}") from error
+        if isinstance(cost, bool) or not isinstance(cost, int):
+            close_coroutine(cost)
+            return check_cost(cost, written=f"cost of {self.name!r}")
+        return min(max(1, cost), MAX_QUOTA + 1)
 
 
 class DynamicLimiter:
@@ -135,6 +167,11 @@ class DynamicLimiter:
                 raise ConfigurationError(
                     f"{self.chosen.text} gave {limit.text!r}: choose limits, not functions."
                 )
+            if isinstance(limit, Adaptive):
+                raise ConfigurationError(
+                    f"{self.chosen.text} gave {limit.text!r}: an adaptive limit learns from one "
+                    "request for the next, so declare it for all of them."
+                )
             for number in itertools.count():
                 limiter = self._limiter(limit, number)
                 other = named.get(limiter.name)
@@ -144,6 +181,11 @@ class DynamicLimiter:
                 if other is None or (other.id, other.key) == (limiter.id, limiter.key):
                     break
         return limiters
+
+    @property
+    def made(self) -> list[Limiter]:
+        """Those that were chosen so far, in this process."""
+        return list(self._made.values())
 
     def _limiter(self, limit: Limit, number: int) -> Limiter:
         limiter = self._made.get((limit, number))
@@ -161,6 +203,20 @@ def numbered(name: str, number: int) -> str:
     return name if number == 1 else f"{name} ({number})"
 
 
+def _text(key: object) -> str:
+    if isinstance(key, int | float):
+        return str(key)
+    text = str(key)
+    if _ADDRESS.search(text) or isinstance(key, set | frozenset):
+        close_coroutine(key)
+        raise ConfigurationError(
+            f"A key function gave {text!r}, which has no text of its own: it says something else "
+            "in each request or process. Give what identifies the client, as in "
+            "key=lambda: g.user.id."
+        )
+    return text
+
+
 def check_cost(cost: object, *, written: str) -> int:
     """Refuse a cost that cannot be counted.
 
@@ -174,9 +230,12 @@ def check_cost(cost: object, *, written: str) -> int:
 
 
 def normalized_key(key: object) -> str:
-    """Make what a key function gave fit to be counted: text, of bounded length, never nothing."""
+    """Make what a key function gave fit to be counted: text, of bounded length, never nothing.
+
+    :raises ConfigurationError: It has no text that is the same in each request and process.
+    """
     if not isinstance(key, str):
-        key = ANONYMOUS if key is None else str(key)
+        key = ANONYMOUS if key is None else _text(key)
     if len(key) <= MAX_KEY:
         return key
     return "blake2b:" + hashlib.blake2b(key.encode(errors="surrogatepass")).hexdigest()[:64]

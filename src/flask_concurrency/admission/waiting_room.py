@@ -73,8 +73,10 @@ class WaitingRooms:
         """Learn how many threads answer requests, of which some must stay free."""
         self._most = max(0, threads - FREE_THREADS)
 
-    def enter(self, room: Hashable, order: Order) -> Waiter | None:
+    def enter(self, room: Hashable, order: Order, *, most: int | None = None) -> Waiter | None:
         """Start to wait; ``None`` if the server has no thread left that may wait.
+
+        :param most: Requests that may wait in the room; ``None`` for any number.
 
         :raises LoopBlocked: Every request on an event loop would wait, too.
         """
@@ -84,6 +86,8 @@ class WaitingRooms:
                 "and every request on it. Write 'async with concurrency.limit(...)' there."
             )
         with self._lock:
+            if most is not None and len(self._rooms.get(room, ())) >= most:
+                return None
             waiter = Waiter(room, order)
             if waiter.holds_thread:
                 if self._most is not None and self._waiting_threads >= self._most:

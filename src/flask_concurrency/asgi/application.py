@@ -5,24 +5,42 @@ Knows scopes; knows no Flask: which requests run on the loop is told from outsid
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flask_concurrency.asgi.environ import make_environ
 from flask_concurrency.asgi.inbox import Inbox
 from flask_concurrency.asgi.input_stream import input_of
 from flask_concurrency.asgi.interface import Receive, Scope, Send
-from flask_concurrency.asgi.lifespan import Finish, serve_lifespan
+from flask_concurrency.asgi.lifespan import ServerLife
 from flask_concurrency.asgi.on_loop import serve_on_loop
 from flask_concurrency.asgi.on_thread import ThreadRequest
 from flask_concurrency.asgi.websocket import serve_websocket
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.threads import ThreadExecutor
-from flask_concurrency.runtime.drain import Drain
 from flask_concurrency.vocabulary.errors import QueueFull
+from flask_concurrency.vocabulary.permit import Ending, Permit
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
+
+
+NO_MARKS: Final[Mapping[str, object]] = MappingProxyType({})
+
+
+class Admission(NamedTuple):
+    """What becomes of a request before the application sees it.
+
+    :ivar marks: What is put into its WSGI environment.
+    :ivar permit: To be released when it has been answered.
+    :ivar answer: Answers it in place of the application; ``None`` to let it on.
+    """
+
+    marks: Mapping[str, object]
+    permit: Permit | None = None
+    answer: Callable[[Send], Awaitable[None]] | None = None
 
 
 class AsgiBridge:
@@ -34,9 +52,12 @@ class AsgiBridge:
     :param sockets: Where WebSockets that are not for the loop live.
     :param loop: Becomes the server's loop, for everybody who uses it.
     :param busy: Answers in place of ``wsgi_app`` where ``threads`` takes no more.
-    :param drain: Begins when the server is told to end.
-    :param finish: How what was begun is finished then.
+    :param ending: Answers in place of ``wsgi_app`` once the server ends.
+    :param life: The server's start and end.
+    :ivar lifespan: ``async with asgi.lifespan():`` does in the lifespan of another application,
+        which this one is mounted in, what the server's lifespan does otherwise.
     :param max_body: Gives the bytes of a body that are read at all; ``None`` for any number.
+    :param admit: Asked for every HTTP request; ``None`` to let all on.
     """
 
     def __init__(
@@ -48,9 +69,10 @@ class AsgiBridge:
         sockets: ThreadExecutor,
         loop: LoopThread,
         busy: WSGIApplication,
-        drain: Drain,
-        finish: Finish,
+        ending: WSGIApplication,
+        life: ServerLife,
         max_body: Callable[[], int | None] = lambda: None,
+        admit: Callable[[Scope], Admission] | None = None,
     ) -> None:
         self._wsgi_app = wsgi_app
         self._runs_on_loop = runs_on_loop
@@ -58,9 +80,11 @@ class AsgiBridge:
         self._sockets = sockets
         self._loop = loop
         self._busy = busy
-        self._drain = drain
-        self._finish = finish
+        self._ending = ending
+        self._life = life
+        self.lifespan = life.within
         self._max_body = max_body
+        self._admit = admit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's scope.
@@ -68,13 +92,21 @@ class AsgiBridge:
         :raises ValueError: It is of a kind that is not served.
         """
         self._loop.adopt()
+        if self._loop.opening is not None:
+            await asyncio.wait({self._loop.opening})
+            self._loop.opening = None
         kind = scope["type"]
         if kind == "http":
-            await self._serve_request(scope, receive, send)
+            self._life.request_begins()
+            try:
+                if self._admit is None:
+                    await self._serve_request(scope, receive, send)
+                else:
+                    await self._serve_admitted(self._admit(scope), scope, receive, send)
+            finally:
+                self._life.request_ends()
         elif kind == "lifespan":
-            await serve_lifespan(
-                receive, send, loop=self._loop, drain=self._drain, finish=self._finish
-            )
+            await self._life.serve(receive, send)
         elif kind == "websocket":
             await serve_websocket(
                 scope,
@@ -90,9 +122,30 @@ class AsgiBridge:
                 f"A scope of type {kind!r} is not served; 'http', 'websocket' and 'lifespan' are."
             )
 
-    async def _serve_request(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve_admitted(
+        self, admission: Admission, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        if admission.answer is not None:
+            await admission.answer(send)
+            return
+        ending = Ending.ABANDONED
+        try:
+            await self._serve_request(scope, receive, send, admission.marks)
+            ending = Ending.COMPLETED
+        finally:
+            permit = admission.permit
+            if permit is not None and permit.ending is None:
+                permit.release(ending)
+
+    async def _serve_request(
+        self, scope: Scope, receive: Receive, send: Send, marks: Mapping[str, object] = NO_MARKS
+    ) -> None:
         inbox = Inbox(receive)
         environ = make_environ(scope)
+        environ.update(marks)
+        if self._life.ending:
+            await serve_on_loop(self._ending, environ, inbox, send)
+            return
         environ["wsgi.input"] = input_of(environ, inbox, self._loop, self._max_body)
         if self._runs_on_loop(environ):
             await serve_on_loop(self._wsgi_app, environ, inbox, send)

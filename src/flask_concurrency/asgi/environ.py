@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
+from flask_concurrency.asgi.file_pieces import FilePieces
 from flask_concurrency.asgi.interface import Scope
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def make_environ(scope: Scope) -> WSGIEnvironment:
         "wsgi.multithread": True,
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
+        "wsgi.file_wrapper": FilePieces,
         SCOPE: scope,
     }
     _add_fields(environ, scope["headers"])
@@ -83,6 +85,8 @@ def _paths(scope: Scope) -> tuple[str, str, str]:
 def _add_fields(environ: WSGIEnvironment, fields: list[tuple[bytes, bytes]]) -> None:
     repeated: dict[str, list[str]] = {}
     for name, value in fields:
+        if name == b"host" and not value:
+            continue  # granian (2.8) adds an empty one where an HTTP/1.0 client sent none
         plain = _PLAIN.get(name)
         if plain is not None:
             environ[plain] = value.decode("latin-1")

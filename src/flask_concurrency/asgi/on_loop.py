@@ -11,12 +11,12 @@ from contextvars import Context
 from typing import TYPE_CHECKING
 
 from flask_concurrency.asgi.answer import say, send_all
+from flask_concurrency.asgi.cooperative_yield import CooperativeYield
+from flask_concurrency.asgi.disconnect_watch import DisconnectWatch
 from flask_concurrency.asgi.inbox import Inbox
 from flask_concurrency.asgi.interface import Message, Send
-from flask_concurrency.asgi.pace import Pace
 from flask_concurrency.asgi.reply import Reply
-from flask_concurrency.asgi.watch import Watch
-from flask_concurrency.runtime.greenlet_bridge import Driving, suspend
+from flask_concurrency.runtime.greenlet_bridge import run_suspendable, suspend
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
@@ -44,11 +44,11 @@ async def answer_on_loop(
 ) -> None:
     """Make a body on the loop and send it; a client that leaves cancels it."""
 
-    pace = Pace()
+    cooperative = CooperativeYield()
 
     async def send_some(messages: Sequence[Message]) -> None:
         await send_all(messages, inbox, send)
-        await pace.keep()
+        await cooperative.after_send()
 
     def wait_for_server(messages: Sequence[Message]) -> None:
         suspend(send_some(messages))
@@ -66,9 +66,9 @@ async def _drive(
 ) -> Sequence[Message]:
     task = asyncio.current_task()
     assert task is not None
-    watch = Watch(inbox, task.cancel)
+    watch = DisconnectWatch(inbox, task.cancel)
     try:
-        return await Driving(function, context)
+        return await run_suspendable(function, context)
     except asyncio.CancelledError:
         if not watch.acted:
             raise

@@ -17,13 +17,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flask_concurrency.asgi.answer import say, send_all
+from flask_concurrency.asgi.disconnect_watch import DisconnectWatch
 from flask_concurrency.asgi.environ import PORTABLE
 from flask_concurrency.asgi.inbox import READ_AHEAD, Inbox
 from flask_concurrency.asgi.input_stream import declared_length
 from flask_concurrency.asgi.interface import Message, Send
 from flask_concurrency.asgi.on_loop import answer_on_loop
 from flask_concurrency.asgi.reply import Reply, close_body
-from flask_concurrency.asgi.watch import Watch
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.own_context import OwnContext
 from flask_concurrency.executors.threads import ThreadExecutor
@@ -82,7 +82,7 @@ class ThreadRequest:
             return
         future = self._threads.submit_in(self._own, self._work)
         self.started = True
-        watch = Watch(self._inbox, partial(self._let_go, future))
+        watch = DisconnectWatch(self._inbox, partial(self._let_go, future))
         try:
             answer = await asyncio.wrap_future(future)
         except asyncio.CancelledError:

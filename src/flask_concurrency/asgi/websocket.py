@@ -18,7 +18,7 @@ from flask_concurrency.asgi.reply import Reply, close_body
 from flask_concurrency.asgi.websocket_connection import Connection
 from flask_concurrency.executors.own_context import OwnContext
 from flask_concurrency.executors.threads import ThreadExecutor
-from flask_concurrency.runtime.greenlet_bridge import Driving
+from flask_concurrency.runtime.greenlet_bridge import run_suspendable
 from flask_concurrency.vocabulary.errors import QueueFull
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _environ(scope: Scope) -> WSGIEnvironment:
 
 
 async def _on_loop(wsgi_app: WSGIApplication, environ: WSGIEnvironment) -> list[Message]:
-    return await Driving(lambda: _answer(wsgi_app, environ), Context())
+    return await run_suspendable(lambda: _answer(wsgi_app, environ), Context())
 
 
 async def _on_thread(

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final
 
+from flask_concurrency.asgi.cooperative_yield import CooperativeYield
 from flask_concurrency.asgi.interface import Message, Receive, Scope, Send
-from flask_concurrency.asgi.pace import Pace
 from flask_concurrency.runtime.drain import Drain
 from flask_concurrency.vocabulary.errors import ConnectionClosed
 from flask_concurrency.vocabulary.safe_logger import SafeLogger
@@ -60,7 +60,7 @@ class Connection:
         self._news = asyncio.Event()
         self._room = asyncio.Event()
         self._sending = asyncio.Lock()
-        self._pace = Pace()
+        self._cooperative = CooperativeYield()
         self._patience: asyncio.Timeout | None = None
         self._reader: asyncio.Task[None] | None = None
         self._goodbye: asyncio.Task[None] | None = None
@@ -168,7 +168,7 @@ class Connection:
                 raise self.closed() from error
             finally:
                 self._patience = None
-        await self._pace.keep()
+        await self._cooperative.after_send()
 
     async def close(self, code: int, text: str | None) -> None:
         """Close it, unless it has ended."""

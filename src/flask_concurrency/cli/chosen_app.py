@@ -15,7 +15,7 @@ from flask.cli import ScriptInfo
 from flask_concurrency.asgi.interface import AsgiApplication
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.asgi_app import make_asgi_app
-from flask_concurrency.flask_app.extension import EXTENSION
+from flask_concurrency.flask_app.declarations.unused import EXTENSION
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
 OURS = Path(__file__).parents[1]

@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from flask_concurrency.cli.overload_lines import is_adaptive
+
 if TYPE_CHECKING:
-    from flask_concurrency.flask_app.work.status_file import Bulletin
+    from flask_concurrency.flask_app.work.status_file import ExecutorStatus
 
 NOW: Final = (("queued", "queued"), ("waiting", "waiting"), ("overdue", "past their deadline"))
 SO_FAR: Final = ("failed", "cancelled", "expired", "refused", "killed")
 
 
-def executor_rows(bulletins: Iterable[Bulletin]) -> list[tuple[str, str]]:
+def executor_rows(statuses: Iterable[ExecutorStatus]) -> list[tuple[str, str]]:
     """One row for each executor of each process: its name, and how it goes."""
     return [
-        (f"{name} of process {bulletin.process}", in_words(snapshot))
-        for bulletin in bulletins
-        for name, snapshot in bulletin.executors.items()
+        (f"{name} of process {status.process}", in_words(snapshot))
+        for status in statuses
+        for name, snapshot in status.executors.items()
+        if not is_adaptive(snapshot)
     ]
 
 

@@ -15,6 +15,7 @@ from flask import Flask
 from flask.cli import ScriptInfo, pass_script_info
 
 from flask_concurrency.cli.chosen_app import load, not_served, shared_state_of, state_of
+from flask_concurrency.cli.overload_lines import guard_rows
 from flask_concurrency.cli.route_search import find_routes
 from flask_concurrency.cli.routes import ListedRoute, list_routes
 from flask_concurrency.cli.sentences import (
@@ -26,6 +27,7 @@ from flask_concurrency.cli.sentences import (
     store_location,
 )
 from flask_concurrency.engine.snapshot import look
+from flask_concurrency.flask_app.app_snapshot import read_processes
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.vocabulary.errors import StoreError
 
@@ -70,8 +72,19 @@ def explain(
         click.echo(
             layout((f"{r.title} ({r.endpoint})", in_full(r, of)) for r, of in _with(left, routes))
         )
+    if any(each.answer_within for route in routes for each in route.explanation.applying):
+        click.echo("\n" + layout([("Guards against overload", _guards(app, state))]))
     for unreached in state.declarations.unreached():
         click.echo(paragraph(f"Warning: {unreached}"), err=True)
+
+
+def _guards(app: Flask, state: AppState) -> list[tuple[str, str]]:
+    """Which guards are active in the running processes, and why."""
+    try:
+        rows = guard_rows(read_processes(app, state))
+    except StoreError as error:
+        raise click.ClickException(str(error)) from None
+    return rows or [("no process", "what tells the age of requests is known once one serves them")]
 
 
 def _left(app: Flask, routes: list[ListedRoute], key: str) -> list[Left]:

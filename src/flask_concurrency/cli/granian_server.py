@@ -14,12 +14,14 @@ import subprocess
 import sys
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn
 
 from granian import Granian
 from granian.constants import Interfaces
 from granian.log import LogLevels
 
+from flask_concurrency.cli.reload import reload_on_change
 from flask_concurrency.cli.served_app import load_app, load_asgi_app
 from flask_concurrency.cli.server_options import BACKLOG, ServerOptions
 from flask_concurrency.flask_app.settings import POOL, SERVED_WITH
@@ -39,6 +41,8 @@ def become_server(options: ServerOptions) -> NoReturn:
 def serve(options: ServerOptions) -> None:
     """Serve until SIGTERM or SIGINT; SIGHUP replaces the workers one by one."""
     os.environ[SERVED_WITH] = str(options.threads)  # so that some of them never wait for a place
+    if options.import_path is not None:
+        os.environ["FLASK_APP"] = options.import_path  # as what worker processes of tasks find it
     if options.asgi:
         os.environ[POOL] = str(options.threads)  # there they are the app's, not the server's
     server = Granian(
@@ -52,7 +56,9 @@ def serve(options: ServerOptions) -> None:
         backlog=BACKLOG,
         respawn_failed_workers=True,
         workers_kill_timeout=options.graceful_timeout,
-        log_level=LogLevels.warning,
+        uds=None if options.uds is None else Path(options.uds),
+        log_level=LogLevels(options.log_level),
+        log_access=options.access_log,
     )
     # It advises against more threads than 2 x CPUs + 1, which is right for views that compute.
     logging.getLogger("_granian").addFilter(
@@ -71,6 +77,12 @@ def serve(options: ServerOptions) -> None:
 
         signal.signal(signal.SIGTERM, end)
         signal.signal(signal.SIGINT, end)
+
+    @server.on_startup
+    def watch_files() -> None:
+        if options.reload is not None and hasattr(signal, "SIGHUP"):
+            replace_workers: Any = signal.getsignal(signal.SIGHUP)
+            reload_on_change(Path(options.reload), lambda: replace_workers(signal.SIGHUP, None))
 
     @server.on_startup
     def stop_with_the_terminal() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import click
 
+from flask_concurrency.cli.doctor.command import doctor
 from flask_concurrency.cli.explain import explain
 from flask_concurrency.cli.serve import serve
 from flask_concurrency.cli.status import reset, status
@@ -19,5 +20,6 @@ def concurrency() -> None:
 
 concurrency.add_command(serve)
 concurrency.add_command(explain)
+concurrency.add_command(doctor)
 concurrency.add_command(status)
 concurrency.add_command(reset)

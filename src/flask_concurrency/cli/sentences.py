@@ -10,6 +10,7 @@ import click
 from flask_concurrency.cli.routes import ListedRoute
 from flask_concurrency.engine.explanation import ExplainedLimit, Explanation
 from flask_concurrency.engine.snapshot import LimiterSnapshot
+from flask_concurrency.vocabulary.priority import PRIORITIES
 
 DECLARED = {
     "app": "on the app",
@@ -30,6 +31,8 @@ def in_short(explanation: Explanation, left: Left | None = None) -> str:
     :param left: What is left of them, to be told with each; ``None`` for not.
     """
     within = "" if explanation.deadline is None else f"; within {explanation.deadline:g} s"
+    if explanation.priority != "normal":
+        within += f"; {explanation.priority}"
     if explanation.exempt:
         return f"exempt{within}"
     names = []
@@ -61,6 +64,11 @@ def in_full(route: ListedRoute, left: Left | None = None) -> list[tuple[str, str
     if route.explanation.deadline is not None:
         seconds = f"{route.explanation.deadline:g} s"
         lines.append(("deadline", f"answered within {seconds}, or 504 and its work is ended"))
+    priority = route.explanation.priority
+    if priority in PRIORITIES and priority != "normal":
+        lines.append(("priority", f"{priority}, where an adaptive limit cannot admit all requests"))
+    elif priority != "normal":
+        lines.append(("priority", f"chosen by {priority}, where not all requests are admitted"))
     return lines
 
 
@@ -79,8 +87,14 @@ def _sentence(limit: ExplainedLimit) -> str:
         parts.append(f"unless {limit.exempt_when}")
     if limit.at == "view":
         parts.append("asked after all hooks")
+    if limit.at == "call":
+        parts.append("asked where its decorator stands")
     if limit.charge_when is not None:
         parts.append(f"charged if {limit.charge_when}")
+    if limit.final_cost is not None:
+        parts.append(f"finally costs {limit.final_cost}")
+    if limit.hidden_by is not None:
+        parts.append(f"never refuses: {limit.hidden_by} does before")
     if limit.shadow:
         parts.append("shadow: only reported")
     return "; ".join(parts)
@@ -98,6 +112,11 @@ def _left(found: LimiterSnapshot | None) -> str:
 
 
 def _counted(limit: ExplainedLimit) -> str:
+    if limit.answer_within is not None:
+        return (
+            f"as many as are answered within {limit.answer_within:g} s, in each process by itself; "
+            f"asked before all else; fair shares by {limit.key}"
+        )
     whose = "all requests together" if limit.key == ALL_REQUESTS else f"by {limit.key}"
     if limit.scope == "process":
         whose += ", in each process by itself"

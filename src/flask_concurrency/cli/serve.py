@@ -14,6 +14,7 @@ from flask.cli import ScriptInfo, pass_script_info
 
 from flask_concurrency.cli.chosen_app import asgi_app_of, load, not_served, state_of
 from flask_concurrency.cli.import_target import gunicorn_target, import_path
+from flask_concurrency.cli.interfaces import Choice, choose
 from flask_concurrency.cli.listening import Address, free_address
 from flask_concurrency.cli.routes import list_routes
 from flask_concurrency.cli.sentences import in_short, layout, paragraph, store_location
@@ -66,9 +67,29 @@ SHOWN_ROUTES = 12
     help="How long requests in flight may take when the server stops; then they are cut off.",
 )
 @click.option(
-    "--asgi",
+    "--asgi/--wsgi",
+    default=None,
+    help="Run async views on one event loop a process, any number at once; or all on threads. "
+    "By default as the app needs, which is said with the reason.",
+)
+@click.option(
+    "--uds",
+    type=click.Path(),
+    metavar="PATH",
+    help="A Unix socket to listen on, in place of host and port.",
+)
+@click.option("--access-log", is_flag=True, help="Log each request.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["critical", "error", "warning", "info", "debug"]),
+    default="info",
+    show_default=True,
+    help="What the server logs of itself.",
+)
+@click.option(
+    "--reload",
     is_flag=True,
-    help="Run async views on one event loop a process, any number at once.",
+    help="Load the app anew when a file below the current directory changes; for development.",
 )
 @pass_script_info
 def serve(
@@ -78,7 +99,11 @@ def serve(
     workers: int,
     threads: int,
     graceful_timeout: int,
-    asgi: bool,
+    asgi: bool | None,
+    uds: str | None,
+    access_log: bool,
+    log_level: str,
+    reload: bool,
 ) -> None:
     """Serve the app on granian, until SIGTERM or Ctrl-C.
 
@@ -94,16 +119,26 @@ def serve(
     app = load(info)  # an app that fails to load fails here, not in worker after worker
     if asgi:
         asgi_app_of(app)
-    target = import_path(info)
-    address = free_address(host, port)
+    choice = choose(app, state_of(app), asgi)
+    address = free_address(host, port) if uds is None else Address(host, port)
     options = ServerOptions(
-        address.host, address.port, workers, threads, graceful_timeout, target, asgi
+        address.host,
+        address.port,
+        workers,
+        threads,
+        graceful_timeout,
+        import_path(info),
+        choice.asgi,
+        uds=None if uds is None else os.path.abspath(uds),
+        access_log=access_log,
+        log_level=log_level,
+        reload=os.getcwd() if reload else None,
     )
-    click.echo(_announcement(app, address, options))
+    click.echo(_start_message(app, address, options, choice))
     become_server(options)
 
 
-def _announcement(app: Flask, address: Address, options: ServerOptions) -> str:
+def _start_message(app: Flask, address: Address, options: ServerOptions, choice: Choice) -> str:
     state = state_of(app)
     threads = _number(options.threads, "thread")
     how = (
@@ -111,10 +146,12 @@ def _announcement(app: Flask, address: Address, options: ServerOptions) -> str:
         f"{f'one event loop and {threads}' if options.asgi else threads}. "
         f"Ctrl-C stops; requests in flight then get {options.graceful_timeout} s to finish."
     )
+    where = f"http://{address}" if options.uds is None else f"unix:{options.uds}"
+    by = f"By {'ASGI' if options.asgi else 'WSGI'}, {choice.because}"
     beside = ", with 'asgi = concurrency.asgi_app(app)' beside the app" if options.asgi else ""
     return "\n\n".join(
         [
-            f"Serving {app.name!r} on http://{address}\n{paragraph(how)}",
+            f"Serving {app.name!r} on {where}\n{paragraph(how)}\n{paragraph(by)}",
             paragraph(not_served(app)) if state is None else _limits(app, state, options.workers),
             f"The same on gunicorn{beside}:\n  {_gunicorn(app, address, options)}",
         ]
@@ -161,12 +198,13 @@ def _counts(store: str, workers: int) -> str:
 def _gunicorn(app: Flask, address: Address, options: ServerOptions) -> str:
     target, directory = gunicorn_target(app, options.import_path)
     chdir = [] if os.path.samefile(directory, os.getcwd()) else ["--chdir", directory]
+    bind = str(address) if options.uds is None else f"unix:{options.uds}"
     kind, threads, told = "gthread", ["--threads", str(options.threads)], SERVED_WITH
     if options.asgi:
         kind, threads, told, target = "asgi", [], POOL, f"{target.partition(':')[0]}:asgi"
     return shlex.join(
         [
-            *("gunicorn", "--bind", str(address), "--worker-class", kind),
+            *("gunicorn", "--bind", bind, "--worker-class", kind),
             *("--workers", str(options.workers), *threads),
             *("--graceful-timeout", str(options.graceful_timeout)),
             *("--env", f"{told}={options.threads}", *chdir, target),

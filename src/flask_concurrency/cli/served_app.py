@@ -11,13 +11,19 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Iterable
 from multiprocessing.connection import wait
+from typing import TYPE_CHECKING
 
 from flask import Flask
 from flask.cli import ScriptInfo
 
 from flask_concurrency.asgi.interface import AsgiApplication
 from flask_concurrency.cli.chosen_app import asgi_app_of
+from flask_concurrency.runtime.drain import begin_drains
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 STOPS = frozenset({signal.SIGTERM, signal.SIGINT})
 WAKE_EVERY = 0.25
@@ -41,6 +47,7 @@ def load_app(import_path: str | None, graceful_timeout: float) -> Flask:
     for number in STOPS:
         signal.signal(number, signal.SIG_DFL)
     app = ScriptInfo(app_import_path=import_path).load_app()
+    app.wsgi_app = WithoutEmptyHost(app.wsgi_app)  # type: ignore[method-assign]
     told, tell = socket.socketpair()
     tell.setblocking(False)
     signal.set_wakeup_fd(tell.detach(), warn_on_full_buffer=False)
@@ -52,6 +59,19 @@ def load_app(import_path: str | None, graceful_timeout: float) -> Flask:
         daemon=True,
     ).start()
     return app
+
+
+class WithoutEmptyHost:
+    """Takes an empty ``Host`` for none: granian (2.8) adds one to an HTTP/1.0 request without."""
+
+    def __init__(self, wsgi_app: WSGIApplication) -> None:
+        self._wsgi_app = wsgi_app
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request: WSGI."""
+        if environ.get("HTTP_HOST") == "":
+            del environ["HTTP_HOST"]
+        return self._wsgi_app(environ, start_response)
 
 
 def load_asgi_app(import_path: str | None, graceful_timeout: float) -> AsgiApplication:
@@ -81,6 +101,7 @@ def _end_when_told(server: int, told: socket.socket, graceful_timeout: float) ->
             os.kill(os.getpid(), signal.SIGTERM)
         if server in ready or STOPS & set(told.recv(64)):
             break
+    begin_drains()  # streams that would go on for ever
     main_thread = threading.main_thread().ident or 0
     for _ in range(max(1, round(graceful_timeout / WAKE_EVERY))):
         signal.pthread_kill(main_thread, signal.SIGURG)

@@ -28,6 +28,10 @@ class ServerOptions:
     :ivar graceful_timeout: Seconds that requests in flight get when the server stops.
     :ivar asgi: Whether asynchronous views run on the server's event loop.
     :ivar import_path: What Flask's loader is given; ``None`` leaves it to its search.
+    :ivar uds: Path of a Unix socket to listen on in place of an address.
+    :ivar access_log: Whether each request is logged.
+    :ivar log_level: What of the server's own life is logged, and what is worse.
+    :ivar reload: Directory whose changes load the app anew; ``None`` watches none.
     """
 
     host: str
@@ -37,6 +41,10 @@ class ServerOptions:
     graceful_timeout: int
     import_path: str | None
     asgi: bool = False
+    uds: str | None = None
+    access_log: bool = False
+    log_level: str = "info"
+    reload: str | None = None
 
 
 def available_cpus() -> int:

@@ -9,7 +9,6 @@ import json
 import time
 from contextlib import suppress
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import click
 from flask import Flask
@@ -17,16 +16,12 @@ from flask.cli import ScriptInfo, pass_script_info
 
 from flask_concurrency.cli.chosen_app import load, shared_state_of
 from flask_concurrency.cli.executor_lines import executor_rows
+from flask_concurrency.cli.overload_lines import overload_rows
 from flask_concurrency.cli.sentences import layout
-from flask_concurrency.engine.snapshot import LimiterSnapshot, look
-from flask_concurrency.engine.snapshot import reset as reset_counts
+from flask_concurrency.engine.snapshot import LimiterSnapshot
+from flask_concurrency.flask_app.app_snapshot import Snapshot, read_snapshot, reset_counts
 from flask_concurrency.flask_app.app_state import AppState
-from flask_concurrency.flask_app.app_store import deployment
-from flask_concurrency.stores.opening import HOST_WORKS
 from flask_concurrency.vocabulary.errors import StoreError
-
-if TYPE_CHECKING:
-    from flask_concurrency.flask_app.work.status_file import Bulletin
 
 EVERY = 1.0
 """Seconds between two looks of ``--watch``."""
@@ -49,11 +44,10 @@ def status(info: ScriptInfo, key: str | None, watch: bool, as_json: bool) -> Non
     state = shared_state_of(app)
 
     def show() -> None:
-        limits = _look(app, state, key)
-        working = _bulletins(app, state)
+        found = _look(app, state, key)
         if watch and not as_json:
             click.clear()
-        click.echo(_json(limits, working) if as_json else _table(limits, working, key))
+        click.echo(_json(found) if as_json else _table(found, key))
 
     show()
     with suppress(KeyboardInterrupt):  # as one ends it
@@ -81,10 +75,7 @@ def reset(info: ScriptInfo, key: str | None, every_key: bool, yes: bool, as_json
         question = f"Start the rates of all keys anew, in all limits of {app.name!r}?"
         click.confirm(question, abort=True, err=True)
     try:
-        if key is None:
-            number = state.shared_store.clear()
-        else:
-            number = reset_counts(state.limiters(app), state.shared_store, key=key)
+        number = reset_counts(app, state, key=key, name=None)
     except StoreError as error:
         raise click.ClickException(str(error)) from None
     if key is not None and not number:
@@ -98,42 +89,27 @@ def reset(info: ScriptInfo, key: str | None, every_key: bool, yes: bool, as_json
         click.echo(f"{number} {what}{'' if number == 1 else 's'} of {whose} {starts} anew.")
 
 
-def _look(app: Flask, state: AppState, key: str | None) -> list[LimiterSnapshot]:
+def _look(app: Flask, state: AppState, key: str | None) -> Snapshot:
     try:
-        return look(state.limiters(app), state.shared_store, key=key)
+        return read_snapshot(app, state, key=key)
     except StoreError as error:
         raise click.ClickException(str(error)) from None
 
 
-def _bulletins(app: Flask, state: AppState) -> list[Bulletin]:
-    if not HOST_WORKS:
-        return []
-    from flask_concurrency.flask_app.work.status_file import read_bulletins
-
-    try:
-        return read_bulletins(deployment(app, state.settings))
-    except (OSError, StoreError) as error:
-        raise click.ClickException(str(error)) from None
+def _json(found: Snapshot) -> str:
+    return json.dumps(asdict(found))
 
 
-def _json(limits: list[LimiterSnapshot], working: list[Bulletin]) -> str:
-    return json.dumps(
-        {
-            "limits": [asdict(limit) for limit in limits],
-            "processes": [asdict(bulletin) for bulletin in working],
-        }
-    )
-
-
-def _table(found: list[LimiterSnapshot], working: list[Bulletin], key: str | None) -> str:
-    inside = [f for f in found if f.period is None]
-    rates = [f for f in found if f.period is not None]
+def _table(snapshot: Snapshot, key: str | None) -> str:
+    inside = [found for found in snapshot.limits if found.period is None]
+    rates = [found for found in snapshot.limits if found.period is not None]
     sections = [("In flight", [(_title(f), _inside(f)) for f in inside])] if inside else []
     if rates:
         whose = f"Used by {key}" if key is not None else "Used by all requests together"
         sections.append((whose, [(_title(f), _used(f)) for f in rates]))
-    if working:
-        sections.append(("Executors", executor_rows(working)))
+    statuses = list(snapshot.processes)
+    published = [("Overload", overload_rows(statuses)), ("Executors", executor_rows(statuses))]
+    sections += [(title, rows) for title, rows in published if rows]
     if not sections:
         return "No limit counts all requests together; name a client with --key KEY."
     return layout(sections)

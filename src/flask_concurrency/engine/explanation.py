@@ -7,10 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import get_args
 
 from flask_concurrency.engine.declaration import Origin, Stage
-from flask_concurrency.engine.plan import Source, candidates
-from flask_concurrency.vocabulary.limits import DynamicLimit, InFlight, Rate, Scope
+from flask_concurrency.engine.plan import Candidate, Source, candidates
+from flask_concurrency.vocabulary.limits import (
+    Adaptive,
+    AnyLimit,
+    DynamicLimit,
+    InFlight,
+    Rate,
+    Scope,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +39,14 @@ class ExplainedLimit:
     :ivar cost: Units a request spends, or the function that says so.
     :ivar methods: HTTP methods it was declared for; ``None`` for all.
     :ivar exempt_when: The function whose true answer lets a request pass; ``None`` for none.
-    :ivar at: The stage at which it is asked, ``"arrival"`` or ``"view"``.
+    :ivar at: The stage at which it is asked: ``"arrival"``, ``"view"`` or ``"call"``.
     :ivar charge_when: The function that says whether a response is charged; ``None`` for always.
+    :ivar final_cost: The function that says what a response cost; ``None`` for ``cost``.
     :ivar shadow: Whether a refusal is only reported.
     :ivar left_out: Why it does not apply; ``None`` if it does.
+    :ivar answer_within: Seconds in which an answer is worth having, of an adaptive limit; ``None``
+        of every other.
+    :ivar hidden_by: A limit that refuses before it can; ``None`` if there is none.
     """
 
     name: str
@@ -52,8 +64,11 @@ class ExplainedLimit:
     exempt_when: str | None
     at: Stage
     charge_when: str | None
+    final_cost: str | None
     shadow: bool
     left_out: str | None
+    answer_within: float | None = None
+    hidden_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +78,13 @@ class Explanation:
     :ivar exempt: Whether the route was exempted from all of them.
     :ivar limits: In the order in which they are asked and reported, those left out included.
     :ivar deadline: Seconds for an answer; ``None`` for any time.
+    :ivar priority: How much it matters under overload, or the function that says so.
     """
 
     exempt: bool
     limits: tuple[ExplainedLimit, ...]
     deadline: float | None = None
+    priority: str = "normal"
 
     @property
     def applying(self) -> tuple[ExplainedLimit, ...]:
@@ -82,6 +99,7 @@ def explain(
     key: Callable[[], object],
     exempt: bool = False,
     deadline: float | None = None,
+    priority: str | Callable[[], object] = "normal",
 ) -> Explanation:
     """Explain what :func:`~flask_concurrency.engine.plan.compile_plan` makes of the same sources.
 
@@ -90,9 +108,11 @@ def explain(
     :param key: Who is counted where a declaration does not say.
     :param exempt: Whether none of them applies.
     :param deadline: Seconds for an answer; ``None`` for any time.
+    :param priority: How much its requests matter, or what says so of each.
     """
     limits = []
-    for found in candidates(sources, method=method, key=key):
+    every = list(candidates(sources, method=method, key=key))
+    for found in every:
         declared = found.source.declaration
         limit = found.limit
         explained = ExplainedLimit(
@@ -101,22 +121,70 @@ def explain(
             origin=found.source.origin,
             place=found.source.place,
             shared=declared.name,
-            quota=None if isinstance(limit, DynamicLimit) else limit.quota,
+            quota=None if isinstance(limit, Adaptive | DynamicLimit) else limit.quota,
             period=limit.period if isinstance(limit, Rate) else None,
             algorithm=limit.algorithm if isinstance(limit, Rate) else None,
             key=spell(found.key),
-            scope=limit.scope if isinstance(limit, InFlight) else None,
+            scope=_scope(limit),
             cost=spell(declared.cost) if callable(declared.cost) else declared.cost,
             methods=None if declared.methods is None else tuple(sorted(declared.methods)),
             exempt_when=None if declared.exempt_when is None else spell(declared.exempt_when),
             at=declared.at,
             charge_when=None if declared.charge_when is None else spell(declared.charge_when),
+            final_cost=None if declared.final_cost is None else spell(declared.final_cost),
             shadow=declared.shadow,
             left_out=found.left_out,
+            answer_within=limit.deadline if isinstance(limit, Adaptive) else None,
+            hidden_by=_hidden_by(found, every),
         )
         limits.append(replace(explained, left_out="exempt") if exempt else explained)
-    limits.sort(key=lambda limit: limit.at == "view")  # asked after all the others
-    return Explanation(exempt, tuple(limits), deadline)
+    # As they are asked: adaptive ones before all others.
+    limits.sort(key=lambda limit: (limit.answer_within is None, get_args(Stage).index(limit.at)))
+    priority = spell(priority) if callable(priority) else priority
+    return Explanation(exempt, tuple(limits), deadline, priority)
+
+
+def _scope(limit: AnyLimit) -> Scope:
+    if isinstance(limit, Adaptive):
+        return "process"
+    return limit.scope if isinstance(limit, InFlight) else None
+
+
+def _hidden_by(found: Candidate, every: Sequence[Candidate]) -> str | None:
+    """A wider rate that allows less, and counts the same clients and at least the same requests."""
+    limit = found.limit
+    if not isinstance(limit, Rate) or not _is_plain(found):
+        return None
+    for other in every:
+        if other is found:  # what stands narrower, refuses on this route alone
+            return None
+        stricter = other.limit
+        if (
+            isinstance(stricter, Rate)
+            and _is_plain(other)
+            and other.key is found.key
+            and (other.source.origin == "app" or found.source.declaration.name is None)
+            and (other.source.origin == "app" or other.source.declaration.name is None)
+            and stricter.algorithm in ("sliding-window", limit.algorithm)
+            and stricter.burst <= limit.burst
+            and stricter.quota / stricter.period <= limit.quota / limit.period
+            and stricter.quota <= limit.quota
+            and stricter.period >= limit.period
+            and (stricter.quota, stricter.period) != (limit.quota, limit.period)
+        ):
+            return other.name
+    return None
+
+
+def _is_plain(found: Candidate) -> bool:
+    declared = found.source.declaration
+    return (
+        found.left_out is None
+        and declared.cost == 1
+        and not declared.shadow
+        and declared.exempt_when is None
+        and not declared.settled_by_response
+    )
 
 
 def spell(function: Callable[..., object]) -> str:

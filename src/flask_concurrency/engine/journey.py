@@ -8,7 +8,7 @@ from flask_concurrency.admission.answer import Answer
 from flask_concurrency.admission.gate import Gate
 from flask_concurrency.runtime.deadline import Deadline, within
 from flask_concurrency.vocabulary.decision import Decision
-from flask_concurrency.vocabulary.permit import Ending
+from flask_concurrency.vocabulary.permit import Ending, Permit
 
 NOT_ASKED = Decision(True, ())
 """The decision on a request without limits."""
@@ -20,16 +20,19 @@ class Journey:
     :ivar decision: What every gate asked so far has said, as one.
     :ivar overdue: Whether it was given up because its deadline had passed.
     :ivar has_anything_to_end: Whether anything was asked or timed.
+    :ivar called: What was asked where a decorator stands; each is asked once in a request.
     :ivar ended_by_middleware: Whether the middleware will call :meth:`end`.
     """
 
     # Every request begins one, most meet no limit: what is on the class costs nothing to begin.
     _answers: tuple[Answer, ...] = ()
     _deadline: Deadline | None = None
+    _held: Permit | None = None
     decision = NOT_ASKED
     overdue = False
     has_anything_to_end = False
     ended_by_middleware = True
+    called: tuple[Gate, ...] = ()
 
     def start_clock(self, seconds: float) -> None:
         """Let the request have so many seconds, until :meth:`stop_clock` in the same context."""
@@ -43,9 +46,14 @@ class Journey:
             deadline.__exit__(None, None, None)
 
     def ask(self, gate: Gate) -> Decision:
-        """Ask a gate, waiting where it lets requests wait, and hold what it grants to the end."""
+        """Ask a gate, waiting where it lets requests wait, and hold what it grants to the end.
+
+        What a function of a limit raised is raised here, once all other limits were asked.
+        """
         answer = gate.acquire()
         self.join(answer)
+        if answer.error is not None and answer.decision.admitted:
+            raise answer.error
         return answer.decision
 
     def join(self, answer: Answer) -> None:
@@ -55,9 +63,19 @@ class Journey:
         self._answers += (answer,)
         self.has_anything_to_end = True
 
+    def hold(self, permit: Permit) -> None:
+        """Release a permit at the end that no answer goes with."""
+        held = self._held
+        if held is not None:
+            permit = _joined(held, permit)
+        self._held = permit
+        self.has_anything_to_end = True
+
     @property
     def holds_permit(self) -> bool:
         """Whether something must still be given back."""
+        if self._held is not None and self._held.ending is None:
+            return True
         for answer in self._answers:
             if answer.permit is not None and answer.permit.ending is None:
                 return True
@@ -80,6 +98,16 @@ class Journey:
         for answer in self._answers:
             if answer.permit is not None and answer.permit.ending is None:
                 answer.permit.release(ending)
+        if self._held is not None and self._held.ending is None:
+            self._held.release(ending)
+
+
+def _joined(one: Permit, other: Permit) -> Permit:
+    def release(ending: Ending) -> None:
+        other.release(ending)
+        one.release(ending)
+
+    return Permit(release)
 
 
 def _both(before: Decision, now: Decision) -> Decision:

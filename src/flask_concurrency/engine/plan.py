@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
+from flask_concurrency.admission.adaptive_limit import AdaptiveLimit
 from flask_concurrency.admission.gate import Gate
 from flask_concurrency.admission.limiter import DynamicLimiter, Limiter, all_requests, numbered
 from flask_concurrency.admission.waiting_room import WaitingRooms
 from flask_concurrency.engine.declaration import Declaration, Origin, Stage
 from flask_concurrency.stores.store import Store
-from flask_concurrency.vocabulary.limits import DynamicLimit, InFlight, Limit
+from flask_concurrency.vocabulary.limits import Adaptive, AnyLimit, DynamicLimit, InFlight, Limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +42,42 @@ class Plan:
 
     :ivar arrival: What to ask before every hook; ``None`` where nothing applies.
     :ivar view: What to ask before the view, after all hooks; ``None`` where nothing applies.
+    :ivar calls: What to ask where the decorator of a declaration stands.
+    :ivar adaptive: Adaptive limits to ask before both, but for those of the app, which are asked
+        before its routes are looked at.
     """
 
     arrival: Gate | None
     view: Gate | None
+    calls: Mapping[Declaration, Gate] = field(default_factory=dict)
+    adaptive: tuple[AdaptiveLimit, ...] = ()
+
+    @property
+    def gates(self) -> Iterator[Gate]:
+        """Every gate of the route."""
+        yield from (gate for gate in (self.arrival, self.view) if gate is not None)
+        yield from self.calls.values()
+
+
+class AdaptiveLimits:
+    """The adaptive limits of one app in this process, each once."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, AdaptiveLimit] = {}
+        self._lock = threading.Lock()
+
+    def get(self, id: str, limit: Adaptive, *, name: str, shadow: bool) -> AdaptiveLimit:
+        """The one of an id, made the first time it is asked for."""
+        with self._lock:
+            made = self._made.get(id)
+            if made is None:
+                made = self._made[id] = AdaptiveLimit(limit, name=name, shadow=shadow)
+            return made
+
+    def all(self) -> list[AdaptiveLimit]:
+        """Those that were made."""
+        with self._lock:
+            return list(self._made.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +93,7 @@ class Candidate:
     """
 
     source: Source
-    limit: Limit | DynamicLimit
+    limit: AnyLimit
     name: str
     key: Callable[[], object]
     left_out: str | None
@@ -95,6 +129,7 @@ def compile_plan(
     key: Callable[[], object],
     store: Store,
     rooms: WaitingRooms | None = None,
+    adaptive: AdaptiveLimits | None = None,
 ) -> Plan:
     """Choose and name the limiters of one route.
 
@@ -103,18 +138,38 @@ def compile_plan(
     :param method: The request's HTTP method.
     :param key: Who is counted where a declaration does not say.
     :param rooms: Where requests wait.
+    :param adaptive: Where adaptive limits learn. Default: nowhere before and after.
     """
-    chosen: dict[Stage, list[Limiter | DynamicLimiter]] = {"arrival": [], "view": []}
+    learning = AdaptiveLimits() if adaptive is None else adaptive
+    asked_first: list[AdaptiveLimit] = []
+    chosen: dict[Stage | Declaration, list[Limiter | DynamicLimiter]] = {"arrival": [], "view": []}
     every = list(candidates(sources, method=method, key=key))
     for found in every:
-        if found.left_out is None:
+        if found.left_out is not None:
+            continue
+        if isinstance(found.limit, Adaptive):
+            if found.source.origin != "app":
+                asked_first.append(adaptive_limit(found, endpoint, learning))
+        else:
             limiter = _limiter(found, endpoint, key, partial(_first_number, every, found))
-            chosen[found.source.declaration.at].append(limiter)
-    arrival, view = (
-        Gate(chosen[stage], store, rooms=rooms) if chosen[stage] else None
-        for stage in ("arrival", "view")
-    )
-    return Plan(arrival, view)
+            declared = found.source.declaration
+            stage = declared if declared.at == "call" else declared.at
+            chosen.setdefault(stage, []).append(limiter)
+    gates = {
+        stage: Gate(limiters, store, rooms=rooms) for stage, limiters in chosen.items() if limiters
+    }
+    calls = {stage: gate for stage, gate in gates.items() if isinstance(stage, Declaration)}
+    return Plan(gates.get("arrival"), gates.get("view"), calls, tuple(asked_first))
+
+
+def adaptive_limit(
+    found: Candidate, endpoint: str | None, learning: AdaptiveLimits
+) -> AdaptiveLimit:
+    """The adaptive limit of this process that was declared."""
+    assert isinstance(found.limit, Adaptive)
+    id = "\x1f".join((*_scope(found.source, endpoint), found.name, "adaptive"))
+    shadow = found.source.declaration.shadow
+    return learning.get(id, found.limit, name=found.name, shadow=shadow)
 
 
 def _first_number(every: Sequence[Candidate], chosen: Candidate, name: str) -> int:
@@ -157,6 +212,7 @@ def _limiter(
             cost=declared.cost,
             exempt_when=declared.exempt_when,
             charge_when=declared.charge_when,
+            final_cost=declared.final_cost,
             shadow=declared.shadow,
             per_client=not isinstance(limit, InFlight) or declared.key is not None,
             shared=declared.name is not None,
@@ -165,11 +221,12 @@ def _limiter(
 
     if isinstance(found.limit, DynamicLimit):
         return DynamicLimiter(found.limit, _prefix(found.source), make, first_number)
+    assert not isinstance(found.limit, Adaptive)
     return make(found.limit, found.name)
 
 
 def _counted(
-    limit: Limit | DynamicLimit, declared: Callable[[], object] | None, key: Callable[[], object]
+    limit: AnyLimit, declared: Callable[[], object] | None, key: Callable[[], object]
 ) -> Callable[[], object]:
     """Who is counted: as declared; else each client (rates) or all requests (in flight)."""
     if not isinstance(limit, InFlight):

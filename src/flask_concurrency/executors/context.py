@@ -27,12 +27,15 @@ class Captured(Protocol):
     def __call__(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
         """Return ``fn(*args, **kwargs)``, called as if in the captured surroundings."""
 
+    def report(self, fn: Callable[..., object], *args: Any) -> None:
+        """Call ``fn``, which only logs, with the captured context variables and nothing else."""
+
 
 class Carried(Captured, Protocol):
     """What a carrier captures."""
 
     def detached(self) -> Captured:
-        """The same for work that nobody waits for: no deadline, and nothing of the request."""
+        """The same for background work: no deadline, and nothing of the request."""
 
 
 Carrier = Callable[[], Carried]
@@ -56,6 +59,10 @@ class CapturedContext:
         context = self._context.copy()
         forget_deadline(context)
         return CapturedContext(context)
+
+    def report(self, fn: Callable[..., object], *args: Any) -> None:
+        """Call ``fn``, which only logs, with the captured context variables."""
+        self._context.copy().run(fn, *args)
 
     def __call__(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
         # A Context can be entered by one thread at a time, so every call has a copy of its own.

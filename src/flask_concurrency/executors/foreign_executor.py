@@ -15,8 +15,9 @@ from typing import Any, ParamSpec, TypeVar
 from flask_concurrency.executors.context import Carrier, capture_context
 from flask_concurrency.executors.linked_future import LinkedFuture
 from flask_concurrency.runtime.deadline import expires_at
+from flask_concurrency.runtime.deadline_messages import left_to_foreign_executor
 from flask_concurrency.runtime.timer_thread import Alarm, timekeeper
-from flask_concurrency.vocabulary.errors import DeadlineExceeded, ExecutorShutdown
+from flask_concurrency.vocabulary.errors import ExecutorShutdown
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -130,12 +131,7 @@ class ForeignExecutor(Executor):
         with self._lock:
             self._counts["expired"] += 1
         name = getattr(fn, "__name__", repr(fn))
-        future.give_up(
-            DeadlineExceeded(
-                f"{name!r} had not ended on {self.name!r} at its deadline. What has begun there "
-                "may run on; give it more time, or less to do."
-            )
-        )
+        future.give_up(left_to_foreign_executor(name, self.name))
 
     def _ended(self, future: LinkedFuture[Any], alarm: Alarm | None, inner: Future[Any]) -> None:
         if alarm is not None:

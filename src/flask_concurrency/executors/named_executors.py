@@ -32,6 +32,7 @@ class NamedExecutors:
     :param added: Names that the code has given; later additions are seen.
     :param configured: Names that the configuration has given, which win.
     :param carry: Captures what a task takes along to a foreign pool of threads.
+    :param on_first_use: Called when one that is not ours is made, in each process.
     """
 
     def __init__(
@@ -41,7 +42,9 @@ class NamedExecutors:
         added: Mapping[str, Meaning] | None = None,
         configured: Mapping[str, Meaning] | None = None,
         carry: Carrier = capture_context,
+        on_first_use: Callable[[], object] = lambda: None,
     ) -> None:
+        self._on_first_use = on_first_use
         self._ours = ours
         self._added = {} if added is None else added
         self._configured = {} if configured is None else configured
@@ -63,6 +66,10 @@ class NamedExecutors:
             self._begin()  # in a forked child the threads of what a factory made do not run
         found = self._found.get(name)
         return found if found is not None else self._find(name)
+
+    def meanings(self) -> dict[str, Meaning]:
+        """What all names but our own stand for."""
+        return {**self._added, **self._configured}
 
     def made(self) -> Mapping[str, Executor]:
         """Those that are not ours and were asked for in this process, each by its own name."""
@@ -115,6 +122,8 @@ class NamedExecutors:
 
     def _fitted(self, name: str, meaning: Any) -> Executor:
         executor = meaning if isinstance(meaning, Executor) else meaning()
+        if executor not in self._ours.values():
+            self._on_first_use()
         if not isinstance(executor, Executor):
             raise ConfigurationError(
                 f"The factory of executor {name!r} made {executor!r}, which is no "

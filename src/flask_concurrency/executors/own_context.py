@@ -27,3 +27,7 @@ class OwnContext:
     def __call__(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
         """Return ``fn(*args, **kwargs)``, called in the context."""
         return self.context.run(fn, *args, **kwargs)
+
+    def report(self, fn: Callable[..., object], *args: Any) -> None:
+        """Call ``fn``, which only logs, with the context's variables; it may be entered."""
+        self.context.copy().run(fn, *args)

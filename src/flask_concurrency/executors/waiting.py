@@ -7,6 +7,7 @@ no executor: a task is a future here, and a loop that serves requests is one it 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import Future
 from math import inf
 from typing import Any, Protocol, TypeVar
@@ -32,7 +33,7 @@ class Serving(Protocol):
 _serving: WeakSet[Any] = WeakSet()
 
 
-def must_go_on(host: Serving) -> None:
+def register_serving_loop(host: Serving) -> None:
     """Have waits on a loop refused from now on where they would hold up everybody on it."""
     _serving.add(host)
 
@@ -100,16 +101,50 @@ def check_process(future: Future[Any], born: int) -> None:
         )
 
 
+class Waiters(Protocol):
+    """Learns which threads wait by ``concurrent.futures.wait`` and ``as_completed``."""
+
+    def add_waiter(self, waiter: object) -> None: ...
+
+    def remove_waiter(self, waiter: object) -> None: ...
+
+
+class _WaiterList(list[Any]):
+    """The waiters of one future, each of which is made known."""
+
+    def __init__(self, known_to: Waiters) -> None:
+        super().__init__()
+        self._known_to = known_to
+
+    def append(self, waiter: Any) -> None:
+        super().append(waiter)
+        self._known_to.add_waiter(waiter)
+
+    def remove(self, waiter: Any) -> None:
+        super().remove(waiter)
+        self._known_to.remove_waiter(waiter)
+
+
 class TaskFuture(Future[T]):
     """A ``Future`` in everything, except that two ways to wait for it are refused.
 
     It never stops a loop that serves. And it does not wait for ever in a forked child, where the
     parent's tasks do not end.
+
+    :ivar run_here: Runs the task in the thread that waits for it, if that is one of its pool's and
+        none has taken the task up; ``None`` where there is no need.
     """
+
+    run_here: Callable[[], object] | None = None
 
     def __init__(self) -> None:
         super().__init__()
         self._born = generation()
+
+    def compensate_for_waiters(self, known_to: Waiters) -> None:
+        """Make waiters known that wait for this future by other means than its own methods."""
+        # ``wait`` and ``as_completed`` look at nothing else of a future.
+        self._waiters = _WaiterList(known_to)
 
     def result(self, timeout: float | None = None) -> T:
         """What the task returned; raises what it raised.
@@ -117,8 +152,7 @@ class TaskFuture(Future[T]):
         :raises LoopBlocked: It has not ended, and an event loop would stand still meanwhile.
         :raises ExecutorError: It had not ended when this process was forked from the task's.
         """
-        check_process(self, self._born)
-        if wait_on_loop(self, timeout):
+        if self._wait_otherwise(timeout):
             timeout = 0
         try:
             return super().result(timeout)
@@ -131,7 +165,15 @@ class TaskFuture(Future[T]):
         :raises LoopBlocked: It has not ended, and an event loop would stand still meanwhile.
         :raises ExecutorError: It had not ended when this process was forked from the task's.
         """
-        check_process(self, self._born)
-        if wait_on_loop(self, timeout):
+        if self._wait_otherwise(timeout):
             timeout = 0
         return super().exception(timeout)
+
+    def _wait_otherwise(self, timeout: float | None) -> bool:
+        """Wait as the caller must, and tell whether that is over."""
+        if self.run_here is not None:
+            run_here, self.run_here = self.run_here, None
+            if run_here is not None:
+                run_here()
+        check_process(self, self._born)
+        return wait_on_loop(self, timeout)

@@ -6,6 +6,8 @@ Knows the app's settings and where it lives; knows nothing of what is counted.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
+from typing import ClassVar
 
 from flask import Flask
 
@@ -26,21 +28,38 @@ class AppStore:
     :raises ConfigurationError: The settings name a store that there is not.
     """
 
+    make_for_tests: ClassVar[Callable[[], Store] | None] = None
+    """Makes the store of every app while tests say so; see ``flask_concurrency.testing``."""
+
     def __init__(self, app: Flask, settings: Settings) -> None:
         self._app = weakref.ref(app)
         self._settings = settings
+        self._of_test: tuple[Callable[[], Store], Store] | None = None
         self._opened: Store | None = None if settings.store is None else self._open(settings.store)
 
     @property
     def uri(self) -> str:
         """The store's URI: as configured; else for tests this process's memory, else the host's."""
+        if AppStore.make_for_tests is not None:
+            return "memory://"
         if self._settings.store is not None:
             return self._settings.store
         app = self._app()
         return "memory://" if app is None or app.testing else default_uri()
 
+    def settings_differ(self, settings: Settings) -> bool:
+        """Whether other settings choose another store, or use it otherwise."""
+        names = ("store", "namespace", "store_timeout", "on_store_failure")
+        return any(getattr(settings, name) != getattr(self._settings, name) for name in names)
+
     def get(self) -> Store:
         """The store."""
+        make = AppStore.make_for_tests
+        if make is not None:
+            if self._of_test is None or self._of_test[0] is not make:
+                self._of_test = make, make()
+            return self._of_test[1]
+        self._of_test = None
         if self._opened is None:
             app = self._app()
             if not HOST_WORKS and self._settings.store is None and app and not app.testing:

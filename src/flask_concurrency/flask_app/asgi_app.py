@@ -7,32 +7,44 @@ from typing import TYPE_CHECKING, cast
 
 from flask import Flask, has_request_context, request
 
-from flask_concurrency.asgi.application import AsgiBridge
-from flask_concurrency.asgi.interface import AsgiApplication
-from flask_concurrency.asgi.lifespan import Finish
+from flask_concurrency.asgi.application import Admission, AsgiBridge
+from flask_concurrency.asgi.interface import Scope
+from flask_concurrency.asgi.lifespan import Finish, ServerLife
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.http.responses import REFUSED_UNASKED, ServerBusy, soon
 from flask_concurrency.flask_app.loop_endpoints import LoopEndpoints
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 
-def make_asgi_app(app: Flask, state: AppState) -> AsgiApplication:
+def make_asgi_app(app: Flask, state: AppState) -> AsgiBridge:
     """The ASGI application of ``app``, middleware that stands around ``app.wsgi_app`` included."""
     threads = state.executors.threads
     if state.settings.server_threads is None:
         state.rooms.served_by(threads.max_workers)
+
+    def admit(scope: Scope) -> Admission:
+        if state.front.made_for is not state.settings:
+            state.prepare_front()
+        return state.front.asgi(scope, enabled=state.enabled_now)
+
     return AsgiBridge(
         app,
         runs_on_loop=LoopEndpoints(app, state.owner),
         threads=threads,
         sockets=state.executors.sockets,
         loop=state.executors.loop,
-        busy=_no_thread_free,
-        drain=state.drain,
-        finish=Finish(state.settings.drain_timeout, state.executors.drain),
+        busy=_refuse("All threads are taken, and so is the queue for them."),
+        ending=_refuse("The server is about to end."),
+        life=ServerLife(
+            loop=state.executors.loop,
+            drain=state.drain,
+            finish=Finish(state.settings.drain_timeout, state.executors.drain),
+            serves=lambda: not app.testing,
+        ),
         max_body=lambda: _max_body(app),
+        admit=admit,
     )
 
 
@@ -42,9 +54,12 @@ def _max_body(app: Flask) -> int | None:
     return cast("int | None", most)
 
 
-def _no_thread_free(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Answer a request for which the pool has no place, without the app: WSGI."""
-    refused = ServerBusy(REFUSED_UNASKED, "All threads are taken, and so is the queue for them.")
-    response = refused.get_response(environ)
-    response.headers["Retry-After"] = str(soon())
-    return response(environ, start_response)
+def _refuse(why: str) -> WSGIApplication:
+    """Make a WSGI application that answers 503 without the app."""
+
+    def refuse(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        response = ServerBusy(REFUSED_UNASKED, why).get_response(environ)
+        response.headers["Retry-After"] = str(soon())
+        return response(environ, start_response)
+
+    return refuse

@@ -10,6 +10,12 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 
+ROUTE = "flask_concurrency.route"
+"""Where in the WSGI environment the template of a request's route travels, if it is counted."""
+
+UNROUTED = ""
+"""The route of requests that match none."""
+
 JOURNEY = "flask_concurrency.journey"
 """Where in the WSGI environment a request's :class:`Journey` travels."""
 

@@ -19,6 +19,7 @@ from flask_concurrency.flask_app.http.responses import DeadlinePassed
 from flask_concurrency.flask_app.view_wrapping import put_around_view
 from flask_concurrency.flask_app.work.task_context import CONTEXTS_ARE_MERGED
 from flask_concurrency.runtime.deadline import remaining
+from flask_concurrency.runtime.deadline_messages import view_was_late
 from flask_concurrency.vocabulary.errors import DeadlineExceeded
 from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
@@ -76,7 +77,4 @@ class _InTime:
                 return
             if not isinstance(error, HTTPException):
                 logger.warning("%r failed after its deadline", self._endpoint, exc_info=error)
-        raise DeadlineExceeded(
-            f"{self._endpoint!r} did not answer before its deadline. Give what it calls the time "
-            "that is left, as in timeout=concurrency.remaining()."
-        ) from error
+        raise view_was_late(self._endpoint) from error

@@ -9,38 +9,45 @@ import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from datetime import timedelta
-from typing import Any, TypeVar, overload
+from functools import partial
+from typing import Any, Literal, TypeVar, overload
 
 from flask import Flask, Response, current_app, has_app_context, request
 
-from flask_concurrency.asgi.interface import AsgiApplication
+from flask_concurrency.admission.limiter import normalized_key
+from flask_concurrency.asgi.application import AsgiBridge
 from flask_concurrency.engine.declaration import Stage
 from flask_concurrency.engine.journey import NOT_ASKED, Journey
-from flask_concurrency.executors.groups import TaskGroup
+from flask_concurrency.executors.groups import AllTaskGroup, TaskGroup
 from flask_concurrency.executors.groups.policy import PolicyName
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.named_executors import Meaning, check_meaning
 from flask_concurrency.executors.processes.executor import ProcessExecutor
 from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.flask_app import hooks
+from flask_concurrency.flask_app.app_counters import AppCounters
+from flask_concurrency.flask_app.app_snapshot import Snapshot, read_snapshot, reset_counts
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.app_store import AppStore
 from flask_concurrency.flask_app.asgi_app import make_asgi_app
 from flask_concurrency.flask_app.current_journey import JOURNEY
 from flask_concurrency.flask_app.declarations import decorations
+from flask_concurrency.flask_app.declarations.decorations import EXEMPT
 from flask_concurrency.flask_app.declarations.keys import remote_address
 from flask_concurrency.flask_app.declarations.options import (
     LimitsLike,
-    checked_callable,
     declare,
     read_declarations,
 )
+from flask_concurrency.flask_app.declarations.priority import RequestPriority
 from flask_concurrency.flask_app.declarations.time_limit import DeadlineDecorator, TimeLimit
-from flask_concurrency.flask_app.declarations.unused import DeclarationRegistry
-from flask_concurrency.flask_app.http.cors import METHODS, Origins, cors_policy
+from flask_concurrency.flask_app.declarations.unused import EXTENSION, DeclarationRegistry
+from flask_concurrency.flask_app.http.cors import METHODS, cors_policy
+from flask_concurrency.flask_app.http.origins import Origins
 from flask_concurrency.flask_app.limit_decorator import LimitDecorator
-from flask_concurrency.flask_app.loop_endpoints import Place, RunsOn
-from flask_concurrency.flask_app.route_declarations import EXEMPT
+from flask_concurrency.flask_app.loop_endpoints import PLACE, FlaskEndpoints, Place, RunsOn
+from flask_concurrency.flask_app.metrics_endpoint import add_metrics
+from flask_concurrency.flask_app.overload.health import HealthChecks
 from flask_concurrency.flask_app.settings import read_settings
 from flask_concurrency.flask_app.streaming.event_streams import Source, event_response
 from flask_concurrency.flask_app.streaming.websockets import (
@@ -50,14 +57,15 @@ from flask_concurrency.flask_app.streaming.websockets import (
     websocket_view,
 )
 from flask_concurrency.flask_app.work.executors import make_executors
-from flask_concurrency.flask_app.work.status_publishing import announcer
+from flask_concurrency.flask_app.work.status_publishing import StatusPublishing
 from flask_concurrency.runtime.deadline import remaining
 from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.errors import ConfigurationError
-from flask_concurrency.vocabulary.limits import LimitLike
+from flask_concurrency.vocabulary.limits import DynamicLimit, LimitLike
+from flask_concurrency.vocabulary.priority import Priority
+from flask_concurrency.vocabulary.request_functions import check_function
 
 Target = TypeVar("Target", bound=Any)
-EXTENSION = "concurrency"
 
 
 class Concurrency:
@@ -100,7 +108,7 @@ class Concurrency:
         self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
         self._declarations = DeclarationRegistry(self._apps)
         self._needs_after_request = False
-        self._key = checked_callable("key", key)
+        self._key = check_function("key", key)
         if app is not None:
             self.init_app(app)
 
@@ -110,12 +118,24 @@ class Concurrency:
         :raises ConfigurationError: A ``CONCURRENCY_`` key is unknown or its value is wrong, or
             the app is served already.
         """
+        if not isinstance(app, Flask):
+            raise ConfigurationError(
+                f"Concurrency({app!r}): give a Flask app; who is counted is said with key=."
+            )
         if EXTENSION in app.extensions:
             raise ConfigurationError(
                 f"{app.name!r} is served by a Concurrency already: call init_app once for an app."
             )
-        settings = read_settings(app.config, **self._given)
-        executors = make_executors(app, settings, added=self._added)
+        read_again = partial(read_settings, app.config, **self._given)
+        settings = read_again()
+        publishing = StatusPublishing(app, settings)
+        executors = make_executors(
+            app,
+            settings,
+            added=self._added,
+            on_first_task=publishing.begin,
+            runs_as_in_flask=FlaskEndpoints(app, self),
+        )
         state = AppState(
             self,
             settings=settings,
@@ -123,12 +143,19 @@ class Concurrency:
             executors=executors,
             declarations=self._declarations,
             key=self._key,
-            announce=announcer(app, settings, executors),
+            read_again=read_again,
+            config=app.config,
+            counters=AppCounters(app, settings),
         )
+        state.announce = publishing.begin
+        publishing.observe_limits(state.adaptive_snapshots)
+        publishing.observe(executors)
         app.extensions[EXTENSION] = state
         self._apps.add(app)
-        self._declarations.in_use = True
+        decorations.serve(app)
+        self._declarations.serve()
         hooks.install(app, state)
+        state.install_after_request = partial(hooks.install_after_request, app, state)
         if self._needs_after_request or settings.charges_by_response:
             hooks.install_after_request(app, state)
 
@@ -143,7 +170,9 @@ class Concurrency:
         name: str | None = None,
         at: Stage = "arrival",
         charge_when: Callable[[Response], bool] | None = None,
+        final_cost: Callable[[Response], int] | None = None,
         shadow: bool = False,
+        static: bool = False,
     ) -> LimitDecorator:
         """Limit a view, a ``View`` class or one of its methods, or every route of a blueprint.
 
@@ -168,10 +197,15 @@ class Concurrency:
         :param replace: Whether the wider limits, but for ``app_limits``, stop applying here.
         :param name: Routes and blocks that give the same name share one count; a block needs one.
         :param at: ``"view"`` asks after all ``before_request`` hooks, for keys that need what they
-            found, such as the user. Default: ``"arrival"``, before them all.
+            found, such as the user; ``"call"`` asks where the decorator stands, for those that need
+            what the decorators above it found. Default: ``"arrival"``, before all hooks.
         :param charge_when: Asked with the response; where it answers false the request's units are
             given back. They are reserved meanwhile, so it cannot be raced. Default: always charge.
+        :param final_cost: Asked with the response for the units that the request has cost, where
+            that is known only after the work: ``cost`` is reserved first, and what was too much
+            is given back, what is missing spent, as far as there is any left.
         :param shadow: Count and report, but let in: to see what a limit would do.
+        :param static: Whether a blueprint's limit counts its static files, too.
         :raises ConfigurationError: Anything of it is malformed; raised here, not in a request.
         """
         declaration = declare(
@@ -184,11 +218,16 @@ class Concurrency:
             name=name,
             at=at,
             charge_when=charge_when,
+            final_cost=final_cost,
             shadow=shadow,
+            static=static,
         )
-        if charge_when is not None:
+        if declaration.settled_by_response:
             self._install_after_request()
-        return LimitDecorator(declaration, self._decorator(declaration), self._current_state)
+        decorator = LimitDecorator(declaration, self._decorator(declaration), self._current_state)
+        if any(isinstance(limit, DynamicLimit) for limit in declaration.limits):
+            self._declarations.watch(decorator)
+        return decorator
 
     def exempt(self, target: Target) -> Target:
         """Let every request to this view or blueprint in, whatever limits there are."""
@@ -229,6 +268,11 @@ class Concurrency:
             max_age=max_age,
         )
         if target is not None:
+            if not isinstance(target, Flask):
+                raise ConfigurationError(
+                    f"cors({target!r}, ...): give an app, or decorate a view or blueprint with "
+                    "concurrency.cors(origins=...)."
+                )
             self._state(target).cors = policy
         self._install_after_request()
         return self._decorator(policy)
@@ -257,20 +301,72 @@ class Concurrency:
         limit = TimeLimit(seconds)
         return DeadlineDecorator(limit, self._decorator(limit))
 
-    def runs_on(self, place: Place) -> Callable[[Target], Target]:
-        """Choose where the requests of a view, a class or a blueprint run on ASGI, hooks included.
+    def priority(self, priority: Priority | Callable[[], Priority]) -> Callable[[Target], Target]:
+        """Say how much the requests of a view, a class or a blueprint matter under overload.
 
-        By itself a request with an asynchronous view runs on the server's loop, all others on
-        threads. Without effect on WSGI.
+        .. code-block:: python
+
+            @app.post("/pay")
+            @concurrency.priority("critical")
+            def pay(): ...
+
+        Where an adaptive limit cannot admit all requests, ``"critical"`` ones are admitted longest,
+        then ``"high"``, ``"normal"`` (as all are that say nothing) and ``"low"`` ones. A class may
+        use all that the others leave.
+
+        :param priority: One of the four words; or a function that gives one, called in a context of
+            the request and only while not all requests are admitted.
+        :raises ConfigurationError: It is no priority.
+        """
+        return self._decorator(RequestPriority(priority))
+
+    def health(
+        self, app: Flask, *, live: str | None = "/livez", ready: str | None = "/readyz"
+    ) -> None:
+        """Answer health checks before Flask sees them, however busy the app is.
+
+        :param app: The app, after :meth:`init_app`.
+        :param live: Path that says whether the process works. It answers 503 only where requests
+            hang and none has ended for half a minute. ``None`` for none.
+        :param ready: Path that says whether to send it requests: 503 while it is told to end, and
+            while it refuses more than half of what comes. ``None`` for none.
+        :raises ConfigurationError: A path is none, or both are the same.
+        """
+        state = self._state(app)
+        front = state.front
+        front.health = HealthChecks(
+            live=live,
+            ready=ready,
+            draining=lambda: state.drain.begun,
+            saturated=lambda: front.control is not None and front.control.saturated,
+            stuck=lambda: front.control is not None and front.control.stuck,
+        )
+
+    def runs_on(self, place: Place) -> Callable[[Target], Target]:
+        """Choose where the requests of a view, a class, a blueprint or an app run, hooks included.
+
+        By itself a request with an asynchronous view runs on the server's loop on ASGI, all others
+        on threads; on WSGI only the view itself runs on a loop, which all requests share.
 
         :param place: ``"threads"`` for an asynchronous view whose hooks block: only the view itself
             then runs on the loop. ``"loop"`` for a plain one that never blocks, or a decorated one
-            that is asynchronous inside.
-        :raises ConfigurationError: It is neither of the two.
+            that is asynchronous inside; both without effect on WSGI. ``"flask"`` runs asynchronous
+            functions as Flask itself does, on WSGI and on ASGI: on a loop of their own, in the
+            thread of their request. Then they share nothing that is kept by thread, may block, and
+            cannot keep connections from one request to the next.
+        :raises ConfigurationError: It is none of these.
         """
-        return self._decorator(RunsOn(place))
+        mark: Callable[[Target], Target] = self._decorator(declaration := RunsOn(place))
 
-    def asgi_app(self, app: Flask) -> AsgiApplication:
+        def decorate(target: Target) -> Target:
+            if isinstance(target, Flask):
+                target.extensions[PLACE] = declaration.place
+                return target
+            return mark(target)
+
+        return decorate
+
+    def asgi_app(self, app: Flask) -> AsgiBridge:
         """Make the ASGI application of an app, for servers such as uvicorn, granian and hypercorn.
 
         The app is the same, unchanged. Its asynchronous views run on the server's event loop, in
@@ -281,6 +377,22 @@ class Concurrency:
         :raises ConfigurationError: It is not served by this extension yet.
         """
         return make_asgi_app(app, self._state(app))
+
+    def metrics(
+        self, app: Flask, path: str = "/metrics", *, access: Callable[[], object] | None = None
+    ) -> None:
+        """Count the app's requests, and show them to Prometheus at a path of the app.
+
+        Right on any number of workers, with no directory to set up and none to clean: a worker
+        that dies takes no count along. Needs ``pip install "Flask-Concurrency[metrics]"``.
+
+        :param app: The app, after :meth:`init_app`.
+        :param path: Where Prometheus asks. The route is exempt from limits.
+        :param access: Asked in the request; a true answer lets it in, others get 403. Default:
+            clients of this machine that no proxy has passed on.
+        :raises ConfigurationError: The path is taken, or prometheus-client is missing.
+        """
+        add_metrics(app, self._state(app), path, access, self.exempt)
 
     def event_stream(self, source: Source, *, heartbeat: float | None = 15.0) -> Response:
         """Answer with server-sent events, for the ``EventSource`` of a browser.
@@ -312,7 +424,7 @@ class Concurrency:
         """
         state = self._current_state()
         return event_response(
-            source, heartbeat=heartbeat, loop=state.executors_in_use.loop, drain=state.drain
+            source, heartbeat=heartbeat, loop=state.executors.loop, drain=state.drain
         )
 
     @overload
@@ -372,7 +484,7 @@ class Concurrency:
         Each task sees the caller's request and has an app context of its own. ``map`` gives
         results in order; ``await concurrency.threads.run(fn, …)`` waits without blocking a loop.
         """
-        return self._current_state().executors_in_use.threads
+        return self._current_state().executors.threads
 
     @property
     def processes(self) -> ProcessExecutor:
@@ -381,12 +493,12 @@ class Concurrency:
         Functions, arguments and results must be picklable; a worker that dies fails only its own
         task.
         """
-        return self._current_state().executors_in_use.processes
+        return self._current_state().executors.processes
 
     @property
     def loop(self) -> LoopThread:
         """The event loop on which the app's ``async`` views run, one for the whole process."""
-        return self._current_state().executors_in_use.loop
+        return self._current_state().executors.loop
 
     def add_executor(self, name: str, executor: Meaning) -> None:
         """Give any other :class:`concurrent.futures.Executor` a name, beside the app's own two.
@@ -417,8 +529,14 @@ class Concurrency:
 
         :raises ConfigurationError: There is none of that name.
         """
-        return self._current_state().executors_in_use.named.get(name)
+        return self._current_state().executors.named.get(name)
 
+    @overload
+    def task_group(
+        self, timeout: float | None = None, policy: Literal["all"] = "all"
+    ) -> AllTaskGroup: ...
+    @overload
+    def task_group(self, timeout: float | None = None, policy: PolicyName = "all") -> TaskGroup: ...
     def task_group(self, timeout: float | None = None, policy: PolicyName = "all") -> TaskGroup:
         """Tasks that end with their block, wherever each of them runs.
 
@@ -440,8 +558,48 @@ class Concurrency:
             the deadline ``group.results()`` are those that are ready.
         :raises ConfigurationError: ``timeout`` or ``policy`` is none.
         """
-        executors = self._current_state().executors_in_use
-        return TaskGroup(executors.named.get, executors.loop, timeout=timeout, policy=policy)
+        executors = self._current_state().executors
+        make = AllTaskGroup if policy == "all" else TaskGroup
+        return make(executors.named.get, executors.loop, timeout=timeout, policy=policy)
+
+    def reset(self, key: object = None, *, name: str | None = None) -> int:
+        """Start rates anew, as after the right password; who is inside stays inside.
+
+        .. code-block:: python
+
+            concurrency.reset(request.form["email"], name="login")
+
+        For the app in context. Other processes of a shared store see it at once; each of them may
+        repeat a refusal for a second more. Limits that a function chooses are reached as far as
+        this process has chosen them.
+
+        :param key: Whose, as the limit's key gives it, such as ``"192.0.2.7"``; ``""`` for what
+            counts all requests together. Default: every key, of all limits.
+        :param name: Only limits of this name: that of ``limit(..., name=)``, or a limiter's, such
+            as ``"route:5/minute"``. Default: all.
+        :returns: How many counts there were.
+        :raises ConfigurationError: A name without a key: stores keep digests of keys, by key.
+        :raises StoreError: The counts cannot be written.
+        """
+        if key is None and name is not None:
+            raise ConfigurationError(
+                f"reset(name={name!r}): say whose count, as in reset(key, name={name!r}); without "
+                "both, all counts of the app begin anew."
+            )
+        app, state = self._current_app()
+        return reset_counts(app, state, key=None if key is None else normalized_key(key), name=name)
+
+    def snapshot(self, key: object = None) -> Snapshot:
+        """Look at what limits count and executors do, in all processes; nothing is spent.
+
+        For the app in context. It is what ``flask concurrency status --json`` prints.
+
+        :param key: Whose counts to read where clients are counted apart. Default: none, which
+            leaves those limits out.
+        :raises StoreError: The counts cannot be read.
+        """
+        app, state = self._current_app()
+        return read_snapshot(app, state, key=None if key is None else normalized_key(key))
 
     @staticmethod
     def remaining() -> float | None:
@@ -464,18 +622,29 @@ class Concurrency:
 
     def _decorator(self, declaration: object) -> Callable[[Target], Target]:
         def decorate(target: Target) -> Target:
-            self._declarations.remember(target, decorations.attach(target, self, declaration))
-            return target
+            carrier, decoration = decorations.attach(target, self, declaration)
+            self._declarations.remember(carrier, decoration)
+            decorated: Target = carrier
+            return decorated
 
         return decorate
 
     def _current_state(self) -> AppState:
         """The state of the app in context; outside of one, of the only app there is."""
+        return self._state(current_app) if has_app_context() else self._current_app()[1]
+
+    def _current_app(self) -> tuple[Flask, AppState]:
         if has_app_context():
-            return self._state(current_app)
+            app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+            return app, self._state(app)
         apps = list(self._apps)
         if len(apps) == 1:
-            return self._state(apps[0])
+            return apps[0], self._state(apps[0])
+        if not apps:
+            raise RuntimeError(
+                "This Concurrency serves no app yet: call concurrency.init_app(app), or write "
+                "Concurrency(app)."
+            )
         raise RuntimeError(
             "No app is in context, and this Concurrency serves "
             f"{len(apps)} apps: use its executors inside a request or 'with app.app_context():'."
@@ -486,7 +655,6 @@ class Concurrency:
             state: AppState = app.extensions[EXTENSION]
         except (AttributeError, KeyError):
             raise ConfigurationError(
-                f"{app!r} is not served yet: call concurrency.init_app(app) first; decorate a "
-                "view or blueprint with concurrency.cors(origins=...)."
+                f"{app!r} is not served by this Concurrency: call concurrency.init_app(app) first."
             ) from None
         return state

@@ -7,31 +7,46 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
-from flask import Flask, Request, Response, request
+from flask import Flask, Request, Response, current_app, request
 from flask.typing import ResponseReturnValue
 
+from flask_concurrency.admission.adaptive_limit import AdaptiveLimit, ask_adaptive, refused_by
 from flask_concurrency.admission.answer import Answer
 from flask_concurrency.admission.gate import Gate
+from flask_concurrency.engine.declaration import Declaration
 from flask_concurrency.engine.journey import Journey
 from flask_concurrency.flask_app.app_state import AppState, Route
-from flask_concurrency.flask_app.current_journey import JOURNEY, journey_of
+from flask_concurrency.flask_app.current_journey import JOURNEY, ROUTE, UNROUTED, journey_of
 from flask_concurrency.flask_app.deadline_response import answer_overdue, hold_to_deadline
 from flask_concurrency.flask_app.declarations.keys import remote_address
 from flask_concurrency.flask_app.declarations.time_limit import TimeLimit
+from flask_concurrency.flask_app.http.overload_responses import DETAIL
 from flask_concurrency.flask_app.http.responses import (
     REFUSED_UNASKED,
+    BadCost,
     QuotaExceeded,
+    ServerBusy,
     cannot_count,
     refusal,
     too_old,
 )
 from flask_concurrency.flask_app.middleware import JourneyMiddleware
-from flask_concurrency.flask_app.refusal_cache import RefusalCache, request_identity
+from flask_concurrency.flask_app.overload.control import ADMITTED, OVERLOADED
+from flask_concurrency.flask_app.overload_rules import make_control
+from flask_concurrency.flask_app.queue_full_response import answer_queue_full
+from flask_concurrency.flask_app.refusal_cache import request_identity
 from flask_concurrency.flask_app.refusal_observers import RefusalObservers
+from flask_concurrency.flask_app.settings import ENABLED
 from flask_concurrency.flask_app.view_wrapping import put_around_view
-from flask_concurrency.vocabulary.errors import DeadlineExceeded, StoreError
+from flask_concurrency.vocabulary.errors import (
+    DeadlineExceeded,
+    QueueFull,
+    StoreError,
+    UnreadableCost,
+)
 from flask_concurrency.vocabulary.permit import Ending
 
 ASKS = "__flask_concurrency_asks__"
@@ -41,19 +56,30 @@ ASKS = "__flask_concurrency_asks__"
 def install(app: Flask, state: AppState) -> None:
     """Put the hooks into ``app``: the middleware around it, our check before any other hook."""
 
-    enabled = state.settings.enabled
-    max_age = state.settings.max_request_age if enabled else None
-
+    config = app.config
     asked_now = request._get_current_object  # type: ignore[attr-defined]
 
     def before_request(*context: Any) -> ResponseReturnValue | None:
         asked = asked_now()
+        if config.get(ENABLED) is not state.enabled_written:
+            state.switch()
+        if state.counters.counts_requests:
+            asked.environ[ROUTE] = route_of(asked)
         route = state.route(app, asked.url_rule, asked.method)
-        if not route.needs_no_check or max_age is not None:
+        meet_guards(asked, route)
+        if not route.needs_no_check or state.settings.max_request_age is not None:
             answer = check(asked, route)
             if answer is not None:
                 return answer
         return run_hooks(*context)
+
+    def meet_guards(asked: Request, route: Route) -> None:
+        admitted = asked.environ.get(ADMITTED)
+        if admitted is not None:
+            seconds = None if route.time is None else route.time.seconds
+            admitted.is_for(asked.endpoint or "", seconds)
+        elif OVERLOADED in asked.environ:
+            raise overloaded(asked.environ[OVERLOADED])
 
     def check(asked: Request, route: Route) -> Response | None:
         if asked.method == "OPTIONS":
@@ -62,14 +88,16 @@ def install(app: Flask, state: AppState) -> None:
                 return app.make_default_options_response()
             if route.answers_options:
                 return None
-        if enabled:
-            if max_age is not None and (old := too_old(asked.environ, max_age)):
+        if state.settings.enabled:
+            if old := too_old(asked.environ, state.settings.max_request_age):
                 journey_of(asked.environ).decision = old.decision
                 raise old
             if route.time is not None:
                 _start_clock(app, asked.endpoint, route.time, asked.environ)
             if route.plan.view is not None and asked.endpoint is not None:
                 ask_before_view(app, state, asked.endpoint)
+            if route.plan.adaptive:
+                ask_adaptive_limits(app, state, route, asked)
             gate = route.plan.arrival
             if gate is not None:
                 try:
@@ -78,20 +106,36 @@ def install(app: Flask, state: AppState) -> None:
                     if route.cors is None and gate.repeats(refused.decision, remote_address):
                         who = request_identity(asked.environ)
                         if who is not None and not observers.any():
-                            refusals.remember(who, refused.decision)
+                            refusals.remember(who, refused.decision, route_of(asked))
                     raise
         return None
 
-    app.error_handler_spec[None][None].setdefault(DeadlineExceeded, answer_overdue)
+    state.prepare_front = partial(prepare_front, app, state)
+    handlers = app.error_handler_spec[None][None]
+    handlers.setdefault(DeadlineExceeded, answer_overdue)
+    handlers.setdefault(QueueFull, answer_queue_full)
     # In front of the hooks and not one of them: Flask looks at each hook again in each request,
     # which takes longer than to see that a route has no limit.
     run_hooks: Callable[..., ResponseReturnValue | None] = app.preprocess_request
     app.preprocess_request = before_request  # type: ignore[method-assign]
     observers = RefusalObservers(app, ours=AfterRequest)
-    refusals = RefusalCache()
+    refusals = state.refusals
     app.wsgi_app = JourneyMiddleware(  # type: ignore[method-assign]
-        app.wsgi_app, fields=state.settings.headers, refusals=refusals, max_age=max_age
+        app.wsgi_app, state=state, refusals=refusals
     )
+
+
+def route_of(asked: Request) -> str:
+    """The template of a request's route, never its path."""
+    return UNROUTED if asked.url_rule is None else asked.url_rule.rule
+
+
+def prepare_front(app: Flask, state: AppState) -> None:
+    """Make what stands before the app as its settings say, which may change until it is in use."""
+    state.apply_late_changes(app)
+    settings = state.settings
+    state.front.control = make_control(app, state) if settings.enabled else None
+    state.front.made_for = settings
 
 
 class AfterRequest:
@@ -135,10 +179,38 @@ def ask(app: Flask, gate: Gate, environ: dict[str, Any]) -> None:
     except StoreError as error:
         journey.join(Answer(REFUSED_UNASKED))
         raise cannot_count() from error
+    except UnreadableCost as error:
+        raise BadCost() from error
     if not decision.admitted:
         raise refusal(decision)
     if not journey.ended_by_middleware and journey.holds_permit:
         _end_requests_without_middleware(app)
+
+
+def ask_adaptive_limits(app: Flask, state: AppState, route: Route, asked: Request) -> None:
+    """Ask the adaptive limits of a route on behalf of the current request.
+
+    :raises ServerBusy: One of them does not let the request in.
+    """
+    journey = journey_of(asked.environ)
+    permit = ask_adaptive(
+        route.plan.adaptive,
+        who=lambda: state.askers(app).asker(asked.environ, state.key),
+        route=asked.endpoint or "",
+        deadline=None if route.time is None else route.time.seconds,
+    )
+    if isinstance(permit, AdaptiveLimit):
+        raise overloaded(permit)
+    journey.hold(permit)
+    if not journey.ended_by_middleware:
+        _end_requests_without_middleware(app)
+
+
+def overloaded(limit: AdaptiveLimit) -> ServerBusy:
+    """The refusal of an adaptive limit that Flask is to answer."""
+    decision = refused_by(limit)
+    journey_of(request.environ).join(Answer(decision))
+    return ServerBusy(decision, DETAIL)
 
 
 def ask_before_view(app: Flask, state: AppState, endpoint: str) -> None:
@@ -151,6 +223,18 @@ def ask_before_view(app: Flask, state: AppState, endpoint: str) -> None:
         return nullcontext()
 
     put_around_view(app, endpoint, ASKS, ask_view_gate)
+
+
+def ask_at_call(state: AppState, declaration: Declaration) -> None:
+    """Ask for the current request, once, what was declared where a decorator stands."""
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    gate = state.call_gate(app, request.url_rule, request.method, declaration)
+    if gate is None or not state.settings.enabled:
+        return
+    journey = journey_of(request.environ)
+    if gate not in journey.called:
+        journey.called += (gate,)
+        ask(app, gate, request.environ)
 
 
 def _end_requests_without_middleware(app: Flask) -> None:

@@ -5,31 +5,47 @@ Knows how a block joins its request; decides no limit.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
-from functools import partial
+from dataclasses import replace
+from functools import cached_property, partial
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
-from flask import has_request_context, request
+from flask import Blueprint, Flask, has_request_context, request
 
 from flask_concurrency.admission.answer import Answer
 from flask_concurrency.engine.declaration import Declaration
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.current_journey import journey_of
-from flask_concurrency.flask_app.http.responses import REFUSED_UNASKED, cannot_count, refusal
-from flask_concurrency.runtime.greenlet_bridge import Driving
-from flask_concurrency.vocabulary.errors import ConfigurationError, StoreError
-from flask_concurrency.vocabulary.limits import InFlight
+from flask_concurrency.flask_app.hooks import ask_at_call
+from flask_concurrency.flask_app.http.responses import (
+    REFUSED_UNASKED,
+    BadCost,
+    cannot_count,
+    refusal,
+)
+from flask_concurrency.runtime.greenlet_bridge import run_suspendable
+from flask_concurrency.vocabulary.errors import ConfigurationError, StoreError, UnreadableCost
+from flask_concurrency.vocabulary.limits import Adaptive, DynamicLimit, InFlight
 from flask_concurrency.vocabulary.permit import Ending
 
 Target = TypeVar("Target", bound=Any)
 
 
+class _NoView(ConfigurationError, AttributeError):
+    """Tools that look for a name find none; Flask shows the message."""
+
+
 class LimitDecorator:
-    """A declared limit, ready to be put on a view, a class or a blueprint, or around a block."""
+    """A declared limit, ready to be put on a view, a class or a blueprint, or around a block.
+
+    :ivar used: Whether it was put on anything or around a block.
+    """
 
     def __init__(
         self,
@@ -41,11 +57,68 @@ class LimitDecorator:
         self._apply = apply
         self._current_state = current_state
         self._inside: list[Answer] = []
+        self.used = False
+
+    @property
+    def __name__(self) -> str:
+        """What Flask asks a view for, and this is none.
+
+        :raises ConfigurationError: Always.
+        """
+        raise _NoView(
+            "@concurrency.limit stands above a view without its limit, or is used as a view: "
+            'write @concurrency.limit("5/minute").'
+        )
 
     def __call__(self, target: Target) -> Target:
-        """Limit a view function, a ``View`` class, a method of one, or a blueprint."""
-        decorated: Target = self._apply(target)
+        """Limit a view function, a ``View`` class, a method of one, or a blueprint.
+
+        In a request, as in ``method_decorators`` of Flask-RESTX, it is asked when ``target`` is
+        called, since its route is decided by then.
+
+        :raises ConfigurationError: With ``at="call"`` it is no function.
+        """
+        self.used = True
+        shared = isinstance(target, type | Flask | Blueprint)
+        if self._declaration.at == "call":
+            if shared or not callable(target):
+                raise ConfigurationError(
+                    f'at="call" asks where the decorator stands, and {target!r} is no function: '
+                    "put it on a view or a method, or into the list 'decorators' of a class."
+                )
+            decorated: Target = self._apply(self._asking(target, self._declaration))
+        elif has_request_context() and not shared and callable(target):
+            decorated = self._asking(target, self._declared_in_request)
+        else:
+            decorated = self._apply(target)
         return decorated
+
+    @cached_property
+    def _declared_in_request(self) -> Declaration:
+        return replace(self._declaration, at="call")
+
+    def _asking(self, target: Any, declaration: Declaration) -> Any:
+        """A function that asks before it calls ``target``, if there is a request to limit."""
+
+        def check() -> None:
+            ask_at_call(self._current_state(), declaration)
+
+        if inspect.iscoroutinefunction(target):
+
+            @functools.wraps(target)
+            async def asking(*args: Any, **kwargs: Any) -> Any:
+                if has_request_context():
+                    await run_suspendable(check, copy_context())
+                return await target(*args, **kwargs)
+        else:
+
+            @functools.wraps(target)
+            def asking(*args: Any, **kwargs: Any) -> Any:
+                if has_request_context():
+                    check()
+                return target(*args, **kwargs)
+
+        return asking
 
     def __enter__(self) -> LimitDecorator:
         """Take what the block costs.
@@ -72,7 +145,7 @@ class LimitDecorator:
         :raises Refusal: A limit refuses; Flask answers 429 or 503 unless it is caught.
         :raises ConfigurationError: The limit has no name.
         """
-        self._enter(await Driving(self._take, copy_context()))
+        self._enter(await run_suspendable(self._take, copy_context()))
         return self
 
     async def __aexit__(
@@ -82,9 +155,17 @@ class LimitDecorator:
         traceback: TracebackType | None,
     ) -> None:
         """Give back what was held; units of a rate stay spent."""
-        await Driving(partial(_give_back, self._leave(), error), copy_context())
+        await run_suspendable(partial(_give_back, self._leave(), error), copy_context())
+
+    def chooses_by(self, functions: Collection[Any]) -> str | None:
+        """The name of the first of these functions that it takes for one that gives limits."""
+        for limit in self._declaration.limits:
+            if isinstance(limit, DynamicLimit) and limit.choose in functions:
+                return limit.choose.__qualname__
+        return None
 
     def _take(self) -> Answer:
+        self.used = True
         self._check_block()
         try:
             answer = self._current_state().ask_block(self._declaration)
@@ -94,6 +175,11 @@ class LimitDecorator:
         _join(answer)
         if not answer.decision.admitted:
             raise refusal(answer.decision)
+        if answer.error is not None:
+            _give_back(answer, answer.error)
+            if isinstance(answer.error, UnreadableCost):
+                raise BadCost() from answer.error
+            raise answer.error
         return answer
 
     def _enter(self, answer: Answer) -> None:
@@ -126,16 +212,18 @@ class LimitDecorator:
                 f"The block {declared.name!r} belongs to no route, so methods= and replace= mean "
                 "nothing for it: leave them out."
             )
-        counts_clients = any(not isinstance(limit, InFlight) for limit in declared.limits)
+        counts_clients = any(
+            not isinstance(limit, InFlight | Adaptive) for limit in declared.limits
+        )
         if counts_clients and declared.key is None and not has_request_context():
             raise ConfigurationError(
                 f"The block {declared.name!r} runs outside of a request, where there is no client "
                 'to count: say whom to count, as in limit("3/day", name="sms", key=lambda: phone).'
             )
-        if declared.charge_when is not None and not has_request_context():
+        if declared.settled_by_response and not has_request_context():
             raise ConfigurationError(
                 f"The block {declared.name!r} runs outside of a request, where no response will "
-                "say whether it is charged: leave charge_when= out."
+                "say what is charged: leave charge_when= and final_cost= out."
             )
 
 

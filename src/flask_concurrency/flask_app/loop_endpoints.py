@@ -1,6 +1,7 @@
 """Decide which requests of an app run on the server's event loop, and which on a thread.
 
-Knows Flask's routing and views; knows no server.
+And which have their asynchronous functions run as stock Flask does. Knows Flask's routing and
+views; knows no server.
 
 A request runs on the loop if its view is asynchronous, unless it was declared otherwise. All else,
 404 and 405 included, may block and goes to a thread.
@@ -9,10 +10,11 @@ A request runs on the loop if its view is asynchronous, unless it was declared o
 from __future__ import annotations
 
 import inspect
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from flask import Flask
+from flask import Flask, has_request_context, request
 from werkzeug.exceptions import HTTPException
 
 from flask_concurrency.asgi.websocket import CONNECTION
@@ -26,21 +28,24 @@ if TYPE_CHECKING:
 AWAITS = "__flask_concurrency_awaits__"
 """Set on a view that is a plain function, and waits for an asynchronous one inside."""
 
-Place = Literal["loop", "threads"]
+PLACE = "concurrency.runs_on"
+"""Where in ``app.extensions`` stands what was declared for all of an app."""
+
+Place = Literal["loop", "threads", "flask"]
 
 
 @dataclass(frozen=True, slots=True)
 class RunsOn:
     """Where the requests of a view, a class or a blueprint run.
 
-    :raises ConfigurationError: It is neither of the two places.
+    :raises ConfigurationError: It is none of the places.
     """
 
     place: Place
 
     def __post_init__(self) -> None:
         if self.place not in get_args(Place):
-            raise ConfigurationError(f'runs_on({self.place!r}): give "loop" or "threads".')
+            raise ConfigurationError(f'runs_on({self.place!r}): give "loop", "threads" or "flask".')
 
 
 class LoopEndpoints:
@@ -86,14 +91,9 @@ class LoopEndpoints:
         return on_loop
 
     def _is_on_loop(self, endpoint: str, method: str) -> bool:
-        declared = [
-            *(mark for _, mark in decorations.on_blueprints(self._app, endpoint, self._owner)),
-            *decorations.on_view(self._app, endpoint, self._owner),
-            *decorations.on_method(self._app, endpoint, method, self._owner)[1],
-        ]
-        for mark in reversed(declared):  # the narrowest
-            if isinstance(mark, RunsOn):
-                return mark.place == "loop"
+        place = declared_place(self._app, self._owner, endpoint, method)
+        if place is not None:
+            return place == "loop"
         return is_async(self._app.view_functions.get(endpoint), method)
 
     def _look_again(self) -> None:
@@ -102,7 +102,65 @@ class LoopEndpoints:
         self._anything = any(is_async(view, None) for view in views) or any(
             mark == RunsOn("loop") for _, mark in decorations.on_routes(self._app)
         )
+        self._anything = self._anything or place_of_app(self._app) == "loop"
         self._fixed.clear()
+
+
+class FlaskEndpoints:
+    """Which requests have their asynchronous functions run as stock Flask does.
+
+    :param app: The app, which is not kept alive.
+    :param owner: The extension whose declarations count.
+    """
+
+    def __init__(self, app: Flask, owner: object) -> None:
+        self._app = weakref.ref(app)
+        self._owner = owner
+        self._known: tuple[int, Place | None] | None = None
+        self._anything = False
+        self._places: dict[tuple[str, str], bool] = {}
+
+    def __call__(self) -> bool:
+        """Whether the current request does."""
+        app = self._app()
+        if app is None:
+            return False
+        of_app = place_of_app(app)
+        known = len(app.view_functions), of_app
+        if known != self._known:
+            self._known = known
+            marked = any(mark == RunsOn("flask") for _, mark in decorations.on_routes(app))
+            self._anything = marked or of_app == "flask"
+            self._places.clear()
+        if not self._anything:
+            return False
+        if not has_request_context() or request.endpoint is None:
+            return of_app == "flask"
+        asked = request.endpoint, request.method
+        found = self._places.get(asked)
+        if found is None:
+            found = declared_place(app, self._owner, *asked) == "flask"
+            self._places[asked] = found
+        return found
+
+
+def declared_place(app: Flask, owner: object, endpoint: str, method: str) -> Place | None:
+    """Where the requests of an endpoint were declared to run; ``None`` if that was left open."""
+    declared = [
+        *(mark for _, mark in decorations.on_blueprints(app, endpoint, owner)),
+        *decorations.on_view(app, endpoint, owner),
+        *decorations.on_method(app, endpoint, method, owner)[1],
+    ]
+    for mark in reversed(declared):  # the narrowest
+        if isinstance(mark, RunsOn):
+            return mark.place
+    return place_of_app(app)
+
+
+def place_of_app(app: Flask) -> Place | None:
+    """What was declared for all of an app."""
+    place: Place | None = app.extensions.get(PLACE)
+    return place
 
 
 def is_async(view: Any, method: str | None) -> bool:

@@ -12,13 +12,13 @@ response in direct passthrough, which is what ``send_file`` makes; and not in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol
 
 from werkzeug.datastructures import Headers
 
 from flask_concurrency.engine.journey import NOT_ASKED, Journey
-from flask_concurrency.flask_app.current_journey import JOURNEY
+from flask_concurrency.flask_app.current_journey import JOURNEY, ROUTE
 from flask_concurrency.flask_app.http.rate_limit_fields import legacy_fields, rate_limit_fields
 from flask_concurrency.flask_app.http.responses import (
     Refusal,
@@ -27,7 +27,10 @@ from flask_concurrency.flask_app.http.responses import (
     retry_after,
     too_old,
 )
+from flask_concurrency.flask_app.overload.control import ADMITTED
+from flask_concurrency.flask_app.overload.front import Front
 from flask_concurrency.flask_app.refusal_cache import RefusalCache, request_identity
+from flask_concurrency.flask_app.settings import Settings
 from flask_concurrency.vocabulary.clock import wall
 from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.permit import Ending
@@ -40,49 +43,76 @@ TAKEN_AT_ONCE = 16_384
 """Bytes that a socket takes without waiting for the client: what Linux gives one to begin with."""
 
 
+class HasSettings(Protocol):
+    """What an app owns, as far as it is needed here."""
+
+    settings: Settings
+    front: Front
+    prepare_front: Callable[[], None]
+
+    @property
+    def enabled_now(self) -> bool:
+        """Whether limits are applied, as far as that is known outside of Flask."""
+        ...
+
+
 class JourneyMiddleware:
     """WSGI middleware that reports each request's decision and ends its journey exactly once.
 
     :param wsgi_app: What was there before, usually Flask's own ``wsgi_app``.
-    :param fields: Whether requests are told what is left; ``"legacy"`` in the old fields, too.
+    :param state: Has the settings, which may change until the first request.
     :param refusals: Refusals to repeat without Flask.
-    :param max_age: Seconds a request may have waited before it came; ``None`` for any.
     """
 
     def __init__(
         self,
         wsgi_app: WSGIApplication,
         *,
-        fields: bool | Literal["legacy"],
+        state: HasSettings,
         refusals: RefusalCache,
-        max_age: float | None = None,
     ) -> None:
         self._wsgi_app = wsgi_app
-        self._fields = fields
-        self._max_age = max_age
+        self._state = state
         self._refusals = refusals
         self._refused = refusals.refused  # asked first, since it is empty for most of the time
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         journey = environ[JOURNEY] = Journey()
         length: int | None = None
+        started = False
+        late: _LateBody | None = None
+        state = self._state
+        front = state.front
+        if front.made_for is not state.settings:
+            state.prepare_front()
+        if not front.empty:
+            answer = front.wsgi(environ, start_response, journey, enabled=state.enabled_now)
+            if answer is not None:
+                return answer
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            nonlocal length
+            nonlocal length, started
+            started = True
             if journey.holds_permit:
                 length = Headers(headers).get("Content-Length", type=int)
+                if late is not None:
+                    late.expect(length)
+            if ADMITTED in environ and _is_event_stream(headers):
+                # It is answered with its beginning; how long it goes on says nothing of the app.
+                environ[ADMITTED].end_early()
             decision = journey.decision
             if decision is not NOT_ASKED:
-                if self._fields:
+                fields = self._state.settings.headers
+                if fields:
                     headers = headers + rate_limit_fields(decision.verdicts)
-                if self._fields == "legacy":
+                if fields == "legacy":
                     headers = [*headers, *legacy_fields(decision.verdicts, wall())]
                 # A view may have caught a refusal and answered all the same.
                 if not decision.admitted and is_error(status):
                     headers = [*headers, *_when_to_return(decision, headers)]
             return start_response(status, headers, exc_info)
 
-        if (self._refused or self._max_age is not None) and (
+        if (self._refused or self._state.settings.max_request_age is not None) and (
             refused := self._refused_here(environ)
         ):
             journey.decision = refused.decision
@@ -93,6 +123,9 @@ class JourneyMiddleware:
             journey.stop_clock()
             journey.end(Ending.ABANDONED)
             raise
+        if not started:  # middleware that is a generator: the app has not been called yet
+            late = _LateBody(body, journey, None)
+            return late
         if not journey.has_anything_to_end:
             return body
         journey.stop_clock()
@@ -100,13 +133,17 @@ class JourneyMiddleware:
 
     def _refused_here(self, environ: WSGIEnvironment) -> Refusal | None:
         """Refuse what Flask need not see; never a request of another origin, which needs CORS."""
-        if "HTTP_ORIGIN" in environ:
+        if "HTTP_ORIGIN" in environ or not self._state.enabled_now:
             return None
-        old = too_old(environ, self._max_age)
+        old = too_old(environ, self._state.settings.max_request_age)
         if old is not None:
             return old
-        again = self._refusals.recall(request_identity(environ))
-        return None if again is None else refusal(again)
+        who = request_identity(environ)
+        again = self._refusals.recall(who)
+        if again is None:
+            return None
+        environ[ROUTE] = self._refusals.route(who)
+        return refusal(again)
 
 
 def _when_to_return(decision: Decision, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -115,6 +152,14 @@ def _when_to_return(decision: Decision, headers: list[tuple[str, str]]) -> list[
     if seconds is None or any(name.lower() == "retry-after" for name, _ in headers):
         return []
     return [("Retry-After", str(seconds))]
+
+
+def _is_event_stream(headers: list[tuple[str, str]]) -> bool:
+    return any(
+        value.startswith("text/event-stream")
+        for name, value in headers
+        if name.lower() == "content-type"
+    )
 
 
 class _Body:
@@ -130,8 +175,12 @@ class _Body:
     def __init__(self, body: Iterable[bytes], journey: Journey, length: int | None) -> None:
         self._left = length
         self._body = body
-        self._chunks: Iterator[bytes] = iter(body)
         self._journey = journey
+        try:
+            self._chunks: Iterator[bytes] = iter(body)
+        except BaseException:
+            self.close()  # the server has no body that it could close
+            raise
 
     def __iter__(self) -> _Body:
         return self
@@ -163,3 +212,24 @@ class _Body:
 
     def __del__(self) -> None:  # a server or test that dropped the body without closing it
         self._journey.end(Ending.ABANDONED)
+
+
+class _LateBody(_Body):
+    """The body of an app that begins only when the server asks for the first chunk."""
+
+    def expect(self, length: int | None) -> None:
+        """Learn how many bytes it has."""
+        self._left = length
+
+    def __next__(self) -> bytes:
+        try:
+            return super().__next__()
+        finally:
+            self._journey.stop_clock()
+
+    def close(self) -> None:
+        """What every server calls at the end, early if the client has left."""
+        try:
+            super().close()
+        finally:
+            self._journey.stop_clock()

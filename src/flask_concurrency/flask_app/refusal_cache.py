@@ -10,6 +10,7 @@ import threading
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, NamedTuple
 
+from flask_concurrency.flask_app.declarations.keys import network
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.decision import Decision, Verdict
 
@@ -24,7 +25,7 @@ LONGEST = 1.0
 """Seconds a refusal is repeated unasked, so that a limit that was reset opens again soon."""
 
 MAX_PATH = 256
-"""Characters of a path that are worth remembering."""
+"""Characters of a path, or of a host, that are worth remembering."""
 
 
 class Refused(NamedTuple):
@@ -33,11 +34,13 @@ class Refused(NamedTuple):
     :ivar decision: What was decided.
     :ivar decided_at: When.
     :ivar until: The instant from which the store is to be asked again.
+    :ivar route: The template of the route that refused, for those who count.
     """
 
     decision: Decision
     decided_at: float
     until: float
+    route: str = ""
 
 
 class RefusalCache:
@@ -53,14 +56,14 @@ class RefusalCache:
         self.refused: dict[Hashable, Refused] = {}
         self._lock = threading.Lock()
 
-    def remember(self, who: Hashable, decision: Decision) -> None:
+    def remember(self, who: Hashable, decision: Decision, route: str = "") -> None:
         """Repeat ``decision`` to ``who``, for a second at most and never longer than it holds."""
         waits = [verdict.retry_after for verdict in decision.refusing]
         holds = min(LONGEST, max((wait for wait in waits if wait is not None), default=LONGEST))
         now = self._clock()
         with self._lock:
             self.refused.pop(who, None)
-            self.refused[who] = Refused(decision, now, now + holds)
+            self.refused[who] = Refused(decision, now, now + holds, route)
             if len(self.refused) > MAX_REMEMBERED:
                 del self.refused[next(iter(self.refused))]
 
@@ -78,6 +81,16 @@ class RefusalCache:
         passed = now - refused.decided_at
         return Decision(False, tuple(_later(v, passed) for v in refused.decision.verdicts))
 
+    def route(self, who: Hashable) -> str:
+        """The route that refused ``who``."""
+        refused = self.refused.get(who)
+        return "" if refused is None else refused.route
+
+    def clear(self) -> None:
+        """Ask the store again for every client."""
+        with self._lock:
+            self.refused.clear()
+
     def __len__(self) -> int:
         """Refusals remembered, those that no longer hold included."""
         return len(self.refused)
@@ -92,13 +105,16 @@ def _later(verdict: Verdict, passed: float) -> Verdict:
 
 def request_identity(environ: WSGIEnvironment) -> Hashable | None:
     """What a client must ask for again to get the same refusal; ``None`` if it is too long."""
-    path = environ["PATH_INFO"]
-    if len(path) > MAX_PATH:
+    path, host = environ["PATH_INFO"], environ.get("HTTP_HOST", "")
+    if len(path) > MAX_PATH or len(host) > MAX_PATH:
         return None
     return (
-        environ.get("REMOTE_ADDR"),
+        network(environ.get("REMOTE_ADDR", "")),
         environ["REQUEST_METHOD"],
-        environ.get("HTTP_HOST"),
+        environ["wsgi.url_scheme"],
+        # A page and a WebSocket may have one path.
+        "HTTP_UPGRADE" in environ,
+        host,
         environ.get("SCRIPT_NAME"),
         path,
     )

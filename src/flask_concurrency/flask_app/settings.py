@@ -6,6 +6,7 @@ Knows the keys and their types; opens nothing and starts nothing.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -30,7 +31,39 @@ SERVED_WITH = "FLASK_CONCURRENCY_SERVER_THREADS"
 POOL = "FLASK_CONCURRENCY_POOL_THREADS"
 """Environment variable with the threads of ``concurrency.threads``, where none are configured."""
 
-OF_COMMANDS = tuple(f"{PREFIX}{command}_" for command in ("SERVE", "EXPLAIN", "STATUS", "RESET"))
+_OF_A_SERVICE = re.compile(
+    r"CONCURRENCY_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
+"""What is left of ``FLASK_CONCURRENCY_SERVICE_HOST`` and the like, without ``FLASK_``."""
+
+OTHER_NAMES = {
+    "app_limit": "app_limits",
+    "application_limits": "app_limits",
+    "default": "default_limits",
+    "redis_url": "store",
+    "storage_uri": "store",
+    "storage_url": "store",
+    "store_uri": "store",
+    "store_url": "store",
+}
+"""What other extensions call a setting."""
+
+OF_FLASK_LIMITER = {
+    "RATELIMIT_APPLICATION": "APP_LIMITS",
+    "RATELIMIT_DEFAULT": "DEFAULT_LIMITS",
+    "RATELIMIT_ENABLED": "ENABLED",
+    "RATELIMIT_HEADERS_ENABLED": "HEADERS",
+    "RATELIMIT_IN_MEMORY_FALLBACK_ENABLED": "ON_STORE_FAILURE",
+    "RATELIMIT_KEY_PREFIX": "NAMESPACE",
+    "RATELIMIT_STORAGE_URI": "STORE",
+    "RATELIMIT_STORAGE_URL": "STORE",
+    "RATELIMIT_SWALLOW_ERRORS": "ON_STORE_FAILURE",
+}
+"""Keys of Flask-Limiter, and what takes their place."""
+
+OF_COMMANDS = tuple(
+    f"{PREFIX}{command}_" for command in ("SERVE", "EXPLAIN", "STATUS", "RESET", "DOCTOR")
+)
 """What options of ``flask concurrency`` begin with in the environment, after ``FLASK_``."""
 
 
@@ -57,6 +90,12 @@ class Settings:
     :ivar max_request_age: ``MAX_REQUEST_AGE``, seconds a request may have waited since the instant
         its proxy wrote in ``X-Request-Start``; older ones are refused, since their clients have
         given up. Set it only behind a proxy that sets the header. Default: any age.
+    :ivar trust_request_start: ``TRUST_REQUEST_START``, whether a proxy sets ``X-Request-Start`` on
+        every request, so that it tells the age of one where the kernel cannot. Default: only with
+        ``MAX_REQUEST_AGE``.
+    :ivar skip_gone_clients: ``SKIP_GONE_CLIENTS``, whether an adaptive limit drops requests whose
+        client has closed its side of the connection. Set it to false for clients that close their
+        side and still read. Default: true.
     :ivar server_threads: ``SERVER_THREADS``, how many requests the server runs at once in one
         process; two of them never wait for a permit. Default: what ``flask concurrency serve``
         was told; elsewhere not known, and all may wait.
@@ -81,6 +120,8 @@ class Settings:
     headers: bool | Literal["legacy"] = True
     drain_timeout: float = 30.0
     max_request_age: float | None = None
+    trust_request_start: bool = False
+    skip_gone_clients: bool = True
     server_threads: int | None = None
     watchdog: float | Literal["debug"] | None = "debug"
     threads: Mapping[str, Any] = field(default_factory=dict)
@@ -88,7 +129,7 @@ class Settings:
     websocket_threads: int = 100
     executors: Mapping[str, Any] = field(default_factory=dict)
 
-    def stands_still(self, debug: bool) -> float | None:
+    def blocked_for(self, debug: bool) -> float | None:
         """Seconds for which an event loop may stand still; ``None`` for any time."""
         if self.watchdog != "debug":
             return self.watchdog
@@ -97,7 +138,35 @@ class Settings:
     @property
     def charges_by_response(self) -> bool:
         """Whether a response decides if a limit of the app is charged."""
-        return any(each.charge_when for each in (*self.default_limits, *self.app_limits))
+        return any(each.settled_by_response for each in (*self.default_limits, *self.app_limits))
+
+
+ENABLED = f"{PREFIX}ENABLED"
+
+FIXED = frozenset(
+    {"drain_timeout", "watchdog", "threads", "processes", "websocket_threads", "executors"}
+)
+"""Settings of what ``init_app`` has made: a later change would not reach it."""
+
+
+def written(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a configuration says to us, to be compared with what it said before."""
+    return {key: value for key, value in config.items() if key.startswith(PREFIX)}
+
+
+def check_late_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether a configuration was changed after ``init_app`` has read it, before its first request.
+
+    :raises ConfigurationError: The change comes too late.
+    """
+    changed = [key for key in {**before, **now} if before.get(key, now) != now.get(key, before)]
+    late = sorted(key for key in changed if key.removeprefix(PREFIX).lower() in FIXED)
+    if late:
+        raise ConfigurationError(
+            f"{late[0]} was changed after init_app(), which has made what it is about: set it "
+            "before Concurrency(app) or concurrency.init_app(app)."
+        )
+    return bool(changed)
 
 
 def read_settings(config: Mapping[str, Any], **given: object) -> Settings:
@@ -112,7 +181,8 @@ def read_settings(config: Mapping[str, Any], **given: object) -> Settings:
         values.setdefault("server_threads", _environment(SERVED_WITH))
     known = Settings.__dataclass_fields__
     for key, value in config.items():
-        if not key.startswith(PREFIX) or _is_of_a_command(key):
+        _check_prefix(key, known)
+        if not key.startswith(PREFIX) or _is_of_a_command(key) or _is_of_kubernetes(key):
             continue
         name = key.removeprefix(PREFIX).lower()
         if name not in known or key != key.upper():
@@ -134,6 +204,24 @@ def _environment(variable: str) -> int:
         ) from None
 
 
+def _check_prefix(key: str, known: Mapping[str, object]) -> None:
+    """Refuse a key of ours whose prefix is misspelt: it would be none of anybody's."""
+    prefix, _, rest = key.partition("_")
+    if (
+        rest.lower() in known
+        and key != PREFIX + rest
+        and get_close_matches(prefix.upper(), [PREFIX.rstrip("_")], cutoff=0.8)
+    ):
+        raise ConfigurationError(
+            f"Unknown configuration key {key!r}: did you mean '{PREFIX}{rest.upper()}'?"
+        )
+
+
+def _is_of_kubernetes(key: str) -> bool:
+    """Whether Kubernetes tells in the environment where a service is that is called as we are."""
+    return _OF_A_SERVICE.fullmatch(key) is not None and f"FLASK_{key}" in os.environ
+
+
 def _is_of_a_command(key: str) -> bool:
     """Whether the environment says it to a command or to a server's workers, not to the app.
 
@@ -149,7 +237,14 @@ def _read(name: str, value: object) -> Any:
     return _READERS[name](name, value)
 
 
+def left_over(config: Mapping[str, Any]) -> dict[str, str]:
+    """Keys of Flask-Limiter in a configuration, with the key that takes the place of each."""
+    return {key: PREFIX + name for key, name in OF_FLASK_LIMITER.items() if key in config}
+
+
 def _hint(name: str, known: Mapping[str, object]) -> str:
+    if name in OTHER_NAMES:
+        return f"did you mean '{PREFIX}{OTHER_NAMES[name].upper()}'?"
     close = get_close_matches(name, known, n=1)
     if close:
         return f"did you mean '{PREFIX}{close[0].upper()}'?"
@@ -162,21 +257,26 @@ def _wrong(name: str, value: object, wanted: str) -> ConfigurationError:
 
 def _limits(name: str, value: LimitsLike) -> tuple[Declaration, ...]:
     try:
-        return read_declarations(value) if value else ()
+        return () if isinstance(value, tuple | list) and not value else read_declarations(value)
     except ConfigurationError as error:
-        raise ConfigurationError(f"{PREFIX}{name.upper()}: {error}") from None
+        none = "" if value else " An empty list means none."
+        raise ConfigurationError(f"{PREFIX}{name.upper()}: {error}{none}") from None
 
 
 def _text(name: str, value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool) and name == "namespace":
+        return str(value)  # a release's number, which the environment gives as one
     if not isinstance(value, str):
-        raise _wrong(name, value, "give text")
+        in_quotes = "'\"1.10\"'"
+        raise _wrong(
+            name, value, f"give text; in the environment a number in quotes, as in {in_quotes}"
+        )
     return value
 
 
 def _truth(name: str, value: object) -> bool:
     if not isinstance(value, bool):
-        lower = "; in the environment, true or false" if isinstance(value, str) else ""
-        raise _wrong(name, value, f"give True or False{lower}")
+        raise _wrong(name, value, "give True or False; in the environment, true or false")
     return value
 
 
@@ -236,6 +336,8 @@ _READERS: Mapping[str, Any] = {
     "headers": _headers,
     "drain_timeout": _seconds,
     "max_request_age": _seconds,
+    "trust_request_start": _truth,
+    "skip_gone_clients": _truth,
     "server_threads": _threads,
     "watchdog": _watchdog,
     "threads": _options,

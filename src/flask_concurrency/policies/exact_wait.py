@@ -6,7 +6,7 @@ Floating point may put the solved instant a hair too early; no policy should tel
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import ceil
+from math import ceil, inf
 
 MICROSECOND = 1e-6
 """The finest wait told. Stores on other machines count in it, too."""
@@ -20,7 +20,7 @@ def exact_wait(wait: float, now: float, admits: Callable[[float], bool]) -> floa
     """
     wait = ceil(max(0.0, wait) / MICROSECOND) * MICROSECOND
     step = MICROSECOND
-    while not admits(now + wait):
+    while not admits(now + wait) and wait < inf:
         wait += step
         step *= 2  # in centuries a single microsecond is lost in the rounding, for ever
     return wait

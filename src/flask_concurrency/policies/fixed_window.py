@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flask_concurrency.policies.exact_wait import exact_wait
+from flask_concurrency.policies.spending import refuse_negative
 from flask_concurrency.vocabulary.decision import Outcome
 
 # Makes a NamedTuple in a third of its constructor's time.
@@ -44,6 +45,8 @@ class FixedWindow:
             started_at, used = now, 0
         if used + cost > self.quota:
             return (started_at, used), self._refusal((started_at, used), now, cost)
+        if cost < 0:
+            refuse_negative(cost)
         used += cost
         reset_after = started_at + period - now if used else 0.0
         return (started_at, used), new(Outcome, (True, self.quota - used, 0.0, reset_after))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from flask_concurrency.policies.spending import refuse_negative
 from flask_concurrency.vocabulary.decision import Outcome
 
 
@@ -24,6 +25,8 @@ class InFlightCount:
         """
         inside = state or 0
         admitted = inside + cost <= self.quota
+        if cost < 0:
+            refuse_negative(cost)
         if admitted:
             inside += cost
         left = max(0, self.quota - inside)  # the quota may be another than when they came in

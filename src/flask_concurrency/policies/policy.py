@@ -6,7 +6,6 @@ from typing import Any, Protocol
 
 from flask_concurrency.policies.fixed_window import FixedWindow
 from flask_concurrency.policies.in_flight import InFlightCount
-from flask_concurrency.policies.moving_window import MovingWindow
 from flask_concurrency.policies.sliding_window import SlidingWindow
 from flask_concurrency.policies.token_bucket import TokenBucket
 from flask_concurrency.vocabulary.decision import Outcome
@@ -34,21 +33,12 @@ class Policy(Protocol):
         ...
 
 
-_WINDOWS: dict[str, type[SlidingWindow | FixedWindow | MovingWindow]] = {
-    "sliding-window": SlidingWindow,
-    "fixed-window": FixedWindow,
-    "moving-window": MovingWindow,
-}
-
-
 def policy_for(limit: Limit) -> Policy:
     """The policy that decides for ``limit``."""
     if isinstance(limit, InFlight):
         return InFlightCount(limit.quota)
     if limit.algorithm == "token-bucket":
         return TokenBucket(limit.quota, limit.period, limit.burst)
-    if limit.algorithm == "sliding-window" and limit.quota == 1:
-        # An estimate would let the one unit of "1/day" return after two days. A window that begins
-        # with it is exact.
-        return FixedWindow(1, limit.period)
-    return _WINDOWS[limit.algorithm](limit.quota, limit.period)
+    if limit.algorithm == "fixed-window":
+        return FixedWindow(limit.quota, limit.period)
+    return SlidingWindow(limit.quota, limit.period)

@@ -1,122 +1,141 @@
-"""Decide by weighing the previous window with how much of it still overlaps the trailing period.
+"""Decide by when each unit of the trailing period was spent. Knows no clock, no key, no store.
 
-Two counters a key, no rush at a boundary. Knows no clock, no key, no store.
+Two promises, one in each direction: in no window of ``period`` are more than ``quota`` units
+admitted, and a client that asks for no more than ``quota`` in any window is not refused.
 
-The estimate is the one Cloudflare published in 2017 ("How we built rate limiting capable of
-scaling to millions of domains"): ``current + previous × (1 − elapsed / period)``. Windows begin
-at a key's first request instead of at the full minute, so clients do not come back in a herd.
+Units are remembered as runs, oldest first: the instant of a run's last unit, and how many units it
+has. Up to ``RUNS`` units every instant has a run of its own, so both promises hold exactly. For a
+larger quota a unit joins the newest run if it comes within ``period / RUNS`` of that run's first
+unit, and leaves with its last one. It may so count up to ``1 / RUNS`` of the period longer, and
+never shorter: the first promise holds exactly, the second for windows of ``33 / 32`` periods.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any, Final
 
 from flask_concurrency.policies.exact_wait import exact_wait
+from flask_concurrency.policies.spending import refuse_negative
 from flask_concurrency.vocabulary.decision import Outcome
+
+RUNS: Final = 32
+"""Units up to which each instant has a run of its own."""
+
+MOST_RUNS: Final = RUNS + 1
+"""Runs of a full window: more than ``RUNS`` gaps of ``period / RUNS`` do not fit into a period and
+the one gap by which its oldest run may begin before it."""
+
+REFUND_WITHIN: Final = 0.01
+"""Part of the period by which a refund may miss the instant at which its units were spent."""
 
 # Makes a NamedTuple in a third of its constructor's time.
 new = tuple.__new__
 
+Runs = tuple[Any, ...]
+"""``(first, before, at, number, at, number, …)``: the instant of the newest run's first unit; the
+number of the last unit that has left; then of each run, oldest first, the instant and the number
+of its last unit. So a run has as many units as its number is above the number before it.
 
-Windows = tuple[float, int, int]
-"""When the window began, the units spent in it, and those spent in the one before it.
-
-A plain tuple: every limit of every request makes one, and a named one takes twice as long.
+Flat, and numbered instead of counted, so that it is read from a file and from a server as it is,
+and the units in use are one subtraction.
 """
+
+EMPTY: Final[Runs] = (-inf, 0)
+_FULL: Final = 2 + 2 * MOST_RUNS
 
 
 @dataclass(frozen=True, slots=True)
 class SlidingWindow:
-    """``quota`` units in a trailing ``period``, as far as an estimate from two counters can tell.
-
-    What came in the previous window is taken as evenly spread. Where it was not, more than the
-    quota may pass in some period, in the worst case nearly twice, though never in a rush: it then
-    comes at the rate's own pace. A moving window is exact.
+    """At most ``quota`` units in every trailing ``period``.
 
     :param quota: Units allowed.
     :param period: Seconds.
+    :ivar grain: Seconds after a run's first unit in which others join it; ``0.0`` up to ``RUNS``.
     """
 
     quota: int
     period: float
+    grain: float = field(init=False, repr=False, compare=False)
 
-    def take(self, state: Windows | None, now: float, cost: int) -> tuple[Windows, Outcome]:
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "grain", 0.0 if self.quota <= RUNS else self.period / RUNS)
+
+    def take(self, state: Runs | None, now: float, cost: int) -> tuple[Runs, Outcome]:
         """Spend ``cost`` units if they fit; a refusal spends nothing.
 
         :param state: What the last call returned; ``None`` for a key never seen.
         :param now: The instant, in seconds of any clock that does not go back.
         """
         # This runs for every limit of every request, so it calls as little as it can.
-        period, quota = self.period, self.quota
-        started_at, current, previous = state or (now, 0, 0)
-        if not 0.0 <= now - started_at < period:
-            started_at, current, previous = self._roll((started_at, current, previous), now)
-        used = current + previous * (1.0 - (now - started_at) / period)
-        if used + cost > quota:
-            windows = started_at, current, previous
-            return windows, self._refusal(windows, now, cost, int(quota - used))
-        used += cost
-        current += cost
-        remaining = int(quota - used)
-        ceiling = quota - remaining - 1
-        if not used:
-            reset_after = 0.0
-        elif current > ceiling:  # as in _faded
-            reset_after = started_at + (2.0 - ceiling / current) * period - now
-        else:
-            reset_after = started_at + (1.0 - (ceiling - current) / previous) * period - now
-        return (started_at, current, previous), new(Outcome, (True, remaining, 0.0, reset_after))
-
-    def give_back(self, state: Windows, now: float, cost: int, after: float) -> Windows:
-        """Return ``cost`` units to the window they were spent in, ``after`` seconds ago."""
-        started_at, current, previous = self._roll(state, now)
-        spent_at = now - after
-        if spent_at >= started_at:
-            return started_at, max(0, current - cost), previous
-        if spent_at >= started_at - self.period:
-            return started_at, current, max(0, previous - cost)
-        return started_at, current, previous
-
-    def forgettable(self, state: Windows, now: float) -> bool:
-        """Whether the state decides like a key never seen."""
-        return now - state[0] >= 2 * self.period
-
-    def _roll(self, windows: Windows, now: float) -> Windows:
-        started_at, current, previous = windows
-        elapsed = now - started_at
-        if elapsed < self.period:
-            return (started_at, current, previous) if elapsed >= 0 else (now, current, previous)
-        if elapsed < 2 * self.period:
-            return started_at + self.period, 0, current
-        return now, 0, 0
-
-    def _refusal(self, windows: Windows, now: float, cost: int, remaining: int) -> Outcome:
-        started_at, current, previous = windows
-
-        def until(ceiling: int) -> float:
-            """Seconds until the estimate has fallen to ``ceiling`` if no other request comes."""
-            faded = _faded(current, previous, ceiling)
-            return max(0.0, started_at + faded * self.period - now)
-
-        ceiling = self.quota - cost
-        retry_after = None
-        if ceiling >= 0:
-            retry_after = exact_wait(
-                until(ceiling), now, lambda at: self._estimate(windows, at) <= ceiling
-            )
-        used = current or previous
-        return Outcome(
-            False, remaining, retry_after, until(self.quota - remaining - 1) if used else 0.0
+        period = self.period
+        runs = state or EMPTY
+        if len(runs) > 2 and runs[2] + period <= now:
+            runs = self._recent(runs, now)
+        remaining = self.quota - (runs[-1] - runs[1])
+        if cost > remaining:
+            return runs, self._refusal(runs, now, cost, remaining)
+        if cost > 0:
+            remaining -= cost
+            number = runs[-1] + cost
+            if len(runs) > 2 and (now - runs[0] <= self.grain or len(runs) >= _FULL):
+                runs = (*runs[:-2], now, number)
+            else:
+                runs = (now, *runs[1:], now, number)
+        elif cost < 0:
+            refuse_negative(cost)
+        elif len(runs) == 2:
+            return runs, new(Outcome, (True, remaining, 0.0, 0.0))
+        reset_after = runs[2] + period - now
+        return runs, new(
+            Outcome, (True, remaining, 0.0, reset_after if reset_after < period else period)
         )
 
-    def _estimate(self, windows: Windows, now: float) -> float:
-        started_at, current, previous = self._roll(windows, now)
-        return current + previous * (1.0 - (now - started_at) / self.period)
+    def give_back(self, state: Runs, now: float, cost: int, after: float) -> Runs:
+        """Take ``cost`` units out of the run they joined ``after`` seconds ago.
 
+        Nothing changes where that run has left, or no run near it has so many units.
+        """
+        spent_at = now - after
+        found, distance = 0, self.grain + self.period * REFUND_WITHIN
+        for index in range(2, len(state), 2):
+            apart = abs(state[index] - spent_at)
+            enough = state[index + 1] - state[index - 1] >= cost
+            if enough and apart <= distance and state[index] + self.period > now:
+                found, distance = index, apart
+        if not found or not cost:
+            return state
+        later = list(state[found:])
+        for index in range(1, len(later), 2):
+            later[index] -= cost
+        if later[1] != state[found - 1]:
+            return (*state[:found], *later)
+        # The run is empty. A run that begins now must not join the one before it.
+        first = state[0] if len(later) > 2 else -inf
+        return (first, *state[1:found], *later[2:])
 
-def _faded(current: int, previous: int, ceiling: int) -> float:
-    """Periods after a window's start at which its estimate has fallen to ``ceiling``."""
-    if current > ceiling:  # this window must itself become the previous one and fade
-        return 2.0 - ceiling / current
-    # The previous window fades enough within this one.
-    return 1.0 - (ceiling - current) / previous if previous else 0.0
+    def forgettable(self, state: Runs, now: float) -> bool:
+        """Whether the state decides like a key never seen."""
+        return bool(state[-1] == state[1] or state[-2] + self.period <= now)
+
+    def _recent(self, runs: Runs, now: float) -> Runs:
+        index = 4
+        while index < len(runs) and runs[index] + self.period <= now:
+            index += 2
+        return (runs[0], *runs[index - 1 :])
+
+    def _refusal(self, runs: Runs, now: float, cost: int, remaining: int) -> Outcome:
+        period = self.period
+        remaining = max(0, remaining)  # the quota may be another than when they were spent
+        reset_after = min(runs[2] + period - now, period) if len(runs) > 2 else 0.0
+        retry_after = None
+        if cost <= self.quota:
+            excess = cost - self.quota + (runs[-1] - runs[1])
+            index = 2
+            while runs[index + 1] - runs[1] < excess:
+                index += 2
+            leaves_at = runs[index] + period
+            wait = exact_wait(leaves_at - now, now, lambda then: then >= leaves_at)
+            retry_after = min(wait, period)
+        return Outcome(False, remaining, retry_after, reset_after)

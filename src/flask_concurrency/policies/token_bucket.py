@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flask_concurrency.policies.exact_wait import exact_wait
+from flask_concurrency.policies.spending import refuse_negative
 from flask_concurrency.vocabulary.decision import Outcome
 
 Bucket = tuple[float, float]
@@ -39,6 +40,8 @@ class TokenBucket:
         """
         spent = self._spent(state, now)
         admitted = spent + cost <= self.burst
+        if cost < 0:
+            refuse_negative(cost)
         if admitted:
             spent += cost
         bucket = (now, spent)

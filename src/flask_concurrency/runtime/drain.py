@@ -76,6 +76,28 @@ def watch_signals() -> bool:
     return True
 
 
+_Delay = Callable[[Callable[[], None]], None]
+
+_delays: weakref.WeakKeyDictionary[object, _Delay] = weakref.WeakKeyDictionary()
+
+
+def delay_end(owner: object, finish: _Delay) -> None:
+    """Have ``finish`` called when a watched signal comes, in place of what the signal did before.
+
+    It gets that as a function, which it calls when it is done, on the main thread. A second signal
+    does not wait for it.
+
+    :param owner: Once it is collected, nothing is called for it.
+    """
+    _delays[owner] = finish
+
+
+def begin_drains() -> None:
+    """Begin all drains of this process, in any thread."""
+    for drain in tuple(_drains):
+        drain.begin()
+
+
 class _Begin:
     """A signal's handler that begins all drains first.
 
@@ -84,11 +106,17 @@ class _Begin:
 
     def __init__(self, before: Any) -> None:
         self._before = before
+        self._delayed = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        for drain in tuple(_drains):
-            drain.begin()
-        if callable(self._before):
+        begin_drains()
+        delays, self._delayed = [] if self._delayed else list(_delays.values()), True
+        self._end_after(delays, number, frame)
+
+    def _end_after(self, delays: list[_Delay], number: int, frame: FrameType | None) -> None:
+        if delays:
+            delays.pop()(lambda: self._end_after(delays, number, None))
+        elif callable(self._before):
             self._before(number, frame)
         elif self._before == signal.SIG_DFL:
             signal.signal(number, signal.SIG_DFL)

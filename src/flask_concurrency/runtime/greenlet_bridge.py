@@ -1,6 +1,7 @@
 """Let plain code wait for an awaitable without blocking the thread it shares with an event loop.
 
-Knows no request and no particular loop: whoever drives a :class:`Suspendable` awaits for it.
+Knows no request and no particular loop: a coroutine drives each :class:`Suspendable`, and awaits
+for it.
 
 Plain code cannot ``await``. Where it runs in a :class:`Suspendable`, a greenlet with a stack of its
 own, :func:`suspend` sets that stack aside and hands what an awaitable yields to the coroutine that
@@ -72,8 +73,10 @@ class IdleStacks(threading.local):
 idle = IdleStacks()
 
 
-class Driving(Generic[T]):
-    """An awaitable that runs a function in a :class:`Suspendable`, and returns what it returns.
+def run_suspendable(
+    fn: Callable[[], T], context: Context, *, holds_thread: bool = False
+) -> Awaitable[T]:
+    """Give an awaitable that runs ``fn`` in a :class:`Suspendable`, and returns what it returns.
 
     A cancellation of the task that awaits it is raised in the function, where it is suspended.
 
@@ -82,12 +85,15 @@ class Driving(Generic[T]):
         sets to itself.
     :param holds_thread: Whether a thread waits for the function's end.
     """
+    return _Run(fn, context, holds_thread)
+
+
+class _Run(Generic[T]):
+    """One run of a function in a :class:`Suspendable`."""
 
     __slots__ = ("_context", "_fn", "_holds_thread")
 
-    def __init__(
-        self, fn: Callable[[], T], context: Context, *, holds_thread: bool = False
-    ) -> None:
+    def __init__(self, fn: Callable[[], T], context: Context, holds_thread: bool) -> None:
         self._fn = fn
         self._context = context
         self._holds_thread = holds_thread
@@ -160,7 +166,7 @@ def suspend(awaitable: Awaitable[T]) -> T:
             result: T = stop.value
             return result
         try:
-            # A bound method's name tells nothing; the driver is the ``Driving`` above.
+            # A bound method's name tells nothing; the driver is the ``_Run`` above.
             value = driver.switch(passed)  # type: ignore[union-attr]
         except BaseException as error:
             step, value = coroutine.throw, error
@@ -168,7 +174,7 @@ def suspend(awaitable: Awaitable[T]) -> T:
             step = coroutine.send
 
 
-def aside(executor: Executor, fn: Callable[..., T], /, *args: Any) -> T:
+def in_thread(executor: Executor, fn: Callable[..., T], /, *args: Any) -> T:
     """Call a function that blocks in a thread of ``executor``; only where :func:`can_suspend`.
 
     A cancellation is kept until the call has ended, for calls that must not be torn in two. They

@@ -1,6 +1,7 @@
-"""Decide what a thread of a crew lends while it waits for an event loop: its right to be at work.
+"""Let a pool have one thread more while one of its own is blocked by what needs a thread itself.
 
-Knows neither the crew's queue nor the loop.
+Knows neither the pool's queue nor what a thread waits for. The idea is that of Java's
+``ForkJoinPool.ManagedBlocker``.
 """
 
 from __future__ import annotations
@@ -12,35 +13,35 @@ from typing import Protocol, TypeVar
 T = TypeVar("T")
 
 
-class Lender(Protocol):
-    """A crew that may have one thread more while one of its own waits."""
+class CompensatingPool(Protocol):
+    """A pool that may start a thread in place of a blocked one."""
 
-    def lend(self) -> None:
+    def begin_blocking(self) -> None:
         """A thread begins to wait."""
 
-    def take_back(self) -> None:
-        """It has its answer."""
+    def end_blocking(self) -> None:
+        """It waits no longer."""
 
 
 class _Here(threading.local):
-    lender: Lender | None = None
+    pool: CompensatingPool | None = None
 
 
 _here = _Here()
 
 
-def work_for(lender: Lender) -> None:
-    """Have the calling thread be one of ``lender``'s, for good."""
-    _here.lender = lender
+def set_pool_of_thread(pool: CompensatingPool) -> None:
+    """Have the calling thread be one of ``pool``'s, for good."""
+    _here.pool = pool
 
 
-def wait_for_a_loop(wait: Callable[[], T]) -> T:
-    """Return ``wait()``, which returns when an event loop of another thread has done something."""
-    lender = _here.lender
-    if lender is None:
+def managed_block(wait: Callable[[], T]) -> T:
+    """Return ``wait()``, which returns when another thread or an event loop has done something."""
+    pool = _here.pool
+    if pool is None:
         return wait()
-    lender.lend()
+    pool.begin_blocking()
     try:
         return wait()
     finally:
-        lender.take_back()
+        pool.end_blocking()

@@ -21,7 +21,7 @@ logger = SafeLogger("flask_concurrency.store")
 FIRST_PROBE = 0.1
 """Seconds from the failure to the first probe; a server that restarts is often back by then."""
 SLOWEST_PROBE = 2.0
-"""Seconds between probes at most; each wait is twice the one before."""
+"""Seconds between probes at most, unless said otherwise; each wait is twice the one before."""
 TOLD_AGAIN = 60.0
 """Seconds in which errors that are no outage are counted but not logged again."""
 
@@ -50,6 +50,7 @@ class CircuitBreaker:
     :param probe: Raises ``StoreError`` while the store is out.
     :param recovered: Called once the store is back.
     :param meanwhile: What happens to requests while it is out, to be logged.
+    :param slowest_probe: Seconds between two probes at most.
     :param clock: Tells when things happened.
     :param pause: Waits some seconds, or less if its event is set, and says whether it is.
     :param start: Runs the probes somewhere else than in a request.
@@ -63,6 +64,7 @@ class CircuitBreaker:
         *,
         recovered: Callable[[], None],
         meanwhile: str,
+        slowest_probe: float = SLOWEST_PROBE,
         clock: Clock = monotonic,
         pause: Callable[[threading.Event, float], bool] = threading.Event.wait,
         start: Callable[[threading.Thread], None] = threading.Thread.start,
@@ -70,6 +72,7 @@ class CircuitBreaker:
         self._probe = probe
         self._recovered = recovered
         self._meanwhile = meanwhile
+        self._slowest_probe = slowest_probe
         self._clock = clock
         self._pause = pause
         self._start = start
@@ -159,7 +162,7 @@ class CircuitBreaker:
             try:
                 self._probe()
             except StoreError:
-                wait = min(2 * wait, SLOWEST_PROBE)
+                wait = min(2 * wait, self._slowest_probe)
             else:
                 self._end(closing)
                 return

@@ -15,7 +15,7 @@ from flask_concurrency.runtime.forks import call_in_child
 from flask_concurrency.stores.circuit_breaker import CircuitBreaker, Health
 from flask_concurrency.stores.memory import MemoryStore
 from flask_concurrency.stores.stand_ins import AdmittingStore, RefusingStore
-from flask_concurrency.stores.store import Check, Store
+from flask_concurrency.stores.store import Check, LimiterCounts, Store
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.decision import Outcome
 from flask_concurrency.vocabulary.errors import StoreError, StoreUnavailable
@@ -110,6 +110,14 @@ class FallbackStore:
         """
         self._stand_in.forget(checks)
         return self.store.forget(checks)
+
+    def clear_limiters(self, limiters: Sequence[LimiterCounts]) -> int:
+        """Start limiters anew, in both stores.
+
+        :raises StoreError: The store cannot be written, so its counts are as they were.
+        """
+        self._stand_in.clear_limiters(limiters)
+        return self.store.clear_limiters(limiters)
 
     def clear(self) -> int:
         """Start all rates anew, in both stores.

@@ -4,7 +4,7 @@ Knows no server and no connection.
 
 .. code-block:: text
 
-    {flask-concurrency:shop}:1:s:route_index_5_minute~1f0c9a44:9b74c9897bac770ffc029102a200c5de
+    {flask-concurrency:shop}:2:s:route_index_5_minute~1f0c9a44:9b74c9897bac770ffc029102a200c5de
      └ namespace ─────────┘  │ │ └ limiter, to be read ┘ └ all of it └ who is counted, digested
                         layout policy
 
@@ -19,7 +19,7 @@ from hashlib import blake2b
 
 from flask_concurrency.stores.store import Check
 
-LAYOUT = 1
+LAYOUT = 2
 """Counted up when something else is stored: two versions of this library then count apart."""
 WHO = 16
 """Bytes that tell one key from another: no two of any number of clients will ever meet."""
@@ -58,6 +58,10 @@ class KeyNames:
             digits = digest(check.key, WHO)
             self._last = (check.key, digits)
         return limiter + digits
+
+    def limiter(self, limiter_id: str, letter: str) -> str:
+        """What the names of all keys of one limiter begin with."""
+        return self._limiters.get((letter, limiter_id)) or self._limiter(letter, limiter_id)
 
     def _limiter(self, letter: str, limiter_id: str) -> str:
         if len(self._limiters) >= MAX_LIMITERS:

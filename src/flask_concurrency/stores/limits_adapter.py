@@ -22,11 +22,12 @@ from limits.strategies import (
 )
 
 from flask_concurrency.policies.fixed_window import FixedWindow
-from flask_concurrency.policies.moving_window import MovingWindow
 from flask_concurrency.policies.policy import Policy
-from flask_concurrency.policies.sliding_window import SlidingWindow
+from flask_concurrency.policies.sliding_window import RUNS, SlidingWindow
+from flask_concurrency.policies.spending import refuse_negative
 from flask_concurrency.stores.key_names import KeyNames
-from flask_concurrency.stores.store import Check
+from flask_concurrency.stores.store import Check, LimiterCounts
+from flask_concurrency.stores.uri_text import require_plain_credentials, without_credentials
 from flask_concurrency.vocabulary.clock import Clock, wall
 from flask_concurrency.vocabulary.decision import Outcome
 from flask_concurrency.vocabulary.errors import (
@@ -41,11 +42,12 @@ logger = SafeLogger("flask_concurrency.store")
 PREFIX = "limits+"
 
 Strategy = type[FixedWindowRateLimiter | MovingWindowRateLimiter | SlidingWindowCounterRateLimiter]
-STRATEGIES: dict[type, tuple[str, Strategy]] = {
-    SlidingWindow: ("s", SlidingWindowCounterRateLimiter),
-    FixedWindow: ("f", FixedWindowRateLimiter),
-    MovingWindow: ("m", MovingWindowRateLimiter),
+LETTERS: dict[Strategy, str] = {
+    SlidingWindowCounterRateLimiter: "s",
+    FixedWindowRateLimiter: "f",
+    MovingWindowRateLimiter: "m",
 }
+"""How the names of keys tell apart what is stored differently."""
 
 
 class _Asked(NamedTuple):
@@ -76,11 +78,12 @@ class LimitsStore:
         self, uri: str, *, namespace: str = "app", timeout: float = 0.25, clock: Clock = wall
     ) -> None:
         target = uri.removeprefix(PREFIX)
-        scheme, _, place = target.partition("://")
-        self._text = f"{PREFIX}{scheme}://{place.rpartition('@')[2]}"
-        if not scheme:
+        scheme = target.partition("://")[0]
+        self._text = PREFIX + without_credentials(target)
+        require_plain_credentials(uri)
+        if not scheme or "://" not in target:
             raise ConfigurationError(
-                f"{uri!r} names no storage: write the library's URI after {PREFIX!r}, as in "
+                f"{self._text!r} names no storage: write the library's URI after {PREFIX!r}, as in "
                 '"limits+memcached://localhost:11211".'
             )
         try:
@@ -93,7 +96,8 @@ class LimitsStore:
         self._storage = storage
         self._clock = clock
         self._names = KeyNames(namespace)
-        self._limiters: dict[type, RateLimiter] = {}
+        self._limiters: dict[Strategy, RateLimiter] = {}
+        self._keeps_logs = True
         self._told_kept = False
 
     def take(self, checks: Sequence[Check]) -> list[Outcome]:
@@ -130,6 +134,16 @@ class LimitsStore:
                 each.limiter.clear(each.item, each.name)
             return sum(each.remaining < each.check.policy.quota for each in asked)
 
+    def clear_limiters(self, limiters: Sequence[LimiterCounts]) -> int:
+        """The library cannot find the keys of a limiter.
+
+        :raises StoreError: Always; start keys anew one by one.
+        """
+        raise StoreError(
+            f"{self._text!r} cannot clear a limiter: the limits library does not list the keys "
+            "of a storage. Start keys anew one by one."
+        )
+
     def clear(self) -> int:
         """Start all counts anew, where the storage holds no counts of others.
 
@@ -159,6 +173,8 @@ class LimitsStore:
         return self._text
 
     def _ask(self, check: Check) -> _Asked:
+        if check.cost < 0:
+            refuse_negative(check.cost)
         name = self._name(check)
         limiter, item = self._limiter(check.policy), self._item(check.policy)
         reset_at, remaining = limiter.get_window_stats(item, name)
@@ -204,22 +220,36 @@ class LimitsStore:
         return RateLimitItemPerSecond(policy.quota, round(policy.period))  # type: ignore[attr-defined]
 
     def _name(self, check: Check) -> str:
-        found = STRATEGIES.get(type(check.policy))
-        if found is None:
+        return self._names.of(check, LETTERS[self._strategy(check.policy)])
+
+    def _strategy(self, policy: Policy) -> Strategy:
+        """What counts a policy: a log where the default is exact and the storage keeps logs."""
+        if isinstance(policy, FixedWindow):
+            return FixedWindowRateLimiter
+        if not isinstance(policy, SlidingWindow):
             raise ConfigurationError(
-                f"{self._text!r} cannot count {check.policy!r}: the limits library has sliding, "
-                "fixed and moving windows. Use a memory, host or Redis store for other limits."
+                f"{self._text!r} cannot count {policy!r}: the limits library has sliding and "
+                "fixed windows. Use a memory, host or Redis store for other limits."
             )
-        return self._names.of(check, found[0])
+        if policy.quota <= RUNS and self._keeps_logs:
+            try:
+                self._made(MovingWindowRateLimiter)
+            except NotImplementedError:  # memcached
+                self._keeps_logs = False
+            else:
+                return MovingWindowRateLimiter
+        return SlidingWindowCounterRateLimiter
 
     def _limiter(self, policy: Policy) -> RateLimiter:
-        limiter = self._limiters.get(type(policy))
+        try:
+            return self._made(self._strategy(policy))
+        except NotImplementedError as error:
+            raise ConfigurationError(f"{self._text!r} cannot count so: {error}.") from None
+
+    def _made(self, strategy: Strategy) -> RateLimiter:
+        limiter = self._limiters.get(strategy)
         if limiter is None:
-            try:
-                limiter = STRATEGIES[type(policy)][1](self._storage)
-            except NotImplementedError as error:
-                raise ConfigurationError(f"{self._text!r} cannot count so: {error}.") from None
-            self._limiters[type(policy)] = limiter
+            limiter = self._limiters[strategy] = strategy(self._storage)
         return limiter
 
     @contextmanager

@@ -9,10 +9,11 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from itertools import chain
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from flask_concurrency.policies.in_flight import InFlightCount
-from flask_concurrency.stores.store import Check
+from flask_concurrency.stores.store import Check, LimiterCounts
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.decision import Outcome
 from flask_concurrency.vocabulary.safe_logger import SafeLogger
@@ -30,11 +31,24 @@ Tables = defaultdict[str, dict[str, Any]]
 """By limiter, what its policy remembers of each key."""
 
 
+class MemorySnapshot(NamedTuple):
+    """How full a memory store is.
+
+    :ivar keys: Keys remembered now.
+    :ivar capacity: Keys remembered at most.
+    :ivar evictions: Keys forgotten before their time because the store was full.
+    """
+
+    keys: int
+    capacity: int
+    evictions: int
+
+
 class MemoryStore:
     """Counts of one process, exact under threads.
 
     :param max_keys: Keys remembered at most, over all limiters (about 250 bytes each). When full,
-        about the key unseen for longest in the same limiter is forgotten, which is logged once.
+        about the limiter with most keys forgets the one unseen for longest, which is logged once.
     :param clock: Seconds that never go back.
     :ivar forgotten: Keys dropped before their time because the store was full.
     """
@@ -137,16 +151,29 @@ class MemoryStore:
                     forgotten += 1
         return forgotten
 
+    def clear_limiters(self, limiters: Sequence[LimiterCounts]) -> int:
+        """Start the counts of these limiters' rates anew, of every key; permits stay held."""
+        names = [limiter_id for limiter_id, _ in limiters]
+        with self._lock:
+            return sum(
+                self._clear(tables[name])
+                for tables in self._parts
+                for name in names
+                if name in tables
+            )
+
     def clear(self) -> int:
         """Start the counts of all rates anew, of every key; permits stay held."""
         with self._lock:
-            before = self._keys
-            for table in chain.from_iterable(tables.values() for tables in self._parts):
-                # What a rate remembers of a key is a tuple; how many are inside is a number.
-                for key in [key for key, state in table.items() if isinstance(state, tuple)]:
-                    del table[key]
-                    self._keys -= 1
-            return before - self._keys
+            return sum(
+                self._clear(table)
+                for table in chain.from_iterable(tables.values() for tables in self._parts)
+            )
+
+    def snapshot(self) -> MemorySnapshot:
+        """How full it is."""
+        with self._lock:
+            return MemorySnapshot(self._keys, self._max_keys, self.forgotten)
 
     def close(self) -> None:
         """Forget everything."""
@@ -158,6 +185,13 @@ class MemoryStore:
     def __len__(self) -> int:
         """Keys remembered now."""
         return self._keys
+
+    def _clear(self, table: dict[str, Any]) -> int:
+        keys = [key for key, state in table.items() if _is_rate(state)]
+        for key in keys:
+            del table[key]
+        self._keys -= len(keys)
+        return len(keys)
 
     def _table(self, check: Check) -> dict[str, Any]:
         return self._parts[hash(check.key) % len(self._parts)][check.limiter_id]
@@ -179,20 +213,31 @@ class MemoryStore:
             self._forget_one(table, check)
 
     def _forget_one(self, table: dict[str, Any], check: Check) -> None:
-        others = self._parts[hash(check.key) % len(self._parts)].values()
-        for crowded in (table, *others):
-            oldest = next(iter(crowded), None)
-            # What a rate remembers of a key is a tuple; how many are inside is a number.
-            if oldest is None or not isinstance(crowded[oldest], tuple):
-                continue
-            del crowded[oldest]
-            self._keys -= 1
-            if not self.forgotten:
-                logger.warning(
-                    "The memory store is full: it forgot a key of %r to stay within %d keys. "
-                    "Count by a coarser key, or raise max_keys.",
-                    check.limiter_id,
-                    self._max_keys,
-                )
-            self.forgotten += 1
+        """Forget a key of the limiter that has most, the new key included.
+
+        So a flood of keys of one limit displaces its own keys, and not those of another.
+        """
+        tables = self._parts[hash(check.key) % len(self._parts)].items()
+        crowded = [
+            (len(other) + (other is table), limiter_id, other)
+            for limiter_id, other in tables
+            if other and _is_rate(next(iter(other.values())))
+        ]
+        if not crowded:
             return
+        _, limiter_id, most = max(crowded, key=itemgetter(0))
+        del most[next(iter(most))]
+        self._keys -= 1
+        if not self.forgotten:
+            logger.warning(
+                "The memory store is full: it forgot a key of %r to stay within %d keys. "
+                "Count by a coarser key, or raise max_keys.",
+                limiter_id,
+                self._max_keys,
+            )
+        self.forgotten += 1
+
+
+def _is_rate(state: object) -> bool:
+    """What a rate remembers of a key is a tuple; how many requests are inside is a number."""
+    return isinstance(state, tuple)

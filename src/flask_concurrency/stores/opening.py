@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.util import find_spec
 
+from flask_concurrency.stores.circuit_breaker import CircuitBreaker
 from flask_concurrency.stores.fallback import FallbackStore, OnFailure
 from flask_concurrency.stores.memory import MemoryStore
 from flask_concurrency.stores.redis.url import EXAMPLES, names_redis
 from flask_concurrency.stores.store import Store
+from flask_concurrency.stores.uri_text import without_credentials
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
 HOST_WORKS = find_spec("fcntl") is not None
 """Whether this platform has the file locks of the host store."""
+
+HOST_PROBE = 0.4
+"""Seconds between two probes of the host store at most, so that it is back within a second."""
 
 TIMEOUT = 0.25
 """Seconds a call to a store on another machine takes at most."""
@@ -43,7 +49,8 @@ def open_store(
     if uri.startswith("limits+"):
         return _limits(uri, namespace, timeout, on_failure)
     raise ConfigurationError(
-        f'No store has the URI {uri!r}. Use "host://", "memory://", {EXAMPLES}.'
+        f"No store has the URI {without_credentials(uri)!r}. "
+        f'Use "host://", "memory://", {EXAMPLES}.'
     )
 
 
@@ -55,8 +62,8 @@ def default_uri() -> str:
 def _host(uri: str, namespace: str, on_failure: OnFailure) -> Store:
     if not HOST_WORKS:
         raise ConfigurationError(
-            f"The store {uri!r} needs file locks that this platform does not have. Use "
-            '"memory://", which counts in each process by itself, or a Redis server.'
+            f"The store {without_credentials(uri)!r} needs file locks that this platform does not "
+            'have. Use "memory://", which counts in each process by itself, or a Redis server.'
         )
     from flask_concurrency.stores.host.host_store import MAX_KEYS, MAX_PROCESSES, HostStore
     from flask_concurrency.stores.host.url import read_url
@@ -68,7 +75,9 @@ def _host(uri: str, namespace: str, on_failure: OnFailure) -> Store:
         max_keys=sizes.get("max_keys", MAX_KEYS),
         max_processes=sizes.get("max_processes", MAX_PROCESSES),
     )
-    return FallbackStore(store, store.probe, on_failure=on_failure)
+    # A probe of a file on this machine costs little, and a stopped process goes on at any moment.
+    breaker = partial(CircuitBreaker, slowest_probe=HOST_PROBE)
+    return FallbackStore(store, store.probe, on_failure=on_failure, breaker=breaker)
 
 
 def _redis(uri: str, namespace: str, timeout: float, on_failure: OnFailure) -> Store:

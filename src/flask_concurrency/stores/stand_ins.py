@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flask_concurrency.stores.store import Check
+from flask_concurrency.stores.store import Check, LimiterCounts
 from flask_concurrency.vocabulary.decision import Outcome
 from flask_concurrency.vocabulary.errors import StoreUnavailable
 
@@ -22,6 +22,10 @@ class AdmittingStore:
         """Nothing was taken."""
 
     def forget(self, checks: Sequence[Check]) -> int:
+        """Nothing was counted."""
+        return 0
+
+    def clear_limiters(self, limiters: Sequence[LimiterCounts]) -> int:
         """Nothing was counted."""
         return 0
 
@@ -51,6 +55,10 @@ class RefusingStore:
         """Nothing was taken."""
 
     def forget(self, checks: Sequence[Check]) -> int:
+        """Nothing was counted."""
+        return 0
+
+    def clear_limiters(self, limiters: Sequence[LimiterCounts]) -> int:
         """Nothing was counted."""
         return 0
 

@@ -30,6 +30,10 @@ class Check(NamedTuple):
     shadow: bool = False
 
 
+LimiterCounts = tuple[str, Policy]
+"""The id of a limiter and its policy: together they name its counts, whatever the key."""
+
+
 class Store(Protocol):
     """Counts shared by all that opened the same store; time is the store's own clock.
 
@@ -63,6 +67,16 @@ class Store(Protocol):
 
         :returns: How many of them had a count.
         :raises StoreError: The counts cannot be written.
+        """
+        ...
+
+    def clear_limiters(self, limiters: Sequence[LimiterCounts]) -> int:
+        """Start the counts of these limiters' rates anew, of every key; permits stay held.
+
+        It takes as long as there are keys, so it is not for requests.
+
+        :returns: How many keys had a count.
+        :raises StoreError: The counts cannot be written, or not without those of others.
         """
         ...
 

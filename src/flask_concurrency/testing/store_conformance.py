@@ -16,11 +16,11 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 
 from flask_concurrency.policies.fixed_window import FixedWindow
 from flask_concurrency.policies.in_flight import InFlightCount
-from flask_concurrency.policies.moving_window import MovingWindow
 from flask_concurrency.policies.policy import Policy
 from flask_concurrency.policies.sliding_window import SlidingWindow
 from flask_concurrency.policies.token_bucket import TokenBucket
@@ -29,6 +29,7 @@ from flask_concurrency.testing.manual_clock import ManualClock
 from flask_concurrency.testing.store_scenarios import SCENARIOS, Scenario
 from flask_concurrency.vocabulary.clock import Clock
 from flask_concurrency.vocabulary.decision import Outcome
+from flask_concurrency.vocabulary.errors import ConfigurationError
 
 OpenStore = Callable[[Clock], Store]
 """Opens a store without any counts, whose time is the clock's."""
@@ -41,7 +42,6 @@ SECONDS_OFF = 2e-6
 RATES: tuple[Policy, ...] = (
     SlidingWindow(5, 60.0),
     FixedWindow(5, 60.0),
-    MovingWindow(5, 60.0),
     TokenBucket(5, 60.0, 5),
 )
 
@@ -87,10 +87,10 @@ def all_or_nothing(open_store: OpenStore) -> None:
     closed = Check("closed", InFlightCount(0), "k", 1)
     for _ in range(20):
         outcomes = store.take([*open_wide, inside, closed])
-        assert [outcome.admitted for outcome in outcomes] == [True] * 5 + [False]
-        assert [outcome.remaining for outcome in outcomes] == [5, 5, 5, 5, 2, 0]
+        assert [outcome.admitted for outcome in outcomes] == [True] * 4 + [False]
+        assert [outcome.remaining for outcome in outcomes] == [5, 5, 5, 2, 0]
     outcomes = store.take([*open_wide, inside])
-    assert [outcome.remaining for outcome in outcomes] == [4, 4, 4, 4, 1], outcomes
+    assert [outcome.remaining for outcome in outcomes] == [4, 4, 4, 1], outcomes
     store.close()
 
 
@@ -176,6 +176,42 @@ def forgetting_starts_anew(open_store: OpenStore) -> None:
     outcomes = store.take([*spent, inside])
     assert [outcome.remaining for outcome in outcomes] == [2] * len(spent) + [1], outcomes
     assert not any(_take(store, check).admitted for check in others)
+    store.close()
+
+
+def clearing_a_limiter_leaves_the_others(open_store: OpenStore) -> None:
+    """Every key of it has all its units again; no other limiter's change, and permits stay held."""
+    store = open_store(ManualClock())
+    for policy in RATES:
+        limiter_id = repr(policy)
+        keys = [Check(limiter_id, policy, key, 3) for key in ("one", "other", "")]
+        others = [check._replace(limiter_id=f"{limiter_id}2") for check in keys]
+        store.take([*keys, *others])
+        assert store.clear_limiters([(limiter_id, policy)]) == len(keys), policy
+        assert store.clear_limiters([(limiter_id, policy)]) == 0, policy
+        assert [outcome.remaining for outcome in store.take(keys)] == [2, 2, 2], policy
+        assert not any(_take(store, check).admitted for check in others), policy
+    inside = Check("f", InFlightCount(2), "k", 2)
+    assert _take(store, inside).admitted
+    assert store.clear_limiters([("f", inside.policy)]) == 0
+    assert not _take(store, inside).admitted
+    store.close()
+
+
+def a_negative_cost_is_refused(open_store: OpenStore) -> None:
+    """It would hand out units that were never there; nothing of the stage is spent."""
+    store = open_store(ManualClock())
+    for policy in (*RATES, InFlightCount(5)):
+        check = Check(repr(policy), policy, "k", 2)
+        _take(store, check)
+        for _ in range(3):
+            spent = False
+            with suppress(ConfigurationError):
+                store.take([check._replace(cost=1), check._replace(key="other", cost=-1)])
+                spent = True
+            assert not spent, f"{policy}: -1 units were spent"
+        assert _take(store, check._replace(cost=0)).remaining == 3, policy
+        assert _take(store, check._replace(key="other", cost=0)).remaining == 5, policy
     store.close()
 
 
@@ -292,9 +328,11 @@ LAWS: tuple[Case, ...] = (
     refunds_return,
     a_refund_of_something_forgotten_is_nothing,
     forgetting_starts_anew,
+    clearing_a_limiter_leaves_the_others,
     clearing_starts_every_key_anew,
     clearing_of_a_store_of_permits_clears_nothing,
     a_look_changes_nothing,
+    a_negative_cost_is_refused,
     limiters_and_keys_are_apart,
     limiters_of_one_id_share,
     odd_keys_are_counted,

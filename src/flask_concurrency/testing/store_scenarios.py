@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from flask_concurrency.policies.fixed_window import FixedWindow
 from flask_concurrency.policies.in_flight import InFlightCount
-from flask_concurrency.policies.moving_window import MovingWindow
 from flask_concurrency.policies.policy import Policy
 from flask_concurrency.policies.sliding_window import SlidingWindow
 from flask_concurrency.policies.token_bucket import TokenBucket
@@ -31,17 +30,6 @@ class Scenario(NamedTuple):
     steps: list[Step]
 
 
-SLIDING_10_PER_MINUTE: list[Step] = [
-    ((0, 4), (True, 6, 0.0)),
-    ((30, 6), (True, 0, 0.0)),
-    ((59, 1), (False, 0, 7.0)),
-    ((60, 1), (False, 0, 6.0)),  # the window before still overlaps wholly
-    ((66, 1), (True, 0, 0.0)),  # a tenth of it has faded: one unit is back
-    ((66, 1), (False, 0, 6.0)),  # a refusal spends nothing
-    ((66, 11), (False, 0, None)),  # no wait makes room for more than the quota
-    ((90, 4), (True, 0, 0.0)),  # 5 of the window before, 5 of this one
-    ((240, 10), (True, 0, 0.0)),  # two windows later nothing is remembered
-]
 FIXED_10_PER_MINUTE: list[Step] = [
     ((0, 4), (True, 6, 0.0)),
     ((30, 6), (True, 0, 0.0)),
@@ -52,7 +40,7 @@ FIXED_10_PER_MINUTE: list[Step] = [
     ((500, 1), (True, 9, 0.0)),
     ((559, 9), (True, 0, 0.0)),
 ]
-MOVING_10_PER_MINUTE: list[Step] = [
+SLIDING_10_PER_MINUTE: list[Step] = [
     ((0, 4), (True, 6, 0.0)),
     ((30, 6), (True, 0, 0.0)),
     ((50, 1), (False, 0, 10.0)),
@@ -62,6 +50,19 @@ MOVING_10_PER_MINUTE: list[Step] = [
     ((100, 1), (False, 0, 20.0)),
     ((100, 11), (False, 0, None)),
     ((240, 10), (True, 0, 0.0)),
+]
+SLIDING_64_IN_64_SECONDS: list[Step] = [
+    ((0, 40), (True, 24, 0.0)),
+    ((1, 4), (True, 20, 0.0)),
+    ((2, 10), (True, 10, 0.0)),  # within a 32nd of the period: joins the run of second 0
+    ((2.5, 9), (True, 1, 0.0)),  # later than that: a run of its own
+    ((3, 2), (False, 1, 63.0)),
+    ((65, 54), (False, 1, 1.0)),  # the first run leaves as a whole, with its last unit
+    ((66, 54), (True, 1, 0.0)),
+    ((66.25, 2), (False, 1, 0.25)),
+    ((66.5, 2), (True, 8, 0.0)),
+    ((200, 65), (False, 64, None)),
+    ((200, 64), (True, 0, 0.0)),
 ]
 BUCKET_OF_10_PER_MINUTE: list[Step] = [
     ((0, 10), (True, 0, 0.0)),
@@ -86,7 +87,7 @@ CLOSED: list[Step] = [
 SCENARIOS: Mapping[str, Scenario] = {
     "sliding window": Scenario(SlidingWindow(10, 60.0), SLIDING_10_PER_MINUTE),
     "fixed window": Scenario(FixedWindow(10, 60.0), FIXED_10_PER_MINUTE),
-    "moving window": Scenario(MovingWindow(10, 60.0), MOVING_10_PER_MINUTE),
+    "sliding window of many": Scenario(SlidingWindow(64, 64.0), SLIDING_64_IN_64_SECONDS),
     "token bucket": Scenario(TokenBucket(10, 60.0, 10), BUCKET_OF_10_PER_MINUTE),
     "in flight": Scenario(InFlightCount(3), THREE_IN_FLIGHT),
     "closed in flight": Scenario(InFlightCount(0), CLOSED),

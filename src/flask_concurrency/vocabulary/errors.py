@@ -6,6 +6,7 @@
     ├─ ConfigurationError     written wrong; raised where it is written     (also ValueError)
     ├─ DeadlineExceeded       the deadline passed before the work was done  (also TimeoutError)
     ├─ ConnectionClosed       a WebSocket has ended
+    ├─ UnreadableCost         a client sent what no cost can be read from   (also ValueError)
     ├─ StoreError             counts cannot be read or written
     │  └─ StoreUnavailable    nor will any others be, until the store is back
     └─ ExecutorError          the work could not be run                     (also RuntimeError)
@@ -33,6 +34,10 @@ class ConfigurationError(ConcurrencyError, ValueError):
 
 class DeadlineExceeded(ConcurrencyError, TimeoutError):
     """The deadline passed before the work was done."""
+
+
+class UnreadableCost(ConcurrencyError, ValueError):
+    """A cost function could not read a number from what the client sent; Flask answers 400."""
 
 
 class ConnectionClosed(ConcurrencyError):

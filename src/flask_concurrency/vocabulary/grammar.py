@@ -27,6 +27,12 @@ MAX_QUOTA = 10**9
 MAX_PERIOD = 1_000 * SECONDS_PER["year"]
 """Seconds; no service waits for a longer period."""
 
+SHORTEST_DEADLINE = 0.05
+"""Seconds. A tenth of a deadline is compared with ages that the kernel counts in 1 to 10 ms."""
+
+LONGEST_DEADLINE = 3_600.0
+"""Seconds; what takes longer is no request to wait for."""
+
 _MOST_DIGITS = 15
 """Digits of a number that are worth reading: more only make it larger than anything allowed."""
 
@@ -34,6 +40,8 @@ EXAMPLE = '"100/day; 10 per 2 hours; 8 in flight"'
 
 _PART = re.compile(r"[^;,]+")
 _RATE = re.compile(r"(?P<quota>\d+)\s*(?:/|per\b)\s*(?P<multiple>\d+)?\s*(?P<unit>[a-z]+)", re.I)
+_ADAPTIVE = re.compile(r"adaptive(?:\s+(?P<rest>.*))?", re.I | re.S)
+_DEADLINE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ms|s)", re.I)
 _IN_FLIGHT = re.compile(r"(?P<quota>\d+)\s*(?:in[\s-]flight|concurrent)", re.I)
 
 
@@ -43,11 +51,13 @@ class Written(NamedTuple):
     :ivar quota: Units a period, or requests at once.
     :ivar period: Seconds; ``None`` for a limit on requests in flight.
     :ivar text: The shortest spelling.
+    :ivar deadline: Seconds, of an adaptive limit; ``None`` of every other.
     """
 
     quota: int
     period: float | None
     text: str
+    deadline: float | None = None
 
 
 def read_text(text: str) -> Iterator[Written]:
@@ -64,8 +74,12 @@ def read_text(text: str) -> Iterator[Written]:
         if in_flight := _IN_FLIGHT.fullmatch(part):
             quota = check_quota(_number(in_flight["quota"]), written=repr(text), example=EXAMPLE)
             yield Written(quota, None, f"{quota} in flight")
+            continue
+        at = found.start() + found.group().find(part)
+        if adaptive := _ADAPTIVE.fullmatch(part):
+            yield Written(0, None, part, _read_deadline(text, part, adaptive, at))
         else:
-            yield _read_rate(text, part, at=found.start() + found.group().find(part))
+            yield _read_rate(text, part, at=at)
     if empty:
         raise ConfigurationError(f"{text!r} holds no limit. Write one such as {EXAMPLE}.")
 
@@ -91,10 +105,25 @@ def _number(digits: str) -> int:
     return int(digits.lstrip("0")[:_MOST_DIGITS] or 0)
 
 
+def _read_deadline(text: str, part: str, adaptive: re.Match[str], at: int) -> float:
+    if adaptive["rest"] is None:
+        return 1.0
+    at += adaptive.start("rest")
+    found = _DEADLINE.fullmatch(adaptive["rest"])
+    if found is None:
+        why = "after 'adaptive' comes a deadline, as in 'adaptive 500ms'"
+        raise _malformed(text, part, at, why)
+    seconds = float(found["number"]) / (1_000 if found["unit"].lower() == "ms" else 1)
+    if not SHORTEST_DEADLINE <= seconds <= LONGEST_DEADLINE:
+        why = f"a deadline has {SHORTEST_DEADLINE * 1e3:g} ms to {LONGEST_DEADLINE:g} s"
+        raise _malformed(text, part, at, why)
+    return seconds
+
+
 def _read_rate(text: str, part: str, *, at: int) -> Written:
     found = _RATE.fullmatch(part)
     if found is None:
-        raise _malformed(text, part, at, "expected 'N per unit' or 'N in flight'")
+        raise _malformed(text, part, at, "expected 'N per unit', 'N in flight' or 'adaptive'")
     unit = found["unit"].lower()
     if unit not in SECONDS_PER:
         unit = unit.removesuffix("s")

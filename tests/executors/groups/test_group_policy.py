@@ -39,7 +39,7 @@ class Model:
     script: Script
     ended: dict[int, str] = field(default_factory=dict)
     steps: list[dict[int, str]] = field(default_factory=list)
-    decisive: int | None = None
+    deciding: int | None = None
 
     def play(self) -> Model:
         for event in self.script.events:
@@ -50,7 +50,7 @@ class Model:
                 self.ended[event] = how
                 last = {"all": "failed", "partial": "failed", "any": "done", "settle": ""}
                 if how == last[self.policy]:
-                    self.decisive = event
+                    self.deciding = event
                     self.end_rest("cancelled")
             self.steps.append(dict(self.ended))
         return self
@@ -111,12 +111,12 @@ def test_a_group_does_what_the_model_says(
     assert steps == model.steps
     assert len(bench.alarms) == 0
     late, failed = model.with_ending("late"), model.with_ending("failed")
-    if policy in ("all", "partial") and model.decisive is not None:
-        assert raised is errors[model.decisive]
-    elif policy in ("all", "any") and late and model.decisive is None:
+    if policy in ("all", "partial") and model.deciding is not None:
+        assert raised is errors[model.deciding]
+    elif policy in ("all", "any") and late and model.deciding is None:
         assert isinstance(raised, DeadlineExceeded)
         assert all(f"#{number + 1} abs" in str(raised) for number in late)
-    elif policy == "any" and model.decisive is None and failed:
+    elif policy == "any" and model.deciding is None and failed:
         assert isinstance(raised, ExceptionGroup)
         assert raised.exceptions == tuple(errors[number] for number in failed)
     else:
@@ -128,7 +128,7 @@ def assert_results(policy: PolicyName, model: Model, group: TaskGroup) -> None:
     """A group that raised nothing gives what its policy promises."""
     done = model.with_ending("done")
     if policy == "any":
-        assert group.results() == ([] if model.decisive is None else [model.decisive])
+        assert group.results() == ([] if model.deciding is None else [model.deciding])
     elif policy == "partial":
         assert group.results() == done
         assert len(group.missing) == len(model.ended) - len(done)

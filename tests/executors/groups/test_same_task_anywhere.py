@@ -26,7 +26,7 @@ def cluster() -> Iterator[Any]:
         yield client
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def concurrency(cluster: Any) -> Iterator[Concurrency]:
     app = Flask(__name__)
     concurrency = Concurrency(app)

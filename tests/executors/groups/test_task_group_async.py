@@ -11,20 +11,14 @@ from typing import Any
 
 import pytest
 
+from event_loops import until, until_idle
 from flask_concurrency.runtime.deadline import remaining
-from flask_concurrency.runtime.greenlet_bridge import Driving
+from flask_concurrency.runtime.greenlet_bridge import run_suspendable
 from flask_concurrency.vocabulary.errors import DeadlineExceeded, ExecutorShutdown, LoopBlocked
+from group_tasks import double, fail
 
 SOON = 30.0
 seen: ContextVar[str] = ContextVar("seen", default="nothing")
-
-
-def double(number: int) -> int:
-    return 2 * number
-
-
-def fail() -> None:
-    raise ValueError("no")
 
 
 async def for_ever() -> None:
@@ -105,7 +99,7 @@ async def test_the_first_error_cancels_coroutines_and_lets_them_clean_up(bench: 
 
     async with bench.failing_on_loop(ValueError, "no") as (group, caught):
         group.loop.submit(carefully)
-        await asyncio.sleep(0)  # it begins
+        await until_idle()  # it begins
         group.threads.submit(fail)
 
     assert cleaned_up.is_set()
@@ -149,7 +143,7 @@ def test_whoever_is_cancelled_cancels_the_tasks(bench: Any, where: str) -> None:
         began = asyncio.Event()
         worker = asyncio.create_task(work())
         await began.wait()
-        await asyncio.sleep(0)
+        await until_idle()
         worker.cancel()
         with pytest.raises(asyncio.CancelledError):
             await worker
@@ -253,7 +247,7 @@ def test_whoever_stops_awaiting_a_task_cancels_it(bench: Any) -> None:
         async with bench.group(policy="settle") as group:
             task = group.executor("hand").submit(double, 1)
             waiter = asyncio.ensure_future(task)
-            await asyncio.sleep(0)
+            await until_idle()
             waiter.cancel()
             await asyncio.wait([waiter])
 
@@ -299,15 +293,13 @@ async def test_plain_code_on_a_loop_waits_without_blocking_it(bench: Any) -> Non
         return list(group.results())
 
     async def meanwhile() -> None:
-        while not tried:
-            await asyncio.sleep(0)
+        await until(lambda: tried)
         bench.hand.end(0, "first")
-        for _ in range(10):
-            await asyncio.sleep(0)
+        await until_idle()
         bench.hand.end(1, "second")
 
     ending = asyncio.create_task(meanwhile())
-    assert await Driving(view, copy_context()) == ["first", "second", "slept"]
+    assert await run_suspendable(view, copy_context()) == ["first", "second", "slept"]
     await ending
 
 
@@ -321,11 +313,10 @@ async def test_a_client_that_leaves_ends_the_group_of_plain_code(bench: Any) -> 
             group.loop.submit(for_ever)
 
     async def request() -> None:
-        await Driving(view, copy_context())
+        await run_suspendable(view, copy_context())
 
     served = asyncio.create_task(request())
-    while not bench.hand.futures:
-        await asyncio.sleep(0)
+    await until(lambda: bench.hand.futures)
     served.cancel()
     with pytest.raises(asyncio.CancelledError):
         await served

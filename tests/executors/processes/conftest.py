@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+import process_watching as watching
 from flask_concurrency.executors.processes import ProcessExecutor
-
-# Workers import the tasks by name, and take the search path over from here.
-sys.path.insert(0, str(Path(__file__).parent))
-
-
-watching = import_module("process_watching")
 
 
 @pytest.fixture(scope="session")

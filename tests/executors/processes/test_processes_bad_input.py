@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import process_tasks as tasks
+import process_watching as watching
 from flask_concurrency import DeadlineExceeded, ExecutorError, WorkerDied, WorkerOutOfMemory
 from flask_concurrency.executors.processes import ProcessExecutor
 from flask_concurrency.runtime.deadline import within
-
-tasks = import_module("process_tasks")
-watching = import_module("process_watching")
 
 PoolOf = Callable[..., ProcessExecutor]
 

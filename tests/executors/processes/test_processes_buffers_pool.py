@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+import process_watching as watching
 from flask_concurrency.executors.processes.shared_memory import segment as segment_module
 from flask_concurrency.executors.processes.shared_memory import segment_pool
 from flask_concurrency.executors.processes.shared_memory.layout import arrange
@@ -23,8 +23,6 @@ from flask_concurrency.executors.processes.shared_memory.segment_pool import (
     SegmentPool,
 )
 from flask_concurrency.runtime.timer_thread import Alarm, timekeeper
-
-watching = import_module("process_watching")
 
 PAGE = 4096
 

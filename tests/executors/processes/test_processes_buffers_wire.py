@@ -6,10 +6,10 @@ import os
 import socket
 import threading
 from collections.abc import Iterator, Sequence
-from importlib import import_module
 
 import pytest
 
+import process_watching as watching
 from flask_concurrency.executors.processes.wire import (
     CALL,
     RESULT,
@@ -19,8 +19,6 @@ from flask_concurrency.executors.processes.wire import (
     Received,
 )
 from flask_concurrency.vocabulary.errors import ExecutorError
-
-watching = import_module("process_watching")
 
 
 class Parts(Parcel):

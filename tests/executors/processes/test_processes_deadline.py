@@ -11,20 +11,18 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, wait
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import process_tasks as tasks
+import process_watching as watching
 from flask_concurrency.executors.processes import ProcessExecutor
 from flask_concurrency.runtime.deadline import Deadline, within
 from flask_concurrency.runtime.timer_thread import Alarm, timekeeper
 from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.errors import DeadlineExceeded, WorkerStartFailed
-
-tasks = import_module("process_tasks")
-watching = import_module("process_watching")
 
 PoolOf = Callable[..., ProcessExecutor]
 MakeGate = Callable[[], Any]
@@ -130,10 +128,12 @@ def test_a_worker_knows_how_much_time_is_left(pool: ProcessExecutor) -> None:
         assert pool.submit(tasks.time_left, nested).result(30) is None
         with within(LONG):
             left = pool.submit(tasks.time_left, nested).result(30)
+            assert left is not None
             assert LONG - 60 < left < LONG
         assert pool.submit(tasks.time_left, nested).result(30) is None
     with within(LONG):
-        assert all(left < LONG for left in pool.map(tasks.time_left, [False, True]))
+        both = list(pool.map(tasks.time_left, [False, True]))
+        assert all(left is not None and left < LONG for left in both)
 
 
 def test_a_task_of_a_task_is_not_begun_after_its_deadline(pool: ProcessExecutor) -> None:

@@ -6,16 +6,14 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 import pytest
 
+import process_tasks as tasks
+import process_watching as watching
 from flask_concurrency.executors.processes import ProcessExecutor
 from flask_concurrency.vocabulary.errors import WorkerDied
-
-tasks = import_module("process_tasks")
-watching = import_module("process_watching")
 
 PoolOf = Callable[..., ProcessExecutor]
 MakeGate = Callable[[], Any]

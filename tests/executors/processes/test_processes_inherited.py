@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from importlib import import_module
 from multiprocessing import resource_tracker
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
@@ -18,11 +17,10 @@ from pathlib import Path
 import pytest
 
 import flask_concurrency
+import inherited
+import process_tasks as tasks
 from flask_concurrency.executors.processes import ProcessExecutor
 from flask_concurrency.vocabulary.errors import WorkerStartFailed
-
-tasks = import_module("process_tasks")
-inherited = import_module("inherited")
 
 PoolOf = Callable[..., ProcessExecutor]
 

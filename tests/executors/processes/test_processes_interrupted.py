@@ -12,16 +12,14 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
-from importlib import import_module
 from types import FrameType
 from typing import Any
 
 import pytest
 
 import flask_concurrency.executors.processes as package
+import process_tasks as tasks
 from flask_concurrency.executors.processes import ProcessExecutor, watch
-
-tasks = import_module("process_tasks")
 
 PoolOf = Callable[..., ProcessExecutor]
 HERE = os.path.dirname(package.__file__) + os.sep

@@ -9,23 +9,21 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import process_tasks as tasks
+import process_watching as watching
 from flask_concurrency.executors.processes import ProcessExecutor
-
-tasks = import_module("process_tasks")
-watching = import_module("process_watching")
 
 PoolOf = Callable[..., ProcessExecutor]
 MakeGate = Callable[[], Any]
 
-HEAD = f"""
+IMPORTS = {**os.environ, "PYTHONPATH": str(Path(tasks.__file__).parent)}
+HEAD = """
 import os, signal, sys, threading, time, warnings
-sys.path.insert(0, {str(Path(__file__).parent)!r})
 import process_tasks as tasks
 import process_watching as watching
 from flask_concurrency.executors.processes import ProcessExecutor
@@ -44,6 +42,7 @@ def printed_by(program: str, *arguments: str) -> str:
     """Run a program in a new interpreter, which must end well and silently."""
     ended = subprocess.run(
         [sys.executable, "-X", "dev", "-c", HEAD + program, *arguments],
+        env=IMPORTS,
         capture_output=True,
         text=True,
         timeout=50,
@@ -181,6 +180,7 @@ sys.stdin.read()
 """
     owner = subprocess.Popen(
         [sys.executable, "-c", HEAD + program, str(tmp_path / "pid"), state],
+        env=IMPORTS,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

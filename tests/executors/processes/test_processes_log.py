@@ -6,11 +6,11 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from typing import Any
 
 import pytest
 
+import process_tasks as tasks
 from flask_concurrency.executors.processes import ProcessExecutor
 from flask_concurrency.executors.processes.worker import log_relay
 from flask_concurrency.executors.processes.worker.log_relay import (
@@ -20,8 +20,6 @@ from flask_concurrency.executors.processes.worker.log_relay import (
     make_relay,
     relay_records,
 )
-
-tasks = import_module("process_tasks")
 
 PoolOf = Callable[..., ProcessExecutor]
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
+import numpy as np
 import pytest
 
+import buffer_tasks as buffers
+import process_tasks as tasks
 from flask_concurrency import WorkerOutOfMemory
 from flask_concurrency.executors.processes import ProcessExecutor
 from flask_concurrency.executors.processes.worker import memory_cap
 from flask_concurrency.executors.processes.worker.memory_cap import MemoryCap, check_max_memory
 from flask_concurrency.vocabulary.errors import ConfigurationError, WorkerStartFailed
-
-tasks = import_module("process_tasks")
 
 PoolOf = Callable[..., ProcessExecutor]
 
@@ -124,3 +124,15 @@ def test_arguments_and_results_that_are_too_large_are_told(pool_of: PoolOf) -> N
     with pytest.raises(WorkerOutOfMemory):
         executor.submit(tasks.boxed_bytes_of, 150 * MIB).result(30)
     assert executor.submit(abs, -1).result(30) == 1
+
+
+@pytest.mark.slow
+def test_shared_memory_is_not_the_workers_own(pool_of: PoolOf) -> None:
+    """A worker is not replaced for what its owner has lent it."""
+    pool = pool_of(1, max_memory="200 MB")
+    array = np.zeros(96 * 2**20, np.uint8)
+    worker = pool.submit(tasks.worker_pid).result(30)
+    for _ in range(3):
+        assert len(pool.submit(tasks.echo, array).result(30)) == len(array)
+    assert pool.submit(buffers.mapped_bytes).result(30) > 190 * 2**20
+    assert pool.submit(tasks.worker_pid).result(30) == worker

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
+import process_tasks as tasks
 from flask_concurrency.executors.processes import ProcessExecutor
-
-tasks = import_module("process_tasks")
 
 
 def test_pitfall_21_a_task_that_uses_a_pool_runs_its_tasks_itself(pool: ProcessExecutor) -> None:

@@ -7,11 +7,12 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError
-from importlib import import_module
 from typing import Any
 
 import pytest
 
+import process_tasks as tasks
+from event_loops import until_idle
 from flask_concurrency.executors.processes import ProcessExecutor
 from flask_concurrency.runtime.deadline import remaining, within
 from flask_concurrency.vocabulary.errors import (
@@ -20,8 +21,6 @@ from flask_concurrency.vocabulary.errors import (
     ExecutorShutdown,
     QueueFull,
 )
-
-tasks = import_module("process_tasks")
 
 PoolOf = Callable[..., ProcessExecutor]
 MakeGate = Callable[[], Any]
@@ -64,12 +63,12 @@ def test_a_caller_waits_for_a_place(pool_of: PoolOf, make_gate: MakeGate) -> Non
         with within(0.05), pytest.raises(DeadlineExceeded):
             await executor.run(abs, -1)
         cancelled = asyncio.ensure_future(executor.run(abs, -1))
-        await asyncio.sleep(0)
+        await until_idle()
         cancelled.cancel()
         with pytest.raises(asyncio.CancelledError):
             await cancelled
         awaited = asyncio.ensure_future(executor.run(abs, -2))
-        await asyncio.sleep(0)
+        await until_idle()
         gates[0].open()
         return await awaited
 

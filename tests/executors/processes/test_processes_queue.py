@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, wait
-from importlib import import_module
 from typing import Any
 
 import pytest
 
+import process_tasks as tasks
+from event_loops import until_idle
 from flask_concurrency.executors.processes import ProcessExecutor
 from flask_concurrency.vocabulary.errors import QueueFull
-
-tasks = import_module("process_tasks")
 
 PoolOf = Callable[..., ProcessExecutor]
 MakeGate = Callable[[], Any]
@@ -74,7 +73,7 @@ def test_a_cancelled_awaiting_takes_its_task_back(
 
     async def give_up() -> None:
         waiting = asyncio.ensure_future(pool.run(tasks.fail, "started"))
-        await asyncio.sleep(0)
+        await until_idle()
         assert pool.snapshot().queued == 1
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -5,19 +5,17 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 import pytest
 
+import process_tasks as tasks
 from flask_concurrency.executors.processes import ProcessExecutor
 from flask_concurrency.vocabulary.errors import (
     ConfigurationError,
     ExecutorShutdown,
     TaskNotPicklable,
 )
-
-tasks = import_module("process_tasks")
 
 
 def _enclosing() -> Callable[[], int]:
@@ -148,3 +146,18 @@ def test_construction_starts_nothing() -> None:
     assert "processes" in repr(executor)
     assert executor.snapshot().workers == 0
     assert set(threading.enumerate()) <= before
+
+
+def test_arguments_that_cannot_be_pickled_are_named_beside_large_ones(
+    pool: ProcessExecutor,
+) -> None:
+    """A view, which pickle alone would refuse, is not blamed."""
+    with pytest.raises(TaskNotPicklable, match=r"Argument 2 of 'process_tasks.add' \(function\)"):
+        pool.submit(tasks.add, memoryview(bytes(2**20)), lambda: None)
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, True, "1 GB"])
+def test_the_bound_is_a_number_of_bytes(value: object) -> None:
+    """Anything else is refused where it is written."""
+    with pytest.raises(ConfigurationError, match=r"max_shared_memory=.*at least 0"):
+        ProcessExecutor(1, max_shared_memory=value)  # type: ignore[arg-type]

@@ -13,11 +13,11 @@ import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ALL_COMPLETED, BrokenExecutor, Executor, Future, as_completed, wait
 from contextlib import closing
-from importlib import import_module
 from typing import Any
 
 import pytest
 
+import process_tasks as tasks
 from flask_concurrency.executors.processes import (
     ProcessExecutor,
     RemoteTraceback,
@@ -25,8 +25,6 @@ from flask_concurrency.executors.processes import (
     replies,
 )
 from flask_concurrency.vocabulary.errors import ExecutorError, TaskNotPicklable, WorkerDied
-
-tasks = import_module("process_tasks")
 
 
 def test_it_is_an_executor(pool: ProcessExecutor) -> None:

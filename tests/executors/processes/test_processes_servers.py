@@ -9,17 +9,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 import requests
 
-watching = import_module("process_watching")
+import process_watching as watching
 
 pytestmark = pytest.mark.slow
 
-HERE = Path(__file__).parent
+HERE = Path(watching.__file__).parent
 GUNICORN = ["gunicorn", "--no-control-socket", "--log-level=warning", "--workers=2"]
 GRANIAN = ["granian", "--interface=wsgi", "--log-level=warning", "--workers=2"]
 SERVERS = {

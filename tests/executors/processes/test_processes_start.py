@@ -8,17 +8,15 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import process_tasks as tasks
+import process_watching as watching
 from flask_concurrency.executors.processes import ProcessExecutor
 from flask_concurrency.vocabulary.errors import TaskNotPicklable, WorkerStartFailed
-
-tasks = import_module("process_tasks")
-watching = import_module("process_watching")
 
 PoolOf = Callable[..., ProcessExecutor]
 
@@ -303,16 +301,19 @@ def test_pitfall_27_a_spawned_worker_ends_with_its_owner(tmp_path: Path) -> None
     """Although no forkserver watches over it, and though it is busy."""
     marker = tmp_path / "pid"
     program = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "import process_tasks, os, signal\n"
+        "import process_tasks, os, signal, sys\n"
         "from flask_concurrency.executors.processes import ProcessExecutor\n"
         "executor = ProcessExecutor(1, start_method='spawn')\n"
-        "executor.submit(process_tasks.note_pid_and_hang, sys.argv[2])\n"
-        "process_tasks.wait_for_file(sys.argv[2])\n"
+        "executor.submit(process_tasks.note_pid_and_hang, sys.argv[1])\n"
+        "process_tasks.wait_for_file(sys.argv[1])\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    here = str(Path(__file__).parent)
-    subprocess.run([sys.executable, "-c", program, here, str(marker)], timeout=50, check=False)
+    subprocess.run(
+        [sys.executable, "-c", program, str(marker)],
+        env={**os.environ, "PYTHONPATH": str(Path(tasks.__file__).parent)},
+        timeout=50,
+        check=False,
+    )
     assert not watching.wait_until_gone({int(marker.read_text())}, within=5.0)
 
 

@@ -12,14 +12,12 @@ import pytest
 
 from flask_concurrency.policies.fixed_window import FixedWindow
 from flask_concurrency.policies.in_flight import InFlightCount
-from flask_concurrency.policies.moving_window import MovingWindow
 from flask_concurrency.policies.policy import Policy
 from flask_concurrency.policies.sliding_window import SlidingWindow
 from flask_concurrency.policies.token_bucket import TokenBucket
-from flask_concurrency.stores.host.blocks import Blocks
 from flask_concurrency.stores.host.cell_index import MAX_REMEMBERED_KEY, REMEMBERED
 from flask_concurrency.stores.host.host_store import HostStore
-from flask_concurrency.stores.host.layout import BLOCK, Geometry
+from flask_concurrency.stores.host.layout import Geometry
 from flask_concurrency.stores.store import Check
 from flask_concurrency.testing.manual_clock import ManualClock
 from flask_concurrency.vocabulary.errors import ConfigurationError, StoreError
@@ -118,75 +116,55 @@ def test_rows_about_to_be_used_are_not_given_away(open_store: OpenStore) -> None
     assert not any(store.take([check])[0].admitted for check in many)
 
 
-def log(key: object, cost: int = 1, quota: int = 10) -> Check:
-    return Check("log", MovingWindow(quota, 60.0), str(key), cost)
+def login(key: str = "victim", cost: int = 1) -> Check:
+    return Check("login", SlidingWindow(5, 60.0), key, cost)
 
 
-def test_full_blocks_forget_the_oldest_logs(open_store: OpenStore) -> None:
-    """At least one stays, all are whole, and what was forgotten is counted."""
-    clock = ManualClock()
-    store = open_store(max_keys=16, clock=clock)
+def test_a_flood_of_keys_of_one_limit_forgets_no_other_limit(open_store: OpenStore) -> None:
+    """A login that is refused, or nearly, stays so, whatever strangers ask of other pages."""
+    store = open_store(max_keys=64)
+    store.take([login(cost=5)])
+    store.take([login("nearly", cost=4)])
+    for number in range(2_000):
+        page = Check("page", FixedWindow(100, 86_400.0), f"stranger {number}", 1)
+        assert store.take([page])[0].remaining == 99
+    assert not store.take([login()])[0].admitted
+    assert left(store, login("nearly")) == 1
+
+
+def test_a_flood_over_many_limits_forgets_what_has_most_left(open_store: OpenStore) -> None:
+    """Ten pages, two limits each, as default limits make them: twenty limiters crowd the file."""
+    store = open_store(max_keys=64)
+    store.take([login(cost=5)])
+    for number in range(200):
+        for page in range(10):
+            key = f"stranger {number}"
+            store.take(
+                [
+                    Check(f"{page} a day", SlidingWindow(100, 86_400.0), key, 1),
+                    Check(f"{page} an hour", SlidingWindow(10, 3_600.0), key, 1),
+                ]
+            )
+    assert not store.take([login()])[0].admitted
+
+
+def test_a_flood_that_spends_all_it_may_displaces_itself(open_store: OpenStore) -> None:
+    """Keys that are refused, too, make room among those of their own limit."""
+    store = open_store(max_keys=64)
+    store.take([login(cost=4)])
+    for number in range(2_000):
+        store.take([Check("once", SlidingWindow(1, 86_400.0), f"stranger {number}", 1)])
+    assert left(store, login()) == 1
+
+
+def test_a_key_finds_room_in_a_flood(open_store: OpenStore) -> None:
+    """A limit with few keys takes the place of one of the many, not of its own."""
+    store = open_store(max_keys=16)
     for number in range(16):
-        for _ in range(6):  # more than one block
-            store.take([log(number)])
-            clock.advance(0.01)
-    remaining = [left(store, log(number)) for number in range(16)]
-    assert set(remaining) == {4, 10}
-    assert remaining[-1] == 4
-    assert remaining == sorted(remaining, reverse=True)
-    assert store.snapshot().evictions == remaining.count(10)
-
-
-def test_blocks_of_expired_logs_are_found_again(open_store: OpenStore) -> None:
-    """Nobody is forgotten before the time where time alone makes room."""
-    clock = ManualClock()
-    store = open_store(max_keys=16, clock=clock)
-    for _ in range(20):
-        for number in range(5):
-            assert store.take([log(number)])[0].remaining == 9
-        clock.advance(60.0)
-    assert store.snapshot().evictions == 0
-
-
-def test_a_log_that_never_fits_is_told(open_store: OpenStore) -> None:
-    """The message names the other algorithms. Nothing is spent then, and nothing is forgotten."""
-    store = open_store(max_keys=16)
-    room = Geometry.holding(16, 8).blocks * BLOCK
-    fits = room // 12
-    checks = [log("k", quota=1_000), Check("r", FixedWindow(1_000, 60.0), "k", 1)]
-    for _ in range(fits):
-        store.take(checks)
-    for _ in range(3):
-        with pytest.raises(StoreError, match=rf"{room:,}.*'sliding-window' or 'token-bucket'"):
-            store.take(checks)
-        assert [left(store, check) for check in checks] == [1_000 - fits] * 2
-
-
-def test_several_logs_of_a_request_do_not_overwrite_each_other(open_store: OpenStore) -> None:
-    """Blocks that were taken for one are not free for the next, though no record names them."""
-    store = open_store(max_keys=16)
-    keys = [log(number, quota=1_000, cost=number) for number in (1, 2)]
-    for spent in range(1, 16):
-        remaining = [outcome.remaining for outcome in store.take(keys)]
-        assert remaining == [1_000 - spent, 1_000 - 2 * spent]
-
-
-def test_a_log_lets_its_old_blocks_go(
-    open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nothing has to be cleared up while there is room for all."""
-
-    def clear_up(*_: object) -> None:
-        raise AssertionError("there are blocks that nobody uses")
-
-    monkeypatch.setattr(Blocks, "_clear_up", clear_up)
-    clock = ManualClock()
-    store = open_store(max_keys=16, clock=clock)
-    for number in range(100):
-        assert store.take([log("k")])[0].admitted
-        clock.advance(7.0)
-        if number % 10 == 9:
-            store.forget([log("k")])
+        store.take([Check("once", SlidingWindow(1, 86_400.0), f"stranger {number}", 1)])
+    for key in ("one", "two", "three"):
+        store.take([login(key, cost=5)])
+    assert [left(store, login(key)) for key in ("one", "two", "three")] == [0, 0, 0]
 
 
 def test_a_snapshot_counts_what_is_there(open_store: OpenStore, directory: Path) -> None:
@@ -226,7 +204,6 @@ def test_a_policy_of_another_kind_counts_apart(open_store: OpenStore) -> None:
     policies: list[Policy] = [
         SlidingWindow(5, 60.0),
         FixedWindow(5, 60.0),
-        MovingWindow(5, 60.0),
         TokenBucket(5, 60.0, 5),
         InFlightCount(5),
     ]

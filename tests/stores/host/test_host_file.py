@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
+import mmap
 import os
+import random
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +17,12 @@ import pytest
 
 from flask_concurrency.policies.fixed_window import FixedWindow
 from flask_concurrency.policies.in_flight import InFlightCount
+from flask_concurrency.policies.sliding_window import SlidingWindow
+from flask_concurrency.policies.token_bucket import TokenBucket
 from flask_concurrency.stores.host import private_file
 from flask_concurrency.stores.host.header import HEADER_SIZE, MAGIC
 from flask_concurrency.stores.host.host_store import HostStore
+from flask_concurrency.stores.host.layout import CONTENT_AT, LINES_USED_AT, SLOT
 from flask_concurrency.stores.host.locks import FileGone
 from flask_concurrency.stores.host.transactions import Transactions
 from flask_concurrency.stores.store import Check
@@ -88,6 +95,11 @@ def cut_short(path: Path) -> None:
 
 def emptied(path: Path) -> None:
     os.truncate(path, 0)
+
+
+def replaced(path: Path) -> None:
+    shutil.copy(path, path.with_name("copy"))
+    path.with_name("copy").rename(path)
 
 
 def cut_into_the_header(path: Path) -> None:
@@ -348,6 +360,184 @@ def test_giving_back_to_a_file_that_is_gone_is_nothing(
     emptied(the_file(directory))
     store.give_back([inside])
     assert store.take([inside])[0].admitted
+
+
+INSIDE = Check("f", InFlightCount(2), "k", 1)
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, cut_short, emptied])
+def test_a_permit_returns_only_to_its_own_file(
+    harm: Callable[[Path], None], open_store: OpenStore, directory: Path
+) -> None:
+    """One of a file that is gone would free a permit that another request holds in the new one."""
+    clock = ManualClock()
+    store = open_store(clock=clock)
+    store.take([INSIDE, CHECK])
+    harm(the_file(directory))
+    clock.advance(1.0)
+    assert store.take([INSIDE])[0].remaining == 1
+    clock.advance(1.0)
+    store.take([INSIDE, CHECK])
+    clock.advance(1.0)
+    store.give_back([INSIDE, CHECK], after=3.0)
+    assert not store.take([INSIDE])[0].admitted
+    assert left(store) == 3
+    store.give_back([INSIDE], after=2.0)
+    assert store.take([INSIDE])[0].admitted
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"), [(Path.unlink, "was removed"), (cut_short, "cut off"), (replaced, "replaced")]
+)
+def test_a_file_that_is_gone_is_told_once(
+    harm: Callable[[Path], None],
+    said: str,
+    open_store: OpenStore,
+    directory: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Counts are lost then, and requests that are inside; a person wants to know by whom."""
+    clock = ManualClock()
+    store = open_store(clock=clock)
+    left(store)
+    path = the_file(directory)
+    harm(path)
+    clock.advance(1.0)
+    with caplog.at_level(logging.WARNING, "flask_concurrency.store"):
+        left(store)
+        left(store)
+    (line,) = [line for line in caplog.messages if said in line]
+    assert str(path) in line
+    assert "is lost" in line
+
+
+def test_closing_a_store_tells_nothing(
+    open_store: OpenStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The file is still there."""
+    store = open_store()
+    left(store)
+    with caplog.at_level(logging.WARNING, "flask_concurrency.store"):
+        store.close()
+        assert left(store) == 3
+    assert caplog.messages == []
+
+
+WINDOW = Check("w", SlidingWindow(5, 60.0), "k", 2)
+
+
+def cell_of(store: HostStore, check: Check) -> tuple[mmap.mmap, int]:
+    """The mapped file, and where in it a key is counted."""
+    assert store._transactions is not None
+    cell = store._transactions._index.find(check.limiter_id, check.policy, check.key)
+    return store._transactions.file.memory, cell._cell  # type: ignore[union-attr]
+
+
+def overwrite(check: Check, offset: int, content: bytes) -> Callable[[HostStore], None]:
+    def harm(store: HostStore) -> None:
+        memory, cell = cell_of(store, check)
+        memory[cell + offset : cell + offset + len(content)] = content
+
+    return harm
+
+
+def many_lines(store: HostStore) -> None:
+    assert store._transactions is not None
+    store._transactions.file.memory[LINES_USED_AT : LINES_USED_AT + 4] = b"\xff" * 4
+
+
+NAN, AHEAD = struct.pack("@d", math.nan), struct.pack("@d", 1e9)
+DAMAGE = {
+    "a record that is not there": overwrite(CHECK, 0, struct.pack("@I", 3)),
+    "a window that begins later": overwrite(CHECK, CONTENT_AT, AHEAD),
+    "a window that begins never": overwrite(CHECK, CONTENT_AT, NAN),
+    "a ring that is not there": overwrite(WINDOW, 0, b"\xff" * 4),
+    "a ring of too many runs": overwrite(WINDOW, 0, struct.pack("@I", 1 + 63)),
+    "a unit spent later": overwrite(WINDOW, CONTENT_AT + SLOT.size, AHEAD),
+    "a unit spent never": overwrite(WINDOW, CONTENT_AT + SLOT.size, NAN),
+    "fewer units than none": overwrite(WINDOW, CONTENT_AT + 8, b"\xff" * 8),
+    "more processes than lines": many_lines,
+    "all of the cell": overwrite(WINDOW, 0, b"\xff" * 576),
+}
+
+
+@pytest.mark.parametrize("harm", DAMAGE.values(), ids=DAMAGE)
+def test_damage_behind_the_header_is_built_anew(
+    harm: Callable[[HostStore], None],
+    open_store: OpenStore,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """No request fails for it: counts begin at nothing, which is logged, and all meet there."""
+    clock = ManualClock()
+    one, two = open_store(clock=clock), open_store(clock=clock)
+    stage = [CHECK, WINDOW, INSIDE]
+    for store in (one, two):
+        store.take(stage)
+    harm(one)
+    clock.advance(1.0)
+    with caplog.at_level(logging.WARNING, "flask_concurrency.store"):
+        assert [outcome.remaining for outcome in one.take(stage)] == [4, 3, 1]
+        assert [outcome.remaining for outcome in two.take(stage)] == [3, 1, 0]
+    assert sum("is lost" in line for line in caplog.messages) == 2
+    one.probe()
+    assert one.snapshot().processes == (os.getpid(), os.getpid())
+
+
+@pytest.mark.parametrize("harm", DAMAGE.values(), ids=DAMAGE)
+def test_damage_is_found_in_any_call(
+    harm: Callable[[HostStore], None], open_store: OpenStore
+) -> None:
+    """Also where units are given back or forgotten, and by a process that comes later."""
+    calls: list[Callable[[HostStore], object]] = [
+        lambda store: store.give_back([CHECK, WINDOW, INSIDE]),
+        lambda store: store.forget([CHECK, WINDOW, INSIDE]),
+        HostStore.snapshot,
+        HostStore.clear,
+    ]
+    for ask in calls:
+        store = open_store()
+        store.take([CHECK, WINDOW, INSIDE])
+        harm(store)
+        ask(store)
+        store.close()
+        later = open_store()
+        for _ in range(3):
+            later.take([CHECK, WINDOW, INSIDE])
+        later.close()
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_no_damage_is_an_error(seed: int, open_store: OpenStore) -> None:
+    """Whatever bytes stand behind the header: each request is answered, or said to be out."""
+    chance = random.Random(seed)
+    clock = ManualClock()
+    store = open_store(clock=clock)
+    checks = [
+        Check(f"r{number}", policy, key, 1)
+        for number, policy in enumerate(
+            (SlidingWindow(5, 60.0), SlidingWindow(90, 60.0), CHECK.policy, TokenBucket(5, 60.0, 5))
+        )
+        for key in "abcd"
+    ]
+    for _ in range(3):
+        store.take(checks)
+        clock.advance(1.0)
+    assert store._transactions is not None
+    memory = store._transactions.file.memory
+    for _ in range(chance.choice((1, 30, 3_000))):
+        check = chance.choice(checks)
+        cell = cell_of(store, check)[1]
+        at = cell + chance.randrange(64)
+        memory[at : at + 8] = chance.choice((chance.randbytes(8), b"\xff" * 8, bytes(8)))
+    for _ in range(5):
+        for check in checks:
+            (outcome,) = store.take([check])
+            for wait in outcome[2:]:
+                assert wait is not None
+                assert 0.0 <= wait <= 60.0
+            store.give_back([check])
+            store.forget([check])
+        clock.advance(1.0)
 
 
 def test_a_file_that_is_always_gone_is_told(

@@ -12,7 +12,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from flask_concurrency.policies.fixed_window import FixedWindow
 from flask_concurrency.policies.in_flight import InFlightCount
-from flask_concurrency.policies.moving_window import MovingWindow
 from flask_concurrency.policies.policy import Policy
 from flask_concurrency.policies.sliding_window import SlidingWindow
 from flask_concurrency.policies.token_bucket import TokenBucket
@@ -25,7 +24,7 @@ PERIOD = 10.0
 POLICIES: tuple[Policy, ...] = (
     SlidingWindow(7, PERIOD),
     FixedWindow(7, PERIOD),
-    MovingWindow(7, PERIOD),
+    SlidingWindow(40, PERIOD),
     TokenBucket(7, PERIOD, 9),
     InFlightCount(7),
 )

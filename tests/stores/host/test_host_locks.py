@@ -15,7 +15,7 @@ from flask_concurrency.policies.fixed_window import FixedWindow
 from flask_concurrency.policies.in_flight import InFlightCount
 from flask_concurrency.stores.host import locks, private_file
 from flask_concurrency.stores.host.host_store import HostStore
-from flask_concurrency.stores.host.locks import LONGEST_PAUSE, SHORTEST_PAUSE, BoundedRetry
+from flask_concurrency.stores.host.locks import BRIEFLY, LONGEST_PAUSE, SHORTEST_PAUSE, BoundedRetry
 from flask_concurrency.stores.store import Check
 from flask_concurrency.testing.manual_clock import ManualClock
 from flask_concurrency.vocabulary.errors import StoreError, StoreUnavailable
@@ -220,7 +220,72 @@ def test_who_queued_behind_a_failure_waits_no_longer(clock: ManualClock) -> None
     for _ in range(100):
         with pytest.raises(StoreUnavailable):
             retry.wait_for(lambda: False)
-    assert clock.now - started_at <= 1.0 + LONGEST_PAUSE
+    assert clock.now - started_at <= 1.0 + 100 * (BRIEFLY + LONGEST_PAUSE)
     clock.advance(1.0)
     attempts = iter([False, True])
     retry.wait_for(lambda: next(attempts))
+
+
+def test_ordinary_contention_after_a_stall_is_waited_for(clock: ManualClock) -> None:
+    """Within the second after a failure a lock that is free in a moment is no second failure."""
+    retry = BoundedRetry("the lock", timeout=1.0)
+    with pytest.raises(StoreUnavailable):
+        retry.wait_for(lambda: False)
+    for _ in range(50):
+        attempts = iter([False, False, False, True])
+        retry.wait_for(lambda attempts=attempts: next(attempts))  # type: ignore[misc]
+
+
+def test_only_a_whole_wait_says_that_a_lock_is_stuck(clock: ManualClock) -> None:
+    """Those who tried briefly do not prolong it, so under load, too, it ends after a second."""
+    retry = BoundedRetry("the lock", timeout=1.0)
+    failed_at = []
+    for _ in range(400):
+        started_at = clock.now
+        with pytest.raises(StoreUnavailable):
+            retry.wait_for(lambda: False)
+        if clock.now - started_at >= 1.0:
+            failed_at.append(clock.now)
+    assert len(failed_at) > 1, "nobody waited a whole second again"
+
+
+def test_a_stuck_shard_says_nothing_of_the_others(clock: ManualClock) -> None:
+    """Each has a mark of its own, and success wipes it off."""
+    retry = BoundedRetry("a lock", timeout=1.0, shards=2)
+    with pytest.raises(StoreUnavailable):
+        retry.wait_for(lambda: False, 1)
+    assert retry.stuck() == [1]
+    patient = iter([False] * 100 + [True])
+    retry.wait_for(lambda: next(patient), 0)
+    briefly = iter([False, True])
+    retry.wait_for(lambda: next(briefly), 1)
+    assert retry.stuck() == []
+
+
+def test_a_probe_looks_at_the_shard_that_failed(open_store: OpenStore) -> None:
+    """While another process keeps it, the store is not back, though all other shards are free."""
+    store, other = open_store(timeout=0.01), open_store()
+    check = next(
+        check
+        for number in range(100)
+        for check in [CHECK._replace(key=str(number))]
+        if shard_of(store, check) > 0
+    )
+
+    def stall(_: None) -> None:
+        with pytest.raises(StoreUnavailable):
+            store.take([check])
+        with pytest.raises(StoreUnavailable):
+            store.probe()
+
+    other.probe()
+    assert other._transactions is not None
+    other._transactions.file.locks.locked([shard_of(store, check)], stall, None)
+    store.probe()
+    assert store.take([check])[0].remaining == 4
+
+
+def shard_of(store: HostStore, check: Check) -> int:
+    store.probe()
+    assert store._transactions is not None
+    return store._transactions._index.find(check.limiter_id, check.policy, check.key).shard

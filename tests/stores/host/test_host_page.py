@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from flask_concurrency.stores.host.host_store import MAX_KEYS, MAX_PROCESSES
-from flask_concurrency.stores.host.layout import BLOCK, CELL, WAYS, Geometry
+from flask_concurrency.stores.host.layout import CELL, SLOTS, WAYS, Geometry
 
 PAGE = Path(__file__).parents[3] / "docs" / "explanation" / "host-store.md"
 
@@ -21,7 +21,6 @@ def test_the_table_of_the_file_adds_up() -> None:
         geometry.evictions_at,
         geometry.rates_at,
         geometry.in_flight_at,
-        geometry.maps_at,
         geometry.size,
     ]
     starts = [4_096, *ends]
@@ -29,7 +28,7 @@ def test_the_table_of_the_file_adds_up() -> None:
         "header": 4_096,
         **dict(
             zip(
-                ["lines", "evictions", "rates", "in flight", "blocks"],
+                ["lines", "evictions", "rates", "in flight"],
                 [end - start for start, end in zip(starts, ends, strict=False)],
                 strict=True,
             )
@@ -39,12 +38,12 @@ def test_the_table_of_the_file_adds_up() -> None:
 
 
 def test_the_words_for_its_parts_are_right() -> None:
-    """As many shards, buckets, cells, rows, words and blocks as there are."""
+    """As many shards, buckets, cells, rows, words and slots as there are."""
     text = PAGE.read_text()
     geometry = Geometry.holding(MAX_KEYS, MAX_PROCESSES)
     assert f"{geometry.shards} shards of {geometry.buckets} buckets of {WAYS} cells" in text
     assert f"{geometry.shards} shards of {geometry.rows} rows" in text
     assert f"rows of {geometry.lines} words" in text
-    assert f"{geometry.shards} shards of {geometry.blocks} blocks of {BLOCK} bytes" in text
-    assert f"A cell is {CELL.size} bytes" in text
-    assert f"at most {geometry.blocks * BLOCK // 1024} KB" in text
+    assert f"A cell is {CELL} bytes" in text
+    assert f"{SLOTS} slots" in text
+    assert f"inside for {geometry.rows} keys of one shard" in text

@@ -48,7 +48,7 @@ def test_a_wrong_uri_shows_a_right_one(uri: str) -> None:
     """The message names what was written."""
     with pytest.raises(ConfigurationError, match=r"host:///run/my-app\?max_keys=200000") as raised:
         read_url(uri)
-    assert uri in str(raised.value)
+    assert uri.partition("?")[0] in str(raised.value)
 
 
 def test_the_host_store_stands_behind_a_fallback(tmp_path: Path) -> None:

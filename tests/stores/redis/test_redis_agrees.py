@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from flask_concurrency.policies.fixed_window import FixedWindow
 from flask_concurrency.policies.in_flight import InFlightCount
-from flask_concurrency.policies.moving_window import MovingWindow
 from flask_concurrency.policies.sliding_window import SlidingWindow
 from flask_concurrency.policies.token_bucket import TokenBucket
 from flask_concurrency.stores.memory import MemoryStore
@@ -32,7 +31,8 @@ checks = st.builds(
         [
             SlidingWindow(5, 16.0),
             FixedWindow(5, 16.0),
-            MovingWindow(5, 16.0),
+            SlidingWindow(33, 16.0),
+            SlidingWindow(40, 2.0),
             TokenBucket(4, 16.0, 6),
             TokenBucket(3, 7.0, 3),
             TokenBucket(0, 8.0, 2),

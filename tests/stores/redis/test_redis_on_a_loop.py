@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from event_loops import until, until_idle
 from flask_concurrency.policies.policy import policy_for
-from flask_concurrency.runtime.greenlet_bridge import Driving
+from flask_concurrency.runtime.greenlet_bridge import run_suspendable
 from flask_concurrency.stores.fallback import FallbackStore
 from flask_concurrency.stores.redis import client
 from flask_concurrency.stores.redis.redis_store import RedisStore
@@ -26,7 +27,7 @@ CHECKS = [
 
 async def drive(function: Callable[[], Any]) -> Any:
     """Call a function that may be suspended."""
-    return await Driving(function, copy_context())
+    return await run_suspendable(function, copy_context())
 
 
 @pytest.fixture
@@ -53,8 +54,7 @@ def test_the_loop_goes_on_while_the_server_is_asked(
 
     async def story() -> list[bool]:
         asking = asyncio.create_task(drive(lambda: store.take(CHECKS)))
-        while not sent.is_set():
-            await asyncio.sleep(0)
+        await until(sent.is_set)
         go_on.set()
         return [outcome.admitted for outcome in await asking]
 
@@ -80,10 +80,9 @@ def test_a_cancellation_waits_for_the_answer(
 
     async def story() -> None:
         asking = asyncio.create_task(drive(request))
-        while not sent.is_set():
-            await asyncio.sleep(0)
+        await until(sent.is_set)
         asking.cancel()
-        await asyncio.sleep(0)
+        await until_idle()
         go_on.set()
         with pytest.raises(asyncio.CancelledError):
             await asking

@@ -9,7 +9,6 @@ import pytest
 
 from flask_concurrency.policies.fixed_window import FixedWindow
 from flask_concurrency.policies.in_flight import InFlightCount
-from flask_concurrency.policies.moving_window import MovingWindow
 from flask_concurrency.policies.sliding_window import SlidingWindow
 from flask_concurrency.policies.token_bucket import TokenBucket
 from flask_concurrency.stores.redis.client import SCANNED
@@ -21,7 +20,7 @@ from flask_concurrency.vocabulary.errors import ConfigurationError, StoreError, 
 RATES = (
     Check("sliding", SlidingWindow(5, 60.0), "k", 1),
     Check("fixed", FixedWindow(5, 60.0), "k", 1),
-    Check("moving", MovingWindow(5, 60.0), "k", 1),
+    Check("longer", SlidingWindow(5, 90.0), "k", 1),
     Check("bucket", TokenBucket(5, 60.0, 5), "k", 1),
 )
 PATIENT = 30.0
@@ -105,11 +104,80 @@ def test_every_key_expires(redis_server: Any, namespace: str, server_time: Redis
 def test_what_is_returned_whole_leaves_no_key(
     redis_server: Any, namespace: str, store: RedisStore
 ) -> None:
-    """A permit's key is there while somebody is inside; an exact log while something is in it."""
+    """A permit's key is there while a request is inside; a window's while a unit is in it."""
     checks = [INSIDE, RATES[2], INSIDE._replace(cost=2)]
     store.take(checks)
     store.give_back(checks)
     assert list(redis_server.client().scan_iter(f"*{namespace}*")) == []
+
+
+STRANGE = [
+    b"OK",
+    None,
+    [],
+    [1, 0, 0],
+    [1, 4, 0, 0, 0],
+    ["1", 4, 0, 0],
+    [1, None, 0, 0],
+    [[1, 4, 0, 0]],
+    {b"a": 1},
+    True,
+    [1.5, 4, 0, 0],
+]
+
+
+@pytest.mark.parametrize("reply", STRANGE, ids=repr)
+def test_an_answer_of_another_shape_is_an_outage(
+    reply: object, store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something else listens there; the policy for outages decides, and the message shows it."""
+    monkeypatch.setattr(store._scripts, "run", lambda *arguments: reply)
+    with pytest.raises(StoreUnavailable, match="is no Redis: it answered"):
+        store.take([RATES[0]])
+
+
+def test_a_probe_believes_no_server_that_says_ok_to_everything(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be back with each probe and out with each request."""
+    store.probe()
+    monkeypatch.setattr(store._scripts, "_call", lambda *command: b"OK")
+    with pytest.raises(StoreUnavailable, match="is no Redis"):
+        store.probe()
+    with pytest.raises(StoreUnavailable, match="is no Redis"):
+        store.forget([RATES[0]])
+
+
+@pytest.mark.parametrize("seconds", [30.0, 3_600.0, 1e6])
+def test_a_clock_that_is_set_back_exhausts_no_count_for_long(
+    seconds: float, clock: ManualClock, store: RedisStore
+) -> None:
+    """At most two periods, or two leases for what a dead process held; waits stay in the period."""
+    clock.now = 2e6
+    store.take([check._replace(cost=5) for check in RATES])
+    store.take([INSIDE._replace(cost=3)])
+    clock.now -= seconds
+    for check in (*RATES, INSIDE):
+        (outcome,) = store.take([check])
+        assert outcome.retry_after is None or outcome.retry_after <= 90.0
+        assert outcome.reset_after is None or outcome.reset_after <= 90.0
+    started_at = clock.now
+    while clock.now < started_at + 2 * 90.0:
+        clock.advance(5.0)
+        store.take([INSIDE._replace(cost=4)])  # is refused, and so shortens the lease
+    for check in (*RATES, INSIDE):
+        assert store.take([check])[0].admitted, check
+
+
+def test_a_clock_that_is_set_back_a_little_forgets_nothing(
+    clock: ManualClock, store: RedisStore
+) -> None:
+    """Corrections of a second happen every day."""
+    clock.now = 2e6
+    store.take([check._replace(cost=4) for check in RATES[:3]])
+    clock.now -= 1.0
+    for check in RATES[:3]:
+        assert [store.take([check])[0].admitted for _ in range(2)] == [True, False]
 
 
 def test_a_forgotten_script_is_sent_again(redis_server: Any, store: RedisStore) -> None:

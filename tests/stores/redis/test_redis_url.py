@@ -82,6 +82,7 @@ def test_a_url_that_means_nothing_is_refused_without_its_password(url: str, reas
     [
         "redis://user:secret@host/0?no_such_option=1",
         "redis://user:secret@host?max_connections=many",
+        "rediss://user:secret@host?ssl_cert_reqs=CERT_NONE",
         "redis+cluster://user:secret@host?no_such_option=1",
         "redis+sentinel://user:secret@host/service?no_such_option=1",
     ],

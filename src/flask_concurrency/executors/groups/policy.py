@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 from flask_concurrency.executors.groups.result import How, TaskResult
+from flask_concurrency.runtime.deadline_messages import group_incomplete
 from flask_concurrency.vocabulary.errors import DeadlineExceeded
 
 PolicyName = Literal["all", "any", "settle", "partial"]
@@ -39,52 +40,52 @@ class Policy(Protocol):
     def stops(self, how: How) -> bool:
         """Whether a task that ended so is the last one needed, so that the rest is cancelled."""
 
-    def conclude(self, results: Results, decisive: int | None) -> Conclusion:
+    def conclude(self, results: Results, deciding: int | None) -> Conclusion:
         """What comes of the group, now that all of its tasks have ended.
 
         :param results: In the order in which the tasks were submitted.
-        :param decisive: Number of the task that stopped the group; ``None`` if none did.
+        :param deciding: Number of the task that stopped the group; ``None`` if none did.
         """
 
 
-class All:
+class AllResults:
     """All results are needed: the first error ends the group."""
 
     def stops(self, how: How) -> bool:
         """At the first error."""
         return how == "failed"
 
-    def conclude(self, results: Results, decisive: int | None) -> Conclusion:
+    def conclude(self, results: Results, deciding: int | None) -> Conclusion:
         """The first error, or that time ran out, or all results."""
-        if decisive is not None:
-            error = results[decisive].error
-            return Conclusion(error, tuple(_story(results, decisive)))
+        if deciding is not None:
+            error = results[deciding].error
+            return Conclusion(error, tuple(_story(results, deciding)))
         if late := _numbers(results, "late"):
             return Conclusion(_out_of_time(results, late))
         return Conclusion(kept=tuple(range(len(results))))
 
 
-class Partial(All):
+class ReadyResults(AllResults):
     """What is ready at the deadline is the result; an error before ends the group."""
 
-    def conclude(self, results: Results, decisive: int | None) -> Conclusion:
+    def conclude(self, results: Results, deciding: int | None) -> Conclusion:
         """The first error, or the results that there are."""
-        if decisive is not None:
-            return super().conclude(results, decisive)
+        if deciding is not None:
+            return super().conclude(results, deciding)
         return Conclusion(kept=_numbers(results, "done"), covers_body=True)
 
 
-class Any:
+class FirstResult:
     """One result is needed: the first ends the group."""
 
     def stops(self, how: How) -> bool:
         """At the first result."""
         return how == "done"
 
-    def conclude(self, results: Results, decisive: int | None) -> Conclusion:
+    def conclude(self, results: Results, deciding: int | None) -> Conclusion:
         """The first result, or that there was none, and why."""
-        if decisive is not None:
-            return Conclusion(kept=(decisive,), covers_body=True)
+        if deciding is not None:
+            return Conclusion(kept=(deciding,), covers_body=True)
         if late := _numbers(results, "late"):
             failed = _numbers(results, "failed")
             notes = (f"Failed before: {_list(results, failed)}.",) if failed else ()
@@ -95,23 +96,23 @@ class Any:
         return Conclusion(BaseExceptionGroup(f"None of {len(results)} tasks succeeded", errors))
 
 
-class Settle:
+class Outcomes:
     """Every ending is a result: nothing ends the group but time."""
 
     def stops(self, how: How) -> bool:
         """Never."""
         return False
 
-    def conclude(self, results: Results, decisive: int | None) -> Conclusion:
+    def conclude(self, results: Results, deciding: int | None) -> Conclusion:
         """All endings."""
         return Conclusion(kept=tuple(range(len(results))), covers_body=True)
 
 
 POLICIES: Final[Mapping[PolicyName, Policy]] = {
-    "all": All(),
-    "any": Any(),
-    "settle": Settle(),
-    "partial": Partial(),
+    "all": AllResults(),
+    "any": FirstResult(),
+    "settle": Outcomes(),
+    "partial": ReadyResults(),
 }
 
 
@@ -121,9 +122,9 @@ def describe_failures(results: Results, *, apart_from: BaseException) -> tuple[s
     return (f"Tasks of the group that failed: {_list(results, failed)}.",) if failed else ()
 
 
-def _story(results: Results, decisive: int) -> Iterator[str]:
-    yield f"Raised by task {_label(results, decisive)} of {len(results)} in a group."
-    siblings = [number for number in range(len(results)) if number != decisive]
+def _story(results: Results, deciding: int) -> Iterator[str]:
+    yield f"Raised by task {_label(results, deciding)} of {len(results)} in a group."
+    siblings = [number for number in range(len(results)) if number != deciding]
     for how, sentence in (
         ("cancelled", "Its siblings that were cancelled: {}."),
         ("late", "Its siblings that did not end in time: {}."),
@@ -134,10 +135,7 @@ def _story(results: Results, decisive: int) -> Iterator[str]:
 
 
 def _out_of_time(results: Results, late: Sequence[int]) -> DeadlineExceeded:
-    return DeadlineExceeded(
-        f"The time of a group was up, and {len(late)} of its {len(results)} tasks had not ended: "
-        f"{_list(results, late)}. Give it more time, or take what is ready with policy='partial'."
-    )
+    return group_incomplete(len(late), len(results), _list(results, late))
 
 
 def _numbers(results: Results, how: How) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from flask_concurrency.executors.groups.result import How, TaskResult
 from flask_concurrency.executors.linked_future import LinkedFuture, error_of
 from flask_concurrency.executors.waiting import loop_here, suspend_until_done
 from flask_concurrency.runtime.greenlet_bridge import can_suspend
-from flask_concurrency.runtime.managed_blocking import wait_for_a_loop
+from flask_concurrency.runtime.managed_blocking import managed_block
 from flask_concurrency.vocabulary.errors import LoopBlocked
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ class GroupTask(LinkedFuture[T]):
         :raises LoopBlocked: It has not ended, and waiting here would hold an event loop up.
         """
         self._leave_the_loop_alone(timeout)
-        return wait_for_a_loop(partial(super().result, timeout))
+        return managed_block(partial(super().result, timeout))
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the task's end; its error, or ``None`` if it returned.
@@ -56,7 +56,7 @@ class GroupTask(LinkedFuture[T]):
         :raises LoopBlocked: It has not ended, and waiting here would hold an event loop up.
         """
         self._leave_the_loop_alone(timeout)
-        return wait_for_a_loop(partial(super().exception, timeout))
+        return managed_block(partial(super().exception, timeout))
 
     def end(self, how: How, value: Any, error: BaseException | None) -> None:
         """End as the call did; nothing happens if the task has ended before."""
@@ -71,7 +71,7 @@ class GroupTask(LinkedFuture[T]):
                 self.set_exception(error)
             self._outcome = TaskResult(self.name, how, value, error)
 
-    def be_late(self, error: BaseException) -> None:
+    def expire(self, error: BaseException) -> None:
         """Its time is up: fail at once, and cancel the call."""
         if not self.done():
             self._late = True

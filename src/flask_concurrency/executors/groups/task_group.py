@@ -23,7 +23,6 @@ from types import TracebackType
 from typing import Any, Final, NoReturn
 
 from flask_concurrency.executors.groups.executors import GroupExecutor, GroupLoop
-from flask_concurrency.executors.groups.members import CallAt, Members
 from flask_concurrency.executors.groups.policy import (
     POLICIES,
     Conclusion,
@@ -32,6 +31,7 @@ from flask_concurrency.executors.groups.policy import (
 )
 from flask_concurrency.executors.groups.result import TaskResult
 from flask_concurrency.executors.groups.task import GroupTask
+from flask_concurrency.executors.groups.tasks import CallAt, GroupTasks
 from flask_concurrency.executors.linked_future import error_of
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.waiting import loop_here
@@ -47,7 +47,7 @@ from flask_concurrency.vocabulary.errors import (
     LoopBlocked,
 )
 
-_innermost: Final[ContextVar[Members | None]] = ContextVar("task_group", default=None)
+_innermost: Final[ContextVar[GroupTasks | None]] = ContextVar("task_group", default=None)
 """The tasks of the group that the running code is inside of, be it in a block or in a task."""
 
 
@@ -92,7 +92,7 @@ class TaskGroup:
         self._shared_loop = loop
         self._clock = clock
         self._call_at = call_at
-        self._begun: Members | None = None
+        self._begun: GroupTasks | None = None
         self._cut_off = False
         self._results: tuple[TaskResult, ...] = ()
         self._conclusion: Conclusion | None = None
@@ -112,14 +112,14 @@ class TaskGroup:
     @property
     def loop(self) -> GroupLoop:
         """The event loop that the block runs on, or else the app's own."""
-        return GroupLoop(self._members, self._home, self._shared_loop)
+        return GroupLoop(self._group_tasks, self._home, self._shared_loop)
 
     def executor(self, name: str) -> GroupExecutor:
         """The executor of that name.
 
         :raises ConfigurationError: There is none.
         """
-        return GroupExecutor(self._members, self._find(name))
+        return GroupExecutor(self._group_tasks, self._find(name))
 
     # --- what came of them ---
 
@@ -190,7 +190,7 @@ class TaskGroup:
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool:
+    ) -> bool | None:
         self._end_body(error)
         try:
             interruption = suspend(self._join_on_loop()) if can_suspend() else self._join()
@@ -203,7 +203,7 @@ class TaskGroup:
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool:
+    ) -> bool | None:
         self._end_body(error)
         try:
             interruption = await self._join_on_loop()
@@ -217,42 +217,42 @@ class TaskGroup:
         self._home = home
         self._outer = _surrounding()
         self._deadline = within(self._timeout, self._clock)
-        members = Members(self._policy, self._deadline, self._clock, self._call_at)
-        self._begun = members
+        group_tasks = GroupTasks(self._policy, self._deadline, self._clock, self._call_at)
+        self._begun = group_tasks
         self._deadline.__enter__()
-        self._token: Token[Members | None] = _innermost.set(members)
+        self._token: Token[GroupTasks | None] = _innermost.set(group_tasks)
         if self._outer is not None:
-            self._outer.take_in(members)
+            self._outer.add_child(group_tasks)
         return self
 
     def _end_body(self, error: BaseException | None) -> None:
-        members = self._members
-        if isinstance(error, DeadlineExceeded) and members.time_has_come:
-            members.time_is_up()  # the body was told before the group was
-        self._cut_off = error is not None and members.stopped and _is_of_a_stop(error)
+        group_tasks = self._group_tasks
+        if isinstance(error, DeadlineExceeded) and group_tasks.deadline_has_passed:
+            group_tasks.expire()  # the body was told before the group was
+        self._cut_off = error is not None and group_tasks.stopped and _is_of_a_stop(error)
         if error is not None:
-            members.stop()
-        members.leave()
+            group_tasks.stop()
+        group_tasks.leave()
 
     def _join(self) -> BaseException | None:
         """Wait until all calls have ended. Gives what interrupted that, such as Ctrl-C."""
         interruption: BaseException | None = None
         while True:
             try:
-                self._members.wait()
+                self._group_tasks.wait()
                 return interruption
             except BaseException as error:
                 if interruption is not None:  # whoever insists need not wait for threads
                     raise
                 interruption = error
-                self._members.stop()
+                self._group_tasks.stop()
 
     async def _join_on_loop(self) -> BaseException | None:
         """The same without blocking the loop."""
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[None] = loop.create_future()
         wake = partial(loop.call_soon_threadsafe, ended.set_result, None)
-        if not self._members.wake_by(wake):
+        if not self._group_tasks.wake_by(wake):
             return None
         interruption: BaseException | None = None
         while not ended.done():
@@ -260,23 +260,23 @@ class TaskGroup:
                 await asyncio.wait([ended])  # which does not cancel what it waits for
             except asyncio.CancelledError as error:
                 interruption = error
-                self._members.stop()
+                self._group_tasks.stop()
         return interruption
 
     def _leave(self) -> None:
-        members = self._members
-        members.forget_time()
+        group_tasks = self._group_tasks
+        group_tasks.forget_time()
         if self._outer is not None:
-            self._outer.let_go(members)
+            self._outer.remove_child(group_tasks)
         _innermost.reset(self._token)
         self._deadline.__exit__(None, None, None)
 
     def _conclude(self, error: BaseException | None, interruption: BaseException | None) -> bool:
         """Raise what comes of the group, or tell whether the body's error is settled thereby."""
-        tasks, decisive = self.tasks, self._members.decisive
+        tasks, deciding = self.tasks, self._group_tasks.deciding
         results = self._results = tuple(task.outcome() for task in tasks)
         conclusion = self._policy.conclude(
-            results, None if decisive is None else tasks.index(decisive)
+            results, None if deciding is None else tasks.index(deciding)
         )
         of_block = interruption or (None if self._cut_off else error)
         if of_block is not None and of_block is not conclusion.error:
@@ -294,7 +294,7 @@ class TaskGroup:
         return False
 
     @property
-    def _members(self) -> Members:
+    def _group_tasks(self) -> GroupTasks:
         if self._begun is None:
             raise ExecutorShutdown(
                 "A task group takes tasks inside of its block: "
@@ -303,12 +303,32 @@ class TaskGroup:
         return self._begun
 
 
-def _surrounding() -> Members | None:
+class AllTaskGroup(TaskGroup):
+    """A group of policy ``"all"``, whose block never hides an error: type checkers know it so."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        super().__exit__(kind, error, traceback)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await super().__aexit__(kind, error, traceback)
+
+
+def _surrounding() -> GroupTasks | None:
     """The tasks of the group around, unless this is work that was spawned to outlive them."""
-    members, deadline = _innermost.get(), current_deadline()
-    if members is None or deadline is None or not deadline.is_inside(members.deadline):
+    group_tasks, deadline = _innermost.get(), current_deadline()
+    if group_tasks is None or deadline is None or not deadline.is_inside(group_tasks.deadline):
         return None
-    return members
+    return group_tasks
 
 
 def _is_of_a_stop(error: BaseException) -> bool:

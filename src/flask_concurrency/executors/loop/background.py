@@ -12,7 +12,7 @@ from typing import Any
 from flask_concurrency.executors.loop.call import Call, Host, T, logger, name_of
 from flask_concurrency.executors.waiting import check_process
 from flask_concurrency.runtime.forks import generation
-from flask_concurrency.runtime.managed_blocking import wait_for_a_loop
+from flask_concurrency.runtime.managed_blocking import managed_block
 from flask_concurrency.vocabulary.errors import LoopBlocked
 
 
@@ -73,7 +73,7 @@ class BackgroundTask(concurrent.futures.Future[T]):
         """
         check_process(self, self._born)
         self._refuse_on_the_loop()
-        return wait_for_a_loop(partial(super().result, timeout))
+        return managed_block(partial(super().result, timeout))
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the task's end, and give its exception if there is one.
@@ -83,7 +83,7 @@ class BackgroundTask(concurrent.futures.Future[T]):
         """
         check_process(self, self._born)
         self._refuse_on_the_loop()
-        return wait_for_a_loop(partial(super().exception, timeout))
+        return managed_block(partial(super().exception, timeout))
 
     def set_cancelled(self) -> None:
         """Take in that the task ended by cancellation."""

@@ -10,10 +10,10 @@ import concurrent.futures
 import threading
 
 from flask_concurrency.executors.borrowed_executor import BorrowedExecutor
-from flask_concurrency.executors.loop.host import LoopHost
+from flask_concurrency.executors.loop.owner import LoopOwner
 
 
-class BorrowedLoop(LoopHost):
+class BorrowedLoop(LoopOwner):
     """A running loop of somebody else's. It is neither stopped nor closed here.
 
     To be made on the loop.

@@ -16,9 +16,10 @@ from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from flask_concurrency.executors.loop import deadline as loop_deadline
-from flask_concurrency.executors.loop.deadline import time_left, too_late
-from flask_concurrency.runtime.greenlet_bridge import Driving, suspend
-from flask_concurrency.runtime.managed_blocking import wait_for_a_loop
+from flask_concurrency.executors.loop.deadline import time_left
+from flask_concurrency.runtime.deadline_messages import coroutine_cancelled
+from flask_concurrency.runtime.greenlet_bridge import run_suspendable, suspend
+from flask_concurrency.runtime.managed_blocking import managed_block
 from flask_concurrency.vocabulary.errors import ExecutorShutdown
 from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
@@ -115,7 +116,7 @@ class Call(Generic[T]):
         if self.handled is not None:
             coroutine = _while_handling(self.handled, coroutine)
         try:
-            self.result = await Driving(
+            self.result = await run_suspendable(
                 partial(suspend, coroutine), self.context, holds_thread=self.holds_thread
             )
         except BaseException as error:
@@ -170,13 +171,13 @@ class WaitingCall(Call[T]):
         try:
             self.host.submit(self)
             if seconds is None:
-                wait_for_a_loop(self.done.acquire)
-            elif not wait_for_a_loop(partial(self.done.acquire, True, min(seconds, LONGEST))):
+                managed_block(self.done.acquire)
+            elif not managed_block(partial(self.done.acquire, True, min(seconds, LONGEST))):
                 self._expire()
         except BaseException:
             self._interrupt()
             raise
-        _adopt(self.context)
+        adopt(self.context)
         if self.error is None:
             return self.result
         try:
@@ -199,7 +200,7 @@ class WaitingCall(Call[T]):
 
     def _expire(self) -> None:
         """The time is up: end the coroutine, and wait for that no longer than it may take."""
-        error = too_late(name_of(self.coroutine))
+        error = coroutine_cancelled(name_of(self.coroutine))
         if not self._end_now():
             logger.error(
                 "%r runs on after its deadline and a cancellation", name_of(self.coroutine)
@@ -255,7 +256,7 @@ async def _while_handling(error: BaseException, coroutine: Coroutine[Any, Any, T
         return await coroutine
 
 
-def _adopt(context: Context) -> None:
+def adopt(context: Context) -> None:
     """Set the caller's context variables to what they have become in ``context``."""
     for variable, value in context.items():
         if variable.get(_UNSET) is not value:

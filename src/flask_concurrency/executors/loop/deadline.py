@@ -11,7 +11,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from flask_concurrency.runtime.deadline import remaining
-from flask_concurrency.vocabulary.errors import DeadlineExceeded
+from flask_concurrency.runtime.deadline_messages import coroutine_cancelled
 
 T = TypeVar("T")
 
@@ -26,14 +26,6 @@ def time_left() -> float | None:
     is not cancelled for it.
     """
     return remaining() or None
-
-
-def too_late(name: str) -> DeadlineExceeded:
-    """Say that a coroutine was ended by its deadline."""
-    return DeadlineExceeded(
-        f"{name!r} did not end before its deadline and was cancelled. Give it more time, or give "
-        "what it awaits the time that is left, as in timeout=concurrency.remaining()."
-    )
 
 
 async def in_time(coroutine: Coroutine[Any, Any, T], seconds: float, name: str) -> T:
@@ -59,14 +51,14 @@ async def in_time(coroutine: Coroutine[Any, Any, T], seconds: float, name: str) 
     except asyncio.CancelledError as error:
         if not cancelled or task.cancelling() > cancelled:
             raise  # somebody else wants it to end as well, and has to hear that it did
-        raise too_late(name) from error
+        raise coroutine_cancelled(name) from error
     except Exception as error:
         if cancelled:
-            raise too_late(name) from error
+            raise coroutine_cancelled(name) from error
         raise
     else:
         if cancelled:
-            raise too_late(name)
+            raise coroutine_cancelled(name)
         return result
     finally:
         alarm.cancel()

@@ -8,14 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-import sys
 from typing import Any
-
-
-def threads_are_greenlets() -> bool:
-    """Whether ``gevent.monkey`` has replaced threads."""
-    monkey: Any = sys.modules.get("gevent.monkey")
-    return monkey is not None and monkey.is_module_patched("threading")
 
 
 def make_loop() -> asyncio.AbstractEventLoop:

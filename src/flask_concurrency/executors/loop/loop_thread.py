@@ -12,7 +12,7 @@ import importlib
 import importlib.util
 import threading
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Executor
 from contextvars import Context
 from dataclasses import dataclass
@@ -26,11 +26,18 @@ from flask_concurrency.executors.loop.background import (
 from flask_concurrency.executors.loop.borrowed import BorrowedLoop
 from flask_concurrency.executors.loop.call import WaitingCall, logger, name_of, was_cancelled
 from flask_concurrency.executors.loop.deadline import in_time, time_left
-from flask_concurrency.executors.loop.greenlets import make_loop, threads_are_greenlets
+from flask_concurrency.executors.loop.greenlets import make_loop
+from flask_concurrency.executors.loop.lifetime import (
+    CLOSES_WITHIN,
+    Function,
+    Lifetime,
+    check_function,
+)
 from flask_concurrency.executors.loop.runner import LoopFactory, LoopRunner
 from flask_concurrency.executors.loop.watchdog import Watchdog
-from flask_concurrency.runtime.at_exit import call_after_threads
+from flask_concurrency.runtime.at_exit import call_after_threads, call_before_threads
 from flask_concurrency.runtime.forks import call_in_child
+from flask_concurrency.runtime.gevent_patch import refuse_late_patch, threads_are_greenlets
 from flask_concurrency.runtime.greenlet_bridge import can_suspend, suspend
 from flask_concurrency.vocabulary.errors import (
     ConfigurationError,
@@ -89,8 +96,10 @@ class LoopThread:
     :param loop_factory: Makes the loop. Default :func:`default_loop_factory`.
     :param name: Name of the thread.
     :param drain_timeout: Seconds for which the end of the process waits for what was spawned.
-    :param stands_still: Gives the seconds for which a loop may stand still before whoever is at
-        fault is named in the log; ``None`` watches nothing. Asked whenever a loop begins.
+    :param blocked_for: Gives the seconds for which a loop may be blocked before the function that
+        blocks it is named in the log; ``None`` watches nothing. Asked whenever a loop begins.
+    :param on_first_task: Called when the loop starts or is adopted, in a forked child again.
+    :ivar opening: The task of what :meth:`at_start` was given, on an adopted loop, until it ends.
     :raises ConfigurationError: ``default_executor`` is no ``concurrent.futures.Executor``.
     """
 
@@ -101,7 +110,8 @@ class LoopThread:
         loop_factory: LoopFactory = default_loop_factory,
         name: str = "concurrency-loop",
         drain_timeout: float = 5.0,
-        stands_still: Callable[[], float | None] = lambda: None,
+        blocked_for: Callable[[], float | None] = lambda: None,
+        on_first_task: Callable[[], object] = lambda: None,
     ) -> None:
         if default_executor is not None and not isinstance(default_executor, Executor):
             raise ConfigurationError(
@@ -112,12 +122,15 @@ class LoopThread:
         self.drain_timeout = drain_timeout
         self._default_executor = default_executor
         self._loop_factory = loop_factory
-        self._stands_still = stands_still
+        self._blocked_for = blocked_for
+        self._on_first_task = on_first_task
         self._watchdog: Watchdog | None = None
         self._lock = threading.Lock()
         self._shut_down = False
         self._runner: LoopRunner | BorrowedLoop | None = None
         self._former: list[LoopRunner] = []
+        self._lifetime = Lifetime()
+        self.opening: asyncio.Task[None] | None = None
         self._finalizer: weakref.finalize[Any, Any] | None = None
         _live.add(self)
         call_in_child(self, LoopThread._reset_after_fork)
@@ -191,6 +204,54 @@ class LoopThread:
                 self._former.append(runner)
             self._runner = BorrowedLoop(self._default_executor)
             self._watch(self._runner.loop, threading.get_ident())
+            if self._lifetime.opens:
+                self.opening = self._runner.loop.create_task(
+                    self._lifetime.begin(), name="open", context=Context()
+                )
+
+    def at_start(self, function: Function) -> Function:
+        """Have an async function called when the loop starts, before anything runs on it.
+
+        .. code-block:: python
+
+            @concurrency.loop.at_start
+            async def open_pool():
+                app.extensions["pool"] = await asyncpg.create_pool(DSN)
+
+        Each process has a loop of its own, so it is called in each, and again in a forked child. On
+        a loop that runs already it is called at once. What it raises is logged.
+
+        :raises TypeError: It is no async function.
+        """
+        check_function(function, "at_start")
+        self._lifetime.opens.append(function)
+        runner = self._runner
+        if runner is not None and not runner.closing:
+            self.spawn(_awaiting(function), name=function.__qualname__, context=Context())
+        return function
+
+    def at_end(self, function: Function) -> Function:
+        """Have an async function called before the loop ends, once accepted work is finished.
+
+        The last one given is called first; all of them get five seconds. It is called when the
+        server or the process ends, on WSGI and on ASGI, and by :meth:`shutdown`. What it raises is
+        logged.
+
+        :raises TypeError: It is no async function.
+        """
+        check_function(function, "at_end")
+        self._lifetime.closes.append(function)
+        if self._runner is not None:
+            call_before_threads(end_clients)
+        return function
+
+    async def end(self, seconds: float) -> None:
+        """Call on an adopted loop what was given to :meth:`at_end`; the server's end does that.
+
+        :param seconds: How long it may take.
+        """
+        if isinstance(self._runner, BorrowedLoop):
+            await self._lifetime.end(seconds)
 
     async def drain(self, seconds: float) -> None:
         """Let what was started on an adopted loop finish, and cancel what does not; on that loop.
@@ -247,7 +308,7 @@ class LoopThread:
                 return True
             if first:
                 runner.stop(drain)
-        if runner.join(timeout + drain):
+        if runner.join(timeout + drain + (CLOSES_WITHIN if self._lifetime.closes else 0.0)):
             return True
         logger.error("Did not end within %s s of shutdown: %s", timeout, runner.give_up())
         return False
@@ -282,8 +343,9 @@ class LoopThread:
             return runner
         name = name or name_of(coroutine)
         try:
+            refuse_late_patch()
             return self._start(name)
-        except ExecutorShutdown as error:
+        except (ConfigurationError, ExecutorShutdown) as error:
             _refuse(coroutine, error)
         except (OSError, RuntimeError) as error:  # out of descriptors, or of threads
             _refuse(
@@ -306,7 +368,11 @@ class LoopThread:
                 # Not left to ``atexit``, which a child of ``multiprocessing`` does not run: that is
                 # what some servers' workers are.
                 call_after_threads(end_loops)
-                self._runner = LoopRunner(self.name, self._loop_factory, self._default_executor)
+                if self._lifetime.closes:
+                    call_before_threads(end_clients)
+                self._runner = LoopRunner(
+                    self.name, self._loop_factory, self._default_executor, self._lifetime
+                )
                 # The thread knows the runner only, so a forgotten application takes its loop along.
                 self._finalizer = weakref.finalize(self, self._runner.stop)
                 self._finalizer.atexit = False
@@ -314,9 +380,10 @@ class LoopThread:
             return self._runner
 
     def _watch(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
+        self._on_first_task()
         if self._watchdog is not None:
             self._watchdog.stop()
-        seconds = self._stands_still()
+        seconds = self._blocked_for()
         self._watchdog = None if seconds is None else Watchdog(loop, thread, seconds)
 
     def _reset_after_fork(self) -> None:
@@ -332,6 +399,10 @@ class LoopThread:
             self._finalizer.detach()
 
 
+async def _awaiting(function: Callable[[], Awaitable[Any]]) -> None:
+    await function()
+
+
 _live: weakref.WeakSet[LoopThread] = weakref.WeakSet()
 _inherited: list[LoopRunner | BorrowedLoop] = []
 
@@ -339,6 +410,14 @@ _inherited: list[LoopRunner | BorrowedLoop] = []
 def _refuse(coroutine: Coroutine[Any, Any, Any], error: Exception) -> NoReturn:
     coroutine.close()  # never to be awaited, and it would warn of that
     raise error
+
+
+def end_clients() -> None:
+    """Call what was given to ``at_end``, on the loops of this process that are its own."""
+    for loop in tuple(_live):
+        runner = loop._runner
+        if isinstance(runner, LoopRunner) and loop._lifetime.closes and not runner.closing:
+            runner.finish(loop.drain_timeout)
 
 
 def end_loops() -> None:

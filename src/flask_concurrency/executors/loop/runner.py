@@ -15,12 +15,13 @@ from typing import Any
 
 from flask_concurrency.executors.borrowed_executor import BorrowedExecutor
 from flask_concurrency.executors.loop.call import logger
-from flask_concurrency.executors.loop.host import LoopHost
+from flask_concurrency.executors.loop.lifetime import CLOSES_WITHIN, OPENS_WITHIN, Lifetime
+from flask_concurrency.executors.loop.owner import LoopOwner
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 
-class LoopRunner(LoopHost):
+class LoopRunner(LoopOwner):
     """One running loop. Used once: it starts when it is made, and ends at :meth:`stop`.
 
     :ivar closing: New calls are refused from now on: it was stopped, or it broke.
@@ -32,6 +33,7 @@ class LoopRunner(LoopHost):
         name: str,
         loop_factory: LoopFactory,
         default_executor: concurrent.futures.Executor | None,
+        lifetime: Lifetime,
     ) -> None:
         # An empty context, here and for the thread: the loop would otherwise keep the first
         # request, uploads and app included, for as long as it lives.
@@ -40,6 +42,9 @@ class LoopRunner(LoopHost):
         if default_executor is not None:
             self.loop.set_default_executor(BorrowedExecutor(default_executor))
         self.closing = False
+        self._lifetime = lifetime
+        self._opened = threading.Event()
+        self._finished = False
         self.thread = threading.Thread(
             target=Context().run, args=(self._serve,), name=name, daemon=True
         )
@@ -48,6 +53,8 @@ class LoopRunner(LoopHost):
         except BaseException:  # the system's limit of threads
             self.loop.close()
             raise
+        if lifetime.opens:  # what a coroutine uses is open before the first one runs
+            self._opened.wait(OPENS_WITHIN)
 
     def is_current_thread(self) -> bool:
         """Tell whether the caller is on the loop's thread."""
@@ -75,11 +82,26 @@ class LoopRunner(LoopHost):
     def _begin_to_stop(self, drain: float) -> None:
         self._draining = self.loop.create_task(self._drain(drain))
 
-    async def _drain(self, seconds: float) -> None:
+    def finish(self, drain: float) -> None:
+        """Let running tasks finish and close what lives on the loop, which itself goes on.
+
+        :param drain: Seconds in which running tasks may finish.
+        """
+        with contextlib.suppress(RuntimeError, TimeoutError):  # it is closed, or one has no end
+            ended = asyncio.run_coroutine_threadsafe(self._finish(drain), self.loop)
+            ended.result(drain + CLOSES_WITHIN + 1.0)
+
+    async def _finish(self, seconds: float) -> None:
         # Not for tasks that nobody here began, such as the one in which a client library listens.
         ours = [call.task for call in tuple(self.calls) if call.task is not None]
         if ours and seconds > 0.0:
             await asyncio.wait(ours, timeout=seconds)
+        if not self._finished:
+            self._finished = True
+            await self._lifetime.end()
+
+    async def _drain(self, seconds: float) -> None:
+        await self._finish(seconds)
         self.drained = True
         self.loop.stop()
 
@@ -90,11 +112,14 @@ class LoopRunner(LoopHost):
             with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
                 runner.get_loop()
                 try:
+                    self.loop.run_until_complete(self._lifetime.begin())
+                    self._opened.set()
                     self._run_until_drained()
                 except BaseException:
                     logger.exception("The event loop broke; the next call starts another")
                 finally:
                     self.closing = self.drained = True
+                    self._opened.set()
         except BaseException:
             logger.exception("The event loop did not close cleanly")
         finally:

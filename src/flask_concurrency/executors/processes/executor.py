@@ -74,6 +74,7 @@ class ProcessExecutor(Executor):
         eighth of the memory of this machine or container.
     :param start_method: ``"forkserver"`` or ``"spawn"``. Default: the former where there is fork.
     :param name: Stands in messages, in ``ps``, and in the names of threads.
+    :param on_first_task: Called before the first worker starts, in a forked child again.
     :raises ConfigurationError: An option is wrong.
     """
 
@@ -94,6 +95,7 @@ class ProcessExecutor(Executor):
         max_shared_memory: int | None = None,
         start_method: str | None = None,
         name: str = "processes",
+        on_first_task: Callable[[], object] = lambda: None,
     ) -> None:
         self._options = check_options(
             max_workers=max_workers,
@@ -111,7 +113,8 @@ class ProcessExecutor(Executor):
             start_method=start_method,
             name=name,
         )
-        self._use(Pool(self._options))
+        self._on_first_task = on_first_task
+        self._use(Pool(self._options, on_first_task))
         call_in_child(self, ProcessExecutor._reset_after_fork)
 
     def __repr__(self) -> str:
@@ -258,7 +261,7 @@ class ProcessExecutor(Executor):
 
     def _reset_after_fork(self) -> None:
         """Forget the parent's workers; the child's are started by its first task."""
-        pool = Pool(self._options)
+        pool = Pool(self._options, self._on_first_task)
         if self._pool.closing:
             pool.close_soon()
         self._use(pool)

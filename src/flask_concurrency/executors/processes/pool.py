@@ -42,6 +42,7 @@ from flask_concurrency.executors.processes.wire import (
 from flask_concurrency.executors.waiting_line import turn_away
 from flask_concurrency.runtime.at_exit import call_after_threads
 from flask_concurrency.runtime.forks import call_in_child
+from flask_concurrency.runtime.gevent_patch import refuse_late_patch
 from flask_concurrency.runtime.timer_thread import timekeeper
 from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.errors import (
@@ -66,8 +67,11 @@ class Pool:
     Construction starts nothing and opens nothing.
     """
 
-    def __init__(self, options: ProcessOptions) -> None:
+    def __init__(
+        self, options: ProcessOptions, on_first_task: Callable[[], object] = lambda: None
+    ) -> None:
         self.options = options
+        self._on_first_task = on_first_task
         self.segments = SegmentPool(options.max_shared_memory)
         self._lock = threading.Lock()
         self._schedule = Schedule(options, too_late)
@@ -502,6 +506,7 @@ class Pool:
 
     def _start(self) -> None:
         """Start what every pool with tasks has; under the lock."""
+        refuse_late_patch()
         try:
             watch = make_watch()
             # Not left to ``atexit``, which a child of ``multiprocessing`` does not run: that is
@@ -519,6 +524,7 @@ class Pool:
                 raise
             open_pools.add(self)
             self._open = True
+            self._on_first_task()
         except (OSError, RuntimeError) as error:  # out of descriptors or threads
             raise WorkerStartFailed(
                 f"{self.options.name!r} cannot start: {error}. Raise the limit of open files and "

@@ -3,11 +3,11 @@
 A task goes through these files, from the application to a thread and back:
 
 ``executor``  the public class · ``options`` its options · ``mapping`` the body of ``map`` ·
-``background`` what outlives its request · ``snapshot`` what is counted and told
+``background`` and ``future`` failures that no caller asks for · ``snapshot`` what is counted
 
-``pool``  which thread runs which task · ``task_queue`` and ``line`` what waits, and for what ·
-``worker_threads`` and ``worker_loop`` the threads and what they do · ``task`` one call and its
-future · ``failure_messages`` words
+``pool``  what is taken in, refused and dropped · ``task_queue`` and ``line`` what waits, and for
+what · ``worker_loop`` which thread runs which task · ``worker_threads`` how many there are ·
+``task`` one call and its future
 """
 
 from flask_concurrency.executors.threads.executor import ThreadExecutor

@@ -1,35 +1,39 @@
-"""Decide who hears of work that nobody waits for. Knows neither threads nor queue."""
+"""Decide what happens when a background task has ended: its failure is logged.
+
+Knows neither threads nor queue.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from concurrent.futures import Future
+from typing import Any
 
+from flask_concurrency.executors.background import log_failure
+from flask_concurrency.executors.context import Captured
+from flask_concurrency.executors.threads.snapshot import Counters
+from flask_concurrency.executors.threads.task import Task
 from flask_concurrency.executors.waiting import TaskFuture
 
-T = TypeVar("T")
 
+class BackgroundEnd:
+    """What happens when a background task has ended; a callback of its future.
 
-class BackgroundFuture(TaskFuture[T]):
-    """The future of a background task.
-
-    Whoever does wait for it in a thread of the same executor runs it there, unless a thread has
-    taken it up: there may never be a free one.
+    :param task: The task.
+    :param counters: Those of its pool.
+    :param executor: What its pool is called.
     """
 
-    run_here: Callable[[], object] | None = None
+    def __init__(self, task: Task, counters: Counters, executor: str) -> None:
+        self._name = task.name
+        self._captured: Captured | None = task.captured
+        self._counters = counters
+        self._executor = executor
 
-    def result(self, timeout: float | None = None) -> T:
-        """What the task returned; raises what it raised."""
-        self._help()
-        return super().result(timeout)
-
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        """What the task raised, ``None`` if it returned."""
-        self._help()
-        return super().exception(timeout)
-
-    def _help(self) -> None:
-        run_here, self.run_here = self.run_here, None
-        if run_here is not None:
-            run_here()
+    def __call__(self, future: Future[Any]) -> None:
+        """Log its failure, with the context variables of the caller that spawned it."""
+        assert isinstance(future, TaskFuture)
+        captured, self._captured = self._captured, None  # a future keeps its callbacks for good
+        future.run_here = None
+        self._counters.background.discard(future)
+        if captured is not None:
+            captured.report(log_failure, self._executor, self._name, future)

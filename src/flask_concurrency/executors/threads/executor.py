@@ -9,12 +9,13 @@ import asyncio
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
+from inspect import iscoroutinefunction
 from itertools import starmap
 from typing import Any, ParamSpec, TypeVar
 
 from flask_concurrency.executors.context import Captured, Carrier, capture_context
 from flask_concurrency.executors.options import WhenFull, require_seconds
-from flask_concurrency.executors.threads.background import BackgroundFuture
+from flask_concurrency.executors.threads.future import SubmittedFuture
 from flask_concurrency.executors.threads.line import Place
 from flask_concurrency.executors.threads.mapping import Call, Mapping
 from flask_concurrency.executors.threads.options import (
@@ -22,7 +23,7 @@ from flask_concurrency.executors.threads.options import (
     check_options,
     default_workers,
 )
-from flask_concurrency.executors.threads.pool import Crew
+from flask_concurrency.executors.threads.pool import ThreadPool
 from flask_concurrency.executors.threads.snapshot import ThreadsSnapshot
 from flask_concurrency.executors.threads.task import Task
 from flask_concurrency.executors.waiting import TaskFuture
@@ -49,22 +50,28 @@ class ThreadExecutor(Executor):
     * A task's future is done at the caller's deadline at the latest, by ``DeadlineExceeded``. A
       cancelled or expired task never starts. One that runs cannot be stopped: it runs on, is
       counted as overdue, and logged when it ends.
-    * A task may submit tasks to its own executor and wait for them: those that find no free thread
-      run at once, in the thread that submits them. Such a task must not need anything its parent
-      does only after ``submit`` returns, such as letting go of a lock.
+    * A task may submit tasks to its own executor and wait for them, by whatever means of
+      ``concurrent.futures``, although no thread is free: it runs them itself, or has another thread
+      started in its place. They are queued as all others, so a chain of tasks, each of which
+      submits the next, may be of any length.
     * A task may wait for a coroutine on the shared loop that needs a thread itself.
+    * A failure that no caller asks for is logged.
 
     :param max_workers: Threads at most; by default ``min(32, processors + 4)``, as in
-        :class:`concurrent.futures.ThreadPoolExecutor`. Those that wait for the shared loop may each
-        be stood in for by one more.
+        :class:`concurrent.futures.ThreadPoolExecutor`. Those that wait for the shared loop, or
+        for tasks of their own, may each be stood in for by one more.
     :param max_queue: Tasks that may wait for a thread; ``0`` for none, ``None`` for any number.
     :param when_full: ``"refuse"`` raises ``QueueFull``; ``"wait"`` has the caller wait for a place,
         until its deadline at the latest. An event loop's thread is never kept waiting: there
         :meth:`run` waits, and the rest refuses.
     :param drain_timeout: Seconds for which the end of the process waits for accepted tasks;
         ``None`` waits for all.
-    :param name: Names the threads, and the executor in messages.
+    :param name: Names the executor in messages, and the threads unless they have a prefix.
+    :param thread_name_prefix: Begins the names of the threads.
+    :param initializer: Called in each thread before its first task, with ``initargs``. If it
+        raises, the pool takes no tasks any more: ``BrokenThreadPool``.
     :param carry: Captures what each task takes along; the context variables by default.
+    :param on_first_task: Called when the first thread starts, in a forked child again.
     :param clock: Tells when a task has expired.
     :param timekeeper: Makes calls at instants of ``clock``.
     :raises ConfigurationError: An option has an impossible value.
@@ -78,7 +85,11 @@ class ThreadExecutor(Executor):
         when_full: WhenFull = "refuse",
         drain_timeout: float | None = 30.0,
         name: str = "threads",
+        thread_name_prefix: str | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
         carry: Carrier | None = None,
+        on_first_task: Callable[[], object] = lambda: None,
         clock: Clock = monotonic,
         timekeeper: Timekeeper = timekeeper,
     ) -> None:
@@ -93,27 +104,31 @@ class ThreadExecutor(Executor):
             when_full=when_full,
             drain_timeout=drain_timeout,
             name=name,
+            thread_name_prefix=thread_name_prefix,
+            initializer=initializer,
+            initargs=initargs,
+            on_first_task=on_first_task,
             clock=clock,
             timekeeper=timekeeper,
         )
         self._carry = carry if carry is not None else capture_context
-        self._take_crew(Crew(check_options(options)))
+        self._use_pool(ThreadPool(check_options(options)))
         call_in_child(self, ThreadExecutor._reset_after_fork)
 
     @property
     def name(self) -> str:
         """What the executor is called."""
-        return self._crew.options.name
+        return self._pool.options.name
 
     @property
     def max_workers(self) -> int:
         """Threads at most."""
-        return self._crew.options.max_workers
+        return self._pool.options.max_workers
 
     @property
     def drain_timeout(self) -> float | None:
         """Seconds for which the end of the process waits for accepted tasks."""
-        return self._crew.options.drain_timeout
+        return self._pool.options.drain_timeout
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Schedule ``fn(*args, **kwargs)`` and return the future of its result.
@@ -133,10 +148,12 @@ class ThreadExecutor(Executor):
         :raises DeadlineExceeded: With ``when_full="wait"``: there was no place in time.
         :raises ExecutorShutdown: After :meth:`shutdown`.
         """
-        future: Future[T] = TaskFuture()
+        if iscoroutinefunction(fn):
+            raise TypeError(_is_async(fn))
+        future: Future[T] = SubmittedFuture()
         task = Task(future, captured, fn, args, kwargs)
         del captured  # this frame may stay in a traceback, if the task runs right here
-        place = self._crew.submit(task, future)
+        place = self._pool.submit(task, future)
         if place is not None:
             _wait_for(place, future)
         return future
@@ -153,9 +170,11 @@ class ThreadExecutor(Executor):
         :raises DeadlineExceeded: With ``when_full="wait"``: there was no place in time.
         :raises ExecutorShutdown: After :meth:`shutdown`.
         """
-        future: BackgroundFuture[T] = BackgroundFuture()
+        if iscoroutinefunction(fn):
+            raise TypeError(_is_async(fn))
+        future: TaskFuture[T] = TaskFuture()
         task = Task(future, self._carry().detached(), fn, args, kwargs)
-        place = self._crew.spawn(task, future)
+        place = self._pool.spawn(task, future)
         if place is not None:
             _wait_for(place, future)
         return future
@@ -170,8 +189,10 @@ class ThreadExecutor(Executor):
         :raises DeadlineExceeded: The deadline has passed.
         :raises ExecutorShutdown: After :meth:`shutdown`.
         """
+        if iscoroutinefunction(fn):
+            raise TypeError(_is_async(fn))
         future: Future[T] = Future()
-        place = self._crew.submit(
+        place = self._pool.submit(
             Task(future, self._carry(), fn, args, kwargs), future, awaits=True
         )
         if place is not None:
@@ -205,6 +226,8 @@ class ThreadExecutor(Executor):
         :raises TimeoutError: While consuming: ``timeout`` has passed.
         :raises DeadlineExceeded: While consuming, or waiting for a place: the deadline has passed.
         """
+        if iscoroutinefunction(fn):
+            raise TypeError(_is_async(fn))
         if buffersize is not None and not isinstance(buffersize, int):
             raise TypeError("buffersize must be an integer or None")
         if buffersize is not None and buffersize < 1:
@@ -217,7 +240,7 @@ class ThreadExecutor(Executor):
             return Task(future, captured, fn, args, {}), future
 
         calls = starmap(make, zip(*iterables, strict=False))
-        mapping = Mapping(self._crew, calls, buffersize, captured.deadline)
+        mapping = Mapping(self._pool, calls, buffersize, captured.deadline)
         return mapping.results(end_at, monotonic)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -227,7 +250,7 @@ class ThreadExecutor(Executor):
             does not wait for itself.
         :param cancel_futures: Cancel what has not started.
         """
-        self._crew.shutdown(wait=wait, cancel_futures=cancel_futures)
+        self._pool.shutdown(wait=wait, cancel_futures=cancel_futures)
 
     def drain(self, timeout: float) -> list[str]:
         """Take no more work from outside, and wait for what was accepted.
@@ -239,25 +262,33 @@ class ThreadExecutor(Executor):
         :returns: Names of the tasks that were left behind, which are also logged.
         """
         require_seconds("timeout", timeout, instead="use shutdown() to wait for all")
-        return self._crew.drain(timeout)
+        return self._pool.drain(timeout)
 
     def snapshot(self) -> ThreadsSnapshot:
         """What the executor does now, and what became of its tasks in this process."""
-        return self._crew.snapshot()
+        return self._pool.snapshot()
 
-    def _take_crew(self, crew: Crew) -> None:
-        self._crew = crew
-        # An executor dropped without shutdown(), as with every app a test suite makes, sends its
-        # threads home. At exit :mod:`at_exit` does, before ``atexit`` would.
-        self._finalizer = weakref.finalize(self, crew.retire)
+    def _use_pool(self, pool: ThreadPool) -> None:
+        self._pool = pool
+        # An executor dropped without shutdown(), as with every app a test suite makes, stops its
+        # threads. At exit :mod:`at_exit` does, before ``atexit`` would.
+        self._finalizer = weakref.finalize(self, pool.stop_when_idle)
         self._finalizer.atexit = False
 
     def _reset_after_fork(self) -> None:
         """Begin with an empty queue: what the parent submitted has no thread here to run it."""
-        deserted = self._crew
+        inherited = self._pool
         self._finalizer.detach()
-        self._take_crew(deserted.successor())
-        deserted.desert()
+        self._use_pool(inherited.replacement())
+        inherited.reset_after_fork()
+
+
+def _is_async(fn: Callable[..., Any]) -> str:
+    name = getattr(fn, "__name__", repr(fn))
+    return (
+        f"{name!r} is an async function, which threads do not run. Await it on the loop: "
+        f"concurrency.loop.run({name}(...)), or concurrency.loop.spawn({name}(...))."
+    )
 
 
 def _wait_for(place: Place, future: Future[Any]) -> None:

@@ -1,6 +1,6 @@
 """Decide who is next to get a place in a full queue: whoever has waited longest.
 
-Knows neither the queue nor how its owner waits. Guarded by the lock of the crew.
+Knows neither the queue nor how its owner waits. Guarded by the lock of the pool.
 """
 
 from __future__ import annotations

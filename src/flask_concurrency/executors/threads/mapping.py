@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from itertools import islice
 from typing import Any
 
-from flask_concurrency.executors.threads.pool import Crew
+from flask_concurrency.executors.threads.pool import ThreadPool
 from flask_concurrency.executors.threads.task import Batch, Task
 from flask_concurrency.runtime.deadline import Deadline
 from flask_concurrency.runtime.timer_thread import Alarm
@@ -29,18 +29,18 @@ class Mapping:
     :param buffersize: How many calls may be ahead of the consumer, or ``None`` for all.
     :param deadline: Until when the results are wanted, or ``None``.
     :raises QueueFull: Not one call fits in the queue.
-    :raises ExecutorShutdown: The crew takes no more work.
+    :raises ExecutorShutdown: The pool takes no more work.
     :raises DeadlineExceeded: There was no place in the queue before ``deadline``.
     """
 
     def __init__(
         self,
-        crew: Crew,
+        pool: ThreadPool,
         calls: Iterator[Call],
         buffersize: int | None,
         deadline: Deadline | None,
     ) -> None:
-        self._crew = crew
+        self._pool = pool
         self._batch = Batch()
         self._calls: deque[Call] = deque()
         # One alarm for all calls, and it holds nothing: a ``map`` nobody consumes can be collected.
@@ -48,7 +48,7 @@ class Mapping:
         self._deadline = deadline
         if deadline is not None:
             expire = weakref.WeakMethod(self._expire)
-            self._alarm = crew.call_at(deadline, lambda: _call(expire))
+            self._alarm = pool.call_at(deadline, lambda: _call(expire))
         self._add(islice(calls, buffersize))
         # An exhausted source is not kept: it leads to the caller's context variables.
         self._to_come = calls if buffersize is not None else iter(())
@@ -63,12 +63,12 @@ class Mapping:
         try:
             while calls:
                 self._add(islice(self._to_come, 1))
-                self._crew.help_with(calls[0][0])
+                self._pool.run_here_if_queued(calls[0][0])
                 yield self._take_result(None if end_at is None else end_at - clock())
         finally:
             if self._alarm is not None:
                 self._alarm.cancel()
-            self._crew.abandon(self._batch, [task for task, _ in calls])
+            self._pool.abandon(self._batch, [task for task, _ in calls])
             # An error's traceback leads here: it shall not lead on to the future that holds it.
             calls.clear()
 
@@ -81,12 +81,12 @@ class Mapping:
         calls = list(source)
         self._calls.extend(calls)
         if calls:
-            self._crew.start(self._batch, [task for task, _ in calls])
-            if self._deadline is not None and self._crew.is_late(self._deadline):
+            self._pool.start(self._batch, [task for task, _ in calls])
+            if self._deadline is not None and self._pool.is_late(self._deadline):
                 self._expire()  # the alarm may have come before they were in the queue
 
     def _expire(self) -> None:
-        self._crew.expire(self._calls.copy(), self._batch)
+        self._pool.expire(self._calls.copy(), self._batch)
 
 
 def _call(method: weakref.WeakMethod[Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 from flask_concurrency.executors.options import WhenFull, _require_int, require_seconds
 from flask_concurrency.runtime.timer_thread import Timekeeper
@@ -22,6 +22,10 @@ class ThreadOptions:
     when_full: WhenFull
     drain_timeout: float | None
     name: str
+    thread_name_prefix: str | None
+    initializer: Callable[..., object] | None
+    initargs: tuple[Any, ...]
+    on_first_task: Callable[[], object]
     clock: Clock
     timekeeper: Timekeeper
 
@@ -53,4 +57,8 @@ def check_options(options: ThreadOptions) -> ThreadOptions:
         require_seconds("drain_timeout", options.drain_timeout, instead="None to wait for all")
     if not isinstance(options.name, str) or not options.name:
         raise ConfigurationError(f"name={options.name!r} is no name. Give a text like 'threads'.")
+    if options.initializer is not None and not callable(options.initializer):
+        raise ConfigurationError(
+            f"initializer={options.initializer!r} cannot be called. Give a function, or None."
+        )
     return options

@@ -1,4 +1,4 @@
-"""Decide what a crew takes in, what it drops, and how it closes.
+"""Decide what a pool takes in, what it drops, and how it closes.
 
 Knows neither which thread runs a task nor what a task is.
 """
@@ -6,23 +6,21 @@ Knows neither which thread runs a task nor what a task is.
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from math import inf
 from typing import Any
 
-from flask_concurrency.executors.background import log_failure
-from flask_concurrency.executors.threads.background import BackgroundFuture
-from flask_concurrency.executors.threads.failure_messages import dropped, overran
+from flask_concurrency.executors.threads.background import BackgroundEnd
 from flask_concurrency.executors.threads.line import Place, turn_away
 from flask_concurrency.executors.threads.options import ThreadOptions
 from flask_concurrency.executors.threads.snapshot import ThreadsSnapshot
 from flask_concurrency.executors.threads.task import Batch, Task, fail_if_undone
-from flask_concurrency.executors.threads.task_queue import TaskQueue
-from flask_concurrency.executors.threads.worker_loop import WorkingCrew
+from flask_concurrency.executors.threads.worker_loop import InitializerFailed, WorkerLoop
+from flask_concurrency.executors.waiting import TaskFuture
 from flask_concurrency.runtime.deadline import Deadline
+from flask_concurrency.runtime.deadline_messages import never_started, thread_runs_on
 from flask_concurrency.runtime.timer_thread import Alarm
 from flask_concurrency.vocabulary.errors import (
     DeadlineExceeded,
@@ -31,21 +29,29 @@ from flask_concurrency.vocabulary.errors import (
 )
 
 
-class Crew(WorkingCrew):
+class ThreadPool:
     """The threads and the queue of one executor in one process."""
 
     def __init__(self, options: ThreadOptions) -> None:
-        super().__init__(options)
+        self.options = options
+        self._clock = options.clock
+        self._workers = WorkerLoop(options)
+        self._lock = self._workers.lock
+        self._queue = self._workers.queue
+        self._threads = self._workers.threads
+        self._counters = self._workers.counters
         self._closed = False
         self._draining = False
+        self.run_here_if_queued = self._workers.run_here_if_queued
+        self.stop_when_idle = self._workers.stop_when_idle
 
     def submit(
         self, task: Task, future: Future[Any], *, background: bool = False, awaits: bool = False
     ) -> Place | None:
-        """Hand ``task`` to a free thread, queue it, or run it here; see the top of ``work.py``.
+        """Hand ``task`` to a free thread, or queue it; see the top of ``worker_loop.py``.
 
         :param future: The future that ``task`` settles.
-        :param background: Nobody waits for it: rather refuse it than run it here.
+        :param background: No caller waits for it, so it may be refused inside a task as well.
         :param awaits: The caller can wait for a place although it is on an event loop.
         :returns: The place the caller has to wait for, if it is not in the queue yet.
         :raises QueueFull: ``max_queue`` tasks wait already; never raised inside a task.
@@ -59,46 +65,50 @@ class Crew(WorkingCrew):
         place: Place | None = None
         try:
             with self._lock:
-                if self._closed:
+                if self._closed or self._workers.failure is not None:
                     self._refuse_as_closed()
-                if self._queue.free > 0 or self._grows():
+                if self._queue.free > 0 or self._workers.grow():
                     self._queue.put(task)
                     return None  # and a thread takes it up, and looks at the time
-                inside = self._roster.is_here()
-                if not inside or background:
-                    task.from_loop = _is_on_loop()
-                    if self._queue.is_full():
-                        place = self._stand_in_line(task, awaits=awaits)
+                nested = self._threads.is_here() and not background
+                on_loop = _is_on_loop()
+                # A loop that a task of ours runs holds a thread, and could not wait for another.
+                runs_here = nested and on_loop
+                if not runs_here:
+                    task.urgent = nested or on_loop
+                    if nested:
+                        _let_wait_inside(future, self._workers, task)
+                    if self._queue.is_full() and not nested:
+                        place = self._wait_for_place(task, awaits=awaits)
                     else:
                         self._queue.put(task)
-                    self._send_spare()
+                    self._workers.compensate()
         except BaseException:
             task.forget_alarm()
             raise
-        if inside and not background:
-            self._run(task)
-        else:
-            # A cancelled task gives its place in the queue, and the request it holds, back at once.
-            # Added outside the lock: if the task has ended meanwhile, this calls back right here.
-            future.add_done_callback(partial(self._withdraw_if_cancelled, task))
-            if task.deadline is not None and self.is_late(task.deadline):
-                self.expire([(task, future)])  # the alarm may have come before it was in the queue
+        if runs_here:
+            self._workers.run(task)
+            return None
+        # A cancelled task gives its place in the queue, and the request it holds, back at once.
+        # Added outside the lock: if the task has ended meanwhile, this calls back right here.
+        Future.add_done_callback(future, partial(self._withdraw_if_cancelled, task))
+        if task.deadline is not None and self.is_late(task.deadline):
+            self.expire([(task, future)])  # the alarm may have come before it was in the queue
         return place
 
-    def spawn(self, task: Task, future: BackgroundFuture[Any]) -> Place | None:
-        """Submit a task that nobody waits for, and log it if it fails."""
-        name = task.name
-        self._books.background.add(future)
-        future.run_here = partial(self.help_with, task)
-        future.add_done_callback(partial(self._background_ended, name))
+    def spawn(self, task: Task, future: TaskFuture[Any]) -> Place | None:
+        """Submit a task whose result no caller waits for, and log it if it fails."""
+        self._counters.background.add(future)
+        future.run_here = partial(self.run_here_if_queued, task)
+        future.add_done_callback(BackgroundEnd(task, self._counters, self.options.name))
         try:
             return self.submit(task, future, background=True)
         except BaseException:
-            self._books.background.discard(future)
+            self._counters.background.discard(future)
             raise
 
     def start(self, batch: Batch, tasks: Sequence[Task]) -> None:
-        """Add ``tasks`` to ``batch``, and queue at most one for each thread the crew may have.
+        """Add ``tasks`` to ``batch``, and queue at most one for each thread the pool may have.
 
         Each of these, when it ends, passes its place on to the next: a long ``map`` is always
         under way, does not fill the queue, and lets others have their turn in between.
@@ -109,20 +119,20 @@ class Crew(WorkingCrew):
         """
         if self._drops_as_late(tasks):
             return
-        now, place, from_loop = self._clock(), None, _is_on_loop()
+        now, place, urgent = self._clock(), None, _is_on_loop()
         with self._lock:
-            if self._closed:
+            if self._closed or self._workers.failure is not None:
                 self._refuse_as_closed()
             for task in tasks:
-                task.from_loop = from_loop
+                task.urgent = urgent
                 batch.add(task)
             while batch.waiting and batch.queued < self.options.max_workers and self._admits(batch):
                 self._queue.put(batch.next(now))
             if batch.waiting and not batch.admitted:
                 first = batch.waiting[0]
-                place = self._stand_in_line(first, awaits=False)
+                place = self._wait_for_place(first, awaits=False)
                 batch.next(now)
-            self._send_spare()
+            self._workers.compensate()
         if place is not None:
             try:
                 place.result()
@@ -134,7 +144,7 @@ class Crew(WorkingCrew):
         """Cancel what has not started of a ``map`` that is consumed no further."""
         with self._lock:
             taken = self._queue.take_out(tasks, batch)
-            self._books.counts["cancelled"] += len(taken)
+            self._counters.counts["cancelled"] += len(taken)
         for task, _ in taken:
             task.drop()
 
@@ -156,7 +166,7 @@ class Crew(WorkingCrew):
         """Settle those of ``calls`` that have not ended: their deadline has passed."""
         with self._lock:
             taken = self._queue.take_out([task for task, _ in calls], batch)
-            self._books.counts["expired"] += len(taken)
+            self._counters.counts["expired"] += len(taken)
         for task, place in taken:
             error = self._dropped(task)
             task.drop(error)
@@ -165,50 +175,47 @@ class Crew(WorkingCrew):
         for task, future in calls:
             # One that neither waits nor runs is with a thread that is about to look at the time.
             if future.running():
-                fail_if_undone(future, overran(task.name))
+                fail_if_undone(future, thread_runs_on(task.name))
 
     def shutdown(self, *, wait: bool, cancel_futures: bool) -> None:
         """Take no more work; see :meth:`concurrent.futures.Executor.shutdown`."""
         with self._lock:
             self._closed, self._draining = True, False
-            dropped = self._take_all() if cancel_futures else []
+            dropped = self._workers.take_all() if cancel_futures else []
         self._turn_line_away()
-        self.retire()
+        self.stop_when_idle()
         for task in dropped:
             task.drop()
         if wait:
-            self._join(inf)
+            self._workers.join(inf)
 
     def drain(self, timeout: float | None) -> list[str]:
-        """Take no more work from outside, and :meth:`finish`."""
+        """Take no more work from outside, and wait for what was accepted."""
         with self._lock:
             if not self._closed:
                 self._closed = self._draining = True
         self._turn_line_away()
-        return self.finish(timeout)
+        return self._workers.finish(timeout)
 
-    def successor(self) -> Crew:
-        """A crew for a forked child: the same options, none of the work, open if this one is."""
-        crew = Crew(self.options)
-        crew._closed = self._closed
-        return crew
+    def replacement(self) -> ThreadPool:
+        """A pool for a forked child: the same options, none of the work, open if this one is."""
+        pool = ThreadPool(self.options)
+        pool._closed = self._closed
+        return pool
 
-    def desert(self) -> None:
-        """Let go of everything in a forked child, where no thread but the calling one exists.
-
-        If that one is ours, then it was a task that forked; its thread ends with the task.
-        """
-        self._lock = threading.Lock()  # another thread may have held it when the fork came
-        self._queue = TaskQueue(self.options.max_queue)
-        self.retire()
+    def reset_after_fork(self) -> None:
+        """Release everything in a forked child, whose pool is the replacement."""
+        self._workers.reset_after_fork()
+        self._lock, self._queue = self._workers.lock, self._workers.queue
 
     def snapshot(self) -> ThreadsSnapshot:
         """The state now."""
-        overdue, durations = self._books.overdue(self._clock()), self._books.durations.summary()
-        counts = self._books.counts
+        overdue = self._counters.overdue(self._clock())
+        durations = self._counters.durations.summary()
+        counts = self._counters.counts
         with self._lock:
             idle = self._queue.free + len(self._queue)
-            workers = len(self._roster)
+            workers = len(self._threads)
             return ThreadsSnapshot(
                 workers=workers,
                 max_workers=self.options.max_workers,
@@ -217,12 +224,12 @@ class Crew(WorkingCrew):
                 max_queue=self.options.max_queue,
                 waiting=len(self._queue.line.standing),
                 overdue=overdue,
-                spawned=len(self._books.background),
+                spawned=len(self._counters.background),
                 done=counts["done"],
                 failed=counts["failed"],
                 cancelled=counts["cancelled"],
                 expired=counts["expired"],
-                refused=self._books.refused,
+                refused=self._counters.refused,
                 durations=durations,
             )
 
@@ -233,7 +240,11 @@ class Crew(WorkingCrew):
 
         That is what tasks submit, and what coroutines do while there are tasks to wait for them.
         """
-        if self._draining and (self._roster.is_here() or (self._books.running and _is_on_loop())):
+        if self._workers.failure is not None:
+            raise InitializerFailed.of(self.options.name, self._workers.failure)
+        if self._draining and (
+            self._threads.is_here() or (self._counters.running and _is_on_loop())
+        ):
             return
         raise self._shut_down_error()
 
@@ -243,27 +254,27 @@ class Crew(WorkingCrew):
             "Submit before shutdown(), or make a new executor."
         )
 
-    def _stand_in_line(self, task: Task, *, awaits: bool) -> Place:
+    def _wait_for_place(self, task: Task, *, awaits: bool) -> Place:
         """Have the caller wait for a place in the full queue, or refuse."""
         max_queue = self.options.max_queue
         assert max_queue is not None
-        if self.options.when_full == "wait" and not self._roster.is_here():
+        if self.options.when_full == "wait" and not self._threads.is_here():
             if awaits or not _is_on_loop():
                 return self._queue.line.join(task)
-            self._books.refused += 1
+            self._counters.refused += 1
             raise QueueFull(
                 self.options.name,
                 max_queue=max_queue,
                 advice="An event loop cannot wait for a place: write 'await threads.run(...)' "
                 "there.",
             )
-        self._books.refused += 1
+        self._counters.refused += 1
         raise QueueFull(self.options.name, max_queue=max_queue)
 
     def _admits(self, batch: Batch) -> bool:
-        if self._queue.free > 0 or self._grows():
+        if self._queue.free > 0 or self._workers.grow():
             return True
-        inside = self._roster.is_here()
+        inside = self._threads.is_here()
         if batch.queued > 0:
             return not inside and not self._queue.is_full()
         return inside or batch.admitted or not self._queue.is_full()
@@ -276,14 +287,14 @@ class Crew(WorkingCrew):
         if deadline is None or not self.is_late(deadline):
             return False
         with self._lock:
-            self._books.counts["expired"] += len(tasks)
+            self._counters.counts["expired"] += len(tasks)
         for task in tasks:
             task.drop(self._dropped(task))
         return True
 
     def _dropped(self, task: Task) -> DeadlineExceeded:
         assert task.deadline is not None
-        return dropped(task.name, self._clock() - task.deadline.at)
+        return never_started(task.name, self._clock() - task.deadline.at)
 
     def _turn_line_away(self) -> None:
         with self._lock:
@@ -297,15 +308,16 @@ class Crew(WorkingCrew):
             return
         with self._lock:
             withdrawn = self._queue.take_out([task])
-            self._books.counts["cancelled"] += len(withdrawn)
+            self._counters.counts["cancelled"] += len(withdrawn)
         for task, _ in withdrawn:
             task.drop()
 
-    def _background_ended(self, name: str, future: Future[Any]) -> None:
-        assert isinstance(future, BackgroundFuture)
-        future.run_here = None
-        self._books.background.discard(future)
-        log_failure(self.options.name, name, future)
+
+def _let_wait_inside(future: Future[Any], workers: WorkerLoop, task: Task) -> None:
+    """Let a thread of the pool wait for a nested task by any means."""
+    if isinstance(future, TaskFuture):
+        future.run_here = partial(workers.run_here_if_queued, task)
+        future.compensate_for_waiters(workers)
 
 
 def _is_on_loop() -> bool:

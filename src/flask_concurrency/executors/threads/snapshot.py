@@ -48,7 +48,7 @@ class ThreadsSnapshot:
     durations: DurationsSnapshot
 
 
-class Books:
+class Counters:
     """What runs, and how what has run did end.
 
     :ivar counts: Tasks by how they ended.

@@ -12,7 +12,12 @@ from contextlib import suppress
 from typing import Any, Literal
 
 from flask_concurrency.executors.context import Captured
-from flask_concurrency.executors.threads.failure_messages import dropped, overran
+from flask_concurrency.executors.threads.future import SubmittedFuture
+from flask_concurrency.runtime.deadline_messages import (
+    log_late_end,
+    never_started,
+    thread_runs_on,
+)
 from flask_concurrency.runtime.timer_thread import Alarm
 from flask_concurrency.vocabulary.clock import Clock
 from flask_concurrency.vocabulary.errors import DeadlineExceeded
@@ -27,7 +32,8 @@ class Task:
         the future, should the call still wait or run.
     :ivar alarm: That alarm, where there is one.
     :ivar batch: The ``map`` whose next task takes this one's place when it ends, or ``None``.
-    :ivar from_loop: Whether it was handed in on the thread of an event loop.
+    :ivar urgent: Whether a blocked thread may wait for it: it was submitted inside a task of its
+        pool, or on the thread of an event loop.
     :ivar queued_at: Instant in seconds at which it was handed in.
     :ivar started_at: When its turn came.
     :ivar ended_at: When it had run.
@@ -37,7 +43,7 @@ class Task:
     # In the class, so that a task has of its own only what its way through the queue gives it.
     alarm: Alarm | None = None
     batch: Batch | None = None
-    from_loop = False
+    urgent = False
     queued_at = started_at = ended_at = 0.0
     late: float | None = None
     _name: str | None = None
@@ -63,8 +69,16 @@ class Task:
             return self._name or "a task"
         return _name_of(fn)
 
-    def run(self, clock: Clock) -> Outcome:
-        """Make the call, unless it was cancelled or came too late, and settle the future."""
+    @property
+    def captured(self) -> Captured:
+        """The surroundings of its caller. Asked before it runs."""
+        return self._call[0]
+
+    def run(self, clock: Clock, executor: str) -> Outcome:
+        """Make the call, unless it was cancelled or came too late, and settle the future.
+
+        :param executor: What its pool is called in the log.
+        """
         captured, fn, args, kwargs = self._call
         future, deadline = self._future, self.deadline
         self._name = getattr(fn, "__qualname__", None) or _name_of(fn)
@@ -77,16 +91,22 @@ class Task:
         # Only now, when the future runs: an alarm that finds a future neither queued nor running
         # counts on this line.
         if deadline is not None and (late := started_at - deadline.at) >= 0:
-            fail_if_undone(future, dropped(self.name, late))
+            fail_if_undone(future, never_started(self.name, late))
             return "expired"
         try:
             result = captured(fn, args, kwargs)
         except BaseException as error:
+            if isinstance(future, SubmittedFuture):
+                future.lost = executor, self.name
             self._end(future, clock, None, error)
             return "failed"
         else:
             return self._end(future, clock, result, None)
         finally:
+            if deadline is not None:
+                self.forget_alarm()
+                if self.late is not None:
+                    captured.report(log_late_end, self.name, executor, self.late)
             # A traceback keeps this frame, be it this call's or that of one nested in it. It must
             # keep neither the request nor, in a cycle, the future that holds the error.
             del self, future, captured, fn, args, kwargs
@@ -98,7 +118,7 @@ class Task:
         if self.deadline is not None and (late := self.ended_at - self.deadline.at) >= 0:
             if not isinstance(error, DeadlineExceeded):
                 self.late = late
-                error, cause = overran(self.name), error
+                error, cause = thread_runs_on(self.name), error
                 error.__cause__ = cause
             fail_if_undone(future, error)
             return "failed"
@@ -148,7 +168,7 @@ def _name_of(fn: Callable[..., Any]) -> str:
 
 
 class Batch:
-    """The tasks of one ``map``; guarded by the lock of its crew.
+    """The tasks of one ``map``; guarded by the lock of its pool.
 
     :ivar waiting: Tasks that are not queued yet, in the order of their results.
     :ivar queued: Tasks that are queued or running, each of which passes its place on.

@@ -1,11 +1,11 @@
 """Keep what waits for a thread, and know how many threads are free for it.
 
-Knows no thread and no deadline. Guarded by the lock of the crew, except where it says otherwise.
+Knows no thread and no deadline. Guarded by the lock of the pool, except where it says otherwise.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterable
 from queue import SimpleQueue
 
@@ -14,21 +14,24 @@ from flask_concurrency.executors.threads.task import Batch, Task
 
 
 class TaskQueue:
-    """Tasks in the order of their turns, and the line of those who wait for a place among them.
+    """Tasks in the order of their turns, and the line of callers that wait for room among them.
 
     :param max_queue: Tasks that may wait; ``None`` for any number.
     :ivar free: Threads that run nothing, less the tasks that are queued. While it is positive,
         there is a thread for each of them.
-    :ivar line: Tasks whose callers wait for a place.
+    :ivar line: Tasks whose callers wait for room.
     """
 
     def __init__(self, max_queue: int | None) -> None:
         self.max_queue = max_queue
         self.free = 0
         self.line = Line()
-        self._tasks: deque[Task] = deque()
+        # A dict, because tasks are withdrawn from anywhere in it; to cancel all tasks of a long
+        # deque one by one takes the square of their number.
+        self._tasks: OrderedDict[Task, None] = OrderedDict()
+        self._urgent: OrderedDict[Task, None] = OrderedDict()
         # One token for each task, and some more: a thread that gets a token looks for a task. The
-        # tokens are for sleeping on; tasks are in a deque because they may be withdrawn from it.
+        # tokens are for sleeping on.
         self._tokens: SimpleQueue[None] = SimpleQueue()
 
     def __len__(self) -> int:
@@ -40,7 +43,9 @@ class TaskQueue:
 
     def put(self, task: Task) -> None:
         """Append ``task``."""
-        self._tasks.append(task)
+        if task.urgent:
+            self._urgent[task] = None
+        self._tasks[task] = None
         self.free -= 1
         self._tokens.put(None)
 
@@ -48,9 +53,12 @@ class TaskQueue:
         """Sleep until there is a task, or a reason to look around. Takes no lock and needs none."""
         self._tokens.get()
         try:
-            return self._tasks.popleft()
-        except IndexError:  # withdrawn, or another thread was quicker
+            task, _ = self._tasks.popitem(last=False)
+        except KeyError:  # withdrawn, or another thread was quicker
             return None
+        if task.urgent:
+            self._urgent.pop(task, None)
+        return task
 
     def wake(self) -> None:
         """Have one thread look around. Takes no lock and needs none."""
@@ -59,16 +67,17 @@ class TaskQueue:
     def remove(self, task: Task) -> bool:
         """Withdraw ``task``, and tell whether it was here."""
         try:
-            self._tasks.remove(task)
-        except ValueError:
+            del self._tasks[task]
+        except KeyError:
             return False
+        self._urgent.pop(task, None)
         self.free += 1
         if self.line.standing:
             self.let_in()
         return True
 
     def let_in(self) -> None:
-        """Pass places that have become free on to those who wait for one."""
+        """Pass places that have become free on to the callers that wait for one."""
         while self.line.standing and not self.is_full():
             task = self.line.next()
             if task is not None:
@@ -94,20 +103,26 @@ class TaskQueue:
         """Take everything out that waits for a thread."""
         taken: list[Task] = []
         while self._tasks:
-            task = self._tasks.popleft()
+            task, _ = self._tasks.popitem(last=False)
             taken.append(task)
             self.free += 1
             if task.batch is not None:
                 taken += task.batch.clear()
+        self._urgent.clear()
         return taken
 
-    def has_from_loop(self) -> bool:
-        """Whether a task waits that was handed in on the thread of an event loop."""
-        return any(task.from_loop for task in (*self._tasks.copy(), *self.line.standing))
+    def has_urgent(self) -> bool:
+        """Whether a task waits for which a thread may be started in place of a blocked one."""
+        return bool(self._urgent) or any(task.urgent for task in self.line.standing)
 
-    def take_from_loop(self) -> Task | None:
+    def take_urgent(self) -> Task | None:
         """Take the first of these out."""
-        for task in self._tasks.copy():
-            if task.from_loop and self.remove(task):
+        while self._urgent:
+            try:
+                task = next(iter(self._urgent))
+            except (StopIteration, RuntimeError):  # a thread has taken one up at this moment
+                continue
+            if self.remove(task):
                 return task
-        return self.line.next(lambda task: task.from_loop)
+            self._urgent.pop(task, None)
+        return self.line.next(lambda task: task.urgent)

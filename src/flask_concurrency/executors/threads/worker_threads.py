@@ -1,6 +1,6 @@
-"""Decide how many threads a crew has, and when there is one more.
+"""Decide how many threads a pool has, and when there is one more.
 
-Knows no task. Guarded by the lock of the crew, except where it says otherwise.
+Knows no task. Guarded by the lock of the pool, except where it says otherwise.
 """
 
 from __future__ import annotations
@@ -9,34 +9,32 @@ import threading
 from collections.abc import Callable
 from threading import get_ident
 
-from flask_concurrency.runtime.at_exit import Retirable, retire_at_exit, start_thread
+from flask_concurrency.executors.threads.options import ThreadOptions
+from flask_concurrency.runtime.at_exit import ThreadOwner, finish_at_exit, start_thread
+from flask_concurrency.runtime.gevent_patch import refuse_late_patch
 from flask_concurrency.vocabulary.errors import ExecutorError
 
 
-class Roster:
-    """The threads of a crew.
+class WorkerThreads:
+    """The threads of a pool.
 
-    :param name: Names them.
-    :param max_workers: How many may be at work.
-    :ivar lent: Threads that wait for an event loop.
+    :ivar blocked: Threads that wait for what needs another thread, such as an event loop.
     """
 
-    def __init__(self, name: str, max_workers: int) -> None:
-        self._name = name
-        self._max_workers = max_workers
+    def __init__(self, options: ThreadOptions) -> None:
+        self._options = options
         self._workers: set[threading.Thread] = set()
-        self._spares: set[threading.Thread] = set()
+        self._compensating: set[threading.Thread] = set()
         self._idents: set[int] = set()
         self._started = 0
-        self.lent = 0
+        self.blocked = 0
 
     def __len__(self) -> int:
-        return len(self._workers) + len(self._spares)
+        return len(self._workers) + len(self._compensating)
 
-    @property
-    def threads(self) -> list[threading.Thread]:
+    def all(self) -> list[threading.Thread]:
         """All that have not left."""
-        return [*self._workers, *self._spares]
+        return [*self._workers, *self._compensating]
 
     def is_here(self) -> bool:
         """Whether the calling thread is one of them. Takes no lock and needs none."""
@@ -50,44 +48,47 @@ class Roster:
         """The calling thread is none of them any more."""
         thread = threading.current_thread()
         self._workers.discard(thread)
-        self._spares.discard(thread)
+        self._compensating.discard(thread)
         self._idents.discard(get_ident())
 
-    def add_worker(self, crew: Retirable, work: Callable[[], object]) -> bool:
+    def add_worker(self, owner: ThreadOwner, work: Callable[[], object]) -> bool:
         """Start one thread more if there may be one.
 
-        :param crew: Whose threads these are; it retires at the end of the process.
+        :param owner: Finishes the threads' work at the end of the process.
         :raises ExecutorError: There is none, and none can be started.
         """
-        if len(self._workers) >= self._max_workers:
+        if len(self._workers) >= self._options.max_workers:
             return False
+        if not self._workers:
+            refuse_late_patch()
         try:
             if not self._workers:
-                retire_at_exit(crew)
+                finish_at_exit(owner)
+                self._options.on_first_task()
             self._workers.add(self._start(work))
         except RuntimeError as error:  # the system's limit of threads, or the interpreter is ending
             if not self._workers:
                 raise ExecutorError(
-                    f"{self._name!r} has no thread and cannot start one: {error}. "
+                    f"{self._options.name!r} has no thread and cannot start one: {error}. "
                     "Lower 'max_workers', or raise the system's limit of threads."
                 ) from error
             return False
         return True
 
     def are_too_many(self, *, with_one_more: bool = False) -> bool:
-        """Whether more threads are at work than may be; those that wait for a loop are not."""
-        return len(self) - self.lent + with_one_more > self._max_workers
+        """Whether more threads are at work than may be; blocked ones are not at work."""
+        return len(self) - self.blocked + with_one_more > self._options.max_workers
 
-    def add_spare(self, work: Callable[[], object]) -> None:
-        """Start a thread that stands in for one that waits for a loop.
+    def add_compensating(self, work: Callable[[], object]) -> None:
+        """Start a thread in place of a blocked one.
 
         :raises RuntimeError: It cannot be started.
         """
-        self._spares.add(self._start(work))
+        self._compensating.add(self._start(work))
 
     def _start(self, work: Callable[[], object]) -> threading.Thread:
         self._started += 1
-        name = f"{self._name}_{self._started}"
+        name = f"{self._options.thread_name_prefix or self._options.name}_{self._started}"
         # A daemon, because :mod:`at_exit` waits for it, and not for ever.
         thread = threading.Thread(target=work, name=name, daemon=True)
         start_thread(thread)

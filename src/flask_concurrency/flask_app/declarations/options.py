@@ -5,8 +5,8 @@ Knows options and their values; knows no app and no request.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, get_args
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import get_args
 
 from flask import Response
 
@@ -14,7 +14,8 @@ from flask_concurrency.admission.limiter import check_cost
 from flask_concurrency.engine.declaration import Declaration, Stage
 from flask_concurrency.flask_app.http.rate_limit_fields import check_name
 from flask_concurrency.vocabulary.errors import ConfigurationError
-from flask_concurrency.vocabulary.limits import LimitLike, read_limits
+from flask_concurrency.vocabulary.limits import Adaptive, LimitLike, read_limits
+from flask_concurrency.vocabulary.request_functions import RESPONSE, check_function
 
 KNOWN_METHODS = frozenset(
     {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
@@ -44,8 +45,15 @@ class Limits:
         name: str | None = None,
         at: Stage = "arrival",
         charge_when: Callable[[Response], bool] | None = None,
+        final_cost: Callable[[Response], int] | None = None,
         shadow: bool = False,
+        static: bool = False,
     ) -> None:
+        if at == "call":
+            raise ConfigurationError(
+                'Limits(..., at="call"): no decorator stands anywhere for limits of the app. Give '
+                '"view", or put limit(..., at="call") on the view.'
+            )
         self.declaration = declare(
             limits,
             key=key,
@@ -55,7 +63,9 @@ class Limits:
             name=name,
             at=at,
             charge_when=charge_when,
+            final_cost=final_cost,
             shadow=shadow,
+            static=static,
             example='Limits("5/minute", methods=["POST"])',
         )
 
@@ -74,7 +84,9 @@ def declare(
     name: str | None,
     at: Stage,
     charge_when: Callable[[Response], bool] | None,
+    final_cost: Callable[[Response], int] | None,
     shadow: bool,
+    static: bool = False,
     replace: bool = False,
     example: str = 'limit("5/minute")',
 ) -> Declaration:
@@ -85,18 +97,42 @@ def declare(
     """
     if not limits:
         raise ConfigurationError(f"{example.partition('(')[0]}() needs a limit, as in {example}.")
+    read = read_limits(limits)
+    if any(isinstance(limit, Adaptive) for limit in read):
+        _check_adaptive(cost=cost, at=at, charge_when=charge_when, exempt_when=exempt_when)
     return Declaration(
-        limits=read_limits(limits),
-        key=None if key is None else checked_callable("key", key),
-        cost=cost if callable(cost) else check_cost(cost, written="cost"),
+        limits=read,
+        key=None if key is None else check_function("key", key),
+        cost=check_function("cost", cost) if callable(cost) else check_cost(cost, written="cost"),
         methods=None if methods is None else _checked_methods(methods),
-        exempt_when=None if exempt_when is None else checked_callable("exempt_when", exempt_when),
+        exempt_when=None if exempt_when is None else check_function("exempt_when", exempt_when),
         replace=_checked_choice("replace", replace),
         name=None if name is None else check_name(name),
         at=_checked_stage(at),
-        charge_when=None if charge_when is None else checked_callable("charge_when", charge_when),
+        charge_when=(
+            None if charge_when is None else check_function("charge_when", charge_when, RESPONSE)
+        ),
+        final_cost=(
+            None if final_cost is None else check_function("final_cost", final_cost, RESPONSE)
+        ),
         shadow=_checked_choice("shadow", shadow),
+        static=_checked_choice("static", static),
     )
+
+
+def _check_adaptive(*, cost: object, **options: object) -> None:
+    """Refuse options that a limit cannot have that learns how many requests it may admit.
+
+    :raises ConfigurationError: Naming the option.
+    """
+    senseless = [option for option, value in options.items() if value not in (None, "arrival")]
+    if cost != 1:
+        senseless.insert(0, "cost")
+    if senseless:
+        raise ConfigurationError(
+            f'{senseless[0]}= means nothing for "adaptive", which is asked before all else and '
+            "counts requests: leave it out, or declare the other limits in another call."
+        )
 
 
 def read_declarations(written: LimitsLike) -> tuple[Declaration, ...]:
@@ -112,23 +148,16 @@ def _declarations(written: LimitsLike) -> Iterator[Declaration]:
         yield written
     elif isinstance(written, Limits):
         yield written.declaration
+    elif isinstance(written, Mapping):
+        raise ConfigurationError(
+            f"{dict(written)!r}: options stand in no dict; write Limits, as in "
+            'Limits("5/minute", methods=["POST"]).'
+        )
     elif isinstance(written, Iterable) and not isinstance(written, str):
         for part in written:
             yield from _declarations(part)
     else:
         yield Declaration(read_limits(written))
-
-
-def checked_callable(option: str, value: Any) -> Any:
-    """Refuse what cannot be asked in each request.
-
-    :raises ConfigurationError: Naming the option and what it was given.
-    """
-    if not callable(value):
-        raise ConfigurationError(
-            f"{option}={value!r}: give a function that is asked in each request."
-        )
-    return value
 
 
 def _checked_choice(option: str, value: bool) -> bool:
@@ -139,7 +168,7 @@ def _checked_choice(option: str, value: bool) -> bool:
 
 def _checked_stage(at: Stage) -> Stage:
     if at not in get_args(Stage):
-        raise ConfigurationError(f'at={at!r}: give "arrival" or "view".')
+        raise ConfigurationError(f'at={at!r}: give "arrival", "view" or "call".')
     return at
 
 

@@ -9,16 +9,19 @@ import inspect
 import weakref
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
-from flask import Blueprint, Flask
+from flask import Blueprint, Flask, request_started
 
 from flask_concurrency.flask_app.declarations import decorations
-from flask_concurrency.flask_app.declarations.decorations import Decoration
 from flask_concurrency.vocabulary.safe_logger import SafeLogger
+
+EXTENSION = "concurrency"
+"""Where an app keeps what belongs to it."""
 
 logger = SafeLogger("flask_concurrency.limits")
 
-Decorations = dict[int, tuple[weakref.ref[object], Decoration]]
+Decorations = dict[int, tuple[weakref.ref[object], object]]
 """By a decoration's identity, what carries it."""
 
 
@@ -47,20 +50,68 @@ class Unreached:
         return f"{text[0].upper()}{text[1:]} {self.remedy}"
 
 
+class ChoosingLimit(Protocol):
+    """A limit that functions give in each request, as far as it is needed here."""
+
+    used: bool
+
+    def chooses_by(self, functions: Collection[Any]) -> str | None:
+        """The name of the first of these functions that it asks."""
+
+
 class DeclarationRegistry:
     """What one extension has declared, remembered for as long as it exists.
 
     :param apps: The apps the extension serves, kept up to date by the extension.
-    :ivar in_use: Whether it has served any, also one that is gone.
     """
 
     def __init__(self, apps: Collection[Flask]) -> None:
         self._apps = apps
-        self.in_use = False
+        self._in_use = False
         self._decorations: Decorations = {}
+        request_started.connect(self.forgotten)  # until it serves an app
+        self._limits: weakref.WeakSet[ChoosingLimit] = weakref.WeakSet()
+        self._looked_at: weakref.WeakSet[Flask] = weakref.WeakSet()
         _extensions.add(self)
 
-    def remember(self, target: object, decoration: Decoration) -> None:
+    @property
+    def in_use(self) -> bool:
+        """Whether it has served any app, also one that is gone."""
+        return self._in_use
+
+    def serve(self) -> None:
+        """Note that it serves an app."""
+        self._in_use = True
+        request_started.disconnect(self.forgotten)
+
+    def forgotten(self, app: Flask, **_: object) -> None:
+        """Tell once of an app in use whose extension never got to know it; a receiver of signals.
+
+        Else its limits and deadlines would apply to nothing in silence, and its async views would
+        ask for another package.
+        """
+        if app in self._looked_at or EXTENSION in app.extensions:
+            return  # where another Concurrency serves the app, that one reports
+        self._looked_at.add(app)
+        found = {id(each) for each, _ in decorations.on_routes(app)}
+        if any(number in found for number in self._decorations):
+            what = "what was declared with it applies to nothing"
+        elif any(map(_is_async, app.view_functions.values())):
+            what = "async views do not run on its loop"
+        else:
+            return
+        logger.warning(
+            "%r is in use, but its Concurrency() serves no app, so %s: call "
+            "concurrency.init_app(app) in its factory, or write Concurrency(app).",
+            app.name,
+            what,
+        )
+
+    def watch(self, limit: ChoosingLimit) -> None:
+        """Tell of a limit that a function gives, if that is a view and the limit is never used."""
+        self._limits.add(limit)
+
+    def remember(self, target: object, decoration: object) -> None:
         """Look for ``decoration`` on the apps' routes from now on."""
         # No cycle through self: the callback outlives it.
         declared, number = self._decorations, id(decoration)
@@ -82,10 +133,21 @@ class DeclarationRegistry:
         for declared, number, found in self._unreached():
             if declared.pop(number, None) is not None:
                 logger.warning("%s", found)
+        views = [view for app in list(self._apps) for view in app.view_functions.values()]
+        for limit in list(self._limits):
+            if not limit.used and (name := limit.chooses_by(views)) is not None:
+                self._limits.discard(limit)
+                logger.warning(
+                    "@concurrency.limit stands above %r without its limit, so nothing limits it: "
+                    'write @concurrency.limit("5/minute").',
+                    name,
+                )
 
     def _unreached(self) -> list[tuple[Decorations, int, Unreached]]:
         reached = {
-            id(decoration) for app in list(self._apps) for decoration in decorations.on_routes(app)
+            id(decoration)
+            for app in list(self._apps)
+            for decoration, _ in decorations.on_routes(app)
         }
         found = []
         for registry in list(_extensions):
@@ -101,6 +163,10 @@ class DeclarationRegistry:
 
 _extensions: weakref.WeakSet[DeclarationRegistry] = weakref.WeakSet()
 """Of every extension: one that serves no app has no request in which to report anything."""
+
+
+def _is_async(view: object) -> bool:
+    return inspect.iscoroutinefunction(view)
 
 
 def _describe(target: object, *, served: bool) -> Unreached:
@@ -130,5 +196,6 @@ def _unregistered(target: object) -> Unreached:
         f"function {name}",
         module if code is None else f"{code.co_filename}:{code.co_firstlineno}",
         "Register it as a view; if a decorator above it makes another function of it, that "
-        "decorator needs functools.wraps.",
+        "decorator needs functools.wraps. A limit on a function that views call is asked with "
+        'at="call".',
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import lru_cache
 from html import escape
 from random import randint
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from flask import request
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.exceptions import (
+    BadRequest,
     GatewayTimeout,
     HTTPException,
     ServiceUnavailable,
@@ -27,6 +29,9 @@ from flask_concurrency.vocabulary.clock import wall
 from flask_concurrency.vocabulary.decision import Decision
 
 PROBLEM_TYPES = "https://iana.org/assignments/http-problem-types#"
+MAX_ACCEPT = 512
+"""Characters of ``Accept`` that are read."""
+
 SOON = (1, 3)
 """Seconds a client is asked to wait at least, and at most, where the wait is not known."""
 
@@ -61,11 +66,11 @@ class Problem(HTTPException):
 
     def get_body(self, environ: Any = None, scope: object = None) -> str:
         """Problem details (RFC 9457), or a small page for a client that prefers HTML."""
-        return self._page() if _prefers_html(environ) else json.dumps(self.details())
+        return self._page() if prefers_html(environ) else json.dumps(self.details())
 
     def get_headers(self, environ: Any = None, scope: object = None) -> list[tuple[str, str]]:
         """The body's type, and that it must not be stored (RFC 6585)."""
-        html = _prefers_html(environ)
+        html = prefers_html(environ)
         mimetype = "text/html; charset=utf-8" if html else "application/problem+json"
         return [("Content-Type", mimetype), ("Cache-Control", "no-store"), ("Vary", "Accept")]
 
@@ -126,11 +131,24 @@ class DeadlinePassed(Problem, GatewayTimeout):
     description = "The answer took longer than it may."
 
 
-def _prefers_html(environ: dict[str, Any] | None) -> bool:
+class BadCost(Problem, BadRequest):
+    """The client sent what no cost can be read from: 400. Its cause says what."""
+
+    title = "Bad request"
+    description = "What the request costs cannot be read from it."
+
+
+def prefers_html(environ: dict[str, Any] | None) -> bool:
     """Whether a client likes a page better than problem details; no preference is none."""
-    accept = (environ or request.environ).get("HTTP_ACCEPT", "")
-    if "html" not in accept:
-        return False
+    accept: str = (environ or request.environ).get("HTTP_ACCEPT", "")
+    if len(accept) > MAX_ACCEPT:
+        # A refused client must not keep the server busy with a list of any length.
+        accept = accept[:MAX_ACCEPT].rpartition(",")[0]
+    return "html" in accept and _best_is_html(accept)
+
+
+@lru_cache(maxsize=256)
+def _best_is_html(accept: str) -> bool:
     offered = ["application/problem+json", "application/json", "text/html"]
     return parse_accept_header(accept, MIMEAccept).best_match(offered) == "text/html"
 

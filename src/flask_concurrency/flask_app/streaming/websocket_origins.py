@@ -7,18 +7,17 @@ that a page could misuse, and send no ``Origin``.
 
 from __future__ import annotations
 
-import re
 from urllib.parse import urlsplit
 
 from flask import request
 from werkzeug.exceptions import Forbidden
 
-from flask_concurrency.flask_app.http.cors import Origins, checked_origins
+from flask_concurrency.flask_app.http.origins import AllowedOrigins, Origins
 
-__all__ = ["AllowedOrigins", "Origins"]
+__all__ = ["Origins", "PagesAllowed"]
 
 
-class AllowedOrigins:
+class PagesAllowed:
     """Pages of the same origin, and of those that are named.
 
     :param origins: Exact origins, compiled patterns that must match the whole, or ``"*"``.
@@ -26,7 +25,7 @@ class AllowedOrigins:
     """
 
     def __init__(self, origins: Origins) -> None:
-        self._named = checked_origins(origins)
+        self._named = AllowedOrigins(origins)
 
     def check(self) -> None:
         """Let the current request pass.
@@ -34,17 +33,11 @@ class AllowedOrigins:
         :raises Forbidden: Its page is from elsewhere.
         """
         origin = request.headers.get("Origin")
-        if origin is None or _is_ours(origin) or any(_fits(origin, one) for one in self._named):
+        if origin is None or _is_ours(origin) or self._named.allow(origin):
             return
         raise Forbidden(
             f"Pages of {origin!r} may not connect here. If they should, name it in origins=."
         )
-
-
-def _fits(origin: str, named: str | re.Pattern[str]) -> bool:
-    if isinstance(named, re.Pattern):
-        return named.match(origin) is not None
-    return named in ("*", origin)
 
 
 def _is_ours(origin: str) -> bool:

@@ -17,12 +17,12 @@ from werkzeug.exceptions import HTTPException
 
 from flask_concurrency.asgi.websocket import CONNECTION
 from flask_concurrency.asgi.websocket_connection import Connection
-from flask_concurrency.asgi.websocket_ends import AsgiWebSocket
+from flask_concurrency.asgi.websocket_handles import AsgiWebSocket
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.current_journey import journey_of
 from flask_concurrency.flask_app.http.responses import Refusal
 from flask_concurrency.flask_app.loop_endpoints import AWAITS
-from flask_concurrency.flask_app.streaming.websocket_origins import AllowedOrigins, Origins
+from flask_concurrency.flask_app.streaming.websocket_origins import Origins, PagesAllowed
 from flask_concurrency.runtime.drain import watch_signals
 from flask_concurrency.vocabulary.errors import (
     ConfigurationError,
@@ -54,7 +54,7 @@ class WebSocketOptions:
     :raises ConfigurationError: One of them is malformed.
     """
 
-    origins: AllowedOrigins
+    origins: PagesAllowed
     subprotocols: tuple[str, ...]
     max_message_size: int | None
 
@@ -80,7 +80,7 @@ def websocket_options(
     :raises ConfigurationError: One of them is malformed.
     """
     names = (subprotocols,) if isinstance(subprotocols, str) else tuple(subprotocols)
-    return WebSocketOptions(AllowedOrigins(origins), names, max_message_size)
+    return WebSocketOptions(PagesAllowed(origins), names, max_message_size)
 
 
 def websocket_view(

@@ -5,9 +5,7 @@ Knows responses and where their bodies are read; knows no server.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar
 
 from flask import Response, has_request_context, request
@@ -15,9 +13,10 @@ from greenlet import getcurrent
 
 from flask_concurrency.asgi.environ import PORTABLE
 from flask_concurrency.executors.loop import LoopThread
-from flask_concurrency.executors.own_context import OwnContext
+from flask_concurrency.executors.loop.own_loop import run_on_own_loop
 from flask_concurrency.executors.threads import ThreadExecutor
-from flask_concurrency.runtime.greenlet_bridge import can_suspend, suspend, until_done
+from flask_concurrency.flask_app.work.body_threads import steps_of
+from flask_concurrency.runtime.greenlet_bridge import can_suspend, suspend
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -56,18 +55,17 @@ class BlockingBody(Iterator[Any]):
     The steps have the context of the request, so that a generator finds it as it left it.
 
     :param source: Gives the items.
+    :param threads: Those of bodies.
     """
 
     def __init__(self, source: Any, threads: ThreadExecutor) -> None:
         self._source = source
-        self._items = iter(source)
-        self._threads = threads
+        self._items: Iterator[Any] | None = None
+        self._steps = steps_of(source, threads)
 
     def __next__(self) -> Any:
         """The next item, from a thread if this is the loop."""
-        if not can_suspend():
-            return next(self._items)
-        item = self._in_thread(next, self._items, _END)
+        item = self._in_thread(self._step)
         if item is _END:
             raise StopIteration
         return item
@@ -75,31 +73,50 @@ class BlockingBody(Iterator[Any]):
     def close(self) -> None:
         """Close the iterator, if it can be closed."""
         close = getattr(self._source, "close", None)
-        if close is None:
-            return
-        if can_suspend():
-            self._in_thread(close)
-        else:
-            close()
+        try:
+            if close is not None:
+                self._in_thread(close)
+        finally:
+            self._steps.end()
 
-    def _in_thread(self, fn: Callable[..., Any], *args: Any) -> Any:
+    def _step(self) -> Any:
+        if self._items is None:
+            self._items = iter(self._source)
+        return next(self._items, _END)
+
+    def _in_thread(self, fn: Callable[[], Any]) -> Any:
+        if not can_suspend():
+            return fn()
         context = getcurrent().gr_context
         assert context is not None
-        return suspend(_to_its_end(self._threads.submit_in(OwnContext(context), fn, *args)))
+        return suspend(self._steps.run(context, fn))
 
 
 def async_to_sync(
-    loop: LoopThread, threads: ThreadExecutor
+    loop: LoopThread,
+    bodies: ThreadExecutor,
+    *,
+    runs_as_in_flask: Callable[[], bool],
+    on_shared_loop: Callable[[], object],
 ) -> Callable[[Callable[P, Coroutine[Any, Any, Any]]], Callable[P, Any]]:
     """Make what Flask runs its asynchronous functions by.
 
     :param loop: Where they run.
-    :param threads: Where blocking bodies of their responses are read.
+    :param bodies: Where blocking bodies of their responses are read.
+    :param runs_as_in_flask: Whether the current request's run on a loop of their own instead.
+    :param on_shared_loop: Called before the first one that runs on ``loop``.
     """
+    first = True
 
     def decorate(function: Callable[P, Coroutine[Any, Any, Any]]) -> Callable[P, Any]:
         def run(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return readable(loop.run(function(*args, **kwargs)), loop, threads)
+            nonlocal first
+            if runs_as_in_flask():
+                return readable(run_on_own_loop(function(*args, **kwargs)), loop, bodies)
+            if first:
+                first = False
+                on_shared_loop()
+            return readable(loop.run(function(*args, **kwargs)), loop, bodies)
 
         # Not ``functools.wraps``: Flask asks for one in every request, and calls it at once.
         run.__name__ = getattr(function, "__name__", run.__name__)
@@ -109,44 +126,30 @@ def async_to_sync(
     return decorate
 
 
-def readable(value: Any, loop: LoopThread, threads: ThreadExecutor) -> Any:
+def readable(value: Any, loop: LoopThread, bodies: ThreadExecutor) -> Any:
     """What an asynchronous view returned, with a body that can be read wherever it is read.
 
     :param value: Anything a view returns.
     """
     if isinstance(value, Response):
         if not value.is_sequence:
-            value.response = _readable_body(value.response, loop, threads)
+            value.response = _readable_body(value.response, loop, bodies)
         return value
     if isinstance(value, tuple) and value:
-        return (readable(value[0], loop, threads), *value[1:])
+        return (readable(value[0], loop, bodies), *value[1:])
     if isinstance(value, AsyncIterator | Iterator):
-        return _readable_body(value, loop, threads)
+        return _readable_body(value, loop, bodies)
     return value
 
 
-def _readable_body(body: Any, loop: LoopThread, threads: ThreadExecutor) -> Any:
+def _readable_body(body: Any, loop: LoopThread, bodies: ThreadExecutor) -> Any:
     if isinstance(body, AsyncIterator):
         if has_request_context():
             request.environ[PORTABLE] = True
         return AsyncBody(body, loop)
     if can_suspend() and not isinstance(body, AsyncBody | BlockingBody):
-        return BlockingBody(body, threads)
+        return BlockingBody(body, bodies)
     return body
-
-
-async def _to_its_end(step: Future[T]) -> T:
-    """Wait for a step that cannot be stopped, since it runs in a thread.
-
-    Until it has ended its generator cannot be closed, nor the request's context be used; so a
-    cancellation takes effect only then.
-    """
-    waiting = asyncio.wrap_future(step)
-    cancelled = await until_done(waiting)
-    if cancelled is None:
-        return waiting.result()
-    waiting.exception()  # asked for, or asyncio would tell of it
-    raise cancelled
 
 
 async def _next_of(source: AsyncIterator[Any]) -> Any:

@@ -20,14 +20,16 @@ from flask_concurrency.executors.processes.executor import ProcessExecutor
 from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.flask_app.settings import PREFIX, Settings
 from flask_concurrency.flask_app.work.async_body import async_to_sync
+from flask_concurrency.flask_app.work.body_threads import BODY_THREADS
 from flask_concurrency.flask_app.work.task_context import FlaskCarrier
+from flask_concurrency.flask_app.work.thread_locals import warn_of_thread_locals
 from flask_concurrency.flask_app.work.worker_app import WorkerApp
 from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
 E = TypeVar("E")
 
-_OURS: Final = ("around", "carry", "clock", "timekeeper")
+_OURS: Final = ("around", "carry", "on_first_task", "clock", "timekeeper")
 """Options of the executors that are not the configuration's."""
 _THREADS: Final = tuple(name for name in signature(ThreadExecutor).parameters if name not in _OURS)
 _PROCESSES: Final = tuple(
@@ -35,13 +37,15 @@ _PROCESSES: Final = tuple(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class AppExecutors:
     """Where the work of one app runs.
 
     :ivar threads: One bounded pool of threads; it also serves the loop's ``asyncio.to_thread``.
     :ivar sockets: Threads of WebSockets, which keep them for long; apart, so that any number of
         those leaves :attr:`threads` to requests.
+    :ivar bodies: Threads that read blocking bodies of async views on ASGI; apart, so that a file
+        does not wait for requests.
     :ivar processes: One warm pool of worker processes.
     :ivar loop: One event loop, on which the app's ``async`` views, hooks and handlers run.
     :ivar named: These and any others, by name.
@@ -49,6 +53,7 @@ class AppExecutors:
 
     threads: ThreadExecutor
     sockets: ThreadExecutor
+    bodies: ThreadExecutor
     processes: ProcessExecutor
     loop: LoopThread
     named: NamedExecutors
@@ -62,19 +67,31 @@ class AppExecutors:
         """
         until = monotonic() + timeout
         # In this order: a task on a thread may need a worker process.
-        for executor in (self.threads, self.processes):
+        for executor in (self.threads, self.bodies, self.processes):
             executor.drain(max(0.0, until - monotonic()))
 
 
-def make_executors(app: Flask, settings: Settings, *, added: Mapping[str, Meaning]) -> AppExecutors:
+def make_executors(
+    app: Flask,
+    settings: Settings,
+    *,
+    added: Mapping[str, Meaning],
+    on_first_task: Callable[[], object],
+    runs_as_in_flask: Callable[[], bool],
+) -> AppExecutors:
     """Make an app's executors, and send its ``async`` functions to the shared loop.
 
     :param added: Names of further executors; later additions are seen.
+    :param on_first_task: Called at the first task of each of them, in each process.
+    :param runs_as_in_flask: Whether ``async`` functions of the current request run on a loop of
+        their own.
     :raises ConfigurationError: ``THREADS`` or ``PROCESSES`` holds a wrong option.
     """
     carry = FlaskCarrier(app)
     drain_timeout = settings.drain_timeout
-    make_threads = partial(ThreadExecutor, carry=carry, drain_timeout=drain_timeout)
+    make_threads = partial(
+        ThreadExecutor, carry=carry, drain_timeout=drain_timeout, on_first_task=on_first_task
+    )
     threads = _made("THREADS", make_threads, settings.threads, _THREADS)
     sockets = ThreadExecutor(
         settings.websocket_threads,
@@ -83,22 +100,32 @@ def make_executors(app: Flask, settings: Settings, *, added: Mapping[str, Meanin
         drain_timeout=5.0,
         name="websockets",
     )
-    make_processes = partial(_make_processes, app, drain_timeout=drain_timeout)
+    bodies = ThreadExecutor(BODY_THREADS, max_queue=None, drain_timeout=5.0, name="bodies")
+    make_processes = partial(
+        _make_processes, app, drain_timeout=drain_timeout, on_first_task=on_first_task
+    )
     processes = _made("PROCESSES", make_processes, settings.processes, _PROCESSES)
     loop = LoopThread(
         default_executor=threads,
         drain_timeout=min(5.0, settings.drain_timeout),
-        stands_still=lambda: settings.stands_still(app.debug),
+        blocked_for=lambda: settings.blocked_for(app.debug),
+        on_first_task=on_first_task,
     )
     # Flask's documented way to choose what runs its async functions.
-    app.async_to_sync = async_to_sync(loop, threads)  # type: ignore[method-assign, assignment]
+    app.async_to_sync = async_to_sync(  # type: ignore[method-assign, assignment]
+        loop,
+        bodies,
+        runs_as_in_flask=runs_as_in_flask,
+        on_shared_loop=partial(warn_of_thread_locals, app.name),
+    )
     named = NamedExecutors(
         {"threads": threads, "processes": processes},
         added=added,
         configured=settings.executors,
         carry=carry,
+        on_first_use=on_first_task,
     )
-    return AppExecutors(threads, sockets, processes, loop, named)
+    return AppExecutors(threads, sockets, bodies, processes, loop, named)
 
 
 def _make_processes(app: Flask, /, **options: Any) -> ProcessExecutor:

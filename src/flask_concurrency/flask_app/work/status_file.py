@@ -39,7 +39,7 @@ Snapshots = Callable[[], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Bulletin:
+class ExecutorStatus:
     """What one process last said.
 
     :ivar process: Its number.
@@ -135,7 +135,7 @@ class Publisher:
             self._file = None
 
 
-def read_bulletins(name: str) -> list[Bulletin]:
+def read_statuses(name: str) -> list[ExecutorStatus]:
     """What all living processes of a deployment last said, by their numbers.
 
     :raises StoreUnavailable: The directory is not this user's alone.
@@ -144,8 +144,8 @@ def read_bulletins(name: str) -> list[Bulletin]:
     if not directory.is_dir():
         return []
     with locked_directory(directory, timeout=_PATIENCE):
-        found = [bulletin for path in _files(directory, name) if (bulletin := _read(path))]
-    return sorted(found, key=lambda bulletin: bulletin.process)
+        found = [status for path in _files(directory, name) if (status := _read(path))]
+    return sorted(found, key=lambda status: status.process)
 
 
 def _prefix(name: str) -> str:
@@ -156,7 +156,7 @@ def _files(directory: Path, name: str) -> Iterator[Path]:
     return directory.glob(f"{_prefix(name)}*.json")
 
 
-def _read(path: Path) -> Bulletin | None:
+def _read(path: Path) -> ExecutorStatus | None:
     """What a file says; ``None``, and the file is gone, if its process is."""
     file = _open_living(path)
     if file is None:
@@ -164,7 +164,7 @@ def _read(path: Path) -> Bulletin | None:
     try:
         for _ in range(3):  # it may be being written
             with suppress(ValueError):
-                return Bulletin(**json.loads(os.pread(file, 1 << 20, 0)))
+                return ExecutorStatus(**json.loads(os.pread(file, 1 << 20, 0)))
         return None
     finally:
         os.close(file)

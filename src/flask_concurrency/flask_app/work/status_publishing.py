@@ -1,6 +1,6 @@
-"""Let other processes see how the executors of an app go, once they are used.
+"""Publish what an app's executors and adaptive limits do, for ``concurrency status``.
 
-Knows what to say of which executor; how it gets there is the bulletin's affair.
+Knows what is published; the form of the file is in ``status_file.py``.
 """
 
 from __future__ import annotations
@@ -17,24 +17,44 @@ from flask_concurrency.flask_app.work.executors import AppExecutors
 from flask_concurrency.stores.opening import HOST_WORKS
 
 
-def announcer(app: Flask, settings: Settings, executors: AppExecutors) -> Callable[[], None]:
-    """Make what is called whenever the executors are used; it begins to publish, once.
+class StatusPublishing:
+    """What is called at the first task of each executor of an app; it begins to publish, once.
 
-    An app under test publishes nothing, nor does one where processes have no common place.
+    An app under test publishes nothing, nor does one where processes have no common place. Holds
+    neither the app nor its executors, which hold this.
     """
-    if not HOST_WORKS:
-        return lambda: None
-    from flask_concurrency.flask_app.work.status_file import Publisher
 
-    publisher = Publisher(deployment(app, settings), lambda: snapshots(executors))
-    served = weakref.ref(app)
+    def __init__(self, app: Flask, settings: Settings) -> None:
+        self._app = weakref.ref(app)
+        self._settings = settings
+        self._publisher: Any = None
+        self._limits: Callable[[], Mapping[str, Any]] = dict
 
-    def announce() -> None:
-        here = served()
-        if here is not None and not here.testing:
-            publisher.begin()
+    def observe_limits(self, snapshots: Callable[[], Mapping[str, Any]]) -> None:
+        """Publish what adaptive limits do as well; to be called before :meth:`observe`."""
+        self._limits = snapshots
 
-    return announce
+    def observe(self, executors: AppExecutors) -> None:
+        """Publish what these do, once they do anything."""
+        app = self._app()
+        if HOST_WORKS and app is not None:
+            from flask_concurrency.flask_app.work.status_file import Publisher
+
+            observed = weakref.ref(executors)
+            name = deployment(app, self._settings)
+            limits = self._limits
+            self._publisher = Publisher(name, lambda: {**_snapshots_of(observed), **limits()})
+
+    def begin(self) -> None:
+        """Publish from now on, in this process."""
+        app = self._app()
+        if self._publisher is not None and app is not None and not app.testing:
+            self._publisher.begin()
+
+
+def _snapshots_of(observed: weakref.ref[AppExecutors]) -> Mapping[str, Any]:
+    executors = observed()
+    return {} if executors is None else snapshots(executors)
 
 
 def snapshots(executors: AppExecutors) -> Mapping[str, Any]:

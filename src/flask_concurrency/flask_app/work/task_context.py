@@ -89,6 +89,10 @@ class CapturedFlask:
         forget_deadline(context)
         return CapturedFlask(context, self._app, None, None)
 
+    def report(self, fn: Callable[..., object], *args: Any) -> None:
+        """Call ``fn``, which only logs, with the caller's variables, its request among them."""
+        self._context.copy().run(fn, *args)
+
     def __call__(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
         """Call ``fn`` in an app context of its own."""
         # A Context can be entered by one thread at a time, and an app context be pushed in one:

@@ -94,7 +94,7 @@ def find_app(place: str | None, import_name: str | None) -> MakeContext:
         return partial(_WithoutApp, told)
     if import_name is not None and app.import_name != import_name:
         return partial(_WithoutApp, f"{place!r} is another one")
-    return app.app_context
+    return partial(_WithApp, app)
 
 
 def _app_of_script(name: str) -> AbstractContextManager[object]:
@@ -104,8 +104,37 @@ def _app_of_script(name: str) -> AbstractContextManager[object]:
     """
     app = getattr(sys.modules.get("__mp_main__"), name, None)
     if isinstance(app, Flask):
-        return app.app_context()
+        return _WithApp(app)
     return _WithoutApp("it is defined in the script that was run, and the task is not")
+
+
+def _explain_request(error: BaseException | None) -> None:
+    if isinstance(error, RuntimeError) and "request context" in str(error):
+        error.add_note(
+            "Tasks in worker processes have the app, but not the request: hand what they need of "
+            "it as arguments, as in processes.submit(work, request.args['q'])."
+        )
+
+
+class _WithApp:
+    """Runs a task in the app's context, and tells it where the request is should it want that."""
+
+    __slots__ = ("_context",)
+
+    def __init__(self, app: Flask) -> None:
+        self._context = app.app_context()
+
+    def __enter__(self) -> None:
+        self._context.__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        _explain_request(error)
+        self._context.__exit__(kind, error, traceback)
 
 
 class _WithoutApp:
@@ -130,6 +159,7 @@ class _WithoutApp:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        _explain_request(error)
         if isinstance(error, RuntimeError) and "application context" in str(error):
             error.add_note(
                 f"Tasks in worker processes have no app here: {self._reason}. Name it in the "

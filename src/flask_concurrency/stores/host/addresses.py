@@ -7,10 +7,13 @@ no key can be read from the file.
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from flask_concurrency.policies.in_flight import InFlightCount
 from flask_concurrency.stores.host.layout import BUCKET, DIGEST, Geometry
+
+OWNER: Final = 0xFFFFFF00
+"""Of a cell's word that says whose it is: the limiter. The rest is how much of it is spent."""
 
 
 class Address(NamedTuple):
@@ -20,12 +23,14 @@ class Address(NamedTuple):
     :ivar shard: The part of the file to lock.
     :ivar start: The first byte of the bucket, or of the shard's digests of keys inside.
     :ivar digest: What the key is called there.
+    :ivar owner: Names the limiter, in the upper three bytes of a word.
     """
 
     policy: type
     shard: int
     start: int
     digest: bytes
+    owner: int
 
 
 class Addresses:
@@ -44,7 +49,8 @@ class Addresses:
     def find(self, limiter_id: str, policy: type, key: str) -> Address:
         """The address of ``key`` in the counts of one limiter."""
         of_key = self._number("key", key)
-        of_both = of_key ^ self._number(policy.__name__, limiter_id)
+        of_limiter = self._number(policy.__name__, limiter_id)
+        of_both = of_key ^ of_limiter
         geometry = self._geometry
         # By the key alone: the limits a request meets are mostly of one key, and then one lock
         # is enough for all of them.
@@ -54,7 +60,11 @@ class Addresses:
         else:
             bucket = (of_both >> 64) % geometry.buckets
             start = geometry.rates_at + (shard * geometry.buckets + bucket) * BUCKET
-        return Address(policy, shard, start, of_both.to_bytes(DIGEST))
+        return Address(policy, shard, start, of_both.to_bytes(DIGEST), of_limiter << 8 & OWNER)
+
+    def owner_of(self, limiter_id: str, policy: type) -> int:
+        """How the cells of one limiter are marked."""
+        return self._number(policy.__name__, limiter_id) << 8 & OWNER
 
     def _number(self, kind: str, text: str) -> int:
         # No name of a kind holds a zero byte, so no text of one kind is one of another.

@@ -10,13 +10,15 @@ from typing import Final
 
 from flask_concurrency.policies.in_flight import InFlightCount
 from flask_concurrency.policies.policy import Policy
+from flask_concurrency.policies.sliding_window import SlidingWindow
 from flask_concurrency.stores.host.addresses import Addresses
-from flask_concurrency.stores.host.blocks import Blocks
 from flask_concurrency.stores.host.codec import CODECS
 from flask_concurrency.stores.host.evictions import Evictions
 from flask_concurrency.stores.host.in_flight import InFlightRow, InFlightRows
 from flask_concurrency.stores.host.private_file import OpenFile
 from flask_concurrency.stores.host.rates import RateCell
+from flask_concurrency.stores.host.record_cell import RecordCell
+from flask_concurrency.stores.host.window_cell import WindowCell
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
 MAX_QUOTA: Final = 2**32 - 1
@@ -40,12 +42,11 @@ class CellIndex:
         its policy's class.
     """
 
-    __slots__ = ("_addresses", "_blocks", "_evictions", "_memory", "_rows", "remembered")
+    __slots__ = ("_addresses", "_evictions", "_memory", "_rows", "remembered")
 
     def __init__(self, file: OpenFile, evictions: Evictions, rows: InFlightRows) -> None:
         geometry = file.header.geometry
         self._addresses = Addresses(geometry, file.header.secret)
-        self._blocks = Blocks(file.memory, geometry, evictions)
         self._evictions = evictions
         self._memory: mmap.mmap = file.memory
         self._rows = rows
@@ -66,6 +67,10 @@ class CellIndex:
             self.remembered[limiter_id, key] = entry
         return entry
 
+    def owner_of(self, limiter_id: str, policy: Policy) -> int:
+        """How the cells of one limiter are marked."""
+        return self._addresses.owner_of(limiter_id, type(policy))
+
     def _make(self, limiter_id: str, policy: Policy, key: str) -> Entry:
         kind = type(policy)
         if policy.quota > MAX_QUOTA:
@@ -76,10 +81,12 @@ class CellIndex:
         address = self._addresses.find(limiter_id, kind, key)
         if kind is InFlightCount:
             return InFlightRow(address, self._rows)
+        if kind is SlidingWindow:
+            return WindowCell(address, self._memory, self._evictions)
         codec = CODECS.get(kind)
         if codec is None:
             raise ConfigurationError(
                 f"The host store cannot count for {kind.__name__} ({limiter_id!r}). "
                 'Choose another algorithm, or set CONCURRENCY_STORE = "memory://".'
             )
-        return RateCell(address, codec, self._memory, self._blocks, self._evictions)
+        return RecordCell(address, codec, self._memory, self._evictions)

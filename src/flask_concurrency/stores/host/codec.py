@@ -1,6 +1,6 @@
-"""Turn what a policy remembers of a key into a record of fixed size, and back.
+"""Turn what a policy with two numbers remembers of a key into a record, and back.
 
-Knows the states of the policies; knows neither whose record it is nor what it decides.
+Knows the states of those policies; knows neither whose record it is nor what it decides.
 """
 
 from __future__ import annotations
@@ -11,62 +11,35 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from flask_concurrency.policies.fixed_window import FixedWindow, Window
-from flask_concurrency.policies.moving_window import Log, MovingWindow
-from flask_concurrency.policies.sliding_window import SlidingWindow, Windows
 from flask_concurrency.policies.token_bucket import Bucket, TokenBucket
 
 COUNT_AT: Final = struct.calcsize("@d")
-"""Where in a record its second field is."""
-
-
-class LogPlace(NamedTuple):
-    """What the record of a log holds instead of it, for it has no fixed size.
-
-    :ivar first: The number of its first block.
-    :ivar size: Bytes in use.
-    """
-
-    last_at: float
-    first: int
-    size: int
+"""Where in a record its second number is."""
 
 
 class Codec(NamedTuple):
     """How the states of one kind of policy are written.
 
-    :ivar unpack: Reads a state, a tuple.
-    :ivar pack: Writes its fields, and after them the instant at which it may be forgotten.
-    :ivar expires_at: Gives that instant of a state and its policy.
-    :ivar same: Which field beside the first must be what it was, if then only the second changes,
-        a word at ``COUNT_AT``; ``None`` where any field may.
-    :ivar in_blocks: Whether the state is a log, of which the record says where it is.
+    :ivar unpack: Reads a state: an instant and how much is spent.
+    :ivar pack: Writes it.
+    :ivar expires_at: Gives the instant at which a state of a policy may be forgotten.
+    :ivar holds: Gives what is spent of a policy at most.
+    :ivar counts: Whether the second number is a word, which may change alone.
     """
 
     unpack: Callable[..., tuple[Any, ...]]
     pack: Callable[..., None]
     expires_at: Callable[[Any, Any], float]
-    same: int | None
-    in_blocks: bool
-
-
-def _codec(
-    fields: str,
-    expires_at: Callable[[Any, Any], float],
-    *,
-    same: int | None = None,
-    in_blocks: bool = False,
-) -> Codec:
-    unpack = struct.Struct(f"@{fields}").unpack_from
-    pack = struct.Struct(f"@{fields}d").pack_into
-    return Codec(unpack, pack, expires_at, same, in_blocks)
-
-
-def _windows_expire_at(state: Windows, policy: SlidingWindow) -> float:
-    return state[0] + 2.0 * policy.period
+    holds: Callable[[Any], int]
+    counts: bool
 
 
 def _window_expires_at(state: Window, policy: FixedWindow) -> float:
     return state[0] + policy.period
+
+
+def _window_holds(policy: FixedWindow) -> int:
+    return policy.quota
 
 
 def _bucket_expires_at(state: Bucket, policy: TokenBucket) -> float:
@@ -76,27 +49,19 @@ def _bucket_expires_at(state: Bucket, policy: TokenBucket) -> float:
     return at + spent * policy.period / policy.quota
 
 
-def _log_expires_at(place: LogPlace, policy: MovingWindow) -> float:
-    return place.last_at + policy.period
+def _bucket_holds(policy: TokenBucket) -> int:
+    return policy.burst
 
+
+_WINDOW = struct.Struct("@dI")
+_BUCKET = struct.Struct("@dd")
 
 CODECS: Mapping[type, Codec] = {
-    SlidingWindow: _codec("dII", _windows_expire_at, same=2),
-    FixedWindow: _codec("dI4x", _window_expires_at, same=0),
-    TokenBucket: _codec("dd", _bucket_expires_at),
-    MovingWindow: _codec("dII", _log_expires_at, in_blocks=True),
+    FixedWindow: Codec(
+        _WINDOW.unpack_from, _WINDOW.pack_into, _window_expires_at, _window_holds, True
+    ),
+    TokenBucket: Codec(
+        _BUCKET.unpack_from, _BUCKET.pack_into, _bucket_expires_at, _bucket_holds, False
+    ),
 }
-"""By the policy's class; an in-flight count has no record but a row of its own."""
-
-_ENTRY = struct.Struct("=dI")
-"""One entry of a log: its instant and its units."""
-
-
-def pack_log(log: Log) -> bytes:
-    """Write a log, which is as long as it is."""
-    return b"".join([_ENTRY.pack(*entry) for entry in log])
-
-
-def unpack_log(content: bytes) -> Log:
-    """Read what :func:`pack_log` wrote."""
-    return tuple(_ENTRY.iter_unpack(content))
+"""By the policy's class; a sliding window has runs instead, an in-flight count a row."""

@@ -55,6 +55,10 @@ class FlockLocks:
                 raise FileGone
             return work(argument)
 
+    def stuck(self) -> list[int]:
+        """The first shard, for all, if a caller waited its whole timeout in vain."""
+        return self._retry.stuck()
+
     def claim_line(self, lines: int) -> int | None:
         """Take the lowest free line, for life; ``None`` if all are taken."""
         for line in range(lines):

@@ -14,7 +14,7 @@ from flask_concurrency.stores.host.layout import Geometry
 from flask_concurrency.vocabulary.errors import StoreUnavailable
 
 MAGIC: Final = b"\x89FlaskCC"
-VERSION: Final = 1
+VERSION: Final = 2
 """Raise it with any change of the layout; it is part of the file's name, so that processes of
 two versions never meet in one file."""
 
@@ -22,7 +22,7 @@ SECRET_SIZE: Final = 32
 BOOT_IDENTITY_SIZE: Final = 16
 NO_BOOT_IDENTITY: Final = bytes(BOOT_IDENTITY_SIZE)
 """Of a file built where the kernel names no boot."""
-_FIELDS: Final = struct.Struct(f"=8sI5IIQ{SECRET_SIZE}s{BOOT_IDENTITY_SIZE}s")
+_FIELDS: Final = struct.Struct(f"=8sI4IIQ{SECRET_SIZE}s{BOOT_IDENTITY_SIZE}s")
 _CHECKSUM_SIZE: Final = 16
 HEADER_SIZE: Final = _FIELDS.size + _CHECKSUM_SIZE
 
@@ -79,12 +79,12 @@ def read_header(start: bytes, size: int) -> Header:
         raise DamagedFile(f"it has only {size} bytes")
     if checksum != _checksum(fields):
         raise DamagedFile("its header has a wrong checksum")
-    _, version, shards, buckets, rows, blocks, lines, kind, stated, secret, boot_identity = (
-        _FIELDS.unpack(fields)
+    _, version, shards, buckets, rows, lines, kind, stated, secret, boot_identity = _FIELDS.unpack(
+        fields
     )
     if version != VERSION:
         raise DamagedFile(f"it has layout {version}, not {VERSION}")
-    header = Header(Geometry(shards, buckets, rows, blocks, lines), kind, secret, boot_identity)
+    header = Header(Geometry(shards, buckets, rows, lines), kind, secret, boot_identity)
     if size != stated or size != header.geometry.size:
         raise DamagedFile(f"it has {size} bytes instead of {stated}")
     return header

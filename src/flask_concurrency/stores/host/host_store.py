@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from flask_concurrency.runtime.forks import call_in_child
+from flask_concurrency.stores.host.header import DamagedFile
 from flask_concurrency.stores.host.layout import Geometry
 from flask_concurrency.stores.host.locks import FileGone
 from flask_concurrency.stores.host.private_directory import default_directory
-from flask_concurrency.stores.host.private_file import file_name, open_file
+from flask_concurrency.stores.host.private_file import file_name, open_file, remove_file
 from flask_concurrency.stores.host.snapshot import Snapshot, snapshot_of
 from flask_concurrency.stores.host.transactions import Transactions
-from flask_concurrency.stores.store import Check
+from flask_concurrency.stores.store import Check, LimiterCounts
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.decision import Outcome
 from flask_concurrency.vocabulary.errors import (
@@ -35,10 +36,10 @@ logger = SafeLogger("flask_concurrency.store")
 
 Result = TypeVar("Result")
 
-MAX_KEYS: Final = 65_536
+MAX_KEYS: Final = 32_768
 MAX_PROCESSES: Final = 128
-MOST: Final = 2**24
-"""What ``max_keys`` may be at most: 2 GB of memory."""
+MOST: Final = 2**22
+"""What ``max_keys`` may be at most: 2.5 GB of memory."""
 
 ATTEMPTS: Final = 3
 """How often a request opens the file anew before it gives up."""
@@ -52,8 +53,8 @@ class HostStore:
     :param namespace: Whose counts these are, such as a deployment's name; any text.
     :param directory: Where the file lives; it must be private to this user. By default in memory:
         ``$XDG_RUNTIME_DIR/flask-concurrency``, else ``/dev/shm/flask-concurrency-<uid>``.
-    :param max_keys: Keys whose rates are remembered, over all limiters; about 9 MB for the
-        default of 65,536. When full, the key that would expire first is forgotten.
+    :param max_keys: Keys whose rates are remembered, over all limiters; about 20 MB for the
+        default of 32,768. When full, a key of the limiter that has most of them is forgotten.
     :param max_processes: Processes that may have the file open at the same time.
     :param timeout: Seconds to wait at most for another process.
     :param clock: Seconds that never go back, the same for all processes of the host.
@@ -80,6 +81,7 @@ class HostStore:
         self._timeout = timeout
         self._clock = clock
         self._transactions: Transactions | None = None
+        self._opened_at = 0.0
         # Threads that are counting now, and what to do as soon as they are done: the garbage
         # collector may end an abandoned request in the middle of counting another one.
         self._counting: set[int] = set()
@@ -98,8 +100,10 @@ class HostStore:
             transactions = self._transactions or self._open()
             try:
                 return transactions.take(checks)
-            except FileGone:
-                return self._anew(lambda transactions: transactions.take(checks), transactions)
+            except (FileGone, DamagedFile) as error:
+                return self._anew(
+                    lambda transactions: transactions.take(checks), transactions, error
+                )
         except OSError as error:
             raise StoreUnavailable(f"The host store cannot be locked: {error}.") from error
         finally:
@@ -108,7 +112,11 @@ class HostStore:
                 self._do_late()
 
     def give_back(self, checks: Sequence[Check], *, after: float = 0.0) -> None:
-        """Return what these checks took. Permits wait for no other process."""
+        """Return what these checks took. Permits wait for no other process.
+
+        What was taken from a file that is not there any more went with it. In the file that took
+        its place it would be another request's.
+        """
         thread = threading.get_ident()
         if thread in self._counting:
             self._late.append(lambda: self.give_back(checks, after=after))
@@ -116,11 +124,13 @@ class HostStore:
         transactions = self._transactions
         if transactions is None:  # closed or forked since: what was held came back then
             return
+        if self._clock() - after < self._opened_at:
+            return
         self._counting.add(thread)
         try:
             transactions.give_back(checks, after)
-        except FileGone:
-            self._let_go(transactions)
+        except (FileGone, DamagedFile) as error:
+            self._let_go(transactions, error)
         except OSError as error:
             raise StoreUnavailable(f"The host store cannot be locked: {error}.") from error
         finally:
@@ -131,6 +141,10 @@ class HostStore:
     def forget(self, checks: Sequence[Check]) -> int:
         """Start the counts of these checks' rates anew; permits stay held."""
         return self._do(lambda transactions: transactions.forget(checks))
+
+    def clear_limiters(self, limiters: Sequence[LimiterCounts]) -> int:
+        """Start the counts of these limiters' rates anew, of every key; permits stay held."""
+        return self._do(lambda transactions: transactions.clear_limiters(limiters))
 
     def clear(self) -> int:
         """Start the counts of all rates anew, of every key; permits stay held."""
@@ -153,7 +167,7 @@ class HostStore:
 
         :raises StoreError: The file cannot be opened.
         """
-        return snapshot_of(self._transactions or self._open(), self._clock())
+        return self._do(lambda transactions: snapshot_of(transactions, self._clock()))
 
     def _do(self, work: Callable[[Transactions], Result]) -> Result:
         """Do something that is not done for every request, as :meth:`take` does what is."""
@@ -163,21 +177,25 @@ class HostStore:
             transactions = self._transactions or self._open()
             try:
                 return work(transactions)
-            except FileGone:
-                return self._anew(work, transactions)
+            except (FileGone, DamagedFile) as error:
+                return self._anew(work, transactions, error)
         except OSError as error:
             raise StoreUnavailable(f"The host store cannot be locked: {error}.") from error
         finally:
             self._counting.discard(thread)
             self._do_late()
 
-    def _anew(self, work: Callable[[Transactions], Result], gone: Transactions) -> Result:
-        """Work on a new file, because the one that was open is not there any more."""
+    def _anew(
+        self, work: Callable[[Transactions], Result], gone: Transactions, why: Exception
+    ) -> Result:
+        """Work on a new file, because the one that was open cannot be used any more."""
         for _ in range(ATTEMPTS):
-            self._let_go(gone)
+            self._let_go(gone, why)
             gone = self._open()
-            with suppress(FileGone):
+            try:
                 return work(gone)
+            except (FileGone, DamagedFile) as error:
+                why = error
         raise StoreUnavailable(
             f"The file of {self._namespace!r} is removed or cut off again and again. Find out "
             "who does that, or give it a directory of its own."
@@ -200,16 +218,32 @@ class HostStore:
                     file = open_file(path, self._geometry, timeout=self._timeout)
                 except OSError as error:
                     raise StoreUnavailable(f"{str(path)!r} cannot be opened: {error}.") from error
+                self._opened_at = self._clock()
                 self._transactions = Transactions(file, self._clock, self._late.append)
                 self._closing = weakref.finalize(self, self._transactions.close, wait=False)
                 self._closing.atexit = False  # the kernel closes; late threads may still count
             return self._transactions
 
-    def _let_go(self, transactions: Transactions) -> None:
+    def _let_go(self, transactions: Transactions, why: Exception | None = None) -> None:
+        """Close a file.
+
+        :param why: What is wrong with it; the first thread that finds it says so.
+        """
         with _OPENING:
-            if self._transactions is transactions:
+            first = self._transactions is transactions
+            if first:
                 self._transactions = None
                 self._closing.detach()
+        if first and isinstance(why, DamagedFile):
+            # The others find it gone, and come to the new one, within a second.
+            remove_file(transactions.file, timeout=self._timeout)
+        if first and why is not None and why.args:
+            what = f"is damaged: {why}" if isinstance(why, DamagedFile) else str(why)
+            logger.warning(
+                "%s %s. What was counted in it is lost; a new file counts from now on.",
+                transactions.file.path,
+                what,
+            )
         transactions.close(wait=True)
 
     def _reset_after_fork(self) -> None:

@@ -17,6 +17,7 @@ from typing import Final
 
 from flask_concurrency.policies.policy import Policy
 from flask_concurrency.stores.host.addresses import Address
+from flask_concurrency.stores.host.header import DamagedFile
 from flask_concurrency.stores.host.layout import (
     DIGEST,
     LINES_USED_AT,
@@ -135,6 +136,8 @@ class InFlightRows:
     def _counts(self, row: int) -> tuple[int, ...]:
         # A process is counted in ``lines_used`` before it raises its first word.
         (lines,) = _read_word(self.memory, LINES_USED_AT)
+        if lines > self._geometry.lines:
+            raise DamagedFile(f"it says that {lines:,} processes have it open")
         counts: tuple[int, ...] = self._words[lines](self.memory, row)
         return counts
 
@@ -153,14 +156,12 @@ class InFlightRow:
 
     __slots__ = ("_digest", "_digest_at", "_rows", "_start", "policy", "row", "shard")
 
-    in_blocks: Final = False
-
     def __init__(self, address: Address, rows: InFlightRows) -> None:
-        self.policy, self.shard, self._start, self._digest = address
+        self.policy, self.shard, self._start, self._digest, _ = address
         self._rows = rows
         self._hint(0)
 
-    def read(self) -> int | None:
+    def read(self, now: float) -> int | None:
         """How many units are inside, those of dead processes included; ``None`` without a row."""
         return self._rows.inside(self.row) if self._found() else None
 

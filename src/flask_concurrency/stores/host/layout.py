@@ -1,4 +1,4 @@
-"""Decide where each byte of the mapped file is. Knows no lock, no policy and no path.
+"""Decide where each byte of the mapped file is. Knows no lock and no path.
 
 .. code-block:: text
 
@@ -8,8 +8,6 @@
     evictions      one counter a shard: keys forgotten before their time
     rates          by shard, by bucket: 16 digests, then their 16 cells
     in flight      by shard: all digests, then a row for each, with one word a line
-    block maps     by shard: one byte a block, 1 where it is taken
-    blocks         by shard: room for what does not fit a cell
 
 Every change becomes visible by one store of one aligned word: a process that dies before it
 changed nothing, one that dies after it changed everything. No journal and no repair is needed.
@@ -22,6 +20,8 @@ import mmap
 import struct
 from dataclasses import dataclass
 from typing import Final
+
+from flask_concurrency.policies.sliding_window import MOST_RUNS
 
 PAGE: Final = 4096
 
@@ -38,21 +38,26 @@ NO_DIGEST: Final = bytes(DIGEST)
 WAYS: Final = 16
 """Cells of a bucket: a key may stand in any of them."""
 
-RECORD_SIZE: Final = 24
-CELL: Final = struct.Struct(f"@II{RECORD_SIZE}s{RECORD_SIZE}s")
-"""Which of two records counts (0 for neither), whether it names blocks, and the two."""
-KIND_AT: Final = WORD.size
-RECORD_AT: Final = (0, 2 * WORD.size, 2 * WORD.size + RECORD_SIZE)
-"""Where in a cell the record is that a selector of 1 or 2 names."""
+HEAD: Final = struct.Struct("@IId")
+"""Of a cell: which of its content counts (0 for none), whose it is, and when it may be forgotten.
+
+Packed in this order, so that the content counts before the rest is written."""
+OWNER_AT: Final = WORD.size
 EXPIRY: Final = struct.Struct("@d")
-EXPIRY_AT: Final = RECORD_SIZE - EXPIRY.size
-"""Where in any record the instant is at which the key may be forgotten."""
+EXPIRY_AT: Final = 2 * WORD.size
+CONTENT_AT: Final = HEAD.size
+
+SLOT: Final = struct.Struct("@dQ")
+SLOTS: Final = 2 + MOST_RUNS
+"""Of a window: its runs, what stands before them, and a slot to write the next run into."""
+
+CELL: Final = HEAD.size + SLOTS * SLOT.size
+HEADS: Final = struct.Struct(f"@IId{CELL - HEAD.size}x")
+"""A cell whose content is not looked at."""
 
 DIGESTS: Final = WAYS * DIGEST
 """Bytes of a bucket's digests, which its cells follow."""
-BUCKET: Final = DIGESTS + WAYS * CELL.size
-
-BLOCK: Final = 64
+BUCKET: Final = DIGESTS + WAYS * CELL
 
 LINES_USED_AT: Final = 1024
 LINES_AT: Final = PAGE
@@ -60,7 +65,6 @@ LINES_AT: Final = PAGE
 SHARDS: Final = 64
 KEYS_PER_ROW: Final = 16
 """Keys whose rates are remembered, for one that can have requests inside."""
-KEYS_PER_BLOCK: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +74,12 @@ class Geometry:
     :ivar shards: Parts that are locked by themselves.
     :ivar buckets: Buckets of a shard.
     :ivar rows: Keys of a shard that can have requests inside at the same time.
-    :ivar blocks: Blocks of a shard.
     :ivar lines: Processes that can have the file open at the same time.
     """
 
     shards: int
     buckets: int
     rows: int
-    blocks: int
     lines: int
 
     @classmethod
@@ -86,7 +88,7 @@ class Geometry:
         shards = min(SHARDS, -(-max_keys // WAYS))
         buckets = -(-max_keys // (shards * WAYS))
         rows = max(WAYS, buckets * WAYS // KEYS_PER_ROW)
-        return cls(shards, buckets, rows, buckets * WAYS // KEYS_PER_BLOCK, max_processes)
+        return cls(shards, buckets, rows, max_processes)
 
     @property
     def capacity(self) -> int:
@@ -124,19 +126,10 @@ class Geometry:
         return self.rates_at + self.shards * self.buckets * BUCKET
 
     @property
-    def maps_at(self) -> int:
-        """Where the first shard's map of blocks is."""
-        return self.in_flight_at + self.shards * self.in_flight_shard
-
-    @property
-    def blocks_at(self) -> int:
-        """Where the first shard's first block is."""
-        return self.maps_at + self.shards * self.blocks
-
-    @property
     def size(self) -> int:
         """Bytes of the whole file, full pages."""
-        return -(-(self.blocks_at + self.shards * self.blocks * BLOCK) // PAGE) * PAGE
+        end = self.in_flight_at + self.shards * self.in_flight_shard
+        return -(-end // PAGE) * PAGE
 
 
 def index_of(memory: mmap.mmap, digest: bytes, start: int, end: int) -> int:

@@ -19,8 +19,15 @@ SHORTEST_PAUSE: Final = 20e-6
 LONGEST_PAUSE: Final = 1e-3
 
 
+BRIEFLY: Final = 0.005
+"""Seconds a caller retries where another one has just waited its whole timeout in vain."""
+
+
 class FileGone(Exception):
-    """The file was closed, cut off, or is not under its name any more: open it anew."""
+    """The file was closed, cut off, or is not under its name any more: open it anew.
+
+    Its text says what happened, where the file was not closed by this process.
+    """
 
 
 class Locks(Protocol):
@@ -63,6 +70,10 @@ class Locks(Protocol):
         """Whether any line is taken. Not to be asked by a process that has a line."""
         ...
 
+    def stuck(self) -> list[int]:
+        """Shards for which a caller waited its whole timeout in vain, and none has since."""
+        ...
+
     def close(self, *, wait: bool) -> None:
         """Let go of everything; a second call changes nothing.
 
@@ -78,30 +89,41 @@ class BoundedRetry:
     stopped (by a debugger, in a frozen container) would stall all others.
 
     :param what: What is waited for, to name it in the error.
-    :param timeout: Seconds. A caller that comes within so many seconds after another gave up tries
-        only once, so that a queue of threads waits no longer than the first of them.
+    :param timeout: Seconds. A caller that comes within so many seconds after another one waited so
+        long in vain retries only briefly, so that a queue of threads waits no longer than the
+        first of them.
+    :param shards: How many locks there are; each is waited for by itself.
     """
 
-    def __init__(self, what: str, *, timeout: float) -> None:
+    def __init__(self, what: str, *, timeout: float, shards: int = 1) -> None:
         self._what = what
         self._timeout = timeout
-        self._give_up_until = 0.0
+        self._stuck_until = [0.0] * shards
 
-    def wait_for(self, attempt: Callable[[], bool]) -> None:
+    def wait_for(self, attempt: Callable[[], bool], shard: int = 0) -> None:
         """Try again until it works.
 
         :raises StoreUnavailable: It did not work in time.
         """
         now = monotonic()
-        until = now if now < self._give_up_until else now + self._timeout
+        briefly = now < self._stuck_until[shard]
+        until = now + (min(BRIEFLY, self._timeout) if briefly else self._timeout)
         pause = SHORTEST_PAUSE
         while not attempt():
             now = monotonic()
             if now >= until:
-                self._give_up_until = now + self._timeout
+                # Only a whole wait tells that the holder is stopped; a short one may have met a
+                # holder that is merely busy, and must not keep the others from waiting.
+                if not briefly:
+                    self._stuck_until[shard] = now + self._timeout
                 raise StoreUnavailable(
                     f"Another process holds {self._what} for too long. It is probably stopped; "
                     "let it go on, or kill it."
                 )
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
+        self._stuck_until[shard] = 0.0
+
+    def stuck(self) -> list[int]:
+        """The shards whose last whole wait was in vain."""
+        return [shard for shard, until in enumerate(self._stuck_until) if until]

@@ -58,7 +58,7 @@ class OfdLocks:
         self._descriptor = descriptor
         # A third of what fstat costs; it is only asked under a lock, so while this is open.
         self.file_size: Callable[[], int] = partial(os.lseek, descriptor, 0, os.SEEK_END)
-        self._retry = BoundedRetry("a lock of the host store", timeout=timeout)
+        self._retry = BoundedRetry("a lock of the host store", timeout=timeout, shards=shards)
         self._threads = [threading.Lock() for _ in range(shards)]
         self._shards = [
             (thread, _request(fcntl.F_WRLCK, shard), _request(fcntl.F_UNLCK, shard))
@@ -81,7 +81,7 @@ class OfdLocks:
                 try:
                     _fcntl(descriptor, _LOCK, lock)
                 except OSError:
-                    self._retry.wait_for(lambda: self._attempt(lock))
+                    self._retry.wait_for(lambda: self._attempt(lock), shards[0])
                 if len(shards) == 1:
                     return work(argument)
                 return self.locked(shards[1:], work, argument)
@@ -95,6 +95,10 @@ class OfdLocks:
             if self._descriptor < 0:
                 raise FileGone
             return work(argument)
+
+    def stuck(self) -> list[int]:
+        """Shards for which a caller waited its whole timeout in vain, and none has since."""
+        return self._retry.stuck()
 
     def claim_line(self, lines: int) -> int | None:
         """Take the lowest free line, for life; ``None`` if all are taken."""

@@ -90,6 +90,23 @@ def open_file(path: Path, wanted: Geometry, *, timeout: float) -> OpenFile:
         return opened
 
 
+def remove_file(file: OpenFile, *, timeout: float) -> None:
+    """Remove a file whose content cannot be trusted, so that its users meet in a new one.
+
+    :param file: The file, which this process has open; another one in its place is left alone.
+    :param timeout: Seconds to wait for another process.
+    :raises StoreUnavailable: Another process keeps the directory for longer.
+    """
+    name = file.path.name
+    with locked_directory(file.path.parent, timeout=timeout) as directory:
+        found = _open(file.path, directory)
+        if found is not None:
+            status = os.fstat(found)
+            os.close(found)
+            if (status.st_dev, status.st_ino) == file.inode:
+                os.unlink(name, dir_fd=directory)
+
+
 def _open_existing(
     path: Path, directory: int, wanted: Geometry | None, timeout: float
 ) -> OpenFile | None:
@@ -174,6 +191,10 @@ def _map(path: Path, directory: int, header: Header, locks: Locks) -> OpenFile:
         memory = mmap.mmap(descriptor, header.geometry.size)
     finally:
         os.close(descriptor)
+    (used,) = WORD.unpack_from(memory, LINES_USED_AT)
+    if used > header.geometry.lines:
+        memory.close()
+        raise DamagedFile(f"it says that {used:,} processes have it open")
     line = locks.claim_line(header.geometry.lines)
     if line is None:
         memory.close()
@@ -182,7 +203,6 @@ def _map(path: Path, directory: int, header: Header, locks: Locks) -> OpenFile:
             "more. Raise max_processes and restart all of them."
         )
     LINE.pack_into(memory, LINES_AT + line * LINE.size, os.getpid())
-    (used,) = WORD.unpack_from(memory, LINES_USED_AT)
     WORD.pack_into(memory, LINES_USED_AT, max(used, line + 1))
     # If the process dies here, the line is free again, and others add what is left in it, which
     # is what they did before, or zeros.

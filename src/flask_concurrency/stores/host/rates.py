@@ -1,4 +1,8 @@
-"""Read and write what rates remember of a key. Knows records; knows neither locks nor deciding.
+"""Find the cell of a key whose rate is counted, and make room for it. Knows no content of a cell.
+
+Makes room fairly: the limiter that has most keys in a bucket gives one up, the one that has most
+of its quota left. So a flood of keys of one limit displaces its own keys and not those of another,
+such as a login's, and a key that is refused is the last to be forgotten.
 
 The caller holds the lock of the shard for every call.
 """
@@ -7,37 +11,35 @@ from __future__ import annotations
 
 import mmap
 import struct
-from math import inf
+from collections import Counter
 from typing import Any, Final
 
 from flask_concurrency.policies.policy import Policy
-from flask_concurrency.stores.host.addresses import Address
-from flask_concurrency.stores.host.blocks import IN_BLOCKS, NAMES, Blocks, Extent
-from flask_concurrency.stores.host.codec import (
-    COUNT_AT,
-    Codec,
-    LogPlace,
-    pack_log,
-    unpack_log,
-)
+from flask_concurrency.stores.host.addresses import OWNER, Address
 from flask_concurrency.stores.host.evictions import Evictions
+from flask_concurrency.stores.host.header import DamagedFile
 from flask_concurrency.stores.host.layout import (
     CELL,
     DIGEST,
     DIGESTS,
-    KIND_AT,
+    EXPIRY,
+    EXPIRY_AT,
+    HEAD,
+    HEADS,
     NO_DIGEST,
-    RECORD_AT,
+    OWNER_AT,
     WAYS,
     WORD,
     index_of,
 )
 
-_EXPIRIES: Final = struct.Struct("@" + "I4x16xd16xd" * WAYS)
-"""Of all cells of a bucket: the selector, and the expiries of both records."""
+_HEADS: Final = struct.Struct(HEADS.format + HEADS.format.lstrip("@") * (WAYS - 1))
+MOST_SPENT: Final = 255
+"""How much of a quota is spent, in the lowest byte of a cell's word that says whose it is."""
 
 _read_word = WORD.unpack_from
 _write_word = WORD.pack_into
+_write_head = HEAD.pack_into
 
 
 class RateCell:
@@ -46,141 +48,100 @@ class RateCell:
     It may move to another way of its bucket; where it was last is only a hint.
 
     :param address: Where the key is counted.
-    :param codec: How its states are written.
     :param memory: The mapped file.
-    :param blocks: Room for what does not fit a cell.
     :param evictions: Told of each key that must be forgotten to make room.
     :ivar policy: The class of the policy that counts there.
     :ivar shard: The part of the file to lock.
-    :ivar in_blocks: Whether its state does not fit the cell.
     """
 
     __slots__ = (
-        "_blocks",
         "_cell",
-        "_codec",
         "_digest",
         "_digest_at",
         "_evictions",
         "_memory",
-        "_record",
-        "_same",
+        "_owner",
         "_start",
-        "_unpack",
-        "in_blocks",
+        "_word",
         "policy",
         "shard",
     )
 
-    def __init__(
-        self,
-        address: Address,
-        codec: Codec,
-        memory: mmap.mmap,
-        blocks: Blocks,
-        evictions: Evictions,
-    ) -> None:
-        self.policy, self.shard, self._start, self._digest = address
-        self.in_blocks = codec.in_blocks
-        self._codec = codec
-        self._unpack, self._same = codec.unpack, codec.same
+    def __init__(self, address: Address, memory: mmap.mmap, evictions: Evictions) -> None:
+        self.policy, self.shard, self._start, self._digest, self._owner = address
         self._memory = memory
-        self._blocks = blocks
         self._evictions = evictions
-        self._record = 0
+        self._word = 0
         self._hint(0)
 
-    def read(self) -> Any:
-        """What the cell remembers; ``None`` for a key that is not there."""
-        memory = self._memory
-        at = self._digest_at
-        if memory[at : at + DIGEST] != self._digest and not self._found():
-            return None
-        cell = self._cell
-        (selector,) = _read_word(memory, cell)
-        if not selector:  # the process that wrote the digest died before its record counted
-            return None
-        self._record = record = cell + RECORD_AT[selector]
-        state = self._unpack(memory, record)
-        if self.in_blocks:
-            return unpack_log(self._blocks.read(self.shard, Extent(*state[1:])))
-        return state
+    def read(self, now: float) -> Any:
+        """What the cell remembers; ``None`` for a key that is not there.
+
+        :param now: Later than all that was ever written.
+        :raises DamagedFile: No process of ours wrote what is there.
+        """
+        raise NotImplementedError
 
     def count(self, old: Any, state: Any, policy: Policy) -> None:
-        """Replace what the cell remembers.
+        """Replace what the cell remembers by what came of one request.
 
         :param old: What :meth:`read` gave just before.
         """
-        same = self._same
-        if same is None or state[0] != old[0] or state[same] != old[same]:
-            self.write(state, policy)
-            return
-        # Most requests only add to the count of a window that has begun already.
-        _write_word(self._memory, self._record + COUNT_AT, state[1])
-        # If the process dies before this, the request is not counted; after it, it is.
+        raise NotImplementedError
 
-    def write(self, state: Any, policy: Policy) -> None:
-        """Replace what the cell remembers, all of it.
+    def refund(self, old: Any, state: Any, policy: Policy) -> None:
+        """Replace what the cell remembers by what is left after units were given back.
 
-        :param state: The policy's state; for a log, what :meth:`prepare` gave.
+        :param old: What :meth:`read` gave just before.
         """
-        memory = self._memory
-        cell = self._cell
-        codec = self._codec
-        (selector,) = _read_word(memory, cell)
-        idle = 2 if selector == 1 else 1
-        codec.pack(memory, cell + RECORD_AT[idle], *state, codec.expires_at(state, policy))
-        # If the process dies here, the record that counts is still the old one.
-        _write_word(memory, cell, idle)
-        # If the process dies here, the new record counts.
-        if self.in_blocks and selector:
-            self._free(selector)
+        raise NotImplementedError
 
-    def prepare(self, state: Any, now: float, unnamed: list[Extent]) -> Any:
-        """Put a log where no record points yet, so that no count changes.
+    def _fill(self, state: Any, policy: Policy) -> int:
+        """Write the first content of an empty cell; returns the word that makes it count."""
+        raise NotImplementedError
 
-        :param unnamed: Extents that this request took already; see :meth:`Blocks.write`.
-        :returns: What to write into the cell.
-        :raises StoreError: There is no room for it.
-        """
-        if not self.in_blocks:
-            return state
-        extent = self._blocks.write(self.shard, pack_log(state), now, unnamed)
-        return LogPlace(state[-1][0] if state else now, *extent)
+    def _ends(self, state: Any, policy: Any) -> tuple[int, float]:
+        """How much is spent, up to ``MOST_SPENT``, and when the state may be forgotten."""
+        raise NotImplementedError
 
     def insert(self, state: Any, policy: Policy, now: float) -> None:
-        """Remember a key that is not there, in place of the least needed one if need be.
-
-        :param state: The policy's state; for a log, what :meth:`prepare` gave.
-        """
+        """Remember a key that is not there, in place of another one if need be."""
         memory = self._memory
-        codec = self._codec
         self._hint(self._room(now))
         cell = self._cell
-        selector, kind, _, _ = CELL.unpack_from(memory, cell)
         _write_word(memory, cell, 0)
         # If the process dies here, the cell is free; its old key is forgotten as it had to be.
-        if selector and kind == IN_BLOCKS:
-            self._free(selector)
         memory[self._digest_at : self._digest_at + DIGEST] = self._digest
         # If the process dies here, or halfway through the digest, the cell is still free.
-        codec.pack(memory, cell + RECORD_AT[1], *state, codec.expires_at(state, policy))
-        _write_word(memory, cell + KIND_AT, IN_BLOCKS if self.in_blocks else 0)
-        # If the process dies here, the digest is found, but no record counts yet.
-        _write_word(memory, cell, 1)
+        word = self._fill(state, policy)
+        spent, expires_at = self._ends(state, policy)
+        _write_word(memory, cell + OWNER_AT, self._owner | spent)
+        EXPIRY.pack_into(memory, cell + EXPIRY_AT, expires_at)
+        # If the process dies here, the digest is found, but no content counts yet.
+        _write_word(memory, cell, word)
         # If the process dies here, the key is remembered.
 
     def remove(self) -> None:
         """Forget what the cell remembers; :meth:`read` has just found it."""
-        (selector,) = _read_word(self._memory, self._cell)
         _write_word(self._memory, self._cell, 0)
-        # If the process dies here, the key is forgotten; its blocks are found unused later.
-        if self.in_blocks and selector:
-            self._free(selector)
+
+    def _commit(self, word: int, state: Any, policy: Policy) -> None:
+        """Let content count that was written; the rest of the head says how needed it is."""
+        spent, expires_at = self._ends(state, policy)
+        _write_head(self._memory, self._cell, word, self._owner | spent, expires_at)
+
+    def _here(self) -> bool:
+        """Find the key, and which of its cell's content counts."""
+        at = self._digest_at
+        if self._memory[at : at + DIGEST] != self._digest and not self._found():
+            return False
+        # 0 where the process that wrote the digest died before its content counted.
+        (self._word,) = _read_word(self._memory, self._cell)
+        return self._word != 0
 
     def _hint(self, way: int) -> None:
         self._digest_at = self._start + way * DIGEST
-        self._cell = self._start + DIGESTS + way * CELL.size
+        self._cell = self._start + DIGESTS + way * CELL
 
     def _found(self) -> bool:
         way = index_of(self._memory, self._digest, self._start, self._start + DIGESTS)
@@ -190,20 +151,30 @@ class RateCell:
         return True
 
     def _room(self, now: float) -> int:
-        """Which way of the bucket to use: a free one, else the one that expires first."""
+        """Which way of the bucket to use: a free one, an expired one, else the least needed one."""
         start = self._start
         for digest in (self._digest, NO_DIGEST):
             way = index_of(self._memory, digest, start, start + DIGESTS)
             if way >= 0:
                 return way
-        fields = _EXPIRIES.unpack_from(self._memory, start + DIGESTS)
-        expiries = [fields[at + fields[at]] if fields[at] else -inf for at in range(0, 3 * WAYS, 3)]
+        fields = _HEADS.unpack_from(self._memory, start + DIGESTS)
+        words, owners, expiries = fields[::3], fields[1::3], fields[2::3]
+        if 0 in words:
+            return words.index(0)
         first = min(expiries)
-        if first > now:
-            self._evictions.add(self.shard)
-        return expiries.index(first)
+        if first <= now:
+            return expiries.index(first)
+        self._evictions.add(self.shard)
+        keys = Counter(word & OWNER for word in owners)
+        keys[self._owner] += 1  # the new key
+        most = max(keys.values())
+        return min(
+            (word & MOST_SPENT, expiries[way], way)
+            for way, word in enumerate(owners)
+            if keys[word & OWNER] == most
+        )[2]
 
-    def _free(self, selector: int) -> None:
-        """Let the blocks go that a record of the cell named until now."""
-        record = self._cell + RECORD_AT[selector]
-        self._blocks.free(self.shard, Extent(*NAMES.unpack_from(self._memory, record)))
+
+def damaged(what: str) -> DamagedFile:
+    """The error of content that no process of ours wrote."""
+    return DamagedFile(f"{what} in it was written by none of its processes")

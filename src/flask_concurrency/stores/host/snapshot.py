@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from flask_concurrency.stores.host.header import DamagedFile
 from flask_concurrency.stores.host.layout import (
     BUCKET,
-    CELL,
     DIGESTS,
-    EXPIRY,
-    EXPIRY_AT,
+    HEADS,
     LINE,
     LINES_AT,
     LINES_USED_AT,
@@ -46,6 +45,8 @@ def snapshot_of(transactions: Transactions, now: float) -> Snapshot:
     memory = transactions.file.memory
     geometry = transactions.file.header.geometry
     (used,) = WORD.unpack_from(memory, LINES_USED_AT)
+    if used > geometry.lines:
+        raise DamagedFile(f"it says that {used:,} processes have it open")
     alive = [
         line
         for line in range(used)
@@ -69,8 +70,4 @@ def _buckets(transactions: Transactions) -> range:
 
 def _keys(transactions: Transactions, start: int, now: float) -> int:
     cells = transactions.file.memory[start + DIGESTS : start + BUCKET]
-    keys = 0
-    for selector, _, *records in CELL.iter_unpack(cells):
-        if selector and EXPIRY.unpack_from(records[selector - 1], EXPIRY_AT)[0] > now:
-            keys += 1
-    return keys
+    return sum(word > 0 and expires_at > now for word, _, expires_at in HEADS.iter_unpack(cells))

@@ -6,31 +6,36 @@ Knows policies, records and rows; knows no path and no fork.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import struct
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 from flask_concurrency.policies.policy import Policy
-from flask_concurrency.stores.host.blocks import Extent
 from flask_concurrency.stores.host.cell_index import CellIndex, Entry
 from flask_concurrency.stores.host.clearing import clear_shard
 from flask_concurrency.stores.host.evictions import Evictions
+from flask_concurrency.stores.host.header import DamagedFile
 from flask_concurrency.stores.host.in_flight import InFlightRow, InFlightRows
 from flask_concurrency.stores.host.locks import FileGone
 from flask_concurrency.stores.host.private_file import OpenFile
 from flask_concurrency.stores.host.rates import RateCell
-from flask_concurrency.stores.store import Check
+from flask_concurrency.stores.store import Check, LimiterCounts
 from flask_concurrency.vocabulary.clock import Clock
 from flask_concurrency.vocabulary.decision import Outcome
+from flask_concurrency.vocabulary.errors import ConfigurationError
 
 LOOK_EVERY: Final = 1.0
 """Seconds until a process notices that its file was removed or replaced."""
+
+NONSENSE: Final = (ArithmeticError, LookupError, ValueError, struct.error)
+"""What comes of arithmetic with numbers that no process of ours wrote."""
 
 Later = Callable[[Callable[[], None]], None]
 
 Request = list[tuple[Entry, Policy, int, bool]]
 """Of each check: where it counts, by which policy, its cost, and whether it is a shadow."""
 
-_Counted = tuple[Entry, Any, Any, Policy]
+_Counted = tuple[Any, Any, Any, Policy]
 """What to write: where, what was there (``None`` for nothing), what will be, by which policy."""
 
 
@@ -89,7 +94,12 @@ class Transactions:
             if entry.shard not in shards:
                 shards.append(entry.shard)
         shards.sort()
-        return self._locked(shards, self._decide, request)
+        try:
+            return self._locked(shards, self._decide, request)
+        except ConfigurationError:
+            raise
+        except NONSENSE as error:
+            raise _damaged(error) from error
 
     def give_back(self, checks: Sequence[Check], after: float) -> None:
         """Return what checks took earlier.
@@ -107,7 +117,10 @@ class Transactions:
                 rates.append((entry, policy, cost))
         if rates:
             shards = sorted({entry.shard for entry, _, _ in rates})
-            self._locked(shards, self._refund, (rates, after))
+            try:
+                self._locked(shards, self._refund, (rates, after))
+            except NONSENSE as error:
+                raise _damaged(error) from error
 
     def forget(self, checks: Sequence[Check]) -> int:
         """Start the counts of rates anew; permits stay held.
@@ -122,6 +135,15 @@ class Transactions:
             return 0
         return self._locked(sorted({cell.shard for cell in cells}), self._remove, cells)
 
+    def clear_limiters(self, limiters: Sequence[LimiterCounts]) -> int:
+        """Start the counts of these limiters' rates anew, shard by shard; permits stay held.
+
+        :returns: How many keys were remembered.
+        :raises FileGone: The file cannot be used any more.
+        :raises StoreError: A lock was not to be had in time.
+        """
+        return self._clear({self._index.owner_of(*counts) for counts in limiters})
+
     def clear(self) -> int:
         """Start the counts of all rates anew, shard by shard; permits stay held.
 
@@ -129,18 +151,23 @@ class Transactions:
         :raises FileGone: The file cannot be used any more.
         :raises StoreError: A lock was not to be had in time.
         """
+        return self._clear(None)
+
+    def _clear(self, owners: Collection[int] | None) -> int:
         return sum(
-            self._locked([shard], self._clear_shard, shard)
+            self._locked([shard], self._clear_shard, (shard, owners))
             for shard in range(self.file.header.geometry.shards)
         )
 
     def probe(self) -> None:
-        """See whether the file is there and can be locked.
+        """See whether the file is there and can be locked, where it could not be before.
 
         :raises FileGone: It is not.
         :raises StoreError: A lock was not to be had in time.
         """
-        self.file.locks.locked([0], self._look, self._clock())
+        for shard in self.file.locks.stuck() or [0]:
+            self.file.locks.locked([shard], self._look, self._clock())
+        # What is waited for is found free in the end, so each wait wipes its own mark off.
 
     def close(self, *, wait: bool) -> None:
         """Let go of the file; what this process holds comes back as if it had died.
@@ -156,12 +183,12 @@ class Transactions:
             self._look(now)
         outcomes: list[Outcome] = []
         counted: list[_Counted] = []
-        admitted = plain = True
+        admitted = known = True
         for entry, policy, cost, shadow in request:
-            old = entry.read()
+            old = entry.read(now)
             state, outcome = policy.take(old, now, cost)
-            if old is None or entry.in_blocks:
-                plain = False
+            if old is None:
+                known = False
             elif not (outcome.admitted and cost) and isinstance(entry, InFlightRow):
                 # Ask which processes are dead only where it matters: for a refusal or a look.
                 old = entry.reap()
@@ -175,50 +202,37 @@ class Transactions:
         if not admitted:
             return [
                 # What a policy that would have admitted reports when another one refused.
-                policy.take(entry.read(), now, 0)[1] if outcome.admitted else outcome
+                policy.take(entry.read(now), now, 0)[1] if outcome.admitted else outcome
                 for (entry, policy, _, _), outcome in zip(request, outcomes, strict=True)
             ]
         # If the process dies between two of the writes that follow, some limits have counted a
         # request that gets no answer, and others have not. To its client that is the same as
         # if it had died a little later; its permits are reaped.
-        if plain:
+        if not known:
+            self._make_room(counted, now)
+        else:
             for entry, old, state, policy in counted:
                 entry.count(old, state, policy)
-        else:
-            self._write_carefully(counted, now)
         return outcomes
 
-    def _write_carefully(self, counted: list[_Counted], now: float) -> None:
-        """Write what needs room first: rows, cells for new keys, blocks for logs."""
-        cells: list[tuple[RateCell, Any, Any, Policy]] = []
-        rows: list[tuple[InFlightRow, Any, Any, Policy]] = []
-        # What can fail comes before any count changes. An empty row with a name counts nothing,
-        # nor does a log to which no record points.
-        taken = {
-            entry.row
-            for entry, old, _, _ in counted
-            if isinstance(entry, InFlightRow) and old is not None
-        }
-        unnamed: list[Extent] = []
+    def _make_room(self, counted: list[_Counted], now: float) -> None:
+        """Write what needs room, too: rows, and cells of new keys."""
+        # What can fail comes before any count changes. An empty row with a name counts nothing.
+        rows = [each for each in counted if isinstance(each[0], InFlightRow)]
+        taken = {row.row for row, old, _, _ in rows if old is not None}
+        for row, *_ in rows:
+            row.reserve(taken)
         for entry, old, state, policy in counted:
-            if isinstance(entry, InFlightRow):
-                entry.reserve(taken)
-                rows.append((entry, old, state, policy))
-            else:
-                cells.append((entry, old, entry.prepare(state, now, unnamed), policy))
-        for row, old, state, policy in rows:
-            row.count(old, state, policy)
-        for cell, old, state, policy in cells:
-            if old is not None:
-                cell.write(state, policy)
+            if old is not None or isinstance(entry, InFlightRow):
+                entry.count(old, state, policy)
         # A new key may take the cell of any other, so the others are written by now.
-        for cell, old, state, policy in cells:
-            if old is None:
-                cell.insert(state, policy, now)
+        for entry, old, state, policy in counted:
+            if old is None and isinstance(entry, RateCell):
+                entry.insert(state, policy, now)
 
     def _let_out(self, given: tuple[InFlightRow, int]) -> None:
         if self._file_size() < self._size:
-            raise FileGone
+            raise FileGone("was cut off")
         row, units = given
         row.let_out(units)
 
@@ -227,25 +241,25 @@ class Transactions:
         now = self._clock()
         self._look(now)
         for cell, policy, cost in cells:
-            state = cell.read()
-            if state is None or policy.forgettable(state, now):
-                continue
-            state = policy.give_back(state, now, cost, after)
-            cell.write(cell.prepare(state, now, []), policy)
+            state = cell.read(now)
+            if state is not None and not policy.forgettable(state, now):
+                cell.refund(state, policy.give_back(state, now, cost, after), policy)
 
     def _remove(self, cells: list[RateCell]) -> int:
-        self._look(self._clock())
+        now = self._clock()
+        self._look(now)
         removed = 0
         for cell in cells:
-            if cell.read() is not None:
+            if cell.read(now) is not None:
                 cell.remove()
                 removed += 1
         return removed
 
-    def _clear_shard(self, shard: int) -> int:
+    def _clear_shard(self, cleared: tuple[int, Collection[int] | None]) -> int:
+        shard, owners = cleared
         now = self._clock()
         self._look(now)
-        return clear_shard(self.file.memory, self.file.header.geometry, shard, now)
+        return clear_shard(self.file.memory, self.file.header.geometry, shard, now, owners)
 
     def _look(self, now: float) -> None:
         """Make sure that the file is whole, and from time to time that it is still the one.
@@ -255,13 +269,17 @@ class Transactions:
         process; only the owner of the private directory can do that.
         """
         if self._file_size() < self._size:
-            raise FileGone
+            raise FileGone("was cut off")
         if now < self._look_at:
             return
         self._look_at = now + LOOK_EVERY
         try:
             found = os.stat(self.file.path, follow_symlinks=False)
         except FileNotFoundError:
-            raise FileGone from None
+            raise FileGone("was removed") from None
         if (found.st_dev, found.st_ino) != self.file.inode:
-            raise FileGone
+            raise FileGone("was replaced")
+
+
+def _damaged(error: Exception) -> DamagedFile:
+    return DamagedFile(f"a count in it makes no sense ({type(error).__name__}: {error})")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from flask_concurrency.stores.uri_text import without_credentials
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
 SCHEME: Final = "host://"
@@ -34,15 +35,16 @@ def read_url(uri: str) -> HostLocation:
     # Without the slashes a directory would be sought wherever a process happens to be.
     if not uri.startswith(SCHEME) or parts.netloc or parts.fragment:
         raise ConfigurationError(
-            f"{uri!r}: the directory needs three slashes, as in {EXAMPLE}; a namespace is set "
-            "with CONCURRENCY_NAMESPACE."
+            f"{without_credentials(uri)!r}: the directory needs three slashes, as in {EXAMPLE}; a "
+            "namespace is set with CONCURRENCY_NAMESPACE."
         )
     sizes = {}
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name not in _OPTIONS or not value.isdecimal():
+            written = f"{name}={value}" if name in _OPTIONS else repr(name)
             raise ConfigurationError(
-                f"{uri!r}: {name}={value} is no option. There are {' and '.join(_OPTIONS)}, each "
-                f"a whole number, as in {EXAMPLE}."
+                f"{without_credentials(uri)!r}: {written} is no option. There are "
+                f"{' and '.join(_OPTIONS)}, each a whole number, as in {EXAMPLE}."
             )
         sizes[name] = int(value)
     return HostLocation(Path(unquote(parts.path)) if parts.path else None, sizes)

@@ -13,7 +13,7 @@ from typing import Any
 
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
-from flask_concurrency.runtime.greenlet_bridge import aside, can_suspend
+from flask_concurrency.runtime.greenlet_bridge import can_suspend, in_thread
 from flask_concurrency.stores.redis.connections import (
     Call,
     Client,
@@ -28,10 +28,19 @@ from flask_concurrency.stores.redis.scripts import Script
 from flask_concurrency.stores.redis.url import Address
 from flask_concurrency.vocabulary.errors import StoreError, StoreUnavailable
 
-ERRORS = (RedisError, RedisClusterException, OSError)
+NONSENSE = (TypeError, ValueError, LookupError, AttributeError)
+"""What the client library makes of an answer that no Redis gives."""
+
+ERRORS = (RedisError, RedisClusterException, OSError, *NONSENSE)
 
 FOREIGN = "WRONGTYPE"
 """In what the server says of a key that holds something else than the command is for."""
+
+PROBE = "redis.call('SET', KEYS[1], '1', 'PX', ARGV[1]) return {1, 2}"
+PROBE_REPLY = [1, 2]
+
+MOST_SHOWN = 60
+"""Characters of a strange answer that are shown."""
 
 PROBED_FOR = 1_000
 """Milliseconds the key lives by which it is seen whether the server takes writes."""
@@ -73,7 +82,7 @@ class ScriptClient:
         :raises StoreError: A key holds something that is not ours.
         """
         if can_suspend():
-            return aside(self._threads, self._run, script, keys, arguments)
+            return in_thread(self._threads, self._run, script, keys, arguments)
         return self._run(script, keys, arguments)
 
     def _run(
@@ -96,7 +105,16 @@ class ScriptClient:
 
         :raises StoreUnavailable: It does not.
         """
-        self._do("SET", key, "1", "PX", PROBED_FOR)
+        reply = self._do("EVAL", PROBE, 1, key, PROBED_FOR)
+        if reply != PROBE_REPLY:
+            raise self.misunderstood(reply)
+
+    def misunderstood(self, reply: object) -> StoreUnavailable:
+        """The error of an answer that no script of ours gives."""
+        shown = repr(reply)
+        if len(shown) > MOST_SHOWN:
+            shown = shown[:MOST_SHOWN] + "…"
+        return StoreUnavailable(f"{self._address.text!r} is no Redis: it answered {shown}.")
 
     def find(self, pattern: str) -> Iterator[list[bytes]]:
         """Find the keys a glob pattern names, some at a time; one command for each some.
@@ -120,7 +138,9 @@ class ScriptClient:
 
         :raises StoreUnavailable: The server does not answer or takes no writes.
         """
-        deleted: int = self._do("DEL", *keys)
+        deleted = self._do("DEL", *keys)
+        if not isinstance(deleted, int):
+            raise self.misunderstood(deleted)
         return deleted
 
     def close(self) -> None:

@@ -57,6 +57,41 @@ def _left() -> float | None:
     return None if at is None else max(LEAST, at - monotonic())
 
 
+class _TimedSocket:
+    """A socket whose reads of one call share the deadline, however many the answer takes.
+
+    The first read has the timeout that was set when the command was sent. A server that sends
+    byte after byte would get the whole of it anew for each.
+
+    :param sock: A connected socket.
+    """
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+        self._read_for: float | None = None
+
+    def recv(self, *arguments: Any) -> bytes:
+        """Read once more, for what is left of the time."""
+        self._shorten()
+        content: bytes = self._sock.recv(*arguments)
+        return content
+
+    def recv_into(self, *arguments: Any) -> int:
+        """Read once more, for what is left of the time."""
+        self._shorten()
+        size: int = self._sock.recv_into(*arguments)
+        return size
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def _shorten(self) -> None:
+        at: float | None = getattr(_deadline, "at", None)
+        if at is not None and at == self._read_for:
+            self._sock.settimeout(_left())
+        self._read_for = at
+
+
 if TYPE_CHECKING:
     _Base = Connection
 else:
@@ -75,6 +110,9 @@ class _Timed(_Base):
         pass  # what the URL says is not used
 
     socket_connect_timeout = socket_timeout
+
+    def _connect(self) -> Any:
+        return _TimedSocket(super()._connect())  # type: ignore[no-untyped-call]
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         if self._sock is not None:
@@ -118,9 +156,9 @@ def check_options(address: Address) -> None:
         for name in ("sentinel_username", "sentinel_password"):
             options.pop(name, None)
         ConnectionPool(connection_class=_plain(address), **options).make_connection()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RedisError) as error:
         raise ConfigurationError(
-            f"{address.text!r}: an option of the URL is wrong: {error}."
+            f"{address.text!r}: an option of the URL is wrong: {str(error).rstrip('.')}."
         ) from None
 
 

@@ -15,7 +15,7 @@ from flask_concurrency.stores.redis.leases import Held, Leases
 from flask_concurrency.stores.redis.rules import LETTERS, MICROSECONDS, rule_of
 from flask_concurrency.stores.redis.scripts import script_for
 from flask_concurrency.stores.redis.url import read_url
-from flask_concurrency.stores.store import Check
+from flask_concurrency.stores.store import Check, LimiterCounts
 from flask_concurrency.vocabulary.clock import Clock
 from flask_concurrency.vocabulary.decision import Outcome
 
@@ -72,7 +72,14 @@ class RedisStore:
             letters += letter
             keys.append(self._names.of(check, letter))
             arguments.append(rule)
-        outcomes = _outcomes(self._scripts.run(script_for("take", letters), keys, arguments))
+        reply = self._scripts.run(script_for("take", letters), keys, arguments)
+        if not (
+            type(reply) is list
+            and len(reply) == 4 * len(keys)
+            and all(type(number) is int for number in reply)
+        ):
+            raise self._scripts.misunderstood(reply)
+        outcomes = _outcomes(reply)
         if IN_FLIGHT in letters:
             self._hold(checks, outcomes, keys, id_)
         return outcomes
@@ -101,6 +108,19 @@ class RedisStore:
         rules = [(check, rule_of(check.policy, check.cost, False).letter) for check in checks]
         keys = [self._names.of(check, letter) for check, letter in rules if letter != IN_FLIGHT]
         return self._scripts.delete(keys) if keys else 0
+
+    def clear_limiters(self, limiters: Sequence[LimiterCounts]) -> int:
+        """Start the counts of these limiters' rates anew, of every key; permits stay held.
+
+        Many commands, each short, so that the server answers others in between.
+        """
+        letters = [(id_, rule_of(policy, 0, False).letter) for id_, policy in limiters]
+        return sum(
+            self._scripts.delete(keys)
+            for id_, letter in letters
+            if letter != IN_FLIGHT
+            for keys in self._scripts.find(f"{self._names.limiter(id_, letter)}*")
+        )
 
     def clear(self) -> int:
         """Start the counts of all rates anew, of every key; permits stay held.

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from flask_concurrency.policies.fixed_window import FixedWindow
 from flask_concurrency.policies.in_flight import InFlightCount
-from flask_concurrency.policies.moving_window import MovingWindow
 from flask_concurrency.policies.policy import Policy
 from flask_concurrency.policies.sliding_window import SlidingWindow
+from flask_concurrency.policies.spending import refuse_negative
 from flask_concurrency.policies.token_bucket import TokenBucket
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
@@ -25,7 +25,6 @@ PACKED = Struct("<cddddB")
 LETTERS: dict[type, str] = {
     SlidingWindow: "s",
     FixedWindow: "f",
-    MovingWindow: "m",
     TokenBucket: "b",
     InFlightCount: "i",
 }
@@ -48,7 +47,7 @@ _RULES: dict[tuple[Policy, int, bool], Rule] = {}
 def rule_of(policy: Policy, cost: int, shadow: bool) -> Rule:
     """Write a rule, or find it written.
 
-    :raises ConfigurationError: There is no script for the policy.
+    :raises ConfigurationError: There is no script for the policy, or the cost is negative.
     """
     rule = _RULES.get((policy, cost, shadow))
     if rule is None:
@@ -59,6 +58,8 @@ def rule_of(policy: Policy, cost: int, shadow: bool) -> Rule:
 
 
 def _write(policy: Policy, cost: int, shadow: bool) -> Rule:
+    if cost < 0:
+        refuse_negative(cost)
     letter = LETTERS.get(type(policy))
     if letter is None:
         raise ConfigurationError(

@@ -14,9 +14,8 @@ from typing import Literal
 Verb = Literal["take", "give_back", "renew"]
 
 NEEDED_BY = {
-    "s": {"policies", "exact_wait", "sliding_window"},
+    "s": {"policies", "sliding_window"},
     "f": {"policies", "fixed_window"},
-    "m": {"policies", "tally", "moving_window"},
     "b": {"policies", "exact_wait", "token_bucket"},
     "i": {"policies", "tally", "in_flight"},
     "take": {"numbers", "rule"},
@@ -27,7 +26,7 @@ NEEDED_BY = {
 
 ORDER = (
     *("numbers", "exact_wait", "tally", "rule", "policies"),
-    *("sliding_window", "fixed_window", "moving_window", "token_bucket", "in_flight"),
+    *("sliding_window", "fixed_window", "token_bucket", "in_flight"),
     *("take", "give_back", "renew"),
 )
 """Each file uses only those before it."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
+from flask_concurrency.stores.uri_text import cut, require_plain_credentials, without_credentials
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
 Kind = Literal["single", "sentinel", "cluster"]
@@ -54,7 +55,7 @@ class Address:
 
 def names_redis(url: str) -> bool:
     """Whether a URL is one of those read here."""
-    return _scheme(url) in SCHEMES
+    return "://" in url and _scheme(url) in SCHEMES
 
 
 def read_url(url: str) -> Address:
@@ -63,11 +64,14 @@ def read_url(url: str) -> Address:
     :raises ConfigurationError: It cannot be read; the message holds no password.
     """
     scheme = _scheme(url)
+    require_plain_credentials(url)
+    written, credentials, rest = cut(url)
+    text = without_credentials(url)
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(f"{written}://{rest}")
     except ValueError as error:
-        raise _unreadable(f"{scheme}://…", str(error)) from None
-    credentials, _, hosts = parts.netloc.rpartition("@")
+        raise _unreadable(text, str(error)) from None
+    hosts = parts.netloc
     text = f"{parts.scheme}://{hosts}{parts.path}"
     if scheme not in SCHEMES:
         raise _unreadable(text, "the scheme is not known")

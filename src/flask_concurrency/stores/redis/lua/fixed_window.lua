@@ -7,9 +7,9 @@ policies.f = {
 
   take = function(rule, state, now, cost)
     local window = state or {now, 0}
-    if window[2] == 0 or now - window[1] >= rule.period then
+    if window[2] == 0 or math.abs(now - window[1]) >= rule.period then
       window = {now, 0}
-    elseif now < window[1] then -- the server's clock was set back
+    elseif now < window[1] then -- the server's clock was set back, by less than a period
       window = {now, window[2]}
     end
     local admitted = window[2] + cost <= rule.quota

@@ -14,7 +14,7 @@ for index, key in ipairs(KEYS) do
     local policy = policies[rule.kind]
     local state = policy.read(key, rule, now)
     if state then
-      state = policy.give_back(rule, state, now, rule.cost, after)
+      state = policy.give_back(rule, state, now, rule.cost, after, key)
       if state then
         policy.write(key, rule, state, now)
       end

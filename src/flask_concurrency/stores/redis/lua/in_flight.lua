@@ -2,8 +2,15 @@
 -- A tally whose instants are those at which leases end, so what a dead process held comes back
 -- one lease after it last said that it lives.
 policies.i = {
-  read = function(key, rule, now)
-    return prune(key, now)
+  read = function(key, rule, now, lease)
+    local inside = prune(key, now)
+    if inside + rule.cost > rule.quota then
+      -- A lease beyond the longest was given by a clock that is now set back: it ends in time.
+      for _, member in ipairs(redis.call('ZRANGEBYSCORE', key, beyond(now + lease), '+inf')) do
+        redis.call('ZADD', key, now + lease, member)
+      end
+    end
+    return inside
   end,
 
   take = function(rule, inside, now, cost)

@@ -2,7 +2,7 @@
 -- and Redis cuts a Lua number in a reply down to a whole one.
 
 -- The first byte of every string of ours, as in their names: see key_names.py.
-local LAYOUT = 1
+local LAYOUT = 2
 
 -- Kept longer than needed, so that a key never goes while its last moment is being decided.
 local GRACE = 1000

@@ -1,81 +1,147 @@
--- Weigh the previous window with how much of it still overlaps: policies/sliding_window.py.
--- A string: the instant the window began, units in it, units in the one before.
+-- When each unit of the trailing period was spent, as runs: policies/sliding_window.py.
+-- A string of pairs, each an instant and a number: the newest run's first instant and the number of
+-- the last unit that has left; then of each run, oldest first, its last unit's. Only the pairs at
+-- both ends are read, so a decision costs the same however many runs there are.
 
-local function roll(state, now, period)
-  if not state then
-    return {now, 0, 0}
-  end
-  local elapsed = now - state[1]
-  if elapsed < 0 then -- the server's clock was set back
-    return {now, state[2], state[3]}
-  elseif elapsed < period then
-    return state
-  elseif elapsed < 2 * period then
-    return {state[1] + period, 0, state[2]}
-  end
-  return {now, 0, 0}
+local RUNS, MOST_RUNS = 32, 33
+local PAIR, SIZE, FIRST = '<dd', 16, 2
+
+local function pair(value, position)
+  local at, number = struct.unpack(PAIR, value, position)
+  return at, number
 end
 
-local function estimate(state, now, period)
-  local windows = roll(state, now, period)
-  return windows[2] + windows[3] * (1 - (now - windows[1]) / period)
+-- The window now: without what has left, and without what a clock said that is now set back. An
+-- instant up to a period ahead stays, and leaves within two; one further ahead is no instant.
+local function recent(value, now, period)
+  local window = {first = -math.huge, before = 0, value = value or '', from = FIRST + SIZE}
+  if not value then
+    window.upto, window.last = FIRST, 0
+    return window
+  end
+  window.first, window.before = pair(value, FIRST)
+  window.upto = #value + 1 -- where the next run would begin
+  while window.from < window.upto do
+    local at, number = pair(value, window.upto - SIZE)
+    if at <= now + period then
+      window.last = number
+      break
+    end
+    window.upto, window.first = window.upto - SIZE, -math.huge
+  end
+  while window.from < window.upto do
+    local at, number = pair(value, window.from)
+    if at + period > now then
+      break
+    end
+    window.before, window.from = number, window.from + SIZE
+  end
+  window.last = window.from < window.upto and window.last or window.before
+  return window
 end
 
-local function until_at_most(windows, now, period, ceiling)
-  if ceiling < 0 then
-    return nil
-  end
-  local faded
-  if windows[2] <= ceiling then -- the previous window fades enough within this one
-    faded = windows[3] > 0 and 1 - (ceiling - windows[2]) / windows[3] or 0
-  else -- this window must itself become the previous one and fade
-    faded = 2 - ceiling / windows[2]
-  end
-  return math.max(0, windows[1] + faded * period - now)
+-- Microseconds until the run at a position leaves; never more than the period.
+local function until_left(window, position, now, period)
+  return math.min((pair(window.value, position)) + period - now, period)
+end
+
+-- Whether units that come now join the newest run.
+local function joins(rule, window, now)
+  local size = window.upto - window.from
+  local grain = rule.quota <= RUNS and 0 or rule.period / RUNS
+  return size > 0 and (now - window.first <= grain or size >= MOST_RUNS * SIZE)
+end
+
+local function packed(first, before, runs)
+  return string.char(LAYOUT) .. struct.pack(PAIR, first, before) .. runs
 end
 
 policies.s = {
-  read = function(key)
-    return read(key, '<ddd', 25)
+  read = function(key, rule, now)
+    local value = redis.call('GET', key)
+    if value and ((#value - 1) % SIZE ~= 0 or #value <= SIZE or string.byte(value) ~= LAYOUT) then
+      foreign(key)
+    end
+    return recent(value or nil, now, rule.period)
   end,
 
-  take = function(rule, state, now, cost)
+  take = function(rule, window, now, cost)
     local period = rule.period
-    local windows = roll(state, now, period)
-    local used = windows[2] + windows[3] * (1 - (now - windows[1]) / period)
-    local admitted = used + cost <= rule.quota
-    local retry_after = 0
-    if admitted then
-      used = used + cost
-      windows = {windows[1], windows[2] + cost, windows[3]}
+    local used = window.last - window.before
+    local empty = window.from >= window.upto
+    local remaining = rule.quota - used
+    if cost > remaining then
+      local retry_after
+      if cost <= rule.quota then
+        local position = window.from
+        local number = window.before + cost - remaining
+        while select(2, pair(window.value, position)) < number do
+          position = position + SIZE
+        end
+        retry_after = until_left(window, position, now, period)
+      end
+      local reset_after = empty and 0 or until_left(window, window.from, now, period)
+      return window, false, math.max(0, remaining), retry_after, reset_after
+    end
+    if cost == 0 then
+      local reset_after = empty and 0 or until_left(window, window.from, now, period)
+      return window, true, remaining, 0, reset_after
+    end
+    local alone = empty or window.upto - window.from == SIZE and joins(rule, window, now)
+    local reset_after = alone and period or until_left(window, window.from, now, period)
+    return window, true, remaining - cost, 0, reset_after
+  end,
+
+  -- Only now is the string made, for a request that is really admitted.
+  write = function(key, rule, window, now)
+    local number = window.last + rule.cost
+    local upto, first, at = window.upto, window.first, now
+    if window.from < upto then
+      at = math.max(now, (pair(window.value, upto - SIZE))) -- in order, though a clock is set back
+    end
+    if joins(rule, window, now) then
+      upto = upto - SIZE
     else
-      local ceiling = rule.quota - cost
-      retry_after = until_at_most(windows, now, period, ceiling)
-      retry_after = retry_after and exact_wait(retry_after, now, function(at)
-        return estimate(windows, at, period) <= ceiling
-      end)
+      first = at
     end
-    local remaining = whole(rule.quota - used)
-    local reset_after = 0
-    if used ~= 0 then
-      reset_after = until_at_most(windows, now, period, rule.quota - remaining - 1)
-    end
-    return windows, admitted, remaining, retry_after, reset_after
+    local runs = string.sub(window.value, window.from, upto - 1) .. struct.pack(PAIR, at, number)
+    write(key, packed(first, window.before, runs), at + rule.period - now)
   end,
 
-  write = function(key, rule, windows, now)
-    local value = struct.pack('<Bddd', LAYOUT, windows[1], windows[2], windows[3])
-    write(key, value, windows[1] + 2 * rule.period - now)
-  end,
-
-  give_back = function(rule, state, now, cost, after)
-    local windows = roll(state, now, rule.period)
-    local spent_at = now - after
-    if spent_at >= windows[1] then
-      return {windows[1], math.max(0, windows[2] - cost), windows[3]}
-    elseif spent_at >= windows[1] - rule.period then
-      return {windows[1], windows[2], math.max(0, windows[3] - cost)}
+  -- Takes units out of the run they joined; nothing is written where that run has left.
+  give_back = function(rule, window, now, cost, after, key)
+    local spent_at, found = now - after, nil
+    local distance = (rule.quota <= RUNS and 0 or rule.period / RUNS) + rule.period / 100
+    local before = window.before
+    for position = window.from, window.upto - 1, SIZE do
+      local at, number = pair(window.value, position)
+      local apart = math.abs(at - spent_at)
+      if number - before >= cost and apart <= distance then
+        found, distance = position, apart
+      end
+      before = number
     end
-    return windows
+    if not found or cost == 0 then
+      return
+    end
+    local runs, first = {string.sub(window.value, window.from, found - 1)}, window.first
+    before = found == window.from and window.before
+      or select(2, pair(window.value, found - SIZE))
+    for position = found, window.upto - 1, SIZE do
+      local at, number = pair(window.value, position)
+      number = number - cost
+      if position ~= found or number ~= before then
+        runs[#runs + 1] = struct.pack(PAIR, at, number)
+      elseif position + SIZE >= window.upto then
+        first = -math.huge -- a run that begins now must not join the one before it
+      end
+    end
+    runs = table.concat(runs)
+    if runs == '' then
+      redis.call('DEL', key)
+    else
+      local last = pair(runs, #runs - SIZE + 1)
+      write(key, packed(first, window.before, runs), last + rule.period - now)
+    end
   end,
 }

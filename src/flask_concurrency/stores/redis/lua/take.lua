@@ -30,7 +30,7 @@ for index, key in ipairs(KEYS) do
   local policy = policies[rule.kind]
   local fits, remaining, retry_after, reset_after
   rules[index] = rule
-  rule.before = policy.read(key, rule, now)
+  rule.before = policy.read(key, rule, now, lease)
   rule.after, fits, remaining, retry_after, reset_after =
     policy.take(rule, rule.before, now, rule.cost)
   report(index, fits, remaining, retry_after, reset_after)

@@ -14,6 +14,11 @@ local function cost_of(member)
   return tonumber(string.match(member, '^(%d+):'))
 end
 
+-- A bound of a range that begins after an instant, in digits: the default format rounds.
+local function beyond(instant)
+  return string.format('(%.0f', instant)
+end
+
 -- Remove what is due by an instant; the sum of what stays.
 local function prune(key, instant)
   local score = redis.call('ZSCORE', key, SUM)

@@ -2,7 +2,8 @@
 -- A string: an instant, and the units that had not flowed back at it.
 
 local function not_back(state, now, rule)
-  if not state then
+  -- An instant further ahead than a period was given by a clock that is now set back.
+  if not state or rule.quota > 0 and state[1] - now > rule.period then
     return 0
   end
   return math.max(0, state[2] - math.max(0, now - state[1]) * rule.quota / rule.period)

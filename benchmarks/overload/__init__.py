@@ -1,0 +1,1 @@
+"""Overload: what an app answers in time, with and without guards."""

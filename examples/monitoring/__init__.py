@@ -1,0 +1,1 @@
+"""Watch an app: a Grafana dashboard for what ``concurrency.metrics`` exports."""

@@ -1,0 +1,93 @@
+"""Write the Grafana dashboard beside this file.
+
+Run it as ``python -m examples.monitoring.make_dashboard``.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+TARGET = Path(__file__).with_name("grafana.json")
+
+REQUESTS = "http_server_request_duration_seconds"
+LIMITS = "flask_concurrency_limit_requests_total"
+
+PANELS = [
+    ("Requests a second, by status", "reqps", [
+        ("{{http_response_status_code}}",
+         f"sum by (http_response_status_code) (rate({REQUESTS}_count[$__rate_interval]))"),
+    ]),
+    ("Refused, by limit and reason", "reqps", [
+        ("{{limit}}: {{result}}",
+         f'sum by (limit, result) (rate({LIMITS}{{result!="admitted"}}[$__rate_interval]))'),
+    ]),
+    ("Refused, of all requests", "percentunit", [
+        ("refused",
+         f'sum(rate({REQUESTS}_count{{http_response_status_code=~"429|503"}}[$__rate_interval])) '
+         f"/ sum(rate({REQUESTS}_count[$__rate_interval]))"),
+    ]),
+    ("Time to answer: median and 99th percentile", "s", [
+        ("p50",
+         f"histogram_quantile(0.5, sum by (le) (rate({REQUESTS}_bucket[$__rate_interval])))"),
+        ("p99",
+         f"histogram_quantile(0.99, sum by (le) (rate({REQUESTS}_bucket[$__rate_interval])))"),
+    ]),
+    ("Slowest routes: 99th percentile", "s", [
+        ("{{http_route}}",
+         "topk(5, histogram_quantile(0.99, sum by (le, http_route) "
+         f"(rate({REQUESTS}_bucket[$__rate_interval]))))"),
+    ]),
+    ("Permits held, of those there are", "percentunit", [
+        ("{{endpoint}}: {{limit}}",
+         "flask_concurrency_limit_in_flight / flask_concurrency_limit_max_in_flight"),
+    ]),
+    ("Waiting for a permit", "short", [
+        ("{{endpoint}}: {{limit}}", "flask_concurrency_limit_waiting"),
+    ]),
+    ("Deadlines missed a second", "reqps", [
+        ("{{http_route}}",
+         "sum by (http_route) (rate(flask_concurrency_deadlines_missed_total[$__rate_interval]))"),
+    ]),
+]  # fmt: skip
+"""Title, unit, and for each line its legend and its query."""
+
+
+def dashboard() -> dict[str, Any]:
+    """The dashboard, two panels a row."""
+    panels = [
+        {
+            "id": number + 1,
+            "type": "timeseries",
+            "title": title,
+            "datasource": {"type": "prometheus", "uid": "${datasource}"},
+            "gridPos": {"h": 8, "w": 12, "x": 12 * (number % 2), "y": 8 * (number // 2)},
+            "fieldConfig": {"defaults": {"unit": unit, "min": 0}, "overrides": []},
+            "targets": [
+                {"refId": chr(65 + place), "expr": query, "legendFormat": legend}
+                for place, (legend, query) in enumerate(queries)
+            ],
+        }
+        for number, (title, unit, queries) in enumerate(PANELS)
+    ]
+    return {
+        "title": "Flask-Concurrency",
+        "uid": "flask-concurrency",
+        "schemaVersion": 39,
+        "time": {"from": "now-1h", "to": "now"},
+        "refresh": "10s",
+        "templating": {
+            "list": [{"name": "datasource", "type": "datasource", "query": "prometheus"}]
+        },
+        "panels": panels,
+    }
+
+
+def main() -> None:
+    """Write the file."""
+    TARGET.write_text(json.dumps(dashboard(), indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

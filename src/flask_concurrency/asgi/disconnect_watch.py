@@ -1,0 +1,96 @@
+"""Notice that a client has left while its request is being worked on. Knows no application."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+from flask_concurrency.asgi.inbox import Inbox
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
+
+logger = SafeLogger("flask_concurrency.asgi")
+
+LOOK_AFTER = 0.2
+"""Seconds after which a request is watched, twice as many at most. Most are answered before, and
+need no watch, which takes nearly as long as a small request itself."""
+
+
+class DisconnectWatch:
+    """Awaits the disconnect of one client, from a while after it was made until :meth:`stop`.
+
+    To be made on the loop of the request.
+
+    :param inbox: The client's messages.
+    :param act: Called once, if the client has left and whoever answers does not know.
+    :ivar acted: Whether it was.
+    """
+
+    __slots__ = ("_act", "_inbox", "_task", "acted")
+
+    def __init__(self, inbox: Inbox, act: Callable[[], object]) -> None:
+        self._inbox = inbox
+        self._act = act
+        self._task: asyncio.Task[None] | None = None
+        self.acted = False
+        watch_timer.add(self)
+
+    def stop(self) -> None:
+        """Stop watching; nothing is called from now on."""
+        watch_timer.discard(self)
+        if self._task is not None:
+            self._task.cancel()
+
+    def begin(self) -> None:
+        """Begin to watch."""
+        self._task = asyncio.get_running_loop().create_task(self._watch())
+
+    async def _watch(self) -> None:
+        try:
+            gone = await self._inbox.until_gone()
+        except Exception:
+            logger.exception("The server cannot tell any more whether a client is there")
+            return
+        # Who has noticed closes its body by now, and is not to be torn out of that.
+        if gone and not self._inbox.noticed:
+            self.acted = True
+            self._act()
+
+
+class WatchTimer(threading.local):
+    """Begins the watches of a thread's loop when they are due: one timer for all of them.
+
+    A timer for each would cost more than all the rest of a watch that never begins.
+    """
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._new: set[DisconnectWatch] = set()
+        self._seen: set[DisconnectWatch] = set()
+
+    def add(self, watch: DisconnectWatch) -> None:
+        """Begin this one when the next round but one is made."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._new, self._seen = loop, set(), set()
+            loop.call_later(LOOK_AFTER, self._begin_due, loop)
+        self._new.add(watch)
+
+    def discard(self, watch: DisconnectWatch) -> None:
+        """Leave this one alone."""
+        self._new.discard(watch)
+        self._seen.discard(watch)
+
+    def _begin_due(self, loop: asyncio.AbstractEventLoop) -> None:
+        if loop is not self._loop:
+            return  # another one has taken its place on this thread
+        due, self._seen, self._new = self._seen, self._new, set()
+        for watch in due:
+            watch.begin()
+        if self._seen:
+            loop.call_later(LOOK_AFTER, self._begin_due, loop)
+        else:
+            self._loop = None
+
+
+watch_timer = WatchTimer()

@@ -1,0 +1,61 @@
+"""Keep the books of the calls on one event loop. Knows not whose loop it is."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from flask_concurrency.executors.loop.call import Call
+from flask_concurrency.executors.waiting import register_serving_loop
+
+
+class LoopOwner:
+    """An event loop that runs calls.
+
+    :ivar calls: What was handed over and has not ended; holding them keeps their tasks alive.
+    :ivar drained: No new task is made from now on.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.calls: set[Call[Any]] = set()
+        self.drained = False
+        self.done = self.failed = self.cancelled = 0
+        register_serving_loop(self)
+
+    def is_current_thread(self) -> bool:
+        """Tell whether the caller is on the loop's thread."""
+        raise NotImplementedError
+
+    def submit(self, call: Call[Any]) -> None:
+        """Hand a call to the loop, or refuse it if the loop is closed."""
+        # Entered before it is sent: whatever the close overtakes is found in ``calls``.
+        self.calls.add(call)
+        try:
+            self.loop.call_soon_threadsafe(call.start, context=call.context)
+        except RuntimeError:
+            call.refuse()
+
+    def claim(self, call: Call[Any]) -> bool:
+        """Take a call that ends out of the books; ``False`` if somebody else has."""
+        try:
+            self.calls.remove(call)
+        except KeyError:
+            return False
+        return True
+
+    def count(self, error: BaseException | None) -> None:
+        """Count how a call's task ended. Runs on the loop's thread, the only writer."""
+        if error is None:
+            self.done += 1
+        elif isinstance(error, asyncio.CancelledError):
+            self.cancelled += 1
+        else:
+            self.failed += 1
+
+    def give_up(self) -> list[str]:
+        """Refuse what has not ended, so that no caller waits for it; name what still runs."""
+        still_running = [repr(task) for task in asyncio.all_tasks(self.loop)]
+        for call in tuple(self.calls):
+            call.refuse()
+        return still_running

@@ -1,0 +1,75 @@
+"""Read what an app's limits count and what its executors do, in all processes that share a store.
+
+Knows the store and the status files; knows no request and no terminal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flask import Flask
+
+from flask_concurrency.engine.snapshot import LimiterSnapshot, look, reset
+from flask_concurrency.flask_app.app_state import AppState
+from flask_concurrency.flask_app.app_store import deployment
+from flask_concurrency.stores.opening import HOST_WORKS
+from flask_concurrency.vocabulary.errors import StoreError
+
+if TYPE_CHECKING:
+    from flask_concurrency.flask_app.work.status_file import ExecutorStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What an app does at this moment.
+
+    :ivar limits: What each limit counts: all requests together, or those of the key asked for.
+    :ivar processes: What the executors of each process of this machine last said, two seconds
+        old at most; none where the platform cannot share it.
+    """
+
+    limits: tuple[LimiterSnapshot, ...]
+    processes: tuple[ExecutorStatus, ...]
+
+
+def read_snapshot(app: Flask, state: AppState, *, key: str | None) -> Snapshot:
+    """Look at an app's limits and executors, without spending anything.
+
+    :param key: Whose counts to read where clients are counted apart; ``None`` leaves those out.
+    :raises StoreError: They cannot be read.
+    """
+    limits = look(state.limiters(app), state.shared_store, key=key)
+    return Snapshot(tuple(limits), tuple(read_processes(app, state)))
+
+
+def reset_counts(app: Flask, state: AppState, *, key: str | None, name: str | None) -> int:
+    """Start rates anew; who is inside stays inside.
+
+    :param key: Whose; ``None`` for every key.
+    :param name: Only limits of this name; ``None`` for all.
+    :returns: How many counts there were.
+    :raises StoreError: The counts cannot be written.
+    """
+    state.refusals.clear()
+    if key is None:
+        return state.shared_store.clear()
+    limiters = [
+        limiter for limiter in state.limiters(app) if name is None or limiter.is_called(name)
+    ]
+    return reset(limiters, state.shared_store, key=key)
+
+
+def read_processes(app: Flask, state: AppState) -> list[ExecutorStatus]:
+    """What each process of this machine last said; nothing where the platform cannot share it.
+
+    :raises StoreError: It cannot be read.
+    """
+    if not HOST_WORKS:
+        return []
+    from flask_concurrency.flask_app.work.status_file import read_statuses
+
+    try:
+        return read_statuses(deployment(app, state.settings))
+    except OSError as error:
+        raise StoreError(f"What the executors do cannot be read: {error}") from error

@@ -1,0 +1,189 @@
+"""Stand before an app under overload: ask its adaptive limits before Flask sees a request.
+
+Knows WSGI environments and ASGI scopes; how old a request is, who asks and what a refusal says are
+found out elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from flask_concurrency.admission.adaptive_limit import AdaptiveLimit, Asker
+from flask_concurrency.asgi.environ import make_environ
+from flask_concurrency.flask_app.http.arrivals import Arrivals
+from flask_concurrency.flask_app.http.overload_responses import OverloadResponse
+from flask_concurrency.flask_app.overload.asker import Askers
+from flask_concurrency.policies.late_guard import Entry
+from flask_concurrency.runtime.tcp_info import Arrival
+from flask_concurrency.vocabulary.clock import Clock, monotonic
+from flask_concurrency.vocabulary.permit import Ending, Permit
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+ADMITTED: Final = "flask_concurrency.admitted"
+"""Where in the WSGI environment stands as what a request was let in."""
+
+OVERLOADED: Final = "flask_concurrency.overloaded"
+"""Where in the WSGI environment stands the limit that refuses a request of another origin, whose
+answer needs the CORS fields that only Flask can give it."""
+
+
+class Rule(NamedTuple):
+    """One adaptive limit of the whole app.
+
+    :ivar limit: The limit.
+    :ivar methods: HTTP methods it applies to; ``None`` for all.
+    :ivar key: Gives who is counted.
+    :ivar response: What it tells those it refuses.
+    """
+
+    limit: AdaptiveLimit
+    methods: frozenset[str] | None
+    key: Callable[[], object]
+    response: OverloadResponse
+
+
+class Admitted(NamedTuple):
+    """A request that was let in.
+
+    :ivar permit: To be released when it ends.
+    :ivar entries: What it was counted as.
+    """
+
+    permit: Permit
+    entries: tuple[Entry, ...]
+
+    def is_for(self, route: str, deadline: float | None) -> None:
+        """Learn what it turned out to ask for.
+
+        :param deadline: Seconds in which its answer is worth having, if its route says so.
+        """
+        for entry in self.entries:
+            entry.route = route
+            if deadline is not None:
+                entry.deadline = deadline
+
+    def end_early(self) -> None:
+        """Count it no more, and learn nothing of how long it takes."""
+        if self.permit.ending is None:
+            self.permit.release(Ending.ABANDONED)
+
+
+class OverloadControl:
+    """The adaptive limits of one app in this process.
+
+    :param rules: In the order in which they are asked.
+    :param askers: Finds out who asks.
+    :param arrivals: Finds out how old a request is.
+    :param skips_gone: Whether a request is dropped whose client has closed its side.
+    :param needs_cors: Whether some refusals need CORS fields.
+    :param announce: Called at the first request.
+    """
+
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        *,
+        askers: Askers,
+        arrivals: Arrivals,
+        skips_gone: bool,
+        needs_cors: Callable[[], bool],
+        announce: Callable[[], None],
+        clock: Clock = monotonic,
+    ) -> None:
+        self.rules = tuple(rules)
+        self.arrivals = arrivals
+        self._askers = askers
+        self._skips_gone = skips_gone
+        self._needs_cors = needs_cors
+        self._announce: Callable[[], None] | None = announce
+        self._clock = clock
+
+    def admit_wsgi(self, environ: WSGIEnvironment) -> Admitted | OverloadResponse | None:
+        """Let a request in, or say what to answer.
+
+        :returns: ``None`` for what is not counted: WebSockets and preflights; and for a refusal
+            that must be told by Flask, which stands under :data:`OVERLOADED` then.
+        """
+        if "HTTP_UPGRADE" in environ and environ["HTTP_UPGRADE"].lower() == "websocket":
+            return None
+        method = environ["REQUEST_METHOD"]
+        if method == "OPTIONS" and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ:
+            return None
+        now = self._clock()
+        arrival = self.arrivals.of_environ(environ, now, self._inside())
+        outcome = self._admit(now, arrival, method, lambda: environ)
+        if isinstance(outcome, Rule):
+            if "HTTP_ORIGIN" in environ and self._needs_cors():
+                environ[OVERLOADED] = outcome.limit
+                return None
+            return outcome.response
+        return outcome
+
+    def admit_asgi(
+        self, scope: MutableMapping[str, Any]
+    ) -> Admitted | OverloadResponse | AdaptiveLimit | None:
+        """The same for an HTTP request of ASGI; to be called on its event loop.
+
+        :returns: A limit where its refusal must be told by Flask.
+        """
+        method = scope["method"]
+        headers = scope["headers"]
+        if method == "OPTIONS" and any(n == b"access-control-request-method" for n, _ in headers):
+            return None
+        now = self._clock()
+        arrival = self.arrivals.of_scope(scope, now, self._inside())
+        outcome = self._admit(now, arrival, method, lambda: make_environ(scope))
+        if not isinstance(outcome, Rule):
+            return outcome
+        if any(name == b"origin" for name, _ in headers) and self._needs_cors():
+            return outcome.limit
+        return outcome.response
+
+    def _admit(
+        self, now: float, arrival: Arrival, method: str, environ: Callable[[], WSGIEnvironment]
+    ) -> Admitted | Rule | OverloadResponse | None:
+        if self._announce is not None:
+            announce, self._announce = self._announce, None
+            announce()
+        rules = [rule for rule in self.rules if rule.methods is None or method in rule.methods]
+        if arrival.gone and self._skips_gone and rules:
+            rules[0].limit.client_gone()
+            self.arrivals.ended(arrival, now)
+            return rules[0].response
+        admitted: list[tuple[AdaptiveLimit, Entry]] = []
+        for rule in rules:
+            key = rule.key
+
+            def who(key: Callable[[], object] = key) -> Asker:
+                return self._askers.asker(environ(), key)
+
+            entry = rule.limit.try_acquire(arrival.age, who, now=now)
+            if not isinstance(entry, Entry):
+                for limit, earlier in admitted:
+                    limit.release(earlier, Ending.ABANDONED)
+                self.arrivals.ended(arrival, now)
+                return rule
+            admitted.append((rule.limit, entry))
+
+        def give_back(ending: Ending) -> None:
+            for limit, entry in admitted:
+                limit.release(entry, ending)
+            self.arrivals.ended(arrival, self._clock())
+
+        return Admitted(Permit(give_back), tuple(entry for _, entry in admitted))
+
+    def _inside(self) -> int:
+        return max((rule.limit.inside for rule in self.rules), default=0)
+
+    @property
+    def saturated(self) -> bool:
+        """Whether more than half of what came in the last second was refused."""
+        return any(rule.limit.saturated and not rule.limit.shadow for rule in self.rules)
+
+    @property
+    def stuck(self) -> bool:
+        """Whether requests hang, and nothing has ended for long."""
+        return any(rule.limit.stuck for rule in self.rules)

@@ -1,0 +1,1 @@
+"""What an app counts of its requests, and where it shows that."""

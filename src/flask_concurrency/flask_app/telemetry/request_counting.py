@@ -1,0 +1,99 @@
+"""WSGI middleware that counts each request: its route, its status, its time, its limits' answers.
+
+Put around an app once it shows what it counts: a route of another app pays nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from flask_concurrency.engine.journey import NOT_ASKED, Journey
+from flask_concurrency.flask_app.current_journey import JOURNEY, ROUTE, UNROUTED
+from flask_concurrency.telemetry.counters import Counters
+from flask_concurrency.telemetry.metrics import (
+    DEADLINES_MISSED,
+    LIMIT_DECISIONS,
+    REQUEST_DURATION,
+    RESPONSE_SIZE,
+    known_method,
+)
+from flask_concurrency.telemetry.names import Name
+from flask_concurrency.vocabulary.clock import Clock, monotonic
+from flask_concurrency.vocabulary.decision import Verdict
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+Change = tuple[Name, int, int, int]
+
+
+class RequestCounting:
+    """WSGI middleware that counts when a response begins, once for each request.
+
+    :param wsgi_app: What is counted.
+    :param counters: Gives where.
+    :param clock: Seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        wsgi_app: WSGIApplication,
+        counters: Callable[[], Counters],
+        *,
+        clock: Clock = monotonic,
+    ) -> None:
+        self._wsgi_app = wsgi_app
+        self._counters = counters
+        self._clock = clock
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        began_at = self._clock()
+        counted = False
+
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            nonlocal counted
+            if not counted:  # a response that failed may begin anew, as another one
+                counted = True
+                self._count(environ, status[:3], headers, self._clock() - began_at)
+            return start_response(status, headers, exc_info)
+
+        return self._wsgi_app(environ, start)
+
+    def _count(
+        self,
+        environ: WSGIEnvironment,
+        status: str,
+        headers: list[tuple[str, str]],
+        seconds: float,
+    ) -> None:
+        method = known_method(environ["REQUEST_METHOD"])
+        route: str = environ.get(ROUTE, UNROUTED)
+        changes: list[Change] = [*REQUEST_DURATION.observed(seconds, method, route, status)]
+        for name, value in headers:
+            if name.lower() == "content-length":
+                if value.isdecimal():
+                    changes += RESPONSE_SIZE.observed(float(value), method, route)
+                break
+        journey: Journey | None = environ.get(JOURNEY)
+        if journey is not None:
+            if journey.decision is not NOT_ASKED:
+                changes += _decided(journey, route)
+            if journey.overdue:
+                changes.append(DEADLINES_MISSED.once(route))
+        self._counters().add(changes)
+
+
+def _decided(journey: Journey, route: str) -> Iterable[Change]:
+    decision = journey.decision
+    # Where one refuses, the others spent nothing: the request was refused as a whole.
+    verdicts = [v for v in decision.verdicts if decision.admitted or not v.admitted]
+    return [LIMIT_DECISIONS.once(v.name, route, _result(v)) for v in verdicts]
+
+
+def _result(verdict: Verdict) -> str:
+    if verdict.admitted:
+        return "admitted"
+    if verdict.shadow:
+        return "would_refuse"
+    return "over_quota" if verdict.per_client else "busy"

@@ -1,0 +1,148 @@
+"""Keep the runs of a sliding window in a cell, as a ring. Knows runs; decides nothing.
+
+The slots of the ring hold what the policy's state holds, pair by pair: the slot before the runs,
+then the runs, oldest first. The cell's word says where they begin and how many they are, so one
+word makes a new run count and lets old ones go. A change that needs several words is made in an
+order in which each one leaves a window that counts every unit, at worst for longer than it has to.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Final
+
+from flask_concurrency.policies.policy import Policy
+from flask_concurrency.policies.sliding_window import MOST_RUNS, Runs
+from flask_concurrency.stores.host.layout import CONTENT_AT, DIGEST, HEAD, SLOT, SLOTS, WORD
+from flask_concurrency.stores.host.rates import MOST_SPENT, RateCell, damaged
+
+_PAIRS: Final = [struct.Struct("@" + "dQ" * pairs) for pairs in range(SLOTS + 1)]
+_INSTANT: Final = struct.Struct("@d")
+_NUMBER: Final = struct.Struct("@Q")
+_NUMBER_AT: Final = _INSTANT.size
+
+_read_word = WORD.unpack_from
+_write_head = HEAD.pack_into
+_write_slot = SLOT.pack_into
+_write_instant = _INSTANT.pack_into
+_SLOT: Final = SLOT.size
+
+_BITS: Final = 6
+_RUNS: Final = 2**_BITS - 1
+
+
+def _word(head: int, runs: int) -> int:
+    """The word that makes ``runs`` slots after ``head`` count; never 0."""
+    return 1 + (head << _BITS) + runs
+
+
+def _span(head: int, runs: int) -> tuple[Any, int, Any]:
+    """How to read them: a part from an offset on, and one from the first slot on, if they wrap."""
+    first = min(runs + 1, SLOTS - head)
+    rest = runs + 1 - first
+    offset = CONTENT_AT + head * SLOT.size
+    return _PAIRS[first].unpack_from, offset, _PAIRS[rest].unpack_from if rest else None
+
+
+_SPANS: Final = {
+    _word(head, runs): _span(head, runs) for head in range(SLOTS) for runs in range(MOST_RUNS + 1)
+}
+
+
+class WindowCell(RateCell):
+    """The cell of a key whose policy is a sliding window."""
+
+    __slots__ = ()
+
+    def read(self, now: float) -> Runs | None:
+        """The policy's state; ``None`` for a key that is not there."""
+        # This and ``count`` run for every limit of every request, so they call as little as they
+        # can: with the calls of the other cells three limits take 2 µs more (``bench rates``).
+        memory = self._memory
+        at = self._digest_at
+        if memory[at : at + DIGEST] != self._digest and not self._found():
+            return None
+        cell = self._cell
+        (word,) = _read_word(memory, cell)
+        if not word:  # the process that wrote the digest died before its content counted
+            return None
+        self._word = word
+        span = _SPANS.get(word)
+        if span is None:
+            raise damaged(f"the ring {word} of a key")
+        unpack, offset, rest = span
+        runs: Runs = unpack(memory, cell + offset)
+        if rest is not None:
+            runs += rest(memory, cell + CONTENT_AT)
+        if runs[1] > runs[-1] or (len(runs) > 2 and not runs[2] <= runs[-2] <= now):
+            raise damaged("a count")
+        return runs
+
+    def count(self, old: Runs, state: Runs, policy: Policy) -> None:
+        """Let runs go that have left, and add units: to the newest run, or as a new one."""
+        memory = self._memory
+        cell = self._cell
+        content = cell + CONTENT_AT
+        head = self._word - 1 >> _BITS
+        end = head + (len(old) >> 1)  # where the next run would begin
+        left = (len(state) >> 1) - 1
+        joined = state[0] == old[0]
+        if joined:
+            end -= 1
+        at, number = state[-2:]
+        _write_slot(memory, content + end % SLOTS * _SLOT, at, number)
+        # If the process dies here, or halfway, a new run does not count yet; a run that was joined
+        # leaves later, and has the new units or not.
+        first = (end - left) % SLOTS
+        spent = MOST_SPENT * (number - state[1]) // policy.quota
+        word, expires_at = 1 + (first << _BITS) + left, at + policy.period  # type: ignore[attr-defined]
+        _write_head(memory, cell, word, self._owner | spent, expires_at)
+        # If the process dies here, the slot before the runs has an older instant, so the next
+        # units sooner begin a run of their own.
+        if not joined or first != head:
+            _write_instant(memory, content + first * _SLOT, state[0])
+
+    def refund(self, old: Runs, state: Runs, policy: Policy) -> None:
+        """Take units out of one run, and the run out of the ring if it is empty."""
+        units = old[-1] - state[-1]
+        if not units:
+            return
+        head, runs = self._word - 1 >> _BITS, self._word - 1 & _RUNS
+        left = (len(state) >> 1) - 1
+        found = next(
+            run
+            for run in range(1, runs + 1)
+            if run > left or old[2 * run : 2 * run + 2] != state[2 * run : 2 * run + 2]
+        )
+        if found == runs > left:
+            _INSTANT.pack_into(self._memory, self._slot(head), state[0])
+            self._commit(_word(head, left), state, policy)
+            return
+        for run in range(found, runs + 1):
+            self._number(head + run, old[2 * run + 1] - units)
+            # If the process dies here, the units moved on to the next run: they count for longer.
+        if left < runs:
+            # Every run before the empty one moves one slot on: its instant first, into an empty
+            # run, then what it counts. If the process dies between, an empty run is in between.
+            for run in range(found, 1, -1):
+                _INSTANT.pack_into(self._memory, self._slot(head + run), old[2 * run - 2])
+                self._number(head + run - 1, old[2 * run - 3])
+            head = (head + 1) % SLOTS
+        self._commit(_word(head, left), state, policy)
+        _INSTANT.pack_into(self._memory, self._slot(head), state[0])
+
+    def _fill(self, state: Runs, policy: Policy) -> int:
+        pairs = len(state) >> 1
+        _PAIRS[pairs].pack_into(self._memory, self._cell + CONTENT_AT, *state)
+        return _word(0, pairs - 1)
+
+    def _ends(self, state: Runs, policy: Any) -> tuple[int, float]:
+        quota = policy.quota
+        spent = MOST_SPENT * (state[-1] - state[1]) // quota if quota else MOST_SPENT
+        return min(spent, MOST_SPENT), state[-2] + policy.period
+
+    def _slot(self, index: int) -> int:
+        return self._cell + CONTENT_AT + index % SLOTS * SLOT.size
+
+    def _number(self, index: int, number: int) -> None:
+        _NUMBER.pack_into(self._memory, self._slot(index) + _NUMBER_AT, number)

@@ -1,0 +1,153 @@
+"""The detector that every test runs under: it sees each kind of leak, and only leaks."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+
+import pytest
+from flask import Flask
+
+from flask_concurrency import Concurrency
+from flask_concurrency.vocabulary.permit import Permit
+from leak_detector import Leak, LeakDetector, child_processes
+
+AT_ONCE = 0.05
+"""Seconds; what is left in these tests ends only when they say so."""
+
+
+@contextmanager
+def held_permit() -> Iterator[None]:
+    """Hold a permit to the end of the block."""
+    with Permit(lambda ending: None):
+        yield
+
+
+@contextmanager
+def running_thread() -> Iterator[None]:
+    """Have a thread that runs to the end of the block."""
+    ended = threading.Event()
+    thread = threading.Thread(target=ended.wait, name="left-running")
+    thread.start()
+    yield
+    ended.set()
+    thread.join()
+
+
+@contextmanager
+def running_process() -> Iterator[None]:
+    """Have a child process that runs to the end of the block."""
+    program = [sys.executable, "-S", "-c", "input()  # left-running"]
+    with subprocess.Popen(program, stdin=subprocess.PIPE) as process:
+        yield
+        process.kill()
+
+
+@contextmanager
+def ended_process() -> Iterator[None]:
+    """Have a child process that ended, and that its parent asks about after the block."""
+    with subprocess.Popen(["true"]) as process:
+        yield
+        process.wait()
+
+
+@contextmanager
+def pushed_in_a_thread() -> Iterator[None]:
+    """Have a context pushed to the end of the block, which no variable of this thread shows."""
+    pushed, ended = threading.Event(), threading.Event()
+
+    def push() -> None:
+        with Flask("elsewhere").app_context():
+            pushed.set()
+            ended.wait()
+
+    thread = threading.Thread(target=push)
+    thread.start()
+    pushed.wait()
+    yield
+    ended.set()
+    thread.join()
+
+
+@pytest.fixture
+def left() -> Iterator[ExitStack]:
+    """What is left behind by the block of a test, until its end."""
+    with ExitStack() as left:
+        yield left
+
+
+LEAKS: dict[str, Callable[[], AbstractContextManager[object]]] = {
+    "a held permit": held_permit,
+    "a pushed context": lambda: Flask("leaky").app_context(),
+    "a pushed context, of a request": lambda: Flask("leaky").test_request_context(),
+    "a pushed context, in a thread": pushed_in_a_thread,
+    "a thread: left-running": running_thread,
+    "a process: .*left-running": running_process,
+    "a process": ended_process,
+}
+
+
+@pytest.mark.parametrize("leak", LEAKS)
+def test_what_is_left_is_found_and_named(
+    leak: str, leak_detector: LeakDetector, left: ExitStack
+) -> None:
+    """Each kind fails its test; the message says what it is."""
+    named = leak.partition(",")[0]
+    with pytest.raises(Leak, match=named), leak_detector.no_leaks(AT_ONCE):
+        left.enter_context(LEAKS[leak]())
+
+
+@pytest.mark.parametrize("leak", LEAKS)
+def test_what_was_there_before_is_no_leak(leak: str, leak_detector: LeakDetector) -> None:
+    """What fixtures of a module or of the session keep is theirs."""
+    with LEAKS[leak](), leak_detector.no_leaks(AT_ONCE):
+        pass
+
+
+@pytest.mark.parametrize("leak", LEAKS)
+def test_what_ended_is_no_leak(leak: str, leak_detector: LeakDetector) -> None:
+    """Nothing is found where everything went home."""
+    with leak_detector.no_leaks(AT_ONCE), LEAKS[leak]():
+        pass
+
+
+def test_all_that_is_left_is_named_at_once(leak_detector: LeakDetector, left: ExitStack) -> None:
+    """One failure tells of everything."""
+    both = "left behind: a held permit: .*, a thread: left-running"
+    leaks = iter([held_permit(), running_thread()])
+    with pytest.raises(Leak, match=both), leak_detector.no_leaks(AT_ONCE):
+        any(map(left.enter_context, leaks))
+
+
+def test_a_process_that_is_kept_for_later_tests_is_no_leak(
+    leak_detector: LeakDetector, left: ExitStack
+) -> None:
+    """A server that the tests of a file share starts in the first that asks for it."""
+    before = child_processes()
+    with leak_detector.no_leaks(AT_ONCE):
+        left.enter_context(running_process())
+        (process,) = child_processes() - before
+        leak_detector.kept.add(process)
+    leak_detector.kept.remove(process)
+
+
+def test_every_test_runs_under_it(request: pytest.FixtureRequest) -> None:
+    """None has to ask for it."""
+    without = [item.nodeid for item in request.session.items if not runs_under_it(item)]
+    assert without == []
+
+
+def runs_under_it(item: pytest.Item) -> bool:
+    return isinstance(item, pytest.Function) and "no_leaks" in item.fixturenames
+
+
+def test_the_executors_of_a_tests_apps_end_with_it() -> None:
+    """A test need not shut down what it used: the detector would find these threads."""
+    app = Flask("busy")
+    concurrency = Concurrency(app)
+    assert concurrency.threads.submit(abs, -1).result(10) == 1
+    assert concurrency.loop.run(asyncio.sleep(0, "done")) == "done"
