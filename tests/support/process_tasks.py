@@ -435,6 +435,7 @@ def use_shared_memory(name: str) -> str:
     from multiprocessing.shared_memory import SharedMemory
 
     theirs = SharedMemory(name)
+    assert theirs.buf is not None
     theirs.buf[:5] = b"there"
     theirs.close()
     made = SharedMemory(create=True, size=16)

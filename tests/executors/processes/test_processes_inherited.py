@@ -118,6 +118,7 @@ def test_shared_memory_by_name_outlives_a_worker(pool_of: PoolOf, start_method: 
     try:
         made = executor.submit(tasks.use_shared_memory, ours.name).result(60)
         executor.shutdown()
+        assert ours.buf is not None
         assert bytes(ours.buf[:5]) == b"there"
         theirs = SharedMemory(made)
         theirs.close()
