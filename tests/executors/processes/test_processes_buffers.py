@@ -43,7 +43,7 @@ def free_segments(pool: ProcessExecutor) -> set[int]:
 
 def let_time_pass(future: Any) -> None:
     """Have a task's deadline pass now, on the timekeeper's thread."""
-    timekeeper.call_at(0.0, future._task.alarm.callback)
+    timekeeper.call_at(0.0, future.task.alarm.callback)
 
 
 @contextmanager

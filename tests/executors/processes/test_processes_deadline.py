@@ -33,7 +33,7 @@ SHORT = 0.05
 
 def let_time_pass(future: Any) -> None:
     """Have a task's deadline pass now, on the timekeeper's thread."""
-    alarm = future._task.alarm
+    alarm = future.task.alarm
     timekeeper.call_at(0.0, alarm.callback)
     alarm.cancel()
 

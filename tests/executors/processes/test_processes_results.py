@@ -21,7 +21,6 @@ import process_tasks as tasks
 from flask_concurrency.executors.processes import (
     ProcessExecutor,
     RemoteTraceback,
-    payloads,
     replies,
 )
 from flask_concurrency.vocabulary.errors import ExecutorError, TaskNotPicklable, WorkerDied
@@ -154,16 +153,16 @@ def test_what_strikes_while_a_result_is_rebuilt_is_for_the_caller(
     class TimeLimit(Exception):
         pass
 
-    original, calls = payloads.load_result, []
+    original, calls = pickle.loads, []
 
-    def load(*args: Any) -> Any:
+    def load(*args: Any, **kwargs: Any) -> Any:
         calls.append(args)
         if len(calls) == 1:
             raise TimeLimit  # as the handler of SIGALRM would
-        return original(*args)
+        return original(*args, **kwargs)
 
     future = pool.submit(abs, -3)
-    monkeypatch.setattr(replies, "load_result", load)
+    monkeypatch.setattr(replies, "loads", load)
     with pytest.raises(TimeLimit):
         future.result(10)
     assert future.result(10) == 3

@@ -20,7 +20,7 @@ from flask_concurrency.executors.processes.is_worker import in_worker, is_loadin
 from flask_concurrency.executors.processes.options import ProcessOptions, check_options
 from flask_concurrency.executors.processes.payloads import encode_call, name_of
 from flask_concurrency.executors.processes.pool import Pool, end_open_pools
-from flask_concurrency.executors.processes.records import Batch, ProcessFuture, Task
+from flask_concurrency.executors.processes.records import Batch, Task
 from flask_concurrency.executors.processes.snapshot import ProcessSnapshot
 from flask_concurrency.executors.processes.worker.task_context import Around, call_around
 from flask_concurrency.executors.waiting_line import is_on_loop
@@ -220,7 +220,8 @@ class ProcessExecutor(Executor):
         if in_worker():
             return await asyncio.wrap_future(run_inline(fn, args, kwargs))
         pool, deadline = self._pool, current_deadline()
-        task = make_task(fn, encode_call(fn, args, kwargs, pool.segments), None, deadline)
+        payload = encode_call(fn, args, kwargs, pool.segments)
+        task = Task(pool, fn, payload, None, deadline, monotonic())
         pool.submit([task], waits=self._options.when_full == "wait")
         if task.slot is not None:
             with withdrawn_unless_let_in([task], self._options):
@@ -297,7 +298,8 @@ def submit_calls(
     """Submit calls, waiting for a place in the queue if that is wanted, and allowed here."""
     options = pool.options
     waits = options.when_full == "wait" and not is_on_loop() and not pool.is_background_thread
-    tasks = [make_task(fn, payload, batch, deadline) for payload in payloads]
+    now = monotonic()
+    tasks = [Task(pool, fn, payload, batch, deadline, now) for payload in payloads]
     pool.submit(tasks, waits=waits)
     slot = tasks[0].slot
     if slot is not None:
@@ -305,13 +307,6 @@ def submit_calls(
             # A background task has no deadline, but its caller may.
             slot.result(time_left(current_deadline(), options))
     return [task.future for task in tasks]
-
-
-def make_task(
-    fn: Callable[..., Any], payload: bytes, batch: Batch | None, deadline: Deadline | None
-) -> Task:
-    """Make a task and its future."""
-    return Task(fn, payload, ProcessFuture(), batch, deadline, monotonic())
 
 
 def time_left(deadline: Deadline | None, options: ProcessOptions) -> float:

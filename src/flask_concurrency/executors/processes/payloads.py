@@ -227,14 +227,6 @@ def _picklable(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in attributes.items() if _dumps(value) is not None}
 
 
-def load_result(stream: bytes | bytearray | memoryview, buffers: Sequence[memoryview] = ()) -> Any:
-    """Unpickle what a task returned.
-
-    :param buffers: What the pickle's stream refers to.
-    """
-    return pickle.loads(stream, buffers=buffers)
-
-
 def cannot_rebuild(error: BaseException, fn: Callable[..., Any]) -> TaskNotPicklable:
     """Make the error of a task whose result arrived and raises ``error`` when it is unpickled."""
     refusal = TaskNotPicklable(

@@ -25,10 +25,10 @@ from flask_concurrency.executors.processes.failure_messages import (
     too_late,
 )
 from flask_concurrency.executors.processes.options import ProcessOptions
-from flask_concurrency.executors.processes.readers import Readers, Turn
+from flask_concurrency.executors.processes.readers import BackgroundTurn, Readers, Turn
 from flask_concurrency.executors.processes.records import Task, Worker
 from flask_concurrency.executors.processes.replies import settle
-from flask_concurrency.executors.processes.schedule import Orders, Schedule
+from flask_concurrency.executors.processes.schedule import UNASKED, Orders, Schedule
 from flask_concurrency.executors.processes.shared_memory.segment_pool import SegmentPool
 from flask_concurrency.executors.processes.snapshot import ProcessSnapshot
 from flask_concurrency.executors.processes.supervisor import Supervisor
@@ -90,8 +90,6 @@ class Pool:
         :raises QueueFull: ``max_queue`` tasks are waiting.
         :raises ExecutorShutdown: No more tasks are taken.
         """
-        for task in tasks:
-            task.future.attach(self, task)
         turn = Turn()
         try:
             with self._lock:
@@ -100,11 +98,10 @@ class Pool:
                 if not self._open:
                     self._start()
                 orders = self._schedule.submit(tasks, turn, monotonic(), waits=waits)
-                turn.held += orders.send
-                turn.held += orders.start
+                turn.held = (*turn.held, *orders.send, *orders.start)
                 if tasks[0].deadline is not None:
                     self._set_alarms(tasks)
-            if orders:
+            if orders.send or orders.start or orders.finish:
                 self._carry_out(turn, orders)
                 self._end_turn(turn)
         except (QueueFull, ExecutorShutdown, WorkerStartFailed):
@@ -157,11 +154,10 @@ class Pool:
             try:
                 with self._lock:
                     orders = self._schedule.finished(task, turn, monotonic(), cancelled=cancelled)
-                    turn.held += orders.send
-                    turn.held += orders.start
+                    turn.held = (*turn.held, *orders.send, *orders.start)
                 if task.alarm is not None:
                     task.alarm.cancel()
-                if orders:
+                if cancelled or orders.send or orders.finish:
                     self._carry_out(turn, orders)
                     self._end_turn(turn)
                 if self._open and (self._schedule.closing or self._background.waits_inside):
@@ -169,7 +165,7 @@ class Pool:
             except BaseException:
                 self._interrupted(turn)
                 raise
-        future.detach()
+        future.task = None  # it holds the future: the result shall not live in a cycle
 
     def withdraw(self, task: Task) -> bool:
         """Take a task back that waits, and say whether it did. It is to be cancelled then."""
@@ -297,7 +293,7 @@ class Pool:
                 self._receive(turn, turn.held[0])
             return
         readable = wait_readable([worker.channel for worker in turn.held], timeout)
-        for worker in tuple(turn.held):
+        for worker in turn.held:
             if worker.channel in readable:
                 self._receive(turn, worker)
 
@@ -316,19 +312,17 @@ class Pool:
         if kind == START_FAILED:
             return self._start_failed(turn, worker, bytes(content).decode(errors="replace"))
         with self._lock:
-            if channel.pending:
-                orders = self._schedule.kill(worker, "it sent what it was not asked for")
-            else:
-                orders = self._schedule.answered(worker, kind, number, content, turn, monotonic())
-            channel.consume()
-            turn.held += orders.send
-            turn.held += orders.start
+            orders = self._schedule.answered(worker, kind, number, content, turn, monotonic())
+            if channel.consume():  # more than one message has come
+                orders.kill += self._schedule.kill(worker, UNASKED).kill
+            turn.held = (*turn.held, *orders.send, *orders.start)
         self._carry_out(turn, orders)
         return None
 
     def _carry_out(self, turn: Turn, orders: Orders) -> None:
         """Do what the schedule has ordered. The one place with effects."""
-        turn.ended += orders.finish
+        if orders.finish:
+            turn.ended = (*turn.ended, *orders.finish)
         for worker in orders.send:
             self._send(turn, worker)
         for worker in orders.start:
@@ -364,8 +358,7 @@ class Pool:
         error = None if task is None else died(self.options, worker, task.name)
         with self._lock:
             orders = self._schedule.lost(worker, error, turn, monotonic(), unread=unread)
-            turn.held += orders.send
-            turn.held += orders.start
+            turn.held = (*turn.held, *orders.send, *orders.start)
         self._carry_out(turn, orders)
         return None
 
@@ -373,7 +366,7 @@ class Pool:
         if worker.start_again:
             with self._lock:
                 orders = self._schedule.start_again(worker, turn)
-                turn.held += orders.start
+                turn.held = (*turn.held, *orders.start)
             return self._carry_out(turn, orders)
         message = not_started(self.options, worker, reason)
         with self._lock:
@@ -398,7 +391,7 @@ class Pool:
 
     def _end_turn(self, turn: Turn) -> None:
         """Release what a turn still holds, and complete the futures whose endings it has read."""
-        if turn.held:
+        if any(worker.reader is turn for worker in turn.held):
             with self._lock:
                 gone = self._readers.release(turn)
             for worker in gone:
@@ -407,7 +400,7 @@ class Pool:
             self._watch.wake()
         while turn.ended:
             self._settle(turn.ended[0])
-            del turn.ended[:1]
+            turn.ended = turn.ended[1:]
 
     def _settle(self, task: Task) -> None:
         if task.slot is not None and not task.slot.done() and task.ending is not None:
@@ -429,16 +422,16 @@ class Pool:
 
     def _mend(self, struck: Turn) -> None:
         """Go on where an interrupted thread stopped, on the background thread."""
-        turn = Turn(of_background=True)
+        turn = BackgroundTurn()
         with self._lock:
             orders = self._schedule.mend(struck, turn, monotonic())
             schedule = self._schedule
-            turn.held += [worker for worker in schedule.workers.values() if worker.reader is turn]
-            turn.held += [worker for worker in schedule.leaving.values() if worker.reader is turn]
+            known = (*schedule.workers.values(), *schedule.leaving.values())
+            turn.held = tuple(worker for worker in known if worker.reader is turn)
             self._readers.mend(schedule.workers.values())
             self._set_alarms(schedule.tasks.values())
         self._carry_out(turn, orders)
-        for worker in tuple(turn.held):
+        for worker in turn.held:
             # What the thread had read of a message is in the channel, which nothing wakes for it.
             if worker.owes and worker.channel.has_read:
                 self._receive(turn, worker)
@@ -455,21 +448,20 @@ class Pool:
 
     def _expire(self, task: Task) -> None:
         """End a task whose deadline has passed, on the timekeeper's thread."""
-        turn = Turn(of_background=True)
+        turn = BackgroundTurn()
         with self._lock:
             orders = self._schedule.expired(task, turn, monotonic())
-            turn.held += orders.send
-            turn.held += orders.start
+            turn.held = (*turn.held, *orders.send, *orders.start)
         self._carry_out(turn, orders)
         # Completing may take the application's time, which the timekeeper has none of.
-        ended, turn.ended = turn.ended, []
+        ended, turn.ended = turn.ended, ()
         for each in ended:
             self._background.call(partial(self._settle, each))
         self._end_turn(turn)
 
     def attend(self, fd: int) -> None:
         """Read what a registered worker sends, on the background thread."""
-        turn = Turn(of_background=True)
+        turn = BackgroundTurn()
         with self._lock:
             worker = self._readers.claim_readable(fd, turn)
         if worker is None:  # another thread was faster

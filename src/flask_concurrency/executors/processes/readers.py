@@ -53,12 +53,17 @@ class Turn:
     :ivar of_background: It is the background thread's, which reads on what it has begun.
     """
 
-    __slots__ = ("ended", "held", "of_background")
+    held: tuple[Worker, ...] = ()
+    ended: tuple[Task, ...] = ()
 
-    def __init__(self, *, of_background: bool = False) -> None:
-        self.of_background = of_background
-        self.held: list[Worker] = []
-        self.ended: list[Task] = []
+    # No ``__init__``: three turns are made for each task.
+    of_background = False
+
+
+class BackgroundTurn(Turn):
+    """A turn of the background thread, or of one that has no time to read on."""
+
+    of_background = True
 
 
 class Readers:
@@ -152,7 +157,7 @@ class Readers:
             worker.reader = None
             if task is not None and task.signals:
                 task.wake_waiters()
-        turn.held = []
+        turn.held = ()
         return gone
 
     def mend(self, workers: Iterable[Worker]) -> None:
@@ -164,5 +169,5 @@ class Readers:
 
     def _claim(self, worker: Worker, turn: Turn) -> None:
         worker.reader = turn
-        turn.held.append(worker)
+        turn.held = (*turn.held, worker)
         self.remove(worker)

@@ -73,9 +73,9 @@ class Task:
 
     def __init__(
         self,
+        driver: Driver,
         fn: Callable[..., Any],
         payload: bytes,
-        future: ProcessFuture[Any],
         batch: Batch | None = None,
         deadline: Deadline | None = None,
         submitted_at: float = 0.0,
@@ -84,7 +84,9 @@ class Task:
         self.batch = batch
         self.fn = fn
         self.payload = payload
-        self.future = future
+        self.future: ProcessFuture[Any] = ProcessFuture()
+        self.future.driver = driver
+        self.future.task = self
         self.slot: Slot | None = None
         self.worker: Worker | None = None
         self.deadline = deadline
@@ -226,46 +228,40 @@ class ProcessFuture(Future[T]):
     And it can be cancelled until it is done: a task that runs loses its worker. For that it stays
     pending, to the standard library's eyes, until it is done; only :meth:`running` and ``repr``
     tell.
+
+    :ivar driver: The pool of its task.
+    :ivar task: Its task, until it is finished.
     """
 
-    _driver: Driver
-    _task: Task | None = None
-
-    def attach(self, driver: Driver, task: Task) -> None:
-        """Tell the future its pool and task, before any other thread sees it."""
-        self._driver = driver
-        self._task = task
-
-    def detach(self) -> None:
-        """Forget the task, which holds the future: the result shall not live in a cycle."""
-        self._task = None
+    driver: Driver
+    task: Task | None = None
 
     def __repr__(self) -> str:
         return super().__repr__().replace("state=pending", "state=running", int(self.running()))
 
     def running(self) -> bool:
         """Whether a worker has the call now."""
-        task = self._task
+        task = self.task
         return task is not None and task.started_at is not None and not self.done()
 
     def cancel(self) -> bool:
         """Cancel the call, and say whether it is cancelled; one that runs loses its worker."""
-        task = self._task
+        task = self.task
         if task is None:
             return super().cancel()
         try:
             cancelled = super().cancel()
             if cancelled:
-                self._driver.finish(task)
+                self.driver.finish(task)
         except BaseException:
-            self._driver.interrupted()
+            self.driver.interrupted()
             raise
         return cancelled
 
     def cancel_if_waiting(self) -> bool:
         """Cancel the call unless it runs, and say whether it is cancelled."""
-        task = self._task
-        if task is not None and not self._driver.withdraw(task):
+        task = self.task
+        if task is not None and not self.driver.withdraw(task):
             return False
         return self.cancel()
 
@@ -284,16 +280,16 @@ class ProcessFuture(Future[T]):
 
     def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
         """Have ``fn`` called with the future once it is done, on the pool's background thread."""
-        task = self._task
+        task = self.task
         if task is None or self.done():
             super().add_done_callback(fn)
             return
-        driver = self._driver
+        driver = self.driver
         super().add_done_callback(lambda future: driver.call_back(fn, future))
         driver.read_soon(task)
 
     def _wait(self, timeout: float | None) -> None:
-        task = self._task
+        task = self.task
         # Done, it may still have its task: in a callback, which must not wait for its own end.
         if task is not None and not self.done() and not wait_on_loop(self, timeout):
-            self._driver.drive(task, timeout)
+            self.driver.drive(task, timeout)

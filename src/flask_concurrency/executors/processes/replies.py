@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from concurrent.futures import InvalidStateError
+from pickle import loads
 from typing import Any
 
 from flask_concurrency.executors.processes.payloads import (
     cannot_rebuild,
     load_error,
-    load_result,
     raised_there,
 )
 from flask_concurrency.executors.processes.records import NO_REPLY, Task
@@ -75,7 +75,7 @@ def _open(task: Task, segments: SegmentPool) -> Any:
         stream, buffers = content
     else:
         stream, buffers = content, ()
-    return load_result(stream, buffers) if kind == RESULT else load_error(stream)
+    return loads(stream, buffers=buffers) if kind == RESULT else load_error(stream)
 
 
 def _open_again(

@@ -36,6 +36,8 @@ from flask_concurrency.vocabulary.errors import QueueFull
 MAX_DELIVERIES = 3
 """A task whose worker died before reading it is given to another one, but not for ever."""
 
+UNASKED = "it sent what it was not asked for"
+
 LateError = Callable[[Task], Exception]
 
 
@@ -178,7 +180,7 @@ class Schedule:
                 self._hire(turn, orders, at_least=1)
                 return orders
         else:
-            self._kill(worker, "it sent what it was not asked for", orders)
+            self._kill(worker, UNASKED, orders)
             return orders
         if not self.queue:
             self._rest(worker, now)

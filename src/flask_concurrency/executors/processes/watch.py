@@ -162,7 +162,9 @@ class EpollWatch:
         found = [fd for fd, _ in self._epoll.poll(timeout)]
         if self._wakeup.fd in found:
             self._wakeup.drain()
+            found.remove(self._wakeup.fd)
         if self._timer.fd in found:
+            found.remove(self._timer.fd)
             self._timer.clear()
             # Before the caller looks at what it is reminded of: whoever comes later starts anew.
             self._reminding = False
@@ -220,6 +222,7 @@ class SelectorWatch:
             found = [key.fd for key, _ in selector.select(timeout)]
         if self._wakeup.fd in found:
             self._wakeup.drain()
+            found.remove(self._wakeup.fd)
         if self._reminding:
             self._reminding = False
             found.append(TIMER)

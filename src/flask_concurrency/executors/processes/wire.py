@@ -224,9 +224,10 @@ class Channel:
             self._read_rest(*self._partial)
         return self._frame
 
-    def consume(self) -> None:
-        """Forget the message that was read, so that the next one is read."""
+    def consume(self) -> bool:
+        """Forget the message that was read, and say whether some of a next one was read with it."""
         self._frame = None
+        return bool(self._arrived)
 
     def _read_header(self) -> None:
         """Read on until a frame or the beginning of a long one is there, or the end has come."""

@@ -79,6 +79,7 @@ class SegmentPool:
     """The segments of one executor.
 
     :param max_bytes: What all segments together may hold; ``0`` makes none.
+    :ivar expects: Some functions are known for large results.
     :ivar returned: Segments whose loans have ended, and whether they may be used again.
     """
 
@@ -92,6 +93,7 @@ class SegmentPool:
         self._made = 0
         self._expected: OrderedDict[str, int] = OrderedDict()
         self._alarm: Alarm | None = None
+        self.expects = False
         self.returned: deque[tuple[Segment, bool]] = deque()
 
     def lend(self, buffers: Sequence[memoryview], places: Sequence[Place]) -> Loan | None:
@@ -111,11 +113,6 @@ class SegmentPool:
             return None
         return loan
 
-    @property
-    def expects(self) -> bool:
-        """Whether some functions are known for large results."""
-        return bool(self._expected)
-
     def expected(self, function: str) -> int:
         """Return the bytes that the last result of a function had; ``0`` if it was no large one."""
         return self._expected.get(function, 0)
@@ -128,6 +125,7 @@ class SegmentPool:
                 self._expected[function] = size
                 if len(self._expected) > _REMEMBERED:
                     self._expected.popitem(last=False)
+            self.expects = bool(self._expected)
 
     def result_segment(self, size: int) -> Loan | None:
         """Loan a segment that has been used before, for a result of about that size."""
