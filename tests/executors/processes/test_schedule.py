@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from flask_concurrency.executors.processes import schedule as schedule_module
-from flask_concurrency.executors.processes.options import ProcessOptions, check_options
+from flask_concurrency.executors.processes.options import ProcessOptions
 from flask_concurrency.executors.processes.records import Batch, Task, Worker
 from flask_concurrency.executors.processes.schedule import MAX_DELIVERIES, Orders, Schedule
 from flask_concurrency.executors.processes.wire import READY, RESULT, WORN
@@ -30,19 +30,10 @@ def options(**changed: Any) -> ProcessOptions:
         "max_workers": 2,
         "max_queue": 3,
         "when_full": "refuse",
-        "preload": (),
-        "initializer": None,
-        "initargs": (),
-        "max_tasks_per_worker": None,
-        "idle_timeout": None,
         "drain_timeout": None,
-        "max_memory": None,
-        "around": None,
-        "max_shared_memory": None,
-        "start_method": None,
         "name": "tested",
     }
-    return check_options(**{**given, **changed})
+    return ProcessOptions(**{**given, **changed})
 
 
 def too_late(task: Task) -> DeadlineExceeded:

@@ -17,7 +17,12 @@ from flask_concurrency.executors.options import WhenFull, require_seconds
 from flask_concurrency.executors.processes.failure_messages import no_place_in_time
 from flask_concurrency.executors.processes.feed import map_in_order
 from flask_concurrency.executors.processes.is_worker import in_worker, is_loading_main
-from flask_concurrency.executors.processes.options import ProcessOptions, check_options
+from flask_concurrency.executors.processes.options import (
+    ProcessOptions,
+    default_max_workers,
+    default_shared_memory,
+    default_start_method,
+)
 from flask_concurrency.executors.processes.payloads import encode_call, name_of
 from flask_concurrency.executors.processes.pool import Pool, end_open_pools
 from flask_concurrency.executors.processes.records import Batch, Task
@@ -97,20 +102,22 @@ class ProcessExecutor(Executor):
         name: str = "processes",
         on_first_task: Callable[[], object] = lambda: None,
     ) -> None:
-        self._options = check_options(
-            max_workers=max_workers,
+        self._options = ProcessOptions(
+            max_workers=default_max_workers() if max_workers is None else max_workers,
             max_queue=max_queue,
             when_full=when_full,
             preload=preload,
             initializer=initializer,
             initargs=initargs,
             max_tasks_per_worker=max_tasks_per_worker,
-            max_memory=max_memory,
+            max_memory=max_memory,  # type: ignore[arg-type] # a text, too, which it reads
             idle_timeout=idle_timeout,
             drain_timeout=drain_timeout,
             around=around,
-            max_shared_memory=max_shared_memory,
-            start_method=start_method,
+            max_shared_memory=(
+                default_shared_memory() if max_shared_memory is None else max_shared_memory
+            ),
+            start_method=default_start_method() if start_method is None else start_method,
             name=name,
         )
         self._on_first_task = on_first_task

@@ -172,7 +172,7 @@ class Supervisor:
             try:
                 around = encode_around(self._options.around)
                 self._launcher = make(
-                    LaunchConfig(self._options.preload, around, theirs, self._options.name)
+                    LaunchConfig(tuple(self._options.preload), around, theirs, self._options.name)
                 )
             except BaseException:
                 for end in relay or ():
