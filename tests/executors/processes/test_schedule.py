@@ -17,7 +17,7 @@ from flask_concurrency.executors.processes import schedule as schedule_module
 from flask_concurrency.executors.processes.options import ProcessOptions
 from flask_concurrency.executors.processes.records import Batch, Task, Worker
 from flask_concurrency.executors.processes.schedule import MAX_DELIVERIES, Orders, Schedule
-from flask_concurrency.executors.processes.wire import READY, RESULT, WORN
+from flask_concurrency.executors.processes.wire import READY, RECYCLE, RESULT
 from flask_concurrency.runtime.deadline import Deadline
 from flask_concurrency.vocabulary.errors import DeadlineExceeded, QueueFull, WorkerDied
 
@@ -227,8 +227,8 @@ def test_an_idle_worker_that_never_did_anything_is_not_replaced() -> None:
 
 
 def test_a_worker_is_recycled_after_its_share() -> None:
-    """Or when it says itself that it is worn; its successor starts at once."""
-    for limit, kind in [(2, RESULT), (None, RESULT | WORN)]:
+    """Or when it says itself that it is recycle; its successor starts at once."""
+    for limit, kind in [(2, RESULT), (None, RESULT | RECYCLE)]:
         pool = Pool(max_workers=1, max_tasks_per_worker=limit)
         pool.submit()
         (worker,) = pool.ready()
@@ -421,10 +421,10 @@ class Schedules(RuleBasedStateMachine):
         self.do(lambda: self.pool.answer(worker, READY), strike)
 
     @precondition(lambda self: self._workers(True))
-    @rule(strike=strikes, data=st.data(), worn=st.booleans())
-    def answer(self, strike: int, data: st.DataObject, worn: bool) -> None:
+    @rule(strike=strikes, data=st.data(), recycle=st.booleans())
+    def answer(self, strike: int, data: st.DataObject, recycle: bool) -> None:
         worker = data.draw(st.sampled_from(self._workers(True)))
-        self.do(lambda: self.pool.answer(worker, RESULT | WORN if worn else RESULT), strike)
+        self.do(lambda: self.pool.answer(worker, RESULT | RECYCLE if recycle else RESULT), strike)
 
     @precondition(lambda self: self._workers(True))
     @rule(strike=strikes, data=st.data(), unread=st.booleans())

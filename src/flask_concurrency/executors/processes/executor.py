@@ -160,7 +160,7 @@ class ProcessExecutor(Executor):
         return submit_calls(self._pool, fn, payloads, current_deadline())[0]
 
     def spawn(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Schedule a call that may outlive the request, and that nobody has to wait for.
+        """Schedule a call that may outlive the request, and for which no caller has to wait.
 
         It has no deadline. If it fails, that is logged by ``flask_concurrency.executors``. The end
         of the process waits for it as for all tasks, ``drain_timeout`` seconds at most. It is not
@@ -194,8 +194,8 @@ class ProcessExecutor(Executor):
         """Have ``fn`` run for each item in the workers, and return the results in order.
 
         The items are taken and pickled at once. A ``map`` stands in the queue with at most one
-        task for each worker at a time, so it may be longer than the queue and keeps nobody out of
-        it. The first error ends it: it is raised in place of its result, and what has not
+        task for each worker at a time, so it may be longer than the queue and leaves room for
+        other callers. The first error ends it: it is raised in place of its result, and what has not
         started is cancelled.
 
         :param timeout: Seconds, from now, until the last result must be there.

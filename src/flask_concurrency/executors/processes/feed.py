@@ -96,7 +96,7 @@ class _Calls:
 
     def _result(self, timeout: float | None) -> Any:
         result = self._futures[0].result(timeout)
-        self._futures.popleft()  # whoever takes the result decides how long it lives
+        self._futures.popleft()  # the consumer alone decides how long a result lives
         return result
 
     def _cancel(self) -> None:
@@ -111,7 +111,7 @@ def _one_by_one(chunks: Generator[Any, None, None]) -> Generator[Any, None, None
         for chunk in chunks:
             chunk.reverse()
             while chunk:
-                yield chunk.pop()  # whoever takes the result decides how long it lives
+                yield chunk.pop()  # the consumer alone decides how long a result lives
 
 
 def _chunks(items: Items, size: int) -> Items:

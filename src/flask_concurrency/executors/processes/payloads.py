@@ -17,9 +17,9 @@ from flask_concurrency.executors.processes.shared_memory.buffers import (
     raw_or_same,
     with_raw,
 )
-from flask_concurrency.executors.processes.shared_memory.owner_side import CallParcel
+from flask_concurrency.executors.processes.shared_memory.owner_side import CallMessage
 from flask_concurrency.executors.processes.shared_memory.segment_pool import SegmentPool
-from flask_concurrency.executors.processes.shared_memory.worker_side import ReplyParcel
+from flask_concurrency.executors.processes.shared_memory.worker_side import ReplyMessage
 from flask_concurrency.executors.processes.wire import ERROR, RESULT
 from flask_concurrency.vocabulary.errors import ExecutorError, TaskNotPicklable
 
@@ -60,7 +60,7 @@ def encode_call(
         )
     expected = segments.expected(name_of(fn)) if segments.expects else 0
     if buffers or expected or len(stream) >= SHARED:
-        return CallParcel.pack((stream, buffers), segments, expected)
+        return CallMessage.pack((stream, buffers), segments, expected)
     return stream
 
 
@@ -175,7 +175,7 @@ def encode_result(value: object, fn: Callable[..., Any]) -> tuple[int, bytes]:
     try:
         stream, buffers = dump(raw_or_same(value))
         if buffers or len(stream) >= SHARED:
-            return RESULT, ReplyParcel.pack((stream, buffers))
+            return RESULT, ReplyMessage.pack((stream, buffers))
         return RESULT, stream
     except MemoryError:
         raise

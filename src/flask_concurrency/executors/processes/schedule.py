@@ -28,7 +28,7 @@ from typing import Any
 from flask_concurrency.executors.processes.options import ProcessOptions
 from flask_concurrency.executors.processes.records import NO_REPLY, Batch, Task, Worker
 from flask_concurrency.executors.processes.snapshot import ProcessSnapshot
-from flask_concurrency.executors.processes.wire import READY, WORN
+from flask_concurrency.executors.processes.wire import READY, RECYCLE
 from flask_concurrency.executors.waiting_line import Slot, WaitingLine
 from flask_concurrency.runtime.durations import Durations
 from flask_concurrency.vocabulary.errors import QueueFull
@@ -166,7 +166,7 @@ class Schedule:
             worker.ready = True
         elif task is not None and number == task.number:
             task.settler = turn
-            task.ending = kind & ~WORN, content
+            task.ending = kind & ~RECYCLE, content
             worker.answered = number
             worker.replies += 1
             started_at = now if task.started_at is None else task.started_at
@@ -174,7 +174,7 @@ class Schedule:
             self._unassign(worker)
             orders.finish.append(task)
             limit = self.options.max_tasks_per_worker
-            if kind & WORN or (limit is not None and worker.replies >= limit):
+            if kind & RECYCLE or (limit is not None and worker.replies >= limit):
                 self._remove(worker, orders)
                 self._match(turn, orders, now)
                 self._hire(turn, orders, at_least=1)
@@ -521,7 +521,7 @@ class Schedule:
             orders.start.append(worker)
 
     def _remove(self, worker: Worker, orders: Orders) -> None:
-        """Part with a worker; whoever holds it closes its channel."""
+        """Part with a worker; the turn that holds it closes its channel."""
         self.leaving[worker.number] = worker
         worker.gone = True
         self.workers.pop(worker.number, None)

@@ -124,7 +124,7 @@ class _WakeupPair:
 
 
 class EpollWatch:
-    """The kernel keeps the set and the time, so a change is cheap and wakes nobody.
+    """The kernel keeps the set and the time, so a change is cheap and wakes no thread.
 
     :raises OSError: The kernel lacks one of them.
     """
@@ -166,7 +166,7 @@ class EpollWatch:
         if self._timer.fd in found:
             found.remove(self._timer.fd)
             self._timer.clear()
-            # Before the caller looks at what it is reminded of: whoever comes later starts anew.
+            # Before the caller looks at what it is reminded of: a later call starts the timer anew.
             self._reminding = False
             found.append(TIMER)
         return found

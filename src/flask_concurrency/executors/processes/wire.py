@@ -31,8 +31,8 @@ READY: Final = 3
 START_FAILED: Final = 4
 RESULT: Final = 5
 ERROR: Final = 6
-WORN: Final = 0x80  # added to one of the two: the worker is to be replaced
-# From the owner to whoever starts and ends its workers ...
+RECYCLE: Final = 0x80  # added to one of the two: the worker is to be replaced
+# From the owner to the launcher of its workers ...
 LAUNCH: Final = 7  # carries the worker's end of a socket pair
 KILL: Final = 8
 QUIT: Final = 9
@@ -57,16 +57,16 @@ MAX_DESCRIPTORS: Final = 2  # that travel with one message
 _CHUNK = 65536
 _SMALL = 16384
 _DESCRIPTOR: Final = struct.calcsize("i")
-_PARCEL: Final = 0x40  # added to the kind: the payload is a Parcel and arrives as Received
+_BUFFERS: Final = 0x40  # added to the kind: the payload is a BufferMessage and arrives as Received
 _CARRIES: Final = 0x20  # added as well: descriptors came along
 _PASSES: Final = hasattr(socket, "send_fds")
 _ROOM: Final = socket.CMSG_SPACE(MAX_DESCRIPTORS * _DESCRIPTOR) if _PASSES else 0
 
 
-class Parcel(bytes):
+class BufferMessage(bytes):
     """A payload in several parts, with which descriptors may travel.
 
-    It is ``bytes`` so that whoever only hands a payload on need not know.
+    It is ``bytes`` so that code that only passes a payload on need not know.
     """
 
     def parts(self) -> tuple[Sequence[bytes | memoryview], Sequence[int]]:
@@ -75,7 +75,7 @@ class Parcel(bytes):
 
 
 class Received(bytearray):
-    """The payload of a :class:`Parcel` on the other side, in one piece.
+    """The payload of a :class:`BufferMessage` on the other side, in one piece.
 
     :ivar descriptors: What came along; closed with the payload unless taken.
     """
@@ -173,15 +173,15 @@ class Channel:
         :param ahead: Another message that goes before it, in the same system call.
         :raises OSError: The other side is gone.
         """
-        if isinstance(payload, Parcel):
+        if isinstance(payload, BufferMessage):
             parts, descriptors = payload.parts()
             length = sum(map(len, parts))
             pieces: Sequence[_Piece]
             if descriptors:
-                header = ahead + HEADER.pack(kind | _PARCEL | _CARRIES, number, length)
+                header = ahead + HEADER.pack(kind | _BUFFERS | _CARRIES, number, length)
                 pieces = [_WithDescriptors(header, tuple(descriptors)), *parts]
             else:
-                pieces = [ahead + HEADER.pack(kind | _PARCEL, number, length), *parts]
+                pieces = [ahead + HEADER.pack(kind | _BUFFERS, number, length), *parts]
         else:
             header = ahead + HEADER.pack(kind, number, len(payload))
             # Of a large one, one more system call costs less than one more copy.
@@ -250,12 +250,12 @@ class Channel:
         ancillary = [content for entry in self._arrived for content in entry[1]]
         after = () if kind & _CARRIES else ancillary
         rest = [(head[end:], after, 0, None)] if len(head) > end else []
-        if not kind & _PARCEL and len(head) >= end:
+        if not kind & _BUFFERS and len(head) >= end:
             self._frame, self._arrived = (kind, number, head[HEADER.size : end]), rest
             return
         start = head[HEADER.size : end]
         filled = len(start)
-        if not kind & _PARCEL:
+        if not kind & _BUFFERS:
             buffer = bytearray(length)
             buffer[:filled] = start
             self._partial, self._filled, self._arrived = (kind, number, buffer), filled, rest
@@ -266,7 +266,7 @@ class Channel:
         if kind & _CARRIES:
             for _, _, content in ancillary:
                 descriptors += struct.unpack(f"{len(content) // _DESCRIPTOR}i", content)
-        partial = kind & ~(_PARCEL | _CARRIES), number, received
+        partial = kind & ~(_BUFFERS | _CARRIES), number, received
         self._partial, self._filled, self._arrived, received.descriptors = (
             partial,
             filled,
@@ -344,7 +344,7 @@ class Channel:
         self._shut(socket.SHUT_RD)
 
     def close(self) -> None:
-        """Tell the other side that this is the end, whoever else holds a copy of this one."""
+        """Tell the other side that this is the end, though another process may hold a copy of this one."""
         self._shut(socket.SHUT_RDWR)
         self._socket.close()
 
@@ -383,7 +383,7 @@ if hasattr(select, "poll"):
         poll = select.poll()
         for channel in channels:
             poll.register(channel.fd, select.POLLIN)
-        # poll() rounds milliseconds up, so nobody wakes before the time.
+        # poll() rounds milliseconds up, so no thread wakes before the time.
         found = poll.poll(None if timeout is None else timeout * 1000)
         if len(channels) == 1:
             return channels if found else ()

@@ -224,7 +224,7 @@ def _lead_group(pid: int) -> None:
 
 
 def _kill_group(pid: int) -> None:
-    """Kill a worker that was not waited for yet, so that its number is nobody else's."""
+    """Kill a worker that was not waited for yet, so that no other process has its number."""
     with suppress(OSError):  # its task has left the group, or all of it has ended
         os.killpg(pid, signal.SIGKILL)
     with suppress(OSError):

@@ -1,4 +1,4 @@
-"""Decide what a pool may ask of whoever starts and ends its workers. Knows no way to do it."""
+"""Decide what a pool may ask of the launcher that starts and ends its workers. Starts none."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class LaunchConfig(NamedTuple):
     :ivar preload: Modules to import before the first task.
     :ivar around: Pickled function that says what to put around each task.
     :ivar log: Where workers send what they log; the launcher's to close.
-    :ivar label: The executor's name, for whoever reads the output of ``ps``.
+    :ivar label: The executor's name, for the output of ``ps``.
     """
 
     preload: tuple[str, ...]

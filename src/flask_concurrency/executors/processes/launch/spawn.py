@@ -42,7 +42,7 @@ def _take_end(config: dict[str, Any]) -> socket.socket:
 
 
 def _end_with(owner: int) -> None:
-    """End this process at once when its owner has ended: nobody waits for its task any more."""
+    """End this process at once when its owner has ended: no caller waits for its task any more."""
     while os.read(owner, 4096):
         pass
     os._exit(1)

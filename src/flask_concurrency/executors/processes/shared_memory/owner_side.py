@@ -21,10 +21,10 @@ from flask_concurrency.executors.processes.shared_memory.buffers import Opened, 
 from flask_concurrency.executors.processes.shared_memory.layout import extent
 from flask_concurrency.executors.processes.shared_memory.segment import Descriptor, Segment
 from flask_concurrency.executors.processes.shared_memory.segment_pool import Loan, SegmentPool
-from flask_concurrency.executors.processes.wire import Parcel, Received
+from flask_concurrency.executors.processes.wire import BufferMessage, Received
 
 
-class CallParcel(Parcel):
+class CallMessage(BufferMessage):
     """A call that takes shared memory along: for its arguments, or for the result it should have.
 
     Its buffers are copied when it is made, so that later changes do not reach the worker: into a
@@ -38,20 +38,20 @@ class CallParcel(Parcel):
     _result: Loan | None
 
     @classmethod
-    def pack(cls, pickled: Pickled, pool: SegmentPool, expected: int = 0) -> CallParcel:
+    def pack(cls, pickled: Pickled, pool: SegmentPool, expected: int = 0) -> CallMessage:
         """Copy a call's buffers.
 
         :param expected: Bytes that the result may have.
         """
-        parcel = cls()
-        parcel._load = Load(pickled)
-        parcel._pool = pool
-        parcel._expected = expected
-        parcel._arguments = parcel._result = None
-        parcel._find_segment()
-        if parcel._arguments is None:
-            parcel._load.copy_buffers()
-        return parcel
+        message = cls()
+        message._load = Load(pickled)
+        message._pool = pool
+        message._expected = expected
+        message._arguments = message._result = None
+        message._find_segment()
+        if message._arguments is None:
+            message._load.copy_buffers()
+        return message
 
     def parts(self) -> tuple[Sequence[bytes | memoryview], Sequence[int]]:
         """Return what is sent now; a second time if the first worker never read it."""
@@ -100,10 +100,10 @@ def open_reply(received: Received, call: bytes, function: str, pool: SegmentPool
 
     :param call: The payload that is answered.
     :param function: Its name; the next call of it is prepared for a result like this.
-    :returns: Buffers are views of memory that nobody else writes to while they exist.
+    :returns: Buffers are views of memory that no other process writes to while they exist.
     """
     manifest, rest = read(received)
-    segment = call.settle(manifest) if isinstance(call, CallParcel) else None
+    segment = call.settle(manifest) if isinstance(call, CallMessage) else None
     length = extent(manifest.places)
     pool.expect(function, length if length >= SHARED else 0)
     if manifest.segment is None:

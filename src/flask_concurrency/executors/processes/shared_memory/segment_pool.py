@@ -179,7 +179,7 @@ class SegmentPool:
             self._set_alarm()
 
     def close(self) -> None:
-        """Make no more segments, and free those that nobody refers to."""
+        """Make no more segments, and free those that no object refers to."""
         with self._lock:
             self._max_bytes = 0
             self._sweep()

@@ -21,13 +21,13 @@ from flask_concurrency.executors.processes.payloads import (
     encode_result,
     name_of,
 )
-from flask_concurrency.executors.processes.shared_memory.worker_side import Inbox
+from flask_concurrency.executors.processes.shared_memory.worker_side import MappedSegments
 from flask_concurrency.executors.processes.wire import (
     INSTANT,
     READY,
+    RECYCLE,
     START_FAILED,
     UNTIL,
-    WORN,
     Channel,
     Received,
 )
@@ -100,7 +100,7 @@ def _set_up(
 
 
 def _serve(channel: Channel, setup: Setup, process: int) -> None:
-    script, inbox, cap = setup.main, Inbox(shares_memory=setup.shares_memory), setup.cap
+    script, segments, cap = setup.main, MappedSegments(shares_memory=setup.shares_memory), setup.cap
     capped = setup.max_memory is not None
     call = cap.call if capped else call_around
     until = inf
@@ -110,25 +110,25 @@ def _serve(channel: Channel, setup: Setup, process: int) -> None:
             (until,) = INSTANT.unpack(payload)
             continue
         if until == inf:
-            kind, reply = _run(payload, script, inbox, cap, call)
+            kind, reply = _run(payload, script, segments, cap, call)
         else:
             with Deadline(until):
-                kind, reply = _run(payload, script, inbox, cap, call)
+                kind, reply = _run(payload, script, segments, cap, call)
             until = inf
         del frame, payload  # arguments may be large, and the next task may be long in coming
         if os.getpid() != process:
             # A task forked and let the child return; the answer is its parent's to give.
             return
         _flush()
-        worn = WORN if capped and cap.is_exceeded(inbox.size) else 0
-        channel.send(kind | worn, number, inbox.seal(reply))
+        recycle = RECYCLE if capped and cap.is_exceeded(segments.size) else 0
+        channel.send(kind | recycle, number, segments.seal(reply))
         del reply
 
 
 def _run(
     payload: bytes | bytearray,
     script: MainScript | None,
-    inbox: Inbox,
+    segments: MappedSegments,
     cap: MemoryCap,
     call: Callable[..., Any],
 ) -> tuple[int, bytes]:
@@ -138,7 +138,7 @@ def _run(
     """
     try:
         if isinstance(payload, Received):
-            fn, args, kwargs = decode_call(*inbox.open(payload), script)
+            fn, args, kwargs = decode_call(*segments.open(payload), script)
         else:
             fn, args, kwargs = decode_call(payload, (), script)
     except BaseException as error:
