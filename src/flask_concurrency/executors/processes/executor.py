@@ -195,8 +195,8 @@ class ProcessExecutor(Executor):
 
         The items are taken and pickled at once. A ``map`` stands in the queue with at most one
         task for each worker at a time, so it may be longer than the queue and leaves room for
-        other callers. The first error ends it: it is raised in place of its result, and what has not
-        started is cancelled.
+        other callers. The first error ends it: it is raised in place of its result, and calls that
+        have not started are cancelled.
 
         :param timeout: Seconds, from now, until the last result must be there.
         :param chunksize: Items that one task takes; more than 1 pays for very short calls.

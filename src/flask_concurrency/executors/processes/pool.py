@@ -487,6 +487,8 @@ class Pool:
 
     def close(self, *, only_if_done: bool) -> bool:
         """End the workers, once everything is done, and say whether that was so."""
+        if only_if_done and not self._schedule.closing:
+            return False
         with self._lock:
             if only_if_done and not self._schedule.may_close():
                 return False

@@ -344,7 +344,7 @@ class Channel:
         self._shut(socket.SHUT_RD)
 
     def close(self) -> None:
-        """Tell the other side that this is the end, though another process may hold a copy of this one."""
+        """Tell the other side that this is the end, though other processes may have copies."""
         self._shut(socket.SHUT_RDWR)
         self._socket.close()
 
