@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing import resource_tracker
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
@@ -25,12 +24,6 @@ from flask_concurrency.vocabulary.errors import WorkerStartFailed
 PoolOf = Callable[..., ProcessExecutor]
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True, scope="module")
-def tracker() -> None:
-    """Start the tracker of shared memory: it is this process's, and outlives every pool."""
-    resource_tracker.ensure_running()
 
 
 @pytest.mark.parametrize("preload", [("inherited",), ("numpy.random", "inherited")])
