@@ -149,7 +149,6 @@ def test_a_stall_ends_with_the_stall(directory: Path) -> None:
             store.take([check])
             requests += 1
             workers.tell(number, requests, store)
-            time.sleep(0.0005)
 
     with Workers(directory, live) as workers:
         until(lambda: all(requests > 100 for requests, _, _ in workers.told()), 20.0)
