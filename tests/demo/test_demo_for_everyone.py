@@ -91,7 +91,9 @@ def test_every_control_and_drawing_has_a_name(visitor: Visitor) -> None:
     assert nameless == []
     for name in PANELS:
         chart = visitor.panel(name).find(".chart.time .bars")
-        assert re.search(r"[\d.]+ m?s\. .+: [\d.]+ m?s\. [\d.]+ (times|told)", chart.accessible_name)
+        assert re.search(
+            r"[\d.]+ m?s\. .+: [\d.]+ m?s\. [\d.]+ (times|told)", chart.accessible_name
+        )
 
 
 def _shown(element: object) -> bool:
