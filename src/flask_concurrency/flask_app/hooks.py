@@ -90,7 +90,8 @@ def install(app: Flask, state: AppState) -> None:
             if route.answers_options:
                 return None
         if state.settings.enabled:
-            if old := too_old(asked.environ, state.settings.max_request_age):
+            max_age = state.settings.max_request_age
+            if max_age is not None and (old := too_old(asked.environ, max_age)):
                 journey_of(asked.environ).decision = old.decision
                 raise old
             if route.time is not None:

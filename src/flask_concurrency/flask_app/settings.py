@@ -205,7 +205,7 @@ def _environment(variable: str) -> int:
 
 
 def _check_prefix(key: str, known: Mapping[str, object]) -> None:
-    """Refuse a key of ours whose prefix is misspelt: it would be none of anybody's."""
+    """Refuse a key of ours whose prefix is misspelt: nothing else would read it."""
     prefix, _, rest = key.partition("_")
     if (
         rest.lower() in known
