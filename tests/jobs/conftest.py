@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.jobs.drill import Drill
 
 from flask_concurrency.jobs.ledger import Capacity, Ledger, WorkerInfo
 from flask_concurrency.jobs.sqlite_ledger import SqliteLedger
@@ -56,3 +57,11 @@ def ledger(make_ledger: MakeLedger) -> Ledger:
     ledger = make_ledger()
     ledger.join(worker_info("w1"))
     return ledger
+
+
+@pytest.fixture(params=["sqlite"])
+def drill(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Drill]:
+    """A place for drills with real processes, on each kind of ledger."""
+    place = Drill(f"sqlite:///{tmp_path / 'jobs.sqlite3'}", tmp_path)
+    yield place
+    place.close()

@@ -34,6 +34,7 @@ ENDINGS = [  # how, rules, state before -> status, errors, interruptions, expire
     ("interrupted", replace(RULES, rerun=False), RUNNING, "failed", 0, 0, 710.0),
     ("returned", RULES, replace(RUNNING, errors=1, interruptions=2), "queued", 1, 2, None),
     ("returned", replace(RULES, rerun=False), RUNNING, "failed", 0, 0, 710.0),
+    ("unstarted", replace(RULES, rerun=False), RUNNING, "queued", 0, 0, None),
     ("canceled", RULES, RUNNING, "canceled", 0, 0, 110.0),
     ("error", RULES, replace(RUNNING, cancel_requested=True), "canceled", 0, 0, 110.0),
     ("interrupted", RULES, replace(RUNNING, cancel_requested=True), "canceled", 0, 0, 110.0),

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from flask_concurrency.jobs.record import JobRecord, Progress
@@ -102,6 +104,9 @@ class Ledger(ABC):
     :param draw: Gives a number from 0 up to 1, for the jitter of retries.
     """
 
+    files: Path | None = None
+    """Where large results are kept; ``None`` for nowhere."""
+
     def __init__(self, *, draw: Callable[[], float] = random.random) -> None:
         self._draw = draw
 
@@ -171,6 +176,17 @@ class Ledger(ABC):
     @abstractmethod
     def close(self) -> None:
         """Let go of files and connections; another call opens them again."""
+
+    @contextmanager
+    def entered(self, worker: str, id: str) -> Iterator[bool]:
+        """Prepare this process for an attempt that a worker has given to it.
+
+        :returns: Whether the worker has not been given up meanwhile.
+        """
+        yield True
+
+    def clean_up(self, worker: str, id: str) -> None:  # noqa: B027 # nothing by default
+        """End whatever an attempt that was ended from outside has left running, and wait for it."""
 
     def end(self, id: str, attempt: int, outcome: Outcome) -> JobRecord | None:
         """Note how an attempt ended.

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,12 +31,12 @@ from flask_concurrency.jobs.ledger import (
     begin,
     ending,
 )
+from flask_concurrency.jobs.process_groups import end_group, lead_group
 from flask_concurrency.jobs.record import COLUMNS, JobRecord, record_of, row_of
-from flask_concurrency.jobs.sqlite_schema import check_file, check_place, check_sqlite
+from flask_concurrency.jobs.sqlite_schema import check_place, check_sqlite, is_checked, make_tables
 from flask_concurrency.jobs.worker_locks import WorkerLocks
 from flask_concurrency.vocabulary.clock import Clock, monotonic, wall
 from flask_concurrency.vocabulary.errors import (
-    ConfigurationError,
     IdempotencyConflict,
     JobsUnavailable,
     TooManyJobs,
@@ -87,14 +88,19 @@ class SqliteLedger(Ledger):
         check_sqlite()
         check_place(path, volatile=volatile)
         self.path = path
-        self.files = path.with_name(f"{path.name}-files")
+        self._files = self.files = path.with_name(f"{path.name}-files")
         self._app = app
         self._capacity = capacity
         self._timeout = timeout
+        self._volatile = volatile
         self._clock = clock
         self.locks = WorkerLocks(path.with_name(f"{path.name}-workers"))
         self._process = os.getpid()
         self._begin()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Cross to another process as the place to find it; once there, it is opened once."""
+        return _opened, (self.path, self._app, self._capacity, self._timeout, self._volatile)
 
     def _begin(self) -> None:
         self._writing = threading.Lock()
@@ -175,6 +181,9 @@ class SqliteLedger(Ledger):
         busy = {worker for (worker,) in rows}
         for worker in sorted(busy.union(self.locks.found())):
             with self.locks.given_up(worker) as dead:
+                if dead:
+                    for note in self.locks.notes(worker):
+                        end_group(note)
                 if dead and worker in busy:
                     rescued += self._interrupt(worker)
         return rescued
@@ -192,7 +201,7 @@ class SqliteLedger(Ledger):
                 (id, now) for (id,) in rows
             ])  # fmt: skip
         for (id,) in rows:
-            for path in self.files.glob(f"{id}.*"):
+            for path in self._files.glob(f"{id}.*"):
                 path.unlink(missing_ok=True)
         return len(rows)
 
@@ -218,6 +227,21 @@ class SqliteLedger(Ledger):
     def leave(self, worker: str) -> None:
         """Let go of that lock."""
         self.locks.leave(worker)
+
+    @contextmanager
+    def entered(self, worker: str, id: str) -> Iterator[bool]:
+        """Hold the worker's lock for this process, too, and lead a group of processes."""
+        self._forked()
+        alive = self.locks.hold(worker)
+        if alive:
+            lead_group(self.locks.note(worker, id))
+        yield alive
+        # Not after an exception: that of a process that is being ended is for others to clean up.
+        self.locks.note(worker, id).unlink(missing_ok=True)
+
+    def clean_up(self, worker: str, id: str) -> None:
+        """Kill the processes of an attempt, if it had begun."""
+        end_group(self.locks.note(worker, id))
 
     def workers(self) -> list[WorkerInfo]:
         """The workers whose locks are held."""
@@ -331,13 +355,7 @@ class SqliteLedger(Ledger):
         if not self._reading.acquire(timeout=self._timeout):
             raise self._unavailable("another thread of this process has been reading")
         try:
-            connection = self._reader
-            if connection is None:
-                with self._transaction():  # makes the tables, if nothing did
-                    pass
-                connection = self._reader = self._connect()
-                self._retrying(lambda: connection.execute("PRAGMA query_only = 1"), give_up_at)
-            execute = connection.execute
+            execute = (self._reader or self._opened_reader(give_up_at)).execute
             rows: list[Any] = self._retrying(
                 lambda: execute(question, values).fetchall(), give_up_at
             )
@@ -346,6 +364,23 @@ class SqliteLedger(Ledger):
             raise self._unavailable(str(error)) from error
         finally:
             self._reading.release()
+
+    def _opened_reader(self, give_up_at: float) -> sqlite3.Connection:
+        """The connection that reads; it waits for a writer only if there are no tables yet."""
+        if not self.path.exists():
+            with self._transaction():
+                pass
+        connection = self._connect()
+        try:
+            connection.execute("PRAGMA query_only = 1")
+            if not self._retrying(lambda: is_checked(connection, self.path, self._app), give_up_at):
+                with self._transaction():
+                    pass
+        except BaseException:
+            connection.close()
+            raise
+        self._reader = connection
+        return connection
 
     def _retrying(self, call: Callable[[], Any], give_up_at: float) -> Any:
         """Call what another writer may stand in the way of, for as long as there is time.
@@ -380,17 +415,18 @@ class SqliteLedger(Ledger):
         self._make_file()
         connection = self._connect()
         try:
-            self._retrying(lambda: connection.execute("PRAGMA journal_mode = WAL"), give_up_at)
+            checked = self._retrying(
+                lambda: is_checked(connection, self.path, self._app), give_up_at
+            )
+            if not checked:
+                self._retrying(lambda: connection.execute("PRAGMA journal_mode = WAL"), give_up_at)
+                self._retrying(lambda: connection.execute("BEGIN IMMEDIATE"), give_up_at)
+                if not is_checked(connection, self.path, self._app):
+                    make_tables(connection, self._app)
+                connection.execute("COMMIT")
             connection.execute("PRAGMA synchronous = FULL")
-            self._retrying(lambda: connection.execute("BEGIN IMMEDIATE"), give_up_at)
-            check_file(connection, self.path, self._app)
-            connection.execute("COMMIT")
-        except BaseException as error:
+        except BaseException:
             connection.close()
-            if isinstance(error, sqlite3.DatabaseError) and "not a database" in str(error):
-                raise ConfigurationError(
-                    f"{str(self.path)!r} is no SQLite database. Choose a file for the jobs alone."
-                ) from None
             raise
         self._inode = self._found()
         self._writer = connection
@@ -455,3 +491,10 @@ def conflict(record: JobRecord) -> IdempotencyConflict:
         f"The idempotency key {record.key!r} was used for other arguments of {record.name!r}. Use "
         "a new key for each new request, and the same one only to repeat it."
     )
+
+
+@cache
+def _opened(
+    path: Path, app: str, capacity: Capacity, timeout: float, volatile: bool
+) -> SqliteLedger:
+    return SqliteLedger(path, app=app, capacity=capacity, timeout=timeout, volatile=volatile)

@@ -116,20 +116,31 @@ def filesystem_of(path: Path) -> str | None:
     return kind
 
 
-def check_file(connection: sqlite3.Connection, path: Path, app: str) -> None:
-    """Make the tables, or see that those that are there are ours. Within a transaction.
+def make_tables(connection: sqlite3.Connection, app: str) -> None:
+    """Make the tables of an empty file. Within a transaction."""
+    for statement in _statements():
+        connection.execute(statement)
+    connection.execute("INSERT INTO facts VALUES ('app', ?)", (app,))
+
+
+def is_checked(connection: sqlite3.Connection, path: Path, app: str) -> bool:
+    """Whether the tables are there and ours; not if the file is empty. Only reads.
 
     :param app: Whose jobs they are.
     :raises ConfigurationError: The file is another program's, another app's, or a newer one's.
     """
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    try:
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_NOTADB:
+            raise
+        raise ConfigurationError(
+            f"{str(path)!r} is no SQLite database. Choose a file for the jobs alone."
+        ) from None
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if not tables and application in (0, APPLICATION):
-        for statement in _statements():
-            connection.execute(statement)
-        connection.execute("INSERT INTO facts VALUES ('app', ?)", (app,))
-        return
+        return False
     if application != APPLICATION:
         raise ConfigurationError(
             f"{str(path)!r} is a database of another program. Choose a file for the jobs alone."
@@ -145,6 +156,7 @@ def check_file(connection: sqlite3.Connection, path: Path, app: str) -> None:
             f"{str(path)!r} holds the jobs of the app {owner!r}, and this one is {app!r}. Give "
             "each its own file; or the same CONCURRENCY_NAMESPACE, if they are one app."
         )
+    return True
 
 
 def check_sqlite(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> None:

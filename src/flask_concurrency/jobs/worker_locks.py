@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import re
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -24,6 +25,9 @@ _FLAGS: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 _ID: Final = re.compile(r"\w[\w.-]*", re.ASCII)
 
 
+_all_locks: weakref.WeakSet[WorkerLocks] = weakref.WeakSet()
+
+
 class WorkerLocks:
     """The lock files of one ledger.
 
@@ -33,6 +37,7 @@ class WorkerLocks:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._held: dict[str, int] = {}
+        _all_locks.add(self)
 
     def join(self, worker: WorkerInfo) -> None:
         """Make a worker's file and hold it until :meth:`leave` or the end of this process."""
@@ -123,6 +128,14 @@ class WorkerLocks:
         """What the living workers say of themselves."""
         return [info for worker in self.found() if (info := self._read(worker)) is not None]
 
+    def note(self, worker: str, job: str) -> Path:
+        """Where the process that runs a job of a worker is noted."""
+        return self._path(f".{worker}+{job}")
+
+    def notes(self, worker: str) -> list[Path]:
+        """The notes of all jobs of a worker that were begun and did not end."""
+        return list(self._directory.glob(f".{worker}+*"))
+
     def _read(self, worker: str) -> WorkerInfo | None:
         try:
             file = os.open(self._path(worker), _FLAGS)
@@ -142,3 +155,11 @@ class WorkerLocks:
 
     def _path(self, worker: str) -> Path:
         return self._directory / worker
+
+
+def _forget_all() -> None:
+    for locks in tuple(_all_locks):
+        locks.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)

@@ -16,12 +16,13 @@ Status: TypeAlias = Literal["queued", "running", "succeeded", "failed", "cancele
 """As it is sent to clients; pollers of the field stop at exactly the last three."""
 
 Ending: TypeAlias = Literal[
-    "succeeded", "error", "refused", "timeout", "interrupted", "returned", "canceled"
+    "succeeded", "error", "refused", "timeout", "interrupted", "returned", "unstarted", "canceled"
 ]
 """How an attempt ended.
 
 ``refused`` is an error that another attempt would only repeat; ``interrupted``: its worker died;
-``returned``: its worker was told to end and gave it back.
+``returned``: its worker was told to end and gave it back; ``unstarted``: its worker had no process
+to run it in, so that its function was never called.
 """
 
 STATUSES: Final = ("queued", "running", "succeeded", "failed", "canceled")
@@ -112,7 +113,7 @@ def attempt_ended(
     if how == "interrupted" and rules.rerun and state.interruptions < rules.interruptions:
         interruptions = state.interruptions + 1
         return replace(state, status="queued", interruptions=interruptions, due_at=now)
-    if how == "returned" and rules.rerun:
+    if how == "unstarted" or (how == "returned" and rules.rerun):
         return replace(state, status="queued", due_at=now)
     return _ended(state, "failed", now, rules.keep_failed)
 
