@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-import logging
 import os
 import shutil
 import traceback
@@ -25,13 +24,14 @@ from flask_concurrency.jobs.record import Progress, as_json
 from flask_concurrency.runtime.deadline import within
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.errors import JobCanceled, JobNotJson, JobsUnavailable
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
 REPORT_EVERY: Final = 0.2
 """Seconds between two reports that are written; people cannot read faster."""
 MAX_MESSAGE: Final = 500
 MAX_DETAIL: Final = 4_000
 
-log: Final = logging.getLogger("flask_concurrency.jobs")
+logger: Final = SafeLogger("flask_concurrency.jobs")
 
 
 Find: TypeAlias = Callable[[str], Callable[..., Any]]
@@ -162,7 +162,7 @@ def call(
     except JobNotJson as error:
         return Outcome("refused", error=problem_of(error, "result-not-kept"))
     except BaseException as error:  # SystemExit, too: a job ends itself, not its process
-        log.exception("Job %s: attempt %d failed.", running.id, running.attempt)
+        logger.exception("Job %s: attempt %d failed.", running.id, running.attempt)
         return Outcome("error", error=_with_traceback(error), progress=running.unwritten)
     finally:
         _running.reset(token)

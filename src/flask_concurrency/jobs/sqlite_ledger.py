@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from flask_concurrency.jobs import worker_locks
 from flask_concurrency.jobs.ledger import (
     INTERRUPTED,
     Capacity,
@@ -37,6 +38,7 @@ from flask_concurrency.jobs.sqlite_schema import check_place, check_sqlite, is_c
 from flask_concurrency.jobs.worker_locks import WorkerLocks
 from flask_concurrency.vocabulary.clock import Clock, monotonic, wall
 from flask_concurrency.vocabulary.errors import (
+    ConfigurationError,
     IdempotencyConflict,
     JobsUnavailable,
     TooManyJobs,
@@ -85,6 +87,11 @@ class SqliteLedger(Ledger):
         draw: Callable[[], float] = random.random,
     ) -> None:
         super().__init__(draw=draw)
+        if not worker_locks.AVAILABLE:
+            raise ConfigurationError(
+                "Jobs in a SQLite file need file locks that end with their process (flock), which "
+                "this platform lacks. Keep them in Redis."
+            )
         check_sqlite()
         check_place(path, volatile=volatile)
         self.path = path

@@ -6,7 +6,6 @@ given to it. Knows no process pool, no Flask and no kind of ledger.
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
 import socket
@@ -30,6 +29,7 @@ from flask_concurrency.vocabulary.errors import (
     WorkerOutOfMemory,
     WorkerStartFailed,
 )
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
 LOOK_EVERY: Final = 0.1
 """Seconds after which due jobs are looked for though no other process has written."""
@@ -38,7 +38,7 @@ PURGE_EVERY: Final = 30.0
 PURGED_AT_ONCE: Final = 500
 """Expired jobs removed in one transaction: 10 ms for which nobody else can write."""
 
-log: Final = logging.getLogger("flask_concurrency.jobs")
+logger: Final = SafeLogger("flask_concurrency.jobs")
 
 
 Start = Callable[[JobRecord, str], Future[Outcome]]
@@ -120,7 +120,7 @@ class Worker:
         now = self._clock()
         if self._told_to_stop and self._stop_by is None:
             self._stop_by = now + self._drain_timeout
-            log.info("Worker %s: told to stop, %d jobs run.", self.id, len(self._running))
+            logger.info("Worker %s: told to stop, %d jobs run.", self.id, len(self._running))
         found = False
         try:
             self._write_ends()
@@ -134,11 +134,11 @@ class Worker:
                 self._purge(now)
             if self._unavailable:
                 self._unavailable = False
-                log.warning("Worker %s: the jobs can be read and written again.", self.id)
+                logger.warning("Worker %s: the jobs can be read and written again.", self.id)
         except JobsUnavailable as error:
             if not self._unavailable:
                 self._unavailable = True
-                log.error("Worker %s: %s It goes on trying.", self.id, error)
+                logger.error("Worker %s: %s It goes on trying.", self.id, error)
         if self._stop_by is not None and now >= self._stop_by:
             self._take_back(Outcome("returned"))
         idle = not self._running and not self._ended
@@ -166,7 +166,7 @@ class Worker:
         return bool(claimed)
 
     def _start(self, record: JobRecord) -> None:
-        log.info("Job %s (%s): attempt %d.", record.id, record.name, record.state.attempt)
+        logger.info("Job %s (%s): attempt %d.", record.id, record.name, record.state.attempt)
         future: Future[Outcome]
         try:
             future = self._begin(record, self.id)
@@ -199,7 +199,7 @@ class Worker:
             record = ours.get(id)
             lost = record is None or record.state.attempt != running.record.state.attempt
             if lost:
-                log.warning("Job %s: another worker has it; our attempt is ended.", id)
+                logger.warning("Job %s: another worker has it; our attempt is ended.", id)
             if lost or (record is not None and record.state.cancel_requested):
                 self._end(running, Outcome("canceled"))
 
@@ -220,7 +220,7 @@ class Worker:
 
     def _rescue(self) -> None:
         for record in self._ledger.rescue():
-            log.warning(
+            logger.warning(
                 "Job %s (%s): the worker of attempt %d died; it is %s now.",
                 *(record.id, record.name, record.state.attempt, record.state.status),
             )
@@ -254,7 +254,7 @@ class Worker:
         wait = min(60.0, 2.0**self._unstarted)
         self._unstarted += 1
         self._claims_after = self._clock() + wait
-        log.error(
+        logger.error(
             "Worker %s: no process for jobs, next try in %g s: %s", self.id, wait, outcome.error
         )
 
@@ -276,9 +276,9 @@ class Worker:
             self._ended.popleft()
             self._be_careful(outcome)
             if after is None:
-                log.warning("Job %s: attempt %d ended too late to count.", *_which(record))
+                logger.warning("Job %s: attempt %d ended too late to count.", *_which(record))
             else:
-                log.info("Job %s: attempt %d ended, %s.", *_which(record), after.state.status)
+                logger.info("Job %s: attempt %d ended, %s.", *_which(record), after.state.status)
 
 
 def _too_long(timeout: float) -> Outcome:

@@ -8,7 +8,6 @@ still write. Knows no job.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -21,7 +20,14 @@ from typing import Final
 
 from flask_concurrency.jobs.ledger import WorkerInfo
 
-_FLAGS: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+try:
+    import fcntl
+except ImportError:  # as on Windows, where no ledger of this kind is opened
+    AVAILABLE = False
+else:
+    AVAILABLE = True
+
+_FLAGS: Final = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _ID: Final = re.compile(r"\w[\w.-]*", re.ASCII)
 
 
@@ -162,4 +168,5 @@ def _forget_all() -> None:
         locks.forget()
 
 
-os.register_at_fork(after_in_child=_forget_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
