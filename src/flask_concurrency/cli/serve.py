@@ -25,6 +25,7 @@ from flask_concurrency.cli.server_options import (
 )
 from flask_concurrency.engine.declaration import Declaration
 from flask_concurrency.flask_app.app_state import AppState
+from flask_concurrency.flask_app.jobs.app_jobs import jobs_of
 from flask_concurrency.flask_app.settings import POOL, SERVED_WITH
 
 SHOWN_ROUTES = 12
@@ -70,6 +71,9 @@ SHOWN_ROUTES = 12
     is_flag=True,
     help="Run async views on one event loop a process, any number at once.",
 )
+@click.option(
+    "--no-jobs", is_flag=True, help="Start no worker for the app's jobs beside its processes."
+)
 @pass_script_info
 def serve(
     info: ScriptInfo,
@@ -79,6 +83,7 @@ def serve(
     threads: int,
     graceful_timeout: int,
     asgi: bool,
+    no_jobs: bool,
 ) -> None:
     """Serve the app on granian, until SIGTERM or Ctrl-C.
 
@@ -96,8 +101,16 @@ def serve(
         asgi_app_of(app)
     target = import_path(info)
     address = free_address(host, port)
+    jobs = jobs_of(app)
     options = ServerOptions(
-        address.host, address.port, workers, threads, graceful_timeout, target, asgi
+        address.host,
+        address.port,
+        workers,
+        threads,
+        graceful_timeout,
+        target,
+        asgi,
+        runs_jobs=not no_jobs and jobs is not None and bool(jobs.declared),
     )
     click.echo(_announcement(app, address, options))
     become_server(options)
@@ -116,9 +129,21 @@ def _announcement(app: Flask, address: Address, options: ServerOptions) -> str:
         [
             f"Serving {app.name!r} on http://{address}\n{paragraph(how)}",
             paragraph(not_served(app)) if state is None else _limits(app, state, options.workers),
+            *_jobs(app, options),
             f"The same on gunicorn{beside}:\n  {_gunicorn(app, address, options)}",
         ]
     )
+
+
+def _jobs(app: Flask, options: ServerOptions) -> list[str]:
+    jobs = jobs_of(app)
+    if jobs is None or not jobs.declared:
+        return []
+    names = ", ".join(sorted(jobs.declared))
+    kept = f"Jobs ({names}) are kept in {jobs.url_of_ledger(app)}"
+    if options.runs_jobs:
+        return [paragraph(f"{kept} and run by one worker beside the server.")]
+    return [paragraph(f"{kept}. To run them: flask concurrency worker.")]
 
 
 def _limits(app: Flask, state: AppState, workers: int) -> str:

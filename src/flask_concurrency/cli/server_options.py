@@ -28,6 +28,7 @@ class ServerOptions:
     :ivar graceful_timeout: Seconds that requests in flight get when the server stops.
     :ivar asgi: Whether asynchronous views run on the server's event loop.
     :ivar import_path: What Flask's loader is given; ``None`` leaves it to its search.
+    :ivar runs_jobs: Whether a worker for the app's jobs is kept running beside.
     """
 
     host: str
@@ -37,6 +38,7 @@ class ServerOptions:
     graceful_timeout: int
     import_path: str | None
     asgi: bool = False
+    runs_jobs: bool = False
 
 
 def available_cpus() -> int:

@@ -180,7 +180,8 @@ def new_record(
         raise JobNotJson(
             f"The arguments of {name!r} take {len(arguments.encode()):,} bytes as JSON; "
             f"{max_arguments:,} are allowed. Store the data and submit where it is, or raise "
-            "'max_arguments'."
+            "'max_arguments'.",
+            too_large=True,
         )
     digest = sha256(f"{name}\n{arguments}".encode()).hexdigest()
     state = JobState(due_at=delay)

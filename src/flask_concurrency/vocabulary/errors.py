@@ -102,7 +102,14 @@ class TooManyJobs(JobError):
 
 
 class JobNotJson(JobError, TypeError):
-    """Arguments or a result cannot be written as JSON, or are too large to be kept in a record."""
+    """Arguments or a result cannot be written as JSON, or are too large to be kept in a record.
+
+    :ivar too_large: Whether they are JSON, but too much of it.
+    """
+
+    def __init__(self, message: str, *, too_large: bool = False) -> None:
+        super().__init__(message)
+        self.too_large = too_large
 
 
 class IdempotencyConflict(JobError, ValueError):
