@@ -89,10 +89,11 @@ def show(info: ScriptInfo, id: str, as_json: bool) -> None:
         far = "" if fraction is None else f"{fraction:.0%} "
         rows.append(("progress", f"{far}{record.progress.message}"))
     for attempt in record.attempts:
-        ended = (
-            "runs" if attempt.ended_at is None else f"{attempt.how} {_instant(attempt.ended_at)}"
-        )
-        rows.append((f"attempt {attempt.number}", f"{_instant(attempt.started_at)}, {ended}"))
+        told = f"{_instant(attempt.started_at)}, runs"
+        if attempt.ended_at is not None:
+            took = _duration(attempt.ended_at - attempt.started_at)
+            told = f"{_instant(attempt.started_at)}, {attempt.how} after {took}"
+        rows.append((f"attempt {attempt.number}", told))
     if record.result is not None:
         rows.append(("result", record.result))
     if record.error is not None:

@@ -139,11 +139,11 @@ def _jobs(app: Flask, options: ServerOptions) -> list[str]:
     jobs = jobs_of(app)
     if jobs is None or not jobs.declared:
         return []
+    runs = "One worker beside the server runs them."
+    if not options.runs_jobs:
+        runs = "To run them: flask concurrency worker."
     names = ", ".join(sorted(jobs.declared))
-    kept = f"Jobs ({names}) are kept in {jobs.url_of_ledger(app)}"
-    if options.runs_jobs:
-        return [paragraph(f"{kept} and run by one worker beside the server.")]
-    return [paragraph(f"{kept}. To run them: flask concurrency worker.")]
+    return [f"{paragraph(f'Jobs: {names}. {runs}')}\n  Kept in {jobs.url_of_ledger(app)}"]
 
 
 def _limits(app: Flask, state: AppState, workers: int) -> str:

@@ -10,6 +10,8 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 from flask import Flask
@@ -66,10 +68,12 @@ def worker(
             )
     _log_to_the_terminal()
     try:
-        with worker_of(
-            app, jobs, queues=chosen, processes=processes, drain_timeout=drain_timeout
-        ) as made:
-            _stop_when_told(made, parent)
+        with (
+            worker_of(
+                app, jobs, queues=chosen, processes=processes, drain_timeout=drain_timeout
+            ) as made,
+            _stopped_when_told(made, parent),
+        ):
             click.echo(
                 f"Running the jobs of {app.name!r}: {', '.join(sorted(jobs.names(chosen)))}. "
                 f"Kept in {jobs.url_of_ledger(app)}. Ctrl-C stops."
@@ -95,19 +99,28 @@ def app_jobs(app: Flask) -> AppJobs:
     return jobs
 
 
-def _stop_when_told(made: Worker, parent: int | None) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: made.stop())
-    if parent is None:
-        return
+@contextmanager
+def _stopped_when_told(made: Worker, parent: int | None) -> Iterator[None]:
+    """Stop the worker at a signal, and when the process it was started for is gone."""
+    ended = threading.Event()
+    before = {
+        number: signal.signal(number, lambda *_: made.stop())
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
 
     def watch() -> None:
-        ended = threading.Event()
-        while os.getppid() == parent:
-            ended.wait(LOOK_FOR_PARENT_EVERY)
+        while os.getppid() == parent and not ended.wait(LOOK_FOR_PARENT_EVERY):
+            pass
         made.stop()
 
-    threading.Thread(target=watch, name="watch-parent", daemon=True).start()
+    if parent is not None:
+        threading.Thread(target=watch, name="watch-parent", daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _log_to_the_terminal() -> None:
