@@ -235,9 +235,7 @@ def test_a_newer_file_is_refused(make: Make, path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(
-        ConfigurationError, match=r"by a newer Flask-Concurrency \(layout 99"
-    ):
+    with pytest.raises(ConfigurationError, match=r"by a newer Flask-Concurrency \(layout 99"):
         make().check()
 
 

@@ -107,7 +107,7 @@ class Settings:
 ENABLED = f"{PREFIX}ENABLED"
 
 FIXED = frozenset(
-    {"drain_timeout", "watchdog", "threads", "processes", "websocket_threads", "executors"}
+    {"drain_timeout", "watchdog", "threads", "processes", "websocket_threads", "executors", "jobs"}
 )
 """Settings of what ``init_app`` has made: a later change would not reach it."""
 

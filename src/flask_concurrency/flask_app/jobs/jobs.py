@@ -18,7 +18,7 @@ from flask_concurrency.flask_app.jobs.job import Job, PendingJob
 from flask_concurrency.flask_app.jobs.options import check_declared, read_job_options
 from flask_concurrency.flask_app.jobs.preferences import MAX_KEY, idempotency_key
 from flask_concurrency.jobs.attempt import ResultFile, Running, current_job
-from flask_concurrency.jobs.ledger import Filter
+from flask_concurrency.jobs.ledger import Filter, WorkerInfo
 from flask_concurrency.jobs.record import new_record
 from flask_concurrency.policies.job_state import STATUSES, Status
 from flask_concurrency.vocabulary.errors import ConfigurationError, JobError, JobNotFound
@@ -133,6 +133,10 @@ class Jobs:
         :raises JobNotDone: It did neither.
         """
         return self.get(id).retry()
+
+    def workers(self) -> builtins.list[WorkerInfo]:
+        """The workers that are alive, and which jobs each runs."""
+        return self._of_app().ledger.workers()
 
     @property
     def current(self) -> Running:
