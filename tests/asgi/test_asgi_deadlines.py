@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import threading
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, Response
 
-from asgi_exchange import Answer, ask
+from asgi_exchange import Answer, Exchange, ask
 from flask_concurrency import Concurrency
 from flask_concurrency.asgi.interface import AsgiApplication
 from flask_concurrency.executors.loop import deadline
@@ -17,6 +18,7 @@ from flask_concurrency.executors.loop import deadline
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
+@pytest.mark.slow  # its seconds are for a busy machine to begin the view
 @pytest.mark.parametrize("swallows", [False, True])
 def test_an_async_view_is_cancelled_at_its_deadline(
     swallows: bool,
@@ -31,7 +33,7 @@ def test_an_async_view_is_cancelled_at_its_deadline(
     done = []
 
     @app.get("/")
-    @concurrency.deadline(0.2)
+    @concurrency.deadline(1.0)
     @concurrency.limit("1 in flight")
     async def view() -> str:
         try:
@@ -75,3 +77,58 @@ def test_an_async_handler_of_504_is_let_run(
 
     answer = run(ask(asgi))
     assert (answer.status, answer.text) == (504, "late")
+
+
+def test_a_plain_view_that_blocks_is_answered_at_its_deadline(
+    app: Flask, concurrency: Concurrency, asgi: AsgiApplication, run: Run
+) -> None:
+    """Its thread and its permit are kept until it ends; what it answers then is dropped."""
+    go_on, left = threading.Event(), threading.Event()
+
+    @app.get("/")
+    @concurrency.limit("1 in flight", name="one")
+    @concurrency.deadline(0.15)
+    def view() -> str:
+        assert go_on.wait(30)
+        return "late"
+
+    @app.teardown_request
+    def teardown(error: BaseException | None) -> None:
+        left.set()
+
+    async def story() -> None:
+        late = await ask(asgi)
+        assert (late.status, late.get("content-type")) == (504, "application/problem+json")
+        assert (await ask(asgi)).status == 503
+        left.clear()
+        go_on.set()
+        await asyncio.get_running_loop().run_in_executor(None, left.wait, 30)
+        while concurrency.threads.snapshot().busy:
+            await asyncio.sleep(0)
+        assert (await ask(asgi)).status == 200
+
+    run(story())
+
+
+def test_what_a_view_answers_in_time_may_take_longer(
+    app: Flask, concurrency: Concurrency, asgi: AsgiApplication, run: Run
+) -> None:
+    """A stream whose first piece comes late is no late answer."""
+    go_on = threading.Event()
+
+    @app.get("/")
+    @concurrency.deadline(0.01)
+    def view() -> Response:
+        def rows() -> Iterator[str]:
+            assert go_on.wait(30)
+            yield "row"
+
+        return Response(rows())
+
+    async def story() -> None:
+        exchange = Exchange(asgi)
+        asyncio.get_running_loop().call_later(0.1, go_on.set)
+        await exchange.task
+        assert (exchange.answer.status, exchange.answer.text) == (200, "row")
+
+    run(story())

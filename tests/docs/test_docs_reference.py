@@ -16,6 +16,7 @@ from flask_concurrency.cli.group import concurrency as group
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.processes.executor import ProcessExecutor
 from flask_concurrency.executors.threads import ThreadExecutor
+from flask_concurrency.flask_app.jobs.options import JobOptions
 from flask_concurrency.flask_app.settings import Settings
 from flask_concurrency.vocabulary import errors
 from flask_concurrency.vocabulary.limits import ALGORITHMS
@@ -72,6 +73,27 @@ def test_every_option_of_an_executor_is_on_the_page(
 
     options = set(inspect.signature(executor).parameters) - OURS
     assert documented == options | OF_THE_APP.get(heading, set())
+
+
+def test_every_option_of_jobs_is_on_the_page(pages: dict[str, Any]) -> None:
+    """Its section has a row for each option with its default, and for nothing else."""
+    text = pages["docs/reference/configuration.md"].text.partition("## `CONCURRENCY_JOBS`")[2]
+    documented = rows(text.partition("\n## ")[0])
+
+    assert set(documented) == {option.name for option in fields(JobOptions)}
+    for option in fields(JobOptions):
+        if isinstance(option.default, int | float):
+            assert documented[option.name][0] == repr(option.default)
+
+
+def test_every_option_of_job_is_on_its_page(pages: dict[str, Any]) -> None:
+    """Its section has a row for each keyword, and for nothing else."""
+    text = pages["docs/reference/jobs.md"].text.partition("## `@concurrency.job")[2]
+    section = text.partition("\n## ")[0]
+    parameters = inspect.signature(flask_concurrency.Concurrency.job).parameters.values()
+
+    documented = {option for row in rows(section) for option in re.findall(r"\w+", row)}
+    assert documented == {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
 def test_every_option_of_limit_is_on_its_page(pages: dict[str, Any]) -> None:

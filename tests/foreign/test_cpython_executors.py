@@ -19,6 +19,8 @@ PARTS = {
         "ThreadPoolFailingInitializerTest",
         "ThreadPoolShutdownTest",
         "ThreadPoolExecutorTest",
+    ],
+    "threads-waiting": [
         "ThreadPoolWaitTests",
         "ThreadPoolAsCompletedTest",
         "FutureTests",

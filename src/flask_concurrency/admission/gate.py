@@ -235,12 +235,14 @@ class Gate:
             try:
                 for row in [found] if isinstance(found, tuple) else _rows(found, named):
                     limiter = row[0]
-                    if limiter.exempts:
+                    if limiter.exempt_when is not None and limiter.exempts:
                         continue
                     key = keys.get(limiter.key)
                     if key is None:
                         key = keys[limiter.key] = normalized_key(limiter.key())
-                    cost = limiter.current_cost()
+                    cost = limiter.cost
+                    if not isinstance(cost, int):
+                        cost = limiter.current_cost()
                     checks.append(Check(limiter.id, limiter.policy, key, cost, limiter.shadow))
                     rows.append(row)
             except Exception as raised:

@@ -53,6 +53,7 @@ class AsgiBridge:
     :param loop: Becomes the server's loop, for everybody who uses it.
     :param busy: Answers in place of ``wsgi_app`` where ``threads`` takes no more.
     :param ending: Answers in place of ``wsgi_app`` once the server ends.
+    :param late: Answers in place of a plain view that blocks past its deadline.
     :param life: The server's start and end.
     :ivar lifespan: ``async with asgi.lifespan():`` does in the lifespan of another application,
         which this one is mounted in, what the server's lifespan does otherwise.
@@ -70,6 +71,7 @@ class AsgiBridge:
         loop: LoopThread,
         busy: WSGIApplication,
         ending: WSGIApplication,
+        late: WSGIApplication,
         life: ServerLife,
         max_body: Callable[[], int | None] = lambda: None,
         admit: Callable[[Scope], Admission] | None = None,
@@ -81,6 +83,7 @@ class AsgiBridge:
         self._loop = loop
         self._busy = busy
         self._ending = ending
+        self._late = late
         self._life = life
         self.lifespan = life.within
         self._max_body = max_body
@@ -157,6 +160,7 @@ class AsgiBridge:
             send,
             threads=self._threads,
             loop=self._loop,
+            late=self._late,
             max_body=self._max_body(),
         )
         try:

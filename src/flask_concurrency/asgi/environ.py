@@ -20,6 +20,9 @@ PORTABLE = "flask_concurrency.portable"
 """Set in the WSGI environment by whoever answers with a body that any thread, and the loop, may
 read: it waits as its reader can."""
 
+ON_DEADLINE = "flask_concurrency.on_deadline"
+"""In the WSGI environment: to be called with the seconds that the request has, in any thread."""
+
 _PLAIN = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}
 """Fields that WSGI, after CGI, spells without ``HTTP_``."""
 

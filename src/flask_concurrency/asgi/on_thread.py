@@ -14,11 +14,11 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from contextvars import Context
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from flask_concurrency.asgi.answer import say, send_all
 from flask_concurrency.asgi.disconnect_watch import DisconnectWatch
-from flask_concurrency.asgi.environ import PORTABLE
+from flask_concurrency.asgi.environ import ON_DEADLINE, PORTABLE
 from flask_concurrency.asgi.inbox import READ_AHEAD, Inbox
 from flask_concurrency.asgi.input_stream import declared_length
 from flask_concurrency.asgi.interface import Message, Send
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
 
 
+ANSWERS_WITHIN: Final = 0.05
+"""Seconds after its deadline in which a view whose tasks have failed may answer by itself."""
+
+
 class Portable(NamedTuple):
     """A body that may be read anywhere."""
 
@@ -44,6 +48,7 @@ class ThreadRequest:
 
     :param threads: The pool.
     :param loop: The server's loop.
+    :param late: Answers where the application has not at the request's deadline.
     :param max_body: Bytes of a body that are read at all; ``None`` for any number.
     :ivar started: The pool has taken it.
     """
@@ -57,6 +62,7 @@ class ThreadRequest:
         *,
         threads: ThreadExecutor,
         loop: LoopThread,
+        late: WSGIApplication,
         max_body: int | None = None,
     ) -> None:
         self._wsgi_app = wsgi_app
@@ -70,6 +76,14 @@ class ThreadRequest:
         self._reply = Reply()
         self._sender: asyncio.Task[Any] | None = None
         self.started = False
+        self._late = late
+        self._waiting: asyncio.Future[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._answered = self._overdue = False
+        loop_here = asyncio.get_running_loop()
+        environ[ON_DEADLINE] = lambda seconds: loop_here.call_soon_threadsafe(
+            self._set_timer, seconds
+        )
 
     async def serve(self) -> None:
         """Answer the request.
@@ -84,15 +98,22 @@ class ThreadRequest:
         self.started = True
         watch = DisconnectWatch(self._inbox, partial(self._let_go, future))
         try:
-            answer = await asyncio.wrap_future(future)
+            self._waiting = asyncio.wrap_future(future)
+            answer = await self._waiting
         except asyncio.CancelledError:
             self._let_go(future)
             future.add_done_callback(self._close_unread)
+            if self._overdue:
+                await send_all(self._say_late(), self._inbox, self._send)
+                return
             if not watch.acted:
                 raise
             return
         finally:
             watch.stop()
+            self._environ.pop(ON_DEADLINE, None)  # it leads back here
+            if self._timer is not None:
+                self._timer.cancel()
         if isinstance(answer, Portable):
             await answer_on_loop(
                 lambda: answer.body, self._own.context, self._reply, self._inbox, self._send
@@ -111,9 +132,28 @@ class ThreadRequest:
     def _work(self) -> Sequence[Message] | Portable:
         """Runs in the thread. Gives what is left to send, or a body to be read on the loop."""
         body = self._wsgi_app(self._environ, self._reply.start_response)
+        self._answered = True  # what is sent may take as long as it takes
         if PORTABLE in self._environ:
             return Portable(body)
         return say(self._reply, body, self._inbox, self._wait_for_server)
+
+    def _set_timer(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(seconds + ANSWERS_WITHIN, self._expire)
+
+    def _expire(self) -> None:
+        """The view blocks past its deadline: answer in its place; the thread cannot be stopped."""
+        if not self._answered and self._waiting is not None and not self._waiting.done():
+            self._overdue = True
+            self._waiting.cancel()
+
+    def _say_late(self) -> list[Message]:
+        reply = Reply()
+        body = self._late(self._environ, reply.start_response)
+        try:
+            return list(reply.messages(body))
+        finally:
+            close_body(body)
 
     def _wait_for_server(self, messages: Sequence[Message]) -> None:
         self._loop.run(self._sending(messages))

@@ -21,6 +21,7 @@ from granian import Granian
 from granian.constants import Interfaces
 from granian.log import LogLevels
 
+from flask_concurrency.cli.job_worker_process import JobWorkerProcess
 from flask_concurrency.cli.reload import reload_on_change
 from flask_concurrency.cli.served_app import load_app, load_asgi_app
 from flask_concurrency.cli.server_options import BACKLOG, ServerOptions
@@ -90,6 +91,9 @@ def serve(options: ServerOptions) -> None:
             signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
 
     load = load_asgi_app if options.asgi else load_app
+    jobs = JobWorkerProcess(options.import_path, options.graceful_timeout)
+    if options.runs_jobs:
+        server.on_startup(jobs.start)
     try:
         server.serve(
             target_loader=partial(load, options.import_path, options.graceful_timeout),
@@ -100,6 +104,8 @@ def serve(options: ServerOptions) -> None:
         # like one that failed.
         if not told:
             raise
+    finally:
+        jobs.end()
 
 
 if __name__ == "__main__":

@@ -9,8 +9,10 @@ import click
 
 from flask_concurrency.cli.doctor.command import doctor
 from flask_concurrency.cli.explain import explain
+from flask_concurrency.cli.jobs import jobs
 from flask_concurrency.cli.serve import serve
 from flask_concurrency.cli.status import reset, status
+from flask_concurrency.cli.worker import worker
 
 
 @click.group()
@@ -23,3 +25,5 @@ concurrency.add_command(explain)
 concurrency.add_command(doctor)
 concurrency.add_command(status)
 concurrency.add_command(reset)
+concurrency.add_command(worker)
+concurrency.add_command(jobs)

@@ -26,6 +26,7 @@ from flask_concurrency.cli.server_options import (
 )
 from flask_concurrency.engine.declaration import Declaration
 from flask_concurrency.flask_app.app_state import AppState
+from flask_concurrency.flask_app.jobs.app_jobs import jobs_of
 from flask_concurrency.flask_app.settings import POOL, SERVED_WITH
 
 SHOWN_ROUTES = 12
@@ -91,6 +92,9 @@ SHOWN_ROUTES = 12
     is_flag=True,
     help="Load the app anew when a file below the current directory changes; for development.",
 )
+@click.option(
+    "--no-jobs", is_flag=True, help="Start no worker for the app's jobs beside its processes."
+)
 @pass_script_info
 def serve(
     info: ScriptInfo,
@@ -104,6 +108,7 @@ def serve(
     access_log: bool,
     log_level: str,
     reload: bool,
+    no_jobs: bool,
 ) -> None:
     """Serve the app on granian, until SIGTERM or Ctrl-C.
 
@@ -121,6 +126,7 @@ def serve(
         asgi_app_of(app)
     choice = choose(app, state_of(app), asgi)
     address = free_address(host, port) if uds is None else Address(host, port)
+    jobs = jobs_of(app)
     options = ServerOptions(
         address.host,
         address.port,
@@ -133,6 +139,7 @@ def serve(
         access_log=access_log,
         log_level=log_level,
         reload=os.getcwd() if reload else None,
+        runs_jobs=not no_jobs and jobs is not None and bool(jobs.declared),
     )
     click.echo(_start_message(app, address, options, choice))
     become_server(options)
@@ -153,9 +160,21 @@ def _start_message(app: Flask, address: Address, options: ServerOptions, choice:
         [
             f"Serving {app.name!r} on {where}\n{paragraph(how)}\n{paragraph(by)}",
             paragraph(not_served(app)) if state is None else _limits(app, state, options.workers),
+            *_jobs(app, options),
             f"The same on gunicorn{beside}:\n  {_gunicorn(app, address, options)}",
         ]
     )
+
+
+def _jobs(app: Flask, options: ServerOptions) -> list[str]:
+    jobs = jobs_of(app)
+    if jobs is None or not jobs.declared:
+        return []
+    runs = "One worker beside the server runs them."
+    if not options.runs_jobs:
+        runs = "To run them: flask concurrency worker."
+    names = ", ".join(sorted(jobs.declared))
+    return [f"{paragraph(f'Jobs: {names}. {runs}')}\n  Kept in {jobs.url_of_ledger(app)}"]
 
 
 def _limits(app: Flask, state: AppState, workers: int) -> str:

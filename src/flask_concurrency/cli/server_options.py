@@ -32,6 +32,7 @@ class ServerOptions:
     :ivar access_log: Whether each request is logged.
     :ivar log_level: What of the server's own life is logged, and what is worse.
     :ivar reload: Directory whose changes load the app anew; ``None`` watches none.
+    :ivar runs_jobs: Whether a worker for the app's jobs is kept running beside.
     """
 
     host: str
@@ -45,6 +46,7 @@ class ServerOptions:
     access_log: bool = False
     log_level: str = "info"
     reload: str | None = None
+    runs_jobs: bool = False
 
 
 def available_cpus() -> int:

@@ -11,7 +11,12 @@ from flask_concurrency.asgi.application import Admission, AsgiBridge
 from flask_concurrency.asgi.interface import Scope
 from flask_concurrency.asgi.lifespan import Finish, ServerLife
 from flask_concurrency.flask_app.app_state import AppState
-from flask_concurrency.flask_app.http.responses import REFUSED_UNASKED, ServerBusy, soon
+from flask_concurrency.flask_app.http.responses import (
+    REFUSED_UNASKED,
+    DeadlinePassed,
+    ServerBusy,
+    soon,
+)
 from flask_concurrency.flask_app.loop_endpoints import LoopEndpoints
 
 if TYPE_CHECKING:
@@ -37,6 +42,7 @@ def make_asgi_app(app: Flask, state: AppState) -> AsgiBridge:
         loop=state.executors.loop,
         busy=_refuse("All threads are taken, and so is the queue for them."),
         ending=_refuse("The server is about to end."),
+        late=_answer_late,
         life=ServerLife(
             loop=state.executors.loop,
             drain=state.drain,
@@ -52,6 +58,11 @@ def _max_body(app: Flask) -> int | None:
     # A view may have chosen another bound for its own request.
     most = request.max_content_length if has_request_context() else app.config["MAX_CONTENT_LENGTH"]
     return cast("int | None", most)
+
+
+def _answer_late(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Answer 504 while the view still blocks: WSGI."""
+    return DeadlinePassed().get_response(environ)(environ, start_response)
 
 
 def _refuse(why: str) -> WSGIApplication:

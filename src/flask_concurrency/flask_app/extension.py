@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from datetime import timedelta
 from functools import partial
-from typing import Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from flask import Flask, Response, current_app, has_app_context, request
 
@@ -44,6 +44,7 @@ from flask_concurrency.flask_app.declarations.time_limit import DeadlineDecorato
 from flask_concurrency.flask_app.declarations.unused import EXTENSION, DeclarationRegistry
 from flask_concurrency.flask_app.http.cors import METHODS, cors_policy
 from flask_concurrency.flask_app.http.origins import Origins
+from flask_concurrency.flask_app.jobs.options import UNSET, Unset
 from flask_concurrency.flask_app.limit_decorator import LimitDecorator
 from flask_concurrency.flask_app.loop_endpoints import PLACE, FlaskEndpoints, Place, RunsOn
 from flask_concurrency.flask_app.metrics_endpoint import add_metrics
@@ -65,7 +66,13 @@ from flask_concurrency.vocabulary.limits import DynamicLimit, LimitLike
 from flask_concurrency.vocabulary.priority import Priority
 from flask_concurrency.vocabulary.request_functions import check_function
 
+if TYPE_CHECKING:
+    from flask_concurrency.flask_app.jobs.declared_job import DeclaredJob
+    from flask_concurrency.flask_app.jobs.jobs import Jobs
+
 Target = TypeVar("Target", bound=Any)
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Concurrency:
@@ -109,6 +116,7 @@ class Concurrency:
         self._declarations = DeclarationRegistry(self._apps)
         self._needs_after_request = False
         self._key = check_function("key", key)
+        self._jobs: Jobs | None = None
         if app is not None:
             self.init_app(app)
 
@@ -158,6 +166,10 @@ class Concurrency:
         state.install_after_request = partial(hooks.install_after_request, app, state)
         if self._needs_after_request or settings.charges_by_response:
             hooks.install_after_request(app, state)
+        if self._jobs is not None:
+            self._serve_jobs(self._jobs, app, state)
+        elif settings.jobs:
+            self._make_jobs()
 
     def limit(
         self,
@@ -477,6 +489,86 @@ class Concurrency:
 
         return decorate if handler is None else decorate(handler)
 
+    @overload
+    def job(self, function: Callable[P, T], /) -> DeclaredJob[P, T]: ...
+    @overload
+    def job(
+        self,
+        function: None = None,
+        /,
+        *,
+        name: str | None = ...,
+        queue: str = ...,
+        timeout: float | Unset | None = ...,
+        retries: int | Unset = ...,
+        backoff: float | Unset = ...,
+        interruptions: int | Unset = ...,
+        rerun: bool | Unset = ...,
+        keep: float | Unset = ...,
+        keep_failed: float | Unset = ...,
+    ) -> Callable[[Callable[P, T]], DeclaredJob[P, T]]: ...
+    def job(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        queue: str = "default",
+        timeout: float | Unset | None = UNSET,
+        retries: int | Unset = UNSET,
+        backoff: float | Unset = UNSET,
+        interruptions: int | Unset = UNSET,
+        rerun: bool | Unset = UNSET,
+        keep: float | Unset = UNSET,
+        keep_failed: float | Unset = UNSET,
+    ) -> Any:
+        """Declare a function as a job: work that outlives its request, and is never lost.
+
+        .. code-block:: python
+
+            @concurrency.job(timeout=600, retries=3)
+            def build_report(year):
+                concurrency.jobs.current.progress(0.4, "month 5")
+                return {"rows": 12000}
+
+            @app.post("/reports")
+            def create():
+                return build_report.submit(request.json["year"]).accepted()
+
+        A worker runs it: ``flask concurrency worker``, or the one that ``flask concurrency serve``
+        starts. Arguments and results are JSON.
+
+        :param name: Under which it is kept. Default: the function's name.
+        :param queue: Which workers run it: those of ``flask concurrency worker --queues``.
+        :param timeout: Seconds an attempt may take; ``None`` for any time. Default: an hour.
+        :param retries: Attempts that may follow an error. Default: none.
+        :param backoff: Seconds before the first retry; doubled for each further one. Default: 2.
+        :param interruptions: Attempts that may follow one whose worker died. Default: 2.
+        :param rerun: Whether it may start again after its worker died; else it fails then.
+        :param keep: Seconds for which record and result are kept. Default: a day.
+        :param keep_failed: The same after it failed. Default: seven days.
+        :raises ConfigurationError: An option is wrong, or another function has the name.
+        """
+        options = {
+            "timeout": timeout,
+            "retries": retries,
+            "backoff": backoff,
+            "interruptions": interruptions,
+            "rerun": rerun,
+            "keep": keep,
+            "keep_failed": keep_failed,
+        }
+
+        def declare(function: Callable[..., Any]) -> DeclaredJob[..., Any]:
+            return self.jobs.declare(function, name=name, queue=queue, options=options)
+
+        return declare if function is None else declare(function)
+
+    @property
+    def jobs(self) -> Jobs:
+        """Jobs of the app: ``submit``, ``get``, ``list``, ``cancel``, ``retry``, ``current``."""
+        return self._jobs or self._make_jobs()
+
     @property
     def threads(self) -> ThreadExecutor:
         """The app's bounded pool of threads: a :class:`concurrent.futures.Executor`.
@@ -628,6 +720,21 @@ class Concurrency:
             return decorated
 
         return decorate
+
+    def _make_jobs(self) -> Jobs:
+        # Here, since most apps have none, and SQLite takes its time to import.
+        from flask_concurrency.flask_app.jobs.jobs import Jobs
+
+        jobs = self._jobs = Jobs(lambda: self._current_app()[0])
+        for app in self._apps:
+            self._serve_jobs(jobs, app, self._state(app))
+        return jobs
+
+    def _serve_jobs(self, jobs: Jobs, app: Flask, state: AppState) -> None:
+        from flask_concurrency.flask_app.jobs.routes import add_routes
+
+        options, namespace = state.settings.jobs, state.settings.namespace or app.name
+        add_routes(app, jobs.serve(app, options, namespace), self.event_stream)
 
     def _current_state(self) -> AppState:
         """The state of the app in context; outside of one, of the only app there is."""

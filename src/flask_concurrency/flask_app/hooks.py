@@ -16,6 +16,7 @@ from flask.typing import ResponseReturnValue
 from flask_concurrency.admission.adaptive_limit import AdaptiveLimit, ask_adaptive, refused_by
 from flask_concurrency.admission.answer import Answer
 from flask_concurrency.admission.gate import Gate
+from flask_concurrency.asgi.environ import ON_DEADLINE
 from flask_concurrency.engine.declaration import Declaration
 from flask_concurrency.engine.journey import Journey
 from flask_concurrency.flask_app.app_state import AppState, Route
@@ -89,7 +90,8 @@ def install(app: Flask, state: AppState) -> None:
             if route.answers_options:
                 return None
         if state.settings.enabled:
-            if old := too_old(asked.environ, state.settings.max_request_age):
+            max_age = state.settings.max_request_age
+            if max_age is not None and (old := too_old(asked.environ, max_age)):
                 journey_of(asked.environ).decision = old.decision
                 raise old
             if route.time is not None:
@@ -259,6 +261,8 @@ def _start_clock(
 ) -> None:
     journey = journey_of(environ)
     journey.start_clock(time.seconds)
+    if (tell_server := environ.get(ON_DEADLINE)) is not None:
+        tell_server(time.seconds)
     if endpoint is not None:
         hold_to_deadline(app, endpoint)
     if not journey.ended_by_middleware:

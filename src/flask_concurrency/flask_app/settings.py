@@ -61,9 +61,8 @@ OF_FLASK_LIMITER = {
 }
 """Keys of Flask-Limiter, and what takes their place."""
 
-OF_COMMANDS = tuple(
-    f"{PREFIX}{command}_" for command in ("SERVE", "EXPLAIN", "STATUS", "RESET", "DOCTOR")
-)
+COMMANDS = ("SERVE", "EXPLAIN", "STATUS", "RESET", "DOCTOR", "WORKER", "JOBS_LIST", "JOBS_SHOW")
+OF_COMMANDS = tuple(f"{PREFIX}{command}_" for command in COMMANDS)
 """What options of ``flask concurrency`` begin with in the environment, after ``FLASK_``."""
 
 
@@ -108,6 +107,8 @@ class Settings:
         holds at once under ASGI, each on a thread; default ``100``.
     :ivar executors: ``EXECUTORS``, what further names of executors stand for: another name, an
         executor, or a function that makes one; default none.
+    :ivar jobs: ``JOBS``, options of jobs that outlive their request, such as
+        ``{"ledger": "sqlite:////var/lib/shop/jobs.sqlite3", "retries": 3}``; default none.
     """
 
     store: str | None = None
@@ -128,6 +129,7 @@ class Settings:
     processes: Mapping[str, Any] = field(default_factory=dict)
     websocket_threads: int = 100
     executors: Mapping[str, Any] = field(default_factory=dict)
+    jobs: Mapping[str, Any] = field(default_factory=dict)
 
     def blocked_for(self, debug: bool) -> float | None:
         """Seconds for which an event loop may stand still; ``None`` for any time."""
@@ -144,7 +146,7 @@ class Settings:
 ENABLED = f"{PREFIX}ENABLED"
 
 FIXED = frozenset(
-    {"drain_timeout", "watchdog", "threads", "processes", "websocket_threads", "executors"}
+    {"drain_timeout", "watchdog", "threads", "processes", "websocket_threads", "executors", "jobs"}
 )
 """Settings of what ``init_app`` has made: a later change would not reach it."""
 
@@ -205,7 +207,7 @@ def _environment(variable: str) -> int:
 
 
 def _check_prefix(key: str, known: Mapping[str, object]) -> None:
-    """Refuse a key of ours whose prefix is misspelt: it would be none of anybody's."""
+    """Refuse a key of ours whose prefix is misspelt: nothing else would read it."""
     prefix, _, rest = key.partition("_")
     if (
         rest.lower() in known
@@ -344,4 +346,5 @@ _READERS: Mapping[str, Any] = {
     "processes": _options,
     "websocket_threads": _threads,
     "executors": _executors,
+    "jobs": _options,
 }

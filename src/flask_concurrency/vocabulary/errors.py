@@ -7,6 +7,15 @@
     ├─ DeadlineExceeded       the deadline passed before the work was done  (also TimeoutError)
     ├─ ConnectionClosed       a WebSocket has ended
     ├─ UnreadableCost         a client sent what no cost can be read from   (also ValueError)
+    ├─ JobError               a job was not accepted, or has no result
+    │  ├─ JobNotFound         there is no such job, or it has expired       (also LookupError)
+    │  ├─ JobsUnavailable     the ledger cannot be read or written; nothing was accepted
+    │  ├─ TooManyJobs         as many jobs are queued as may be
+    │  ├─ JobNotJson          arguments or a result are not JSON, or too large  (also TypeError)
+    │  ├─ IdempotencyConflict the key was used for other arguments          (also ValueError)
+    │  ├─ JobNotDone          its result was asked for before its end
+    │  ├─ JobFailed           its result was asked for, and it has none
+    │  └─ JobCanceled         the same, since it was cancelled; raised in the job itself, too
     ├─ StoreError             counts cannot be read or written
     │  └─ StoreUnavailable    nor will any others be, until the store is back
     └─ ExecutorError          the work could not be run                     (also RuntimeError)
@@ -62,6 +71,70 @@ class StoreError(ConcurrencyError):
 
 class StoreUnavailable(StoreError):
     """A store does not answer or takes no writes; asking again at once would be in vain."""
+
+
+class JobError(ConcurrencyError):
+    """A job was not accepted, or its result cannot be had."""
+
+
+class JobNotFound(JobError, LookupError):
+    """There is no job of this id: it never was, or its record has expired."""
+
+
+class JobsUnavailable(JobError):
+    """The ledger of jobs cannot be read or written at the moment; nothing was accepted."""
+
+
+class TooManyJobs(JobError):
+    """As many jobs are queued as may be.
+
+    :ivar max_queued: Jobs that may be queued.
+    :ivar of_owner: Whether one owner has so many; otherwise all have together.
+    """
+
+    def __init__(self, *, max_queued: int, of_owner: bool) -> None:
+        whose = "of one owner" if of_owner else "of all owners"
+        option = "max_queued_per_owner" if of_owner else "max_queued"
+        super().__init__(
+            f"{max_queued} of {max_queued} jobs {whose} are queued. Submit it later, start more "
+            f"workers, or raise {option!r}."
+        )
+        self.max_queued = max_queued
+        self.of_owner = of_owner
+
+
+class JobNotJson(JobError, TypeError):
+    """Arguments or a result cannot be written as JSON, or are too large to be kept in a record.
+
+    :ivar too_large: Whether they are JSON, but too much of it.
+    """
+
+    def __init__(self, message: str, *, too_large: bool = False) -> None:
+        super().__init__(message)
+        self.too_large = too_large
+
+
+class IdempotencyConflict(JobError, ValueError):
+    """An idempotency key was used for other arguments before."""
+
+
+class JobNotDone(JobError):
+    """The result of a job was asked for before its end."""
+
+
+class JobFailed(JobError):
+    """A job has no result: it failed.
+
+    :ivar error: What is known of it: ``type``, ``title``, ``detail``.
+    """
+
+    def __init__(self, job: str, error: dict[str, str]) -> None:
+        super().__init__(f"Job {job!r} failed: {error.get('title', '')}: {error.get('detail', '')}")
+        self.error = error
+
+
+class JobCanceled(JobError):
+    """A job has no result: it was cancelled. Raised in the job itself where it can be told."""
 
 
 class ExecutorError(ConcurrencyError, RuntimeError):

@@ -186,7 +186,7 @@ def checked_closing(reason: int | None, message: str | None) -> tuple[int, str |
 def closed(reason: int, message: str | None) -> ConnectionClosed:
     """The error to raise; simple-websocket's too, for those who catch that one."""
     theirs: Any = getattr(sys.modules.get("simple_websocket"), "ConnectionClosed", None)
-    if theirs is None:  # not imported, so nobody can be waiting for it
+    if theirs is None:  # not imported, so no code can wait for it
         return ConnectionClosed(reason, message)
     both = _both.get(theirs)
     if both is None:

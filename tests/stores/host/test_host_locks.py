@@ -281,7 +281,10 @@ def test_a_probe_looks_at_the_shard_that_failed(open_store: OpenStore) -> None:
     other.probe()
     assert other._transactions is not None
     other._transactions.file.locks.locked([shard_of(store, check)], stall, None)
+    assert store._transactions is not None
+    assert store._transactions.file.locks.stuck()
     store.probe()
+    assert store._transactions.file.locks.stuck() == [], "callers wait their whole time again"
     assert store.take([check])[0].remaining == 4
 
 

@@ -164,8 +164,8 @@ class ProcessExecutor(Executor):
 
         It has no deadline. If it fails, that is logged by ``flask_concurrency.executors``. The end
         of the process waits for it as for all tasks, ``drain_timeout`` seconds at most. It is not
-        durable: a crash or a kill loses it. What must not be lost belongs into a job queue, such as
-        Celery or huey.
+        durable: a crash or a kill loses it. What must not be lost is a job
+        (:meth:`flask_concurrency.Concurrency.job`).
 
         :raises TaskNotPicklable: The function or an argument cannot be sent to a worker.
         :raises QueueFull: ``max_queue`` tasks are waiting.

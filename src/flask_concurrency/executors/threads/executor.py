@@ -163,7 +163,7 @@ class ThreadExecutor(Executor):
         It has the app, not the request: hand it what it needs as arguments. It has no deadline. If
         it fails, that is logged by ``flask_concurrency.executors``. The end of the process waits
         for it as for all tasks, ``drain_timeout`` seconds at most. It is not durable: a crash or a
-        kill loses it. What must not be lost belongs into a job queue, such as Celery or huey.
+        kill loses it. What must not be lost is a job (:meth:`flask_concurrency.Concurrency.job`).
 
         :raises QueueFull: ``max_queue`` tasks wait already.
         :raises DeadlineExceeded: With ``when_full="wait"``: there was no place in time.

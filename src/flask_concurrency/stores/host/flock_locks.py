@@ -59,6 +59,10 @@ class FlockLocks:
         """The first shard, for all, if a caller waited its whole timeout in vain."""
         return self._retry.stuck()
 
+    def unstick(self) -> None:
+        """Let callers wait their whole timeout again: the shards were found free."""
+        self._retry.unstick()
+
     def claim_line(self, lines: int) -> int | None:
         """Take the lowest free line, for life; ``None`` if all are taken."""
         for line in range(lines):

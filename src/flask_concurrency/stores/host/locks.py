@@ -74,6 +74,10 @@ class Locks(Protocol):
         """Shards for which a caller waited its whole timeout in vain, and none has since."""
         ...
 
+    def unstick(self) -> None:
+        """Let callers wait their whole timeout again: the shards were found free."""
+        ...
+
     def close(self, *, wait: bool) -> None:
         """Let go of everything; a second call changes nothing.
 
@@ -127,3 +131,7 @@ class BoundedRetry:
     def stuck(self) -> list[int]:
         """The shards whose last whole wait was in vain."""
         return [shard for shard, until in enumerate(self._stuck_until) if until]
+
+    def unstick(self) -> None:
+        """Let callers wait their whole timeout again."""
+        self._stuck_until = [0.0] * len(self._stuck_until)

@@ -100,6 +100,10 @@ class OfdLocks:
         """Shards for which a caller waited its whole timeout in vain, and none has since."""
         return self._retry.stuck()
 
+    def unstick(self) -> None:
+        """Let callers wait their whole timeout again: the shards were found free."""
+        self._retry.unstick()
+
     def claim_line(self, lines: int) -> int | None:
         """Take the lowest free line, for life; ``None`` if all are taken."""
         for line in range(lines):

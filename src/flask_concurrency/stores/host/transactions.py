@@ -167,7 +167,7 @@ class Transactions:
         """
         for shard in self.file.locks.stuck() or [0]:
             self.file.locks.locked([shard], self._look, self._clock())
-        # What is waited for is found free in the end, so each wait wipes its own mark off.
+        self.file.locks.unstick()
 
     def close(self, *, wait: bool) -> None:
         """Let go of the file; what this process holds comes back as if it had died.
