@@ -1,6 +1,7 @@
 """Control over concurrency for Flask: who may come in, where the work runs, how it ends."""
 
 from flask_concurrency.executors.groups import TaskGroup, TaskResult
+from flask_concurrency.executors.processes.is_worker import in_worker
 from flask_concurrency.flask_app.current_scope import ScopeLocal, current_scope
 from flask_concurrency.flask_app.declarations.options import Limits
 from flask_concurrency.flask_app.extension import Concurrency
@@ -81,5 +82,6 @@ __all__ = [
     "WorkerOutOfMemory",
     "WorkerStartFailed",
     "current_scope",
+    "in_worker",
     "watch_signals",
 ]

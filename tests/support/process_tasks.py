@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -122,6 +123,61 @@ class Unspeakable(HoldsLock):
 
 def raise_unspeakable() -> NoReturn:
     raise Unspeakable
+
+
+@dataclass(frozen=True)
+class Frozen(Exception):
+    code: int
+
+
+def raise_frozen() -> NoReturn:
+    raise Frozen(7)
+
+
+class KeywordOnly(Exception):
+    """Like ``httpx.HTTPStatusError``."""
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def raise_keyword_only() -> NoReturn:
+    raise KeywordOnly("teapot", status=418)
+
+
+def raise_local() -> NoReturn:
+    class Local(Exception):
+        pass
+
+    raise Local("nobody can import my class")
+
+
+def end(kind: type[BaseException]) -> NoReturn:
+    raise kind
+
+
+class EndsWhenLoaded(Exception):
+    def __init__(self, kind: type[BaseException]) -> None:
+        self.kind = kind
+
+    def __reduce__(self) -> Any:
+        return end, (self.kind,)
+
+
+def end_when_loaded(kind: type[BaseException], raises: bool) -> EndsWhenLoaded:
+    if raises:
+        raise EndsWhenLoaded(kind)
+    return EndsWhenLoaded(kind)
+
+
+class EndsWhenPickled:
+    def __reduce__(self) -> NoReturn:
+        raise SystemExit(4)
+
+
+def end_when_pickled() -> EndsWhenPickled:
+    return EndsWhenPickled()
 
 
 class ExplodesAtHome:
@@ -368,3 +424,45 @@ def nap(seconds: float) -> None:
 
 def spawn_inside() -> int:
     return inner.spawn(abs, -1).result()
+
+
+def append_progress(progress: Any, text: str) -> None:
+    progress.append(text)
+
+
+def use_shared_memory(name: str) -> str:
+    """Write to a block of the owner's, and return the name of a block of its own."""
+    from multiprocessing.shared_memory import SharedMemory
+
+    theirs = SharedMemory(name)
+    assert theirs.buf is not None
+    theirs.buf[:5] = b"there"
+    theirs.close()
+    made = SharedMemory(create=True, size=16)
+    made.close()
+    return made.name
+
+
+def leave_behind(directory: str) -> tuple[int, int]:
+    """Start a daemon process, another process and a thread, and register a finalizer."""
+    import multiprocessing
+    from multiprocessing.util import Finalize
+
+    daemon = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,), daemon=True)
+    daemon.start()
+    child = subprocess.Popen(["sleep", "60"])
+    Finalize(None, write_done, args=(os.path.join(directory, "finalizer"),), exitpriority=1)
+    thread = threading.Thread(target=work_a_little, args=(os.path.join(directory, "thread"),))
+    thread.start()
+    child.returncode = 0  # left behind without a warning
+    assert daemon.pid is not None
+    return daemon.pid, child.pid
+
+
+def work_a_little(path: str) -> None:
+    time.sleep(0.1)
+    write_done(path)
+
+
+def write_done(path: str) -> None:
+    Path(path).write_text("done")

@@ -22,13 +22,15 @@
        ├─ ExecutorShutdown    the executor takes no more work
        ├─ QueueFull           the executor's queue holds ``max_queue`` tasks
        ├─ TaskNotPicklable    function, arguments or result cannot cross   (also TypeError)
-       ├─ WorkerDied          the worker process ended before its task did
+       ├─ WorkerDied          the worker process ended before its task did  (also BrokenExecutor)
        │  └─ WorkerOutOfMemory  the task wanted more memory than its worker may take
        ├─ WorkerStartFailed   no worker process came up
        └─ LoopBlocked         code on the event loop would wait for that same loop
 """
 
 from __future__ import annotations
+
+from concurrent.futures import BrokenExecutor
 
 
 class ConcurrencyError(Exception):
@@ -166,8 +168,10 @@ class TaskNotPicklable(ExecutorError, TypeError):
     """A function, an argument or a result cannot be sent between processes."""
 
 
-class WorkerDied(ExecutorError):
+class WorkerDied(ExecutorError, BrokenExecutor):
     """A worker process ended before its task did; no other task is affected.
+
+    A ``BrokenExecutor``, too, as with the standard library, although the executor is not broken.
 
     :ivar exitcode: What the process ended with; negative for a signal, ``None`` if unknown.
     """

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
 
 import process_watching as watching
 from flask_concurrency.executors.processes import ProcessExecutor
+
+
+@pytest.fixture(autouse=True, scope="session")
+def tracker() -> None:
+    """Start the tracker of shared memory: it is this process's, and outlives every pool."""
+    resource_tracker.ensure_running()
 
 
 @pytest.fixture(scope="session")

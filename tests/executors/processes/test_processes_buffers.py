@@ -17,7 +17,7 @@ import process_tasks as gates
 import process_watching as watching
 from flask_concurrency.executors.processes import ProcessExecutor
 from flask_concurrency.executors.processes.shared_memory import segment_pool
-from flask_concurrency.executors.processes.shared_memory.segment_pool import Arena
+from flask_concurrency.executors.processes.shared_memory.segment_pool import SegmentPool
 from flask_concurrency.runtime.deadline import within
 from flask_concurrency.runtime.timer_thread import timekeeper
 from flask_concurrency.vocabulary.errors import (
@@ -29,21 +29,21 @@ PoolOf = Callable[..., ProcessExecutor]
 MIB = 1 << 20
 
 
-def arena_of(pool: ProcessExecutor) -> Arena:
-    return pool._pool.arena
+def segments_of(pool: ProcessExecutor) -> SegmentPool:
+    return pool._pool.segments
 
 
 def free_segments(pool: ProcessExecutor) -> set[int]:
     """Return the numbers of the segments that nobody refers to, after a look at all."""
-    arena = arena_of(pool)
-    with arena._lock:
-        arena._sweep()
-        return set(arena._free)
+    segments = segments_of(pool)
+    with segments._lock:
+        segments._sweep()
+        return set(segments._free)
 
 
 def let_time_pass(future: Any) -> None:
     """Have a task's deadline pass now, on the timekeeper's thread."""
-    timekeeper.call_at(0.0, future._task.alarm.callback)
+    timekeeper.call_at(0.0, future.task.alarm.callback)
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def executor_of(**options: Any) -> Iterator[ProcessExecutor]:
     with ProcessExecutor(1, **options) as executor:
         executor.submit(tasks.mapped_bytes).result(30)
         yield executor
-    assert arena_of(executor).numbers() == ()
+    assert segments_of(executor).numbers() == ()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -96,9 +96,9 @@ def anew(one: ProcessExecutor) -> ProcessExecutor:
     """The first one, as if it had shared no memory yet."""
     gc.collect()
     for _ in range(2):
-        arena_of(one).trim()
-    arena_of(one)._expected.clear()
-    assert arena_of(one).numbers() == ()
+        segments_of(one).trim()
+    segments_of(one)._expected.clear()
+    assert segments_of(one).numbers() == ()
     return one
 
 
@@ -142,10 +142,10 @@ def test_whatever_is_large_crosses_in_a_segment(one: ProcessExecutor) -> None:
     back = one.submit(gates.echo, nested).result(30)
     assert back["name"] == "picture"
     assert (back["rows"][1][0] == numbers()).all()
-    assert arena_of(one).expected("process_tasks.echo") == 4 * MIB
+    assert segments_of(one).expected("process_tasks.echo") == 4 * MIB
     many = one.submit(tasks.make_many, 40, 60_000).result(30)
     assert many == tasks.make_many(40, 60_000)
-    assert arena_of(one).expected("buffer_tasks.make_many") > 2 * MIB
+    assert segments_of(one).expected("buffer_tasks.make_many") > 2 * MIB
     assert list(one.map(len, [nested["rows"]] * 3, chunksize=3)) == [2, 2, 2]
 
 
@@ -153,7 +153,7 @@ def test_nothing_small_takes_shared_memory(anew: ProcessExecutor) -> None:
     """It would cost more than it spares."""
     assert anew.submit(gates.echo, b"x" * 1000).result(30) == b"x" * 1000
     assert len(anew.submit(gates.echo, numbers(900_000)).result(30)) == 900_000
-    assert arena_of(anew).numbers() == ()
+    assert segments_of(anew).numbers() == ()
 
 
 def test_a_task_that_writes_to_its_argument_changes_nobody_elses(either: ProcessExecutor) -> None:
@@ -186,10 +186,10 @@ def test_the_same_memory_serves_one_task_after_the_other(one: ProcessExecutor) -
     array = numbers(3 * MIB)
     for _ in range(2):
         one.submit(tasks.describe, array).result(30)
-    segments, mapped = arena_of(one).numbers(), one.submit(tasks.mapped_bytes).result(30)
+    segments, mapped = segments_of(one).numbers(), one.submit(tasks.mapped_bytes).result(30)
     for _ in range(5):
         one.submit(tasks.describe, array).result(30)
-    assert arena_of(one).numbers() == segments
+    assert segments_of(one).numbers() == segments
     assert one.submit(tasks.mapped_bytes).result(30) == mapped
 
 
@@ -198,10 +198,10 @@ def test_results_are_written_where_memory_is_free(anew: ProcessExecutor) -> None
     array = numbers(2 * MIB)
     for _ in range(4):
         assert (anew.submit(np.add, array, 1).result(30) == array + 1).all()
-    assert len(arena_of(anew).numbers()) == 1
+    assert len(segments_of(anew).numbers()) == 1
     for number in range(4):
         assert (anew.submit(tasks.make, 2 * MIB, number).result(30) == number).all()
-    assert len(arena_of(anew).numbers()) == 2
+    assert len(segments_of(anew).numbers()) == 2
 
 
 def test_a_result_may_be_larger_than_any_argument(either: ProcessExecutor) -> None:
@@ -269,7 +269,7 @@ def test_an_error_gives_the_arguments_memory_back(one: ProcessExecutor) -> None:
     for _ in range(3):
         with pytest.raises(LookupError, match=f"did not find {2 * MIB}"):
             one.submit(tasks.fail_with, numbers()).result(30)
-    assert free_segments(one) == set(arena_of(one).numbers())
+    assert free_segments(one) == set(segments_of(one).numbers())
 
 
 @pytest.mark.parametrize("how", ["cancelled", "expired"])
@@ -292,7 +292,7 @@ def test_a_task_that_never_ran_gives_its_memory_back(
     gate.open()
     blocked.result(30)
     gc.collect()
-    assert free_segments(anew) == set(arena_of(anew).numbers()) != set()
+    assert free_segments(anew) == set(segments_of(anew).numbers()) != set()
 
 
 @pytest.mark.parametrize("how", ["crash while it copies", "deadline"])
@@ -301,7 +301,7 @@ def test_the_memory_of_a_killed_worker_is_not_used_again(
 ) -> None:
     """What it did to it, and who else looks at it, is not known. The next task fares well."""
     anew.submit(tasks.describe, numbers()).result(30)
-    before = arena_of(anew).numbers()
+    before = segments_of(anew).numbers()
     if how == "deadline":
         with within(3600):
             killed = anew.submit(gates.pass_gate, *gate.paths, value=numbers())
@@ -316,7 +316,7 @@ def test_the_memory_of_a_killed_worker_is_not_used_again(
     gc.collect()
     assert free_segments(anew).isdisjoint(before)
     assert before
-    assert len(arena_of(anew).numbers()) == 1
+    assert len(segments_of(anew).numbers()) == 1
 
 
 def test_memory_is_bounded_and_the_rest_goes_through_the_socket(tight: ProcessExecutor) -> None:
@@ -324,7 +324,7 @@ def test_memory_is_bounded_and_the_rest_goes_through_the_socket(tight: ProcessEx
     kept = []
     for result in tight.map(gates.echo, [np.full(3 * MIB, n, np.uint8) for n in range(12)]):
         kept.append(result)
-        assert arena_of(tight).size <= 8 * MIB
+        assert segments_of(tight).size <= 8 * MIB
     assert [int(result[0]) for result in kept] == list(range(12))
     assert all((result == result[0]).all() for result in kept)
     assert len(tight.submit(gates.echo, bytes(9 * MIB)).result(30)) == 9 * MIB
@@ -334,8 +334,8 @@ def test_idle_memory_is_freed_in_the_workers_too(anew: ProcessExecutor) -> None:
     """They still have it mapped, and it is gone all the same; what they map next is new."""
     anew.submit(tasks.describe, numbers()).result(30)
     for _ in range(2):
-        arena_of(anew).trim()
-    assert arena_of(anew).numbers() == ()
+        segments_of(anew).trim()
+    assert segments_of(anew).numbers() == ()
     assert anew.submit(tasks.mapped_bytes).result(30) == 2 * MIB
     assert anew.submit(tasks.describe, numbers(3 * MIB)).result(30)[2] > 0
     assert anew.submit(tasks.mapped_bytes).result(30) == 3 * MIB
@@ -353,7 +353,7 @@ def test_results_outlive_the_executor(pool_of: PoolOf, gate: Any) -> None:
     pool.shutdown()
     assert blocked.done()
     assert waiting.cancelled()
-    assert arena_of(pool).numbers() == ()
+    assert segments_of(pool).numbers() == ()
     assert (result == 3).all()
 
 

@@ -14,14 +14,14 @@ from flask_concurrency.executors.processes.wire import (
     CALL,
     RESULT,
     UNTIL,
+    BufferMessage,
     Channel,
-    Parcel,
     Received,
 )
 from flask_concurrency.vocabulary.errors import ExecutorError
 
 
-class Parts(Parcel):
+class Parts(BufferMessage):
     """A payload of the parts it is given."""
 
     given: list[bytes | memoryview]

@@ -33,7 +33,7 @@ SHORT = 0.05
 
 def let_time_pass(future: Any) -> None:
     """Have a task's deadline pass now, on the timekeeper's thread."""
-    alarm = future._task.alarm
+    alarm = future.task.alarm
     timekeeper.call_at(0.0, alarm.callback)
     alarm.cancel()
 
@@ -94,7 +94,7 @@ def test_a_deadline_passes_though_nobody_waits(pool: ProcessExecutor, gate: Any)
     gate.wait_entered()
     let_time_pass(late)
     assert called.wait(30)
-    assert seen == ["DeadlineExceeded", "shared-collector"]
+    assert seen == ["DeadlineExceeded", "shared-reader"]
 
 
 @pytest.mark.parametrize("deadline", [Deadline(0.0), Deadline()])

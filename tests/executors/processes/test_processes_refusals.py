@@ -83,15 +83,15 @@ def test_a_refused_item_ends_a_map_where_it_is_written(
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
-    ({"max_workers": 0}, r"max_workers=0 is no whole number of at least 1"),
-    ({"max_workers": -1}, r"max_workers=-1 .*None takes one for each processor"),
+    ({"max_workers": 0}, r"max_workers=0 is no whole number of 1 or more"),
+    ({"max_workers": -1}, r"max_workers=-1 .*None for the default"),
     ({"max_workers": True}, r"max_workers=True"),
     ({"max_workers": "4"}, r"max_workers='4'"),
-    ({"max_queue": -1}, r"max_queue=-1 is no whole number of at least 0"),
+    ({"max_queue": -1}, r"max_queue=-1 is no whole number of 0 or more"),
     ({"max_queue": 1.5}, r"max_queue=1.5"),
-    ({"max_tasks_per_worker": 0}, r"max_tasks_per_worker=0.*None never replaces one"),
+    ({"max_tasks_per_worker": 0}, r"max_tasks_per_worker=0.*None to replace no worker"),
     ({"when_full": "panic"}, r"when_full='panic' is unknown.*'refuse'.*'wait'"),
-    ({"idle_timeout": 0}, r"idle_timeout=0 is no number of seconds above 0.*None keeps"),
+    ({"idle_timeout": 0}, r"idle_timeout=0 is no number of seconds, above 0.*None to keep"),
     ({"idle_timeout": -1.0}, r"idle_timeout=-1.0"),
     ({"idle_timeout": "long"}, r"idle_timeout='long'"),
     ({"drain_timeout": -1}, r"drain_timeout=-1 .*None to wait for all"),
@@ -106,7 +106,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"initargs": 1}, r"initargs=1"),
     ({"start_method": "fork"}, r"start_method='fork' is not offered.*forkserver"),
     ({"start_method": "thread"}, r"start_method='thread' is unknown"),
-    ({"name": ""}, r"name='' names nothing"),
+    ({"name": ""}, r"name='' is no name"),
 ]
 
 
@@ -159,5 +159,5 @@ def test_arguments_that_cannot_be_pickled_are_named_beside_large_ones(
 @pytest.mark.parametrize("value", [-1, 1.5, True, "1 GB"])
 def test_the_bound_is_a_number_of_bytes(value: object) -> None:
     """Anything else is refused where it is written."""
-    with pytest.raises(ConfigurationError, match=r"max_shared_memory=.*at least 0"):
+    with pytest.raises(ConfigurationError, match=r"max_shared_memory=.*0 or more"):
         ProcessExecutor(1, max_shared_memory=value)  # type: ignore[arg-type]

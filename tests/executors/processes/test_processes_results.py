@@ -11,15 +11,19 @@ import threading
 import traceback
 import weakref
 from collections.abc import Callable, Iterator
-from concurrent.futures import ALL_COMPLETED, Executor, Future, as_completed, wait
+from concurrent.futures import ALL_COMPLETED, BrokenExecutor, Executor, Future, as_completed, wait
 from contextlib import closing
 from typing import Any
 
 import pytest
 
 import process_tasks as tasks
-from flask_concurrency.executors.processes import ProcessExecutor, RemoteTraceback
-from flask_concurrency.vocabulary.errors import ExecutorError, TaskNotPicklable
+from flask_concurrency.executors.processes import (
+    ProcessExecutor,
+    RemoteTraceback,
+    replies,
+)
+from flask_concurrency.vocabulary.errors import ExecutorError, TaskNotPicklable, WorkerDied
 
 
 def test_it_is_an_executor(pool: ProcessExecutor) -> None:
@@ -81,9 +85,7 @@ def test_an_error_ends_a_map_at_its_place(pool: ProcessExecutor) -> None:
 @pytest.mark.parametrize(
     ("task", "arguments", "told"),
     [
-        (tasks.raise_needs_two, (), "process_tasks.NeedsTwo: salt and pepper"),
-        (tasks.raise_unpicklable, (), "process_tasks.HoldsLock: with a lock"),
-        (tasks.raise_unspeakable, (), r"process_tasks.Unspeakable: \(its text cannot be made\)"),
+        (tasks.raise_local, (), "Local: nobody can import my class"),
         (tasks.leave, (3,), "raised SystemExit: 3.*cannot end the worker"),
         (tasks.interrupt, (), "raised KeyboardInterrupt.*cannot end the worker"),
     ],
@@ -97,6 +99,103 @@ def test_an_error_that_cannot_cross_arrives_as_text(
         pool.submit(task, *arguments).result(10)
     assert isinstance(caught.value.__cause__, RemoteTraceback)
     assert pool.snapshot().workers == workers
+
+
+@pytest.mark.parametrize(
+    ("task", "arrives"),
+    [
+        (tasks.raise_needs_two, tasks.NeedsTwo),  # pickle calls its __init__ with too few
+        (tasks.raise_unpicklable, tasks.HoldsLock),  # arrives without the lock
+        (tasks.raise_unspeakable, tasks.Unspeakable),
+        (tasks.raise_frozen, tasks.Frozen),  # a dataclass that refuses a __cause__
+        (tasks.raise_keyword_only, tasks.KeywordOnly),
+    ],
+)
+def test_an_error_of_any_class_arrives_as_itself(
+    pool: ProcessExecutor, task: Callable[..., Any], arrives: type[Exception]
+) -> None:
+    """With its arguments, its attributes as far as they can be sent, and the traceback."""
+    with pytest.raises(arrives) as caught:
+        pool.submit(task).result(10)
+    assert type(caught.value) is arrives
+    assert isinstance(caught.value.__cause__, RemoteTraceback)
+    assert task.__name__ in str(caught.value.__cause__)
+    if isinstance(caught.value, tasks.KeywordOnly):
+        assert (str(caught.value), caught.value.status) == ("teapot", 418)
+    if isinstance(caught.value, tasks.Frozen):
+        assert caught.value.code == 7
+
+
+@pytest.mark.parametrize("ending", [SystemExit, KeyboardInterrupt])
+@pytest.mark.parametrize("raises", [False, True])
+def test_a_result_that_exits_when_it_is_rebuilt_does_not_end_the_caller(
+    pool: ProcessExecutor, ending: type[BaseException], raises: bool
+) -> None:
+    """Be it a result or an error: the future fails by an error of ours."""
+    with pytest.raises(ExecutorError):
+        pool.submit(tasks.end_when_loaded, ending, raises).result(10)
+    assert pool.submit(abs, -1).result(10) == 1
+
+
+def test_a_result_that_exits_when_it_is_pickled_keeps_its_worker(pool: ProcessExecutor) -> None:
+    """It is a result that cannot be sent, like any other."""
+    killed = pool.snapshot()
+    with pytest.raises(TaskNotPicklable, match="SystemExit"):
+        pool.submit(tasks.end_when_pickled).result(10)
+    assert pool.snapshot().workers == killed.workers
+
+
+def test_what_strikes_while_a_result_is_rebuilt_is_for_the_caller(
+    pool: ProcessExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal handler's exception is no fault of the result, which every other waiter gets."""
+
+    class TimeLimit(Exception):
+        pass
+
+    original, calls = pickle.loads, []
+
+    def load(*args: Any, **kwargs: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 1:
+            raise TimeLimit  # as the handler of SIGALRM would
+        return original(*args, **kwargs)
+
+    future = pool.submit(abs, -3)
+    monkeypatch.setattr(replies, "loads", load)
+    with pytest.raises(TimeLimit):
+        future.result(10)
+    assert future.result(10) == 3
+
+
+def test_a_callback_that_exits_does_not_end_an_unrelated_caller(pool: ProcessExecutor) -> None:
+    """Callbacks run on a thread of their own, and what they raise is logged there."""
+    other = pool.submit(abs, -1)
+    called = threading.Event()
+
+    def leave(_: object) -> None:
+        called.set()
+        raise SystemExit(3)
+
+    other.add_done_callback(leave)
+    assert [pool.submit(abs, -n).result(10) for n in range(20)] == list(range(20))
+    assert called.wait(10)
+    assert other.result(10) == 1
+
+
+def test_a_running_future_says_so(pool: ProcessExecutor, gate: Any) -> None:
+    """In its ``repr`` as well."""
+    future = pool.submit(tasks.pass_gate, *gate.paths)
+    gate.wait_entered()
+    assert "state=running" in repr(future)
+    gate.open()
+    future.result(10)
+    assert "state=finished" in repr(future)
+
+
+def test_a_dead_worker_is_a_broken_executor_to_code_that_knows_the_standard_library() -> None:
+    """``except BrokenExecutor`` goes on working after the move."""
+    assert issubclass(WorkerDied, BrokenExecutor)
 
 
 def test_an_unpicklable_result_is_told(pool: ProcessExecutor) -> None:

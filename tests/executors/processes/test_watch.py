@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from flask_concurrency.executors.processes.watch import (
-    REMINDER,
+    TIMER,
     EpollWatch,
     SelectorWatch,
     Watch,
@@ -93,17 +93,17 @@ def test_what_is_armed_during_a_wait_is_found(watch: Watch, pair: Pair) -> None:
     """Readable already, or readable later."""
     ours, theirs = pair
     theirs.send(b"x")
-    meanwhile(watch, ours.fileno(), lambda: watch.arm(ours.fileno()))
-    watch.disarm(ours.fileno())
+    meanwhile(watch, ours.fileno(), lambda: watch.register(ours.fileno()))
+    watch.unregister(ours.fileno())
     ours.recv(1)
-    watch.arm(ours.fileno())
+    watch.register(ours.fileno())
     meanwhile(watch, ours.fileno(), lambda: theirs.send(b"x"))
 
 
 def test_the_end_of_the_other_side_is_found(watch: Watch, pair: Pair) -> None:
     """It is how a worker's death is noticed."""
     ours, theirs = pair
-    watch.arm(ours.fileno())
+    watch.register(ours.fileno())
     theirs.close()
     assert ours.fileno() in found_by(watch, ours.fileno())
 
@@ -111,8 +111,8 @@ def test_the_end_of_the_other_side_is_found(watch: Watch, pair: Pair) -> None:
 def test_what_is_disarmed_is_not_found(watch: Watch, pair: Pair) -> None:
     """Another thread reads it."""
     ours, theirs = pair
-    watch.arm(ours.fileno())
-    watch.disarm(ours.fileno())
+    watch.register(ours.fileno())
+    watch.unregister(ours.fileno())
     theirs.send(b"x")
     watch.wake()
     assert ours.fileno() not in watch.wait()
@@ -141,9 +141,9 @@ def test_a_reminder_comes_once(watch: Watch) -> None:
     for _ in range(3):
         for _ in range(5):
             watch.remind()
-        assert REMINDER in found_by(watch, REMINDER)
+        assert TIMER in found_by(watch, TIMER)
         watch.wake()
-        assert REMINDER not in watch.wait()
+        assert TIMER not in watch.wait()
 
 
 def test_waking_after_the_close_is_no_error(watch: Watch) -> None:

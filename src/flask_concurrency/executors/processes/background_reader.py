@@ -1,24 +1,21 @@
 """Decide what the one thread of a pool does: read what no waiting thread reads, and close up.
 
-Knows no message. It has no other work, so that a reply, a death and a deadline are noticed even if
-nobody asks for them.
+Knows no message. Signal handlers never run on it, so it also mends what they interrupt; and it
+calls the application's callbacks, so that no other thread meets what they raise.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 from functools import partial
 from math import inf
-from typing import Final
+from typing import Final, Protocol
 
-from flask_concurrency.executors.processes.cancellation import Recall
-from flask_concurrency.executors.processes.readers import Desk, Round
-from flask_concurrency.executors.processes.replies import Exchange
-from flask_concurrency.executors.processes.schedule import Roster
-from flask_concurrency.executors.processes.supervisor import Staff
-from flask_concurrency.executors.processes.watch import REMINDER, Watch
+from flask_concurrency.executors.processes.supervisor import Supervisor
+from flask_concurrency.executors.processes.watch import TIMER, Watch
 from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
@@ -27,114 +24,149 @@ logger = SafeLogger("flask_concurrency.processes")
 _LONGEST: Final = 86400.0  # a longer wait is cut into days; epoll counts in milliseconds
 
 
-class Collector:
+class Attended(Protocol):
+    """What the thread asks of its pool."""
+
+    def attend(self, fd: int) -> None:
+        """Read what a registered worker sends."""
+
+    def register_deferred(self) -> None:
+        """Leave workers that no thread came to read to this one."""
+
+    def retire_idle(self, now: float) -> float:
+        """End the workers that have been idle for long, and say when to look again."""
+
+    def close(self, *, only_if_done: bool) -> bool:
+        """End the workers, once everything is done, and say whether that was so."""
+
+
+class BackgroundReader:
     """The thread that lives as long as the workers of one pool may.
 
     :param on_close: Called last of all.
+    :ivar waits_inside: How many callbacks wait for other tasks; :meth:`call` wakes them.
     """
 
     def __init__(
         self,
-        lock: threading.Lock,
-        roster: Roster,
-        desk: Desk,
-        staff: Staff,
-        exchange: Exchange,
-        recall: Recall,
+        name: str,
         watch: Watch,
+        supervisor: Supervisor,
+        pool: Attended,
         on_close: Callable[[], object],
     ) -> None:
-        self._lock = lock
-        self._roster = roster
-        self._desk = desk
-        self._staff = staff
-        self._exchange = exchange
-        self._recall = recall
+        self._name = name
         self._watch = watch
+        self._supervisor = supervisor
+        self._pool = pool
         self._on_close = on_close
-        self._name = roster.options.name
+        self._calls: deque[Callable[[], object]] = deque()
+        self._calls_lock = threading.Lock()
+        self._look_at = -inf
+        self.waits_inside = 0
+        self._given_up = self._ended = False
         # In an empty context: the callbacks of futures have no business with the request during
         # which the pool happened to start.
         self._thread = threading.Thread(
-            target=Context().run, args=(self._run,), name=f"{self._name}-collector", daemon=True
+            target=Context().run, args=(self._run,), name=f"{name}-reader", daemon=True
         )
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
+    def give_up(self) -> None:
+        """End the thread, whose start was interrupted; it frees what it was given, if it runs."""
+        self._given_up = True
+        if self._thread.ident is None:
+            self._watch.close()
+        else:
+            self._watch.wake()
+
     def is_this_thread(self) -> bool:
         """Whether the caller runs on it, in a callback of a future."""
         return threading.current_thread() is self._thread
 
-    def join(self, timeout: float | None = None) -> None:
+    def join(self) -> None:
         """Wait until all is closed, unless this is the thread that closes it."""
         if not self.is_this_thread():
-            self._thread.join(timeout)
+            self._thread.join()
+
+    def call(self, call: Callable[[], object]) -> bool:
+        """Have ``call`` made on the thread; ``False`` if it has ended."""
+        with self._calls_lock:
+            if self._ended:
+                return False
+            self._calls.append(call)
+        self._watch.wake()
+        return True
+
+    def work_until(self, signal: threading.Lock, timeout: float | None) -> bool:
+        """Do the thread's work until a lock is free, or for ``timeout`` seconds.
+
+        For a callback that waits for another task: no other thread reads the workers meanwhile.
+
+        :returns: Whether the lock was free; it is taken then.
+        """
+        end_at = inf if timeout is None else monotonic() + timeout
+        self.waits_inside += 1
+        try:
+            while not signal.acquire(blocking=False):
+                left = end_at - monotonic()
+                if left <= 0:
+                    return False
+                self._work(left)
+        finally:
+            self.waits_inside -= 1
+        return True
 
     def _run(self) -> None:
-        look_at = -inf
-        while not self._may_close():
-            look_at = self._retire_idle(look_at)
-            left = None if look_at == inf else max(0.0, look_at - monotonic())
-            found = self._watch.wait(None if left is None else min(left, _LONGEST))
-            errands = [partial(self._attend, fd) for fd in found]
-            while self._recall.late:
-                errands.append(partial(self._exchange.complete, self._recall.late.popleft()))
-            for errand in errands:
-                try:
-                    errand()
-                except BaseException:  # from a callback; no reply may be lost for it
-                    logger.exception("A callback of a task of %r failed", self._name)
-            del errands  # a result is not to live until the next one comes
-        self._close()
-
-    def _attend(self, fd: int) -> None:
-        if fd == REMINDER:
-            with self._lock:
-                self._desk.arm_lingering()
-            return
-        if self._staff.attend(fd):
-            return
-        round = Round(of_collector=True)
-        with self._lock:
-            worker = self._desk.take_armed(fd, round)
-        if worker is None:  # another thread was faster
-            return
-        try:
-            # The number may have been given to a newer worker since it was found readable.
-            if worker.channel.readable():
-                self._exchange.serve(round, worker)
-        finally:
-            self._exchange.end(round)
-
-    def _retire_idle(self, look_at: float) -> float:
-        """End the workers that have been idle for long, and say when to look again."""
-        now = monotonic()
-        if now < look_at:
-            return look_at
-        with self._lock:
-            spare, look_at = self._roster.overdue_idlers(now)
-            for worker in spare:
-                self._roster.dismiss(worker)
-        for worker in spare:
-            worker.channel.close()  # which it takes as the end
-        return look_at
-
-    def _may_close(self) -> bool:
-        with self._lock:
-            roster = self._roster
-            held = any(worker.holder is not None for worker in roster.workers.values())
-            return roster.closing and not roster.unfinished and not held
-
-    def _close(self) -> None:
-        with self._lock:
-            workers = list(self._roster.workers.values())
-            for worker in workers:
-                self._desk.release(worker)
-                self._roster.dismiss(worker)
-        for worker in workers:
-            worker.channel.close()  # which it takes as the end
-        self._staff.stop()
+        while not self._given_up and not self._may_end():
+            self._work(inf)
+        self._supervisor.stop()
         self._watch.close()
         self._on_close()
+
+    def _may_end(self) -> bool:
+        if self._calls or not self._pool.close(only_if_done=True):
+            return False
+        with self._calls_lock:
+            self._ended = not self._calls
+        while not self._ended:  # calls of the last moment
+            self._make_calls()
+            with self._calls_lock:
+                self._ended = not self._calls
+        return True
+
+    def _work(self, longest: float) -> None:
+        """Wait once for anything to do, and do it."""
+        now = monotonic()
+        if now >= self._look_at:
+            self._look_at = self._pool.retire_idle(now)
+        if self._calls:
+            longest = 0.0
+        left = min(longest, max(0.0, self._look_at - now), _LONGEST)
+        for fd in self._watch.wait(left):
+            self._make(partial(self._attend, fd))
+        self._make_calls()
+
+    def _make_calls(self) -> None:
+        for _ in range(len(self._calls)):
+            try:
+                call = self._calls.popleft()
+            except IndexError:  # one of the calls waits for a task, and made the others
+                return
+            self._make(call)
+            del call  # a result is not to live until the next one comes
+
+    def _make(self, call: Callable[[], object]) -> None:
+        try:
+            call()
+        except BaseException:  # from a callback; no reply may be lost for it
+            logger.exception("A callback of a task of %r failed", self._name)
+
+    def _attend(self, fd: int) -> None:
+        if fd == TIMER:
+            self._pool.register_deferred()
+        elif not self._supervisor.attend(fd):
+            self._pool.attend(fd)

@@ -8,23 +8,34 @@ import contextvars
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from flask_concurrency.executors.background import log_failure
 from flask_concurrency.executors.options import WhenFull, require_seconds
+from flask_concurrency.executors.processes.failure_messages import no_place_in_time
 from flask_concurrency.executors.processes.feed import map_in_order
-from flask_concurrency.executors.processes.is_worker import is_loading_main, is_worker
-from flask_concurrency.executors.processes.options import check_options
-from flask_concurrency.executors.processes.patience import submit_patiently, submit_when_possible
+from flask_concurrency.executors.processes.is_worker import in_worker, is_loading_main
+from flask_concurrency.executors.processes.options import (
+    ProcessOptions,
+    default_max_workers,
+    default_shared_memory,
+    default_start_method,
+)
 from flask_concurrency.executors.processes.payloads import encode_call, name_of
 from flask_concurrency.executors.processes.pool import Pool, end_open_pools
-from flask_concurrency.executors.processes.records import Batch
+from flask_concurrency.executors.processes.records import Batch, Task
 from flask_concurrency.executors.processes.snapshot import ProcessSnapshot
 from flask_concurrency.executors.processes.worker.task_context import Around, call_around
+from flask_concurrency.executors.waiting_line import is_on_loop
 from flask_concurrency.runtime.deadline import Deadline, check_deadline, current_deadline
 from flask_concurrency.runtime.forks import call_in_child
-from flask_concurrency.vocabulary.errors import ExecutorError, QueueFull
+from flask_concurrency.vocabulary.clock import monotonic
+from flask_concurrency.vocabulary.errors import DeadlineExceeded, ExecutorError
+
+LONGEST = 86400.0
+"""Seconds that a wait without a deadline lasts, to be limited at all."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -91,20 +102,22 @@ class ProcessExecutor(Executor):
         name: str = "processes",
         on_first_task: Callable[[], object] = lambda: None,
     ) -> None:
-        self._options = check_options(
-            max_workers=max_workers,
+        self._options = ProcessOptions(
+            max_workers=default_max_workers() if max_workers is None else max_workers,
             max_queue=max_queue,
             when_full=when_full,
             preload=preload,
             initializer=initializer,
             initargs=initargs,
             max_tasks_per_worker=max_tasks_per_worker,
-            max_memory=max_memory,
+            max_memory=max_memory,  # type: ignore[arg-type] # a text, too, which it reads
             idle_timeout=idle_timeout,
             drain_timeout=drain_timeout,
             around=around,
-            max_shared_memory=max_shared_memory,
-            start_method=start_method,
+            max_shared_memory=(
+                default_shared_memory() if max_shared_memory is None else max_shared_memory
+            ),
+            start_method=default_start_method() if start_method is None else start_method,
             name=name,
         )
         self._on_first_task = on_first_task
@@ -141,13 +154,13 @@ class ProcessExecutor(Executor):
         ``DeadlineExceeded`` at the deadline under which it was submitted. To cancel it while it
         runs ends its worker, too.
         """
-        if is_worker():
+        if in_worker():
             return run_inline(fn, args, kwargs)
-        payloads = [encode_call(fn, args, kwargs, self._pool.arena)]
-        return self._submit(fn, payloads, current_deadline())[0]
+        payloads = [encode_call(fn, args, kwargs, self._pool.segments)]
+        return submit_calls(self._pool, fn, payloads, current_deadline())[0]
 
     def spawn(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Schedule a call that may outlive the request, and that nobody has to wait for.
+        """Schedule a call that may outlive the request, and for which no caller has to wait.
 
         It has no deadline. If it fails, that is logged by ``flask_concurrency.executors``. The end
         of the process waits for it as for all tasks, ``drain_timeout`` seconds at most. It is not
@@ -159,12 +172,15 @@ class ProcessExecutor(Executor):
         :raises DeadlineExceeded: With ``when_full="wait"``: there was no place in time.
         :raises ExecutorShutdown: The executor was shut down.
         """
-        if is_worker():
+        if in_worker():
             future = run_inline(fn, args, kwargs)
         else:
-            payloads = [encode_call(fn, args, kwargs, self._pool.arena)]
-            future = self._submit(fn, payloads, None)[0]
-        future.add_done_callback(partial(log_failure, self.name, name_of(fn)))
+            payloads = [encode_call(fn, args, kwargs, self._pool.segments)]
+            future = submit_calls(self._pool, fn, payloads, None)[0]
+        # In the caller's context, so that the record is that of the request.
+        context = contextvars.copy_context()
+        report = partial(log_failure, self.name, name_of(fn))
+        future.add_done_callback(lambda ended: context.run(report, ended))
         return future
 
     def map(
@@ -178,9 +194,9 @@ class ProcessExecutor(Executor):
         """Have ``fn`` run for each item in the workers, and return the results in order.
 
         The items are taken and pickled at once. A ``map`` stands in the queue with at most one
-        task for each worker at a time, so it may be longer than the queue and keeps nobody out of
-        it. The first error ends it: it is raised in place of its result, and what has not
-        started is cancelled.
+        task for each worker at a time, so it may be longer than the queue and leaves room for
+        other callers. The first error ends it: it is raised in place of its result, and calls that
+        have not started are cancelled.
 
         :param timeout: Seconds, from now, until the last result must be there.
         :param chunksize: Items that one task takes; more than 1 pays for very short calls.
@@ -190,9 +206,10 @@ class ProcessExecutor(Executor):
         :raises ExecutorShutdown: The executor was shut down.
         :raises TimeoutError: While results are taken: ``timeout`` has passed.
         """
-        batch, deadline = Batch(), current_deadline()
+        # By the pool, not by the executor: an unread ``map`` shall not keep that one alive.
+        submit = partial(submit_items, self._pool, Batch(), current_deadline())
         return map_in_order(
-            lambda fn, items: self._submit_items(fn, items, batch, deadline),
+            submit,
             fn,
             iterables,
             at_first=self.max_workers,
@@ -207,20 +224,17 @@ class ProcessExecutor(Executor):
         Raises as :meth:`submit` and its future do. Cancelled, it takes the task back if no
         worker has it yet, and ends that worker if one has.
         """
-        if is_worker():
+        if in_worker():
             return await asyncio.wrap_future(run_inline(fn, args, kwargs))
         pool, deadline = self._pool, current_deadline()
-        submit = partial(
-            pool.submit, fn, [encode_call(fn, args, kwargs, pool.arena)], deadline=deadline
-        )
-        try:
-            (future,) = submit()
-        except QueueFull:
-            if self._options.when_full == "refuse":
-                pool.count_refused()
-                raise
-            (future,) = await submit_when_possible(pool, submit, deadline)
-        result: T = await asyncio.wrap_future(future)
+        payload = encode_call(fn, args, kwargs, pool.segments)
+        task = Task(pool, fn, payload, None, deadline, monotonic())
+        pool.submit([task], waits=self._options.when_full == "wait")
+        if task.slot is not None:
+            with withdrawn_unless_let_in([task], self._options):
+                left = time_left(deadline, self._options)
+                await asyncio.wait_for(asyncio.wrap_future(task.slot), left)
+        result: T = await asyncio.wrap_future(task.future)
         return result
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -260,41 +274,70 @@ class ProcessExecutor(Executor):
             pool.close_soon()
         self._use(pool)
 
-    def _submit_items(
-        self,
-        fn: Callable[..., Any],
-        items: Sequence[tuple[Any, ...]],
-        batch: Batch,
-        deadline: Deadline | None,
-    ) -> Sequence[Future[Any]]:
-        if is_worker():
-            return [run_inline(fn, args, {}) for args in items]
-        payloads = [encode_call(fn, args, {}, self._pool.arena) for args in items]
-        return self._submit(fn, payloads, deadline, batch)
-
-    def _submit(
-        self,
-        fn: Callable[..., Any],
-        payloads: Sequence[bytes],
-        deadline: Deadline | None,
-        batch: Batch | None = None,
-    ) -> Sequence[Future[Any]]:
-        pool = self._pool
-        try:
-            return pool.submit(fn, payloads, batch, deadline)
-        except QueueFull:
-            if self._options.when_full == "refuse":
-                pool.count_refused()
-                raise
-        until = current_deadline()  # a background task has none; but its caller may
-        submit = partial(pool.submit, fn, payloads, batch, deadline)
-        return submit_patiently(pool, submit, until)
-
     def _use(self, pool: Pool) -> None:
         self._pool = pool
         # A forgotten executor takes its workers along, once its tasks are done.
         finalizer = weakref.finalize(self, pool.close_soon)
         finalizer.atexit = False
+
+
+def submit_items(
+    pool: Pool,
+    batch: Batch,
+    deadline: Deadline | None,
+    fn: Callable[..., Any],
+    items: Sequence[tuple[Any, ...]],
+) -> Sequence[Future[Any]]:
+    """Submit the next calls of a ``map``."""
+    if in_worker():
+        return [run_inline(fn, args, {}) for args in items]
+    payloads = [encode_call(fn, args, {}, pool.segments) for args in items]
+    return submit_calls(pool, fn, payloads, deadline, batch)
+
+
+def submit_calls(
+    pool: Pool,
+    fn: Callable[..., Any],
+    payloads: Sequence[bytes],
+    deadline: Deadline | None,
+    batch: Batch | None = None,
+) -> Sequence[Future[Any]]:
+    """Submit calls, waiting for a place in the queue if that is wanted, and allowed here."""
+    options = pool.options
+    waits = options.when_full == "wait" and not is_on_loop() and not pool.is_background_thread
+    now = monotonic()
+    tasks = [Task(pool, fn, payload, batch, deadline, now) for payload in payloads]
+    pool.submit(tasks, waits=waits)
+    slot = tasks[0].slot
+    if slot is not None:
+        with withdrawn_unless_let_in(tasks, options):
+            # A background task has no deadline, but its caller may.
+            slot.result(time_left(current_deadline(), options))
+    return [task.future for task in tasks]
+
+
+def time_left(deadline: Deadline | None, options: ProcessOptions) -> float:
+    """Return how many seconds a caller may wait for a place in the full queue.
+
+    :raises DeadlineExceeded: None.
+    """
+    left = LONGEST if deadline is None else min(deadline.at - monotonic(), LONGEST)
+    if left <= 0:
+        raise no_place_in_time(options)
+    return left
+
+
+@contextmanager
+def withdrawn_unless_let_in(tasks: Sequence[Task], options: ProcessOptions) -> Iterator[None]:
+    """Cancel tasks whose caller stops waiting for a place, wherever they are by then."""
+    try:
+        yield
+    except BaseException as error:
+        for task in tasks:
+            task.future.cancel()
+        if isinstance(error, TimeoutError) and not isinstance(error, DeadlineExceeded):
+            raise no_place_in_time(options) from None
+        raise
 
 
 atexit.register(end_open_pools)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import signal
 
 from flask_concurrency.executors.processes.options import ProcessOptions
-from flask_concurrency.executors.processes.records import Task, WorkerRecord
+from flask_concurrency.executors.processes.records import Task, Worker
 from flask_concurrency.executors.processes.worker.memory_cap import EXIT_CODE, out_of_memory
 from flask_concurrency.vocabulary.errors import DeadlineExceeded, WorkerDied, WorkerOutOfMemory
 
 _CRASHES = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE")
 
 
-def died(options: ProcessOptions, worker: WorkerRecord, task: str) -> WorkerDied:
+def died(options: ProcessOptions, worker: Worker, task: str) -> WorkerDied:
     """Make the error of a task whose worker died."""
     if worker.exitcode == EXIT_CODE and options.max_memory is not None:
         told = out_of_memory(task, options.max_memory)
@@ -30,6 +30,14 @@ def died(options: ProcessOptions, worker: WorkerRecord, task: str) -> WorkerDied
     )
 
 
+def no_place_in_time(options: ProcessOptions) -> DeadlineExceeded:
+    """Make the error of a caller who waited for a place in the queue."""
+    return DeadlineExceeded(
+        f"The queue of {options.name!r} had no place before the deadline: all of its "
+        f"{options.max_queue} stayed taken. Submit fewer at once, or raise 'max_queue'."
+    )
+
+
 def too_late(task: Task) -> DeadlineExceeded:
     """Make the error of a task whose deadline has passed."""
     if task.started_at is None:
@@ -43,7 +51,12 @@ def too_late(task: Task) -> DeadlineExceeded:
     )
 
 
-def start_failure(worker: WorkerRecord) -> str:
+def not_started(options: ProcessOptions, worker: Worker, reason: str) -> str:
+    """Say that a worker did not come up."""
+    return f"Worker {worker.number} of {options.name!r} did not start: {reason}"
+
+
+def start_failure(worker: Worker) -> str:
     """Say how a worker ended that never was ready."""
     if worker.lost_because is not None:
         return worker.lost_because
@@ -56,7 +69,7 @@ def start_failure(worker: WorkerRecord) -> str:
     return f"it ended before it was ready: {how}. {remedy}"
 
 
-def _explain(worker: WorkerRecord) -> tuple[str, str]:
+def _explain(worker: Worker) -> tuple[str, str]:
     code = worker.exitcode
     if worker.killed_because is not None:
         return f"killed, because {worker.killed_because}", "Submit the task again if it may."

@@ -39,7 +39,9 @@ def map_in_order(
         so that the workers work while the rest is pickled.
     """
     for option, value in (("chunksize", chunksize), ("buffersize", buffersize)):
-        if value is not None and (not isinstance(value, int) or value < 1):
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+            raise TypeError(f"{option}={value!r} is no whole number. Give one from 1 on.")
+        if value is not None and value < 1:
             raise ConfigurationError(f"{option}={value!r} is no whole number of at least 1.")
     end_at = None if timeout is None else monotonic() + timeout
     items: Items = zip(*iterables, strict=False)
@@ -94,7 +96,7 @@ class _Calls:
 
     def _result(self, timeout: float | None) -> Any:
         result = self._futures[0].result(timeout)
-        self._futures.popleft()  # whoever takes the result decides how long it lives
+        self._futures.popleft()  # the consumer alone decides how long a result lives
         return result
 
     def _cancel(self) -> None:
@@ -109,7 +111,7 @@ def _one_by_one(chunks: Generator[Any, None, None]) -> Generator[Any, None, None
         for chunk in chunks:
             chunk.reverse()
             while chunk:
-                yield chunk.pop()  # whoever takes the result decides how long it lives
+                yield chunk.pop()  # the consumer alone decides how long a result lives
 
 
 def _chunks(items: Items, size: int) -> Items:

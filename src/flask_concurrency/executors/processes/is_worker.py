@@ -20,8 +20,16 @@ def mark_worker() -> None:
     _worker = True
 
 
-def is_worker() -> bool:
-    """Whether this process is a worker."""
+def in_worker() -> bool:
+    """Whether this process is a worker of ``concurrency.processes``, or will be forked into some.
+
+    For what a module must not do there: start a scheduler, open connections.
+
+    .. code-block:: python
+
+        if not flask_concurrency.in_worker():
+            scheduler.start()
+    """
     return _worker
 
 

@@ -17,9 +17,9 @@ from flask_concurrency.executors.processes.shared_memory.buffers import (
     raw_or_same,
     with_raw,
 )
-from flask_concurrency.executors.processes.shared_memory.owner_side import CallParcel
-from flask_concurrency.executors.processes.shared_memory.segment_pool import Arena
-from flask_concurrency.executors.processes.shared_memory.worker_side import ReplyParcel
+from flask_concurrency.executors.processes.shared_memory.owner_side import CallMessage
+from flask_concurrency.executors.processes.shared_memory.segment_pool import SegmentPool
+from flask_concurrency.executors.processes.shared_memory.worker_side import ReplyMessage
 from flask_concurrency.executors.processes.wire import ERROR, RESULT
 from flask_concurrency.vocabulary.errors import ExecutorError, TaskNotPicklable
 
@@ -38,11 +38,11 @@ class ChunkedCall:
 
 
 def encode_call(
-    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], arena: Arena
+    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], segments: SegmentPool
 ) -> bytes:
     """Pickle a call.
 
-    :param arena: Has room for the call's large buffers, perhaps.
+    :param segments: Has room for the call's large buffers, perhaps.
     :raises TaskNotPicklable: The function or an argument cannot be pickled; the message says
         which, why, and what to do.
     """
@@ -58,9 +58,9 @@ def encode_call(
             f"{name_of(fn)!r} is defined in __main__, which is no file that a worker could "
             "import. Move it to a module and import it from there."
         )
-    expected = arena.expected(name_of(fn)) if arena.expects else 0
+    expected = segments.expected(name_of(fn)) if segments.expects else 0
     if buffers or expected or len(stream) >= SHARED:
-        return CallParcel.pack((stream, buffers), arena, expected)
+        return CallMessage.pack((stream, buffers), segments, expected)
     return stream
 
 
@@ -155,6 +155,10 @@ def _line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".rstrip(".: ")
 
 
+_set_cause: Any = vars(BaseException)["__cause__"].__set__
+_set_args: Any = vars(BaseException)["args"].__set__
+
+
 class RemoteTraceback(Exception):
     """The traceback in the worker, as text: the ``__cause__`` of an error that came from there."""
 
@@ -171,11 +175,11 @@ def encode_result(value: object, fn: Callable[..., Any]) -> tuple[int, bytes]:
     try:
         stream, buffers = dump(raw_or_same(value))
         if buffers or len(stream) >= SHARED:
-            return RESULT, ReplyParcel.pack((stream, buffers))
+            return RESULT, ReplyMessage.pack((stream, buffers))
         return RESULT, stream
     except MemoryError:
         raise
-    except Exception as error:
+    except BaseException as error:  # sys.exit() in a __reduce__ must not end the worker
         refusal = TaskNotPicklable(
             f"The result of {name_of(fn)!r} ({type(value).__qualname__}) cannot be sent back from "
             f"the worker process: {type(error).__name__}: {error}. Return plain data."
@@ -187,55 +191,81 @@ def encode_result(value: object, fn: Callable[..., Any]) -> tuple[int, bytes]:
 def encode_error(error: BaseException) -> tuple[int, bytes]:
     """Pickle what a task raised, with its traceback as text, so that it always arrives.
 
-    An exception that cannot be pickled, or not be rebuilt on the other side, arrives as an
-    ``ExecutorError`` with its type, message and traceback. So does one that is no ``Exception``:
-    the task's ``sys.exit()`` must not end the process that asked for the task.
+    An exception whose class pickle cannot rebuild is rebuilt without its ``__init__``. One that
+    cannot be pickled at all arrives as an ``ExecutorError`` with its type, message and traceback.
+    So does one that is no ``Exception``: the task's ``sys.exit()`` must not end the process that
+    asked for the task.
     """
     # The first entry is the line of the worker's loop that made the call.
     entry = error.__traceback__.tb_next if error.__traceback__ is not None else None
-    text = "".join(traceback.format_exception(type(error), error, entry))
+    try:
+        text = "".join(traceback.format_exception(type(error), error, entry))
+    except BaseException:  # whatever a class of the application does in __str__
+        text = "".join(traceback.format_tb(entry))
     try:
         message = str(error)
-    except Exception:  # whatever a class of the application does in __str__
+    except BaseException:
         message = "(its text cannot be made)"
-    pickled = None
-    if isinstance(error, Exception) and cannot_pickle(error) is None:
-        pickled = pickle.dumps(error, pickle.HIGHEST_PROTOCOL)
+    pickled = parts = None
+    if isinstance(error, Exception):
+        pickled = _dumps(error)
+        parts = _dumps((type(error), error.args, _picklable(error.__dict__)))
     kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
     fatal = not isinstance(error, Exception)
-    return ERROR, pickle.dumps((pickled, fatal, kind, message, text), pickle.HIGHEST_PROTOCOL)
+    return ERROR, pickle.dumps((pickled, parts, fatal, kind, message, text), 5)
 
 
-def decode_result(
-    stream: bytes | bytearray | memoryview,
-    fn: Callable[..., Any],
-    buffers: Sequence[memoryview] = (),
-) -> Any:
-    """Unpickle what a task returned.
-
-    :param buffers: What the pickle's stream refers to.
-    :raises TaskNotPicklable: It cannot be rebuilt here.
-    """
+def _dumps(value: object) -> bytes | None:
     try:
-        return pickle.loads(stream, buffers=buffers)
-    except Exception as error:
-        raise TaskNotPicklable(
-            f"The result of {name_of(fn)!r} came back but cannot be rebuilt here: "
-            f"{type(error).__name__}: {error}. Return plain data, or make its class importable "
-            "in this process."
-        ) from error
+        return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+    except BaseException:  # whatever a class of the application does when it is pickled
+        return None
 
 
-def decode_error(payload: bytes | bytearray | memoryview, fn: Callable[..., Any]) -> Exception:
-    """Rebuild what a task raised, its traceback in the worker as ``__cause__``."""
-    pickled, fatal, kind, message, text = pickle.loads(payload)
-    error: Exception | None = None
+def _picklable(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what cannot be sent, such as the connection that an error was about."""
+    return {name: value for name, value in attributes.items() if _dumps(value) is not None}
+
+
+def cannot_rebuild(error: BaseException, fn: Callable[..., Any]) -> TaskNotPicklable:
+    """Make the error of a task whose result arrived and raises ``error`` when it is unpickled."""
+    refusal = TaskNotPicklable(
+        f"The result of {name_of(fn)!r} came back but cannot be rebuilt here: "
+        f"{type(error).__name__}: {error}. Return plain data, or make its class importable "
+        "in this process."
+    )
+    refusal.__cause__ = error
+    return refusal
+
+
+def load_error(stream: bytes | bytearray | memoryview) -> Exception:
+    """Rebuild the exception that a task raised; raises whatever its class raises then."""
+    pickled, parts, _, kind, _, _ = pickle.loads(stream)
+    rebuilt: object = None
     if pickled is not None:
         try:
             rebuilt = pickle.loads(pickled)
-        except Exception:  # whatever a class of the application does when it is rebuilt
-            rebuilt = None
-        error = rebuilt if isinstance(rebuilt, Exception) else None
+        except Exception:
+            if parts is None:
+                raise
+    if rebuilt is None and parts is not None:
+        cls, args, attributes = pickle.loads(parts)
+        rebuilt = cls.__new__(cls, *args)
+        _set_args(rebuilt, args)
+        vars(rebuilt).update(attributes)
+    if not isinstance(rebuilt, Exception):
+        raise TypeError(f"{kind} is not rebuilt as an exception")
+    return rebuilt
+
+
+def raised_there(
+    error: Exception | None, stream: bytes | bytearray | memoryview, fn: Callable[..., Any]
+) -> Exception:
+    """Complete what a task raised by its traceback in the worker, as its ``__cause__``.
+
+    :param error: What :func:`load_error` returned; ``None`` if it could not.
+    """
+    _, _, fatal, kind, message, text = pickle.loads(stream)
     if error is None:
         why = (
             "A task cannot end the worker it runs in; return, or raise an Exception."
@@ -243,5 +273,6 @@ def decode_error(payload: bytes | bytearray | memoryview, fn: Callable[..., Any]
             else "The exception itself cannot be sent between processes; see the traceback."
         )
         error = ExecutorError(f"{name_of(fn)!r} raised {kind}: {message}. {why}")
-    error.__cause__ = RemoteTraceback(text)
+    # Past a __setattr__ that refuses, such as a frozen dataclass's.
+    _set_cause(error, RemoteTraceback(text))
     return error

@@ -1,36 +1,54 @@
-"""Decide which thread does what for a task: take it, wait for it, forget it.
+"""Decide which thread does what for a task, and carry out what the schedule orders.
 
-Knows neither messages nor how workers are started. The rules that every line here keeps are in
-``readers.py``.
+The rules of who may use a worker's channel are in ``readers.py``; every change of state is a verb
+of ``schedule.py``.
+
+An exception may strike the calling thread at any line: Ctrl-C, the handler of a signal, a server's
+time limit. Each entry point that changes anything hands its turn to the background thread then
+(:meth:`Pool._interrupted`), which no such handler runs on.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from concurrent.futures._base import CANCELLED
+from functools import partial
 from typing import Any, Final
 
-from flask_concurrency.executors.processes.background_reader import Collector
-from flask_concurrency.executors.processes.cancellation import Recall
+from flask_concurrency.executors.processes.background_reader import BackgroundReader
+from flask_concurrency.executors.processes.failure_messages import (
+    died,
+    not_started,
+    start_failure,
+    too_late,
+)
 from flask_concurrency.executors.processes.options import ProcessOptions
-from flask_concurrency.executors.processes.readers import Desk, Round
-from flask_concurrency.executors.processes.records import Batch, ProcessFuture, Task
-from flask_concurrency.executors.processes.replies import Exchange
-from flask_concurrency.executors.processes.schedule import Roster
-from flask_concurrency.executors.processes.shared_memory.segment_pool import Arena
+from flask_concurrency.executors.processes.readers import BackgroundTurn, Readers, Turn
+from flask_concurrency.executors.processes.records import Task, Worker
+from flask_concurrency.executors.processes.replies import settle
+from flask_concurrency.executors.processes.schedule import UNASKED, Orders, Schedule
+from flask_concurrency.executors.processes.shared_memory.segment_pool import SegmentPool
 from flask_concurrency.executors.processes.snapshot import ProcessSnapshot
-from flask_concurrency.executors.processes.supervisor import Hired, Staff
+from flask_concurrency.executors.processes.supervisor import Supervisor
 from flask_concurrency.executors.processes.watch import make_watch
+from flask_concurrency.executors.processes.wire import (
+    CALL,
+    START_FAILED,
+    until,
+    wait_readable,
+)
+from flask_concurrency.executors.waiting_line import turn_away
 from flask_concurrency.runtime.at_exit import call_after_threads
-from flask_concurrency.runtime.deadline import Deadline
 from flask_concurrency.runtime.forks import call_in_child
 from flask_concurrency.runtime.gevent_patch import refuse_late_patch
+from flask_concurrency.runtime.timer_thread import timekeeper
 from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.errors import (
     ExecutorError,
     ExecutorShutdown,
+    QueueFull,
     WorkerStartFailed,
 )
 from flask_concurrency.vocabulary.safe_logger import SafeLogger
@@ -54,159 +72,146 @@ class Pool:
     ) -> None:
         self.options = options
         self._on_first_task = on_first_task
-        self.arena = Arena(options.max_shared_memory)
+        self.segments = SegmentPool(options.max_shared_memory)
         self._lock = threading.Lock()
-        self._roster = Roster(options)
-        self._line: deque[Future[None]] = deque()
+        self._schedule = Schedule(options, too_late)
         self._abandoned = False
         self._open = False
         # Itself, not by its executor, which may be gone while the pool finishes its work.
         call_in_child(self, Pool._reset_after_fork)
 
-    def submit(
-        self,
-        fn: Callable[..., Any],
-        payloads: Sequence[bytes],
-        batch: Batch | None = None,
-        deadline: Deadline | None = None,
-    ) -> list[ProcessFuture[Any]]:
+    # --- what futures and the executor ask for ---
+
+    def submit(self, tasks: Sequence[Task], *, waits: bool = False) -> None:
         """Take tasks; those for which a worker is idle are there when this returns.
 
-        :param fn: What they call, for messages.
-        :param payloads: The encoded calls.
-        :param batch: The ``map`` they are part of. Only the first task of all can be refused.
-        :param deadline: Until when their results are wanted; then they fail and lose their workers.
+        :param tasks: One, or some of a batch. Only the first task of a batch can be refused.
+        :param waits: The caller can wait for a place. If there is none, the first task has a slot.
         :raises QueueFull: ``max_queue`` tasks are waiting.
         :raises ExecutorShutdown: No more tasks are taken.
         """
-        futures = [ProcessFuture[Any]() for _ in payloads]
-        round = Round()
-        hired: Hired = []
-        now = monotonic()
+        turn = Turn()
         try:
             with self._lock:
-                self._check_open()
+                if self._schedule.closing:
+                    raise self._shut_down_error()
                 if not self._open:
                     self._start()
-                roster = self._roster
-                for payload, future in zip(payloads, futures, strict=True):
-                    task = roster.admit(fn, payload, future, batch, deadline=deadline, now=now)
-                    future.attach(self, task)
-                    if deadline is not None:
-                        self._recall.set_alarm(task, deadline)
-                matched = roster.match()
-                for worker in matched:
-                    round.take(worker)
-                if roster.queue:
-                    hired = self._staff.hire(round)
-            for worker in matched:
-                self._exchange.dispatch(round, worker)
-            if hired:
-                self._staff.launch(round, hired)
-        finally:
-            if self._open:
-                self._exchange.end(round)
-        return futures
+                orders = self._schedule.submit(tasks, turn, monotonic(), waits=waits)
+                turn.held = (*turn.held, *orders.send, *orders.start)
+                if tasks[0].deadline is not None:
+                    self._set_alarms(tasks)
+            if orders.send or orders.start or orders.finish:
+                self._carry_out(turn, orders)
+                self._end_turn(turn)
+        except (QueueFull, ExecutorShutdown, WorkerStartFailed):
+            raise  # before anything was changed
+        except BaseException:
+            self._interrupted(turn)
+            raise
 
     def drive(self, task: Task, timeout: float | None) -> None:
         """Do what there is to do until a task is finished, or for ``timeout`` seconds.
 
         :raises ExecutorError: The task belongs to the process that this one was forked from.
         """
-        deadline = None if timeout is None else monotonic() + timeout
+        end_at = None if timeout is None else monotonic() + timeout
         while not task.finished:
-            self._check_process()
+            if self._abandoned:
+                raise self._other_process_error()
+            turn = Turn()
             signal: threading.Lock | None = None
-            round = Round()
             try:
                 with self._lock:
                     if task.finished:
                         return
                     worker = task.worker
-                    if task.ending is not None:
-                        round.ended.append(task)
-                    elif worker is None or not self._desk.take_with_company(worker, round):
+                    if worker is None or not self._readers.claim_with_others(worker, turn):
                         signal = task.signal()
-                left = None if deadline is None else min(max(0.0, deadline - monotonic()), _LONGEST)
-                if signal is not None:
+                left = None if end_at is None else min(max(0.0, end_at - monotonic()), _LONGEST)
+                if signal is None:
+                    self._read(turn, left)
+                    self._end_turn(turn)
+                else:
                     self._sleep(task, signal, left)
-                elif round.held:
-                    self._exchange.read(round, left)
-            finally:
-                self._exchange.end(round)
-            if deadline is not None and monotonic() >= deadline:
+            except BaseException:
+                self._interrupted(turn)
+                raise
+            if end_at is not None and monotonic() >= end_at:
                 return
 
-    def finish(self, future: Future[Any]) -> None:
-        """Forget a task, as the first thing that happens once its future is done.
+    def finish(self, task: Task) -> None:
+        """Forget a task whose future is done.
 
         If it was cancelled while it ran, that is the end of its worker.
         """
-        task = future.detach() if isinstance(future, ProcessFuture) else None
-        if task is None:
-            return
+        future = task.future
         cancelled = future.cancelled()
-        if cancelled:
+        if cancelled and future._state == CANCELLED:  # not yet by an interrupted thread
             future.set_running_or_notify_cancel()  # tells wait() and as_completed() of it
-        if self._abandoned:
-            return
-        round: Round | None = None
-        with self._lock:
-            if cancelled:
-                task.count, round = "cancelled", Round()
-                orders = self._recall.take_back(round, task, "its task was cancelled")
-            self._roster.counts[task.count] += 1
-            task.finished = True
-            del self._roster.unfinished[task.number]
-            if task.signals:
-                task.wake_waiters()
-            place = self._next_in_line() if self._line else None
-        if task.alarm is not None:
-            task.alarm.cancel()
-        if round is not None:
-            self._recall.carry_out(round, *orders)
-        if place is not None:
-            place.set_result(None)
-        if self._roster.closing:
-            self._let_close()
+        if not self._abandoned:
+            turn = Turn()
+            try:
+                with self._lock:
+                    orders = self._schedule.finished(task, turn, monotonic(), cancelled=cancelled)
+                    turn.held = (*turn.held, *orders.send, *orders.start)
+                if task.alarm is not None:
+                    task.alarm.cancel()
+                if cancelled or orders.send or orders.finish:
+                    self._carry_out(turn, orders)
+                    self._end_turn(turn)
+                if self._open and (self._schedule.closing or self._background.waits_inside):
+                    self._watch.wake()
+            except BaseException:
+                self._interrupted(turn)
+                raise
+        future.task = None  # it holds the future: the result shall not live in a cycle
 
     def withdraw(self, task: Task) -> bool:
         """Take a task back that waits, and say whether it did. It is to be cancelled then."""
         if self._abandoned:
             return True
         with self._lock:
-            return self._roster.withdraw(task)
+            return self._schedule.withdraw(task)
 
-    def hasten(self, task: Task) -> None:
-        """Have the reply to a task read as soon as it comes, by the collector if need be."""
+    def read_soon(self, task: Task) -> None:
+        """Have the reply to a task read as soon as it comes, if need be in the background."""
         if not self._abandoned:
             with self._lock:
-                self._desk.hasten(task)
+                self._readers.read_soon(task)
+
+    def call_back(self, fn: Callable[[Future[Any]], object], future: Future[Any]) -> None:
+        """Call an application's callback on the background thread, or here if that has ended."""
+        if self._abandoned or not self._background.call(partial(fn, future)):
+            fn(future)
+
+    def interrupted(self) -> None:
+        """Have the background thread mend what the calling thread was about."""
+        self._interrupted(Turn())
 
     def shutdown(self, wait: bool, cancel_futures: bool) -> None:
         """Take no more tasks, and end the workers once those that were taken are done."""
         if self._abandoned:
             return
         with self._lock:
-            self._roster.closing = True
-            waiting = self._roster.waiting() if cancel_futures else []
+            turned_away = self._schedule.close()
+            waiting = self._schedule.waiting() if cancel_futures else []
             for task in waiting:
-                self._roster.withdraw(task)
-            turned_away, self._line = self._line, deque()
+                self._schedule.withdraw(task)
         for task in waiting:
             task.future.cancel()
-        for place in turned_away:
-            if place.set_running_or_notify_cancel():
-                place.set_result(None)  # to find it closed
-        self._let_close()
+        for task, slot in turned_away:
+            turn_away(slot, self._shut_down_error())
+            task.future.cancel()
+        self.close_soon()
         if not wait:
             return
         with self._lock:
-            unfinished = list(self._roster.unfinished.values())
+            unfinished = list(self._schedule.tasks.values())
         for task in unfinished:
             self.drive(task, None)
         if self._open:
-            self._collector.join()
+            self._background.join()
 
     def drain(self, timeout: float) -> list[str]:
         """Take no more tasks, and end what is not done ``timeout`` seconds later.
@@ -216,7 +221,7 @@ class Pool:
         end_at = monotonic() + timeout
         self.shutdown(wait=False, cancel_futures=False)
         with self._lock:
-            unfinished = list(self._roster.unfinished.values())
+            unfinished = list(self._schedule.tasks.values())
         for task in unfinished:
             self.drive(task, max(0.0, end_at - monotonic()))
         left = [task.name for task in unfinished if task.future.cancel()]
@@ -229,21 +234,24 @@ class Pool:
                 ", ".join(left),
             )
         if self._open:
-            self._collector.join()
+            self._background.join()
         return left
 
     def kill_workers(self, reason: str) -> None:
         """Take no more tasks, cancel those that wait, and kill the workers."""
         self.shutdown(wait=False, cancel_futures=True)
+        turn = Turn()
         with self._lock:
-            workers = list(self._roster.workers.values())
-        for worker in workers:
-            self._staff.kill(worker, reason)
+            orders = Orders()
+            for worker in tuple(self._schedule.workers.values()):
+                orders.kill += self._schedule.kill(worker, reason).kill
+        self._carry_out(turn, orders)
 
     def close_soon(self) -> None:
         """Shut down without waiting; takes no lock, so that a finalizer may call it anywhere."""
-        self._roster.closing = True
-        self._let_close()
+        self._schedule.closing = True
+        if self._open:
+            self._watch.wake()
 
     def _reset_after_fork(self) -> None:
         """Give everything up in a forked child, and leave the parent's workers alone.
@@ -253,7 +261,10 @@ class Pool:
         self._abandoned = True
         open_pools.discard(self)
         if self._open:
-            self._staff.abandon()
+            for worker in (*self._schedule.workers.values(), *self._schedule.leaving.values()):
+                if hasattr(worker, "channel"):
+                    worker.channel.drop()
+            self._supervisor.abandon()
             self._watch.close()
 
     def snapshot(self) -> ProcessSnapshot:
@@ -261,52 +272,229 @@ class Pool:
         if self._abandoned:
             return ProcessSnapshot()
         with self._lock:
-            return self._roster.snapshot(waiting=len(self._line))
+            return self._schedule.snapshot()
 
     @property
     def closing(self) -> bool:
         """Whether it takes no more tasks."""
-        return self._roster.closing
+        return self._schedule.closing
 
-    # --- the line of callers that wait for a place in the queue; see ``patience.py`` ---
-
-    def line_up(self, again: bool) -> Future[None] | None:
-        """Stand in line: at its end, or at its front ``again``.
-
-        :returns: What is done when it is worth trying; ``None`` if it is now.
-        """
-        with self._lock:
-            if self._roster.closing or self._roster.has_room():
-                return None
-            place: Future[None] = Future()
-            if again:
-                self._line.appendleft(place)
-            else:
-                self._line.append(place)
-            return place
-
-    def pass_on(self) -> None:
-        """Give a place that was given, and is not wanted any more, to the next in line."""
-        with self._lock:
-            place = self._next_in_line()
-        if place is not None:
-            place.set_result(None)
-
-    def is_collecting(self) -> bool:
+    @property
+    def is_background_thread(self) -> bool:
         """Whether the caller runs in a callback, on the thread that reads what workers send."""
-        return self._open and self._collector.is_this_thread()
+        return self._open and self._background.is_this_thread()
 
-    def count_refused(self) -> None:
-        """Count a task that is not taken."""
+    # --- a turn: read, carry out, settle ---
+
+    def _read(self, turn: Turn, timeout: float | None) -> None:
+        """Wait for what the held workers owe, and act on what comes first."""
+        if len(turn.held) == 1:  # as for most that wait
+            if turn.held[0].channel.await_reply(timeout):
+                self._receive(turn, turn.held[0])
+            return
+        readable = wait_readable([worker.channel for worker in turn.held], timeout)
+        for worker in turn.held:
+            if worker.channel in readable:
+                self._receive(turn, worker)
+
+    def _receive(self, turn: Turn, worker: Worker) -> None:
+        """Read the message that a worker owes, and give the worker what comes next."""
+        channel = worker.channel
+        try:
+            frame = channel.peek()
+        except ConnectionResetError:
+            return self._reap(turn, worker, unread=True)
+        except (OSError, EOFError):
+            return self._reap(turn, worker)
+        if frame is None:
+            return self._reap(turn, worker)
+        kind, number, content = frame
+        if kind == START_FAILED:
+            return self._start_failed(turn, worker, bytes(content).decode(errors="replace"))
         with self._lock:
-            self._roster.counts["refused"] += 1
-
-    def _next_in_line(self) -> Future[None] | None:
-        while self._line:
-            place = self._line.popleft()
-            if place.set_running_or_notify_cancel():
-                return place
+            orders = self._schedule.answered(worker, kind, number, content, turn, monotonic())
+            if channel.consume():  # more than one message has come
+                orders.kill += self._schedule.kill(worker, UNASKED).kill
+            turn.held = (*turn.held, *orders.send, *orders.start)
+        self._carry_out(turn, orders)
         return None
+
+    def _carry_out(self, turn: Turn, orders: Orders) -> None:
+        """Do what the schedule has ordered. The one place with effects."""
+        if orders.finish:
+            turn.ended = (*turn.ended, *orders.finish)
+        for worker in orders.send:
+            self._send(turn, worker)
+        for worker in orders.start:
+            reason = self._supervisor.start(worker)
+            if reason is not None:
+                self._start_failed(turn, worker, reason)
+        for worker in orders.kill:
+            self._supervisor.kill(worker)
+        for worker in orders.close:
+            self._close_channel(turn, worker)
+
+    def _send(self, turn: Turn, worker: Worker) -> None:
+        """Send a worker its task."""
+        task, channel = worker.task, worker.channel
+        if task is None or worker.gone:  # cancelled meanwhile
+            return
+        try:
+            if channel.begun == task.number:  # by a thread that was interrupted
+                channel.flush()
+            else:
+                ahead = b"" if task.deadline is None else until(task.deadline.at)
+                channel.send(CALL, task.number, task.payload, ahead=ahead)
+        except OSError:
+            self._reap(turn, worker, unread=True)
+
+    def _reap(self, turn: Turn, worker: Worker, *, unread: bool = False) -> None:
+        """Part with a worker whose channel has ended, and which ``turn`` holds."""
+        if not worker.gone:
+            self._supervisor.wait_for_exit(worker)
+        if not worker.ready and not worker.gone:
+            return self._start_failed(turn, worker, start_failure(worker))
+        task = worker.task
+        error = None if task is None else died(self.options, worker, task.name)
+        with self._lock:
+            orders = self._schedule.lost(worker, error, turn, monotonic(), unread=unread)
+            turn.held = (*turn.held, *orders.send, *orders.start)
+        self._carry_out(turn, orders)
+        return None
+
+    def _start_failed(self, turn: Turn, worker: Worker, reason: str) -> None:
+        if worker.start_again:
+            with self._lock:
+                orders = self._schedule.start_again(worker, turn)
+                turn.held = (*turn.held, *orders.start)
+            return self._carry_out(turn, orders)
+        message = not_started(self.options, worker, reason)
+        with self._lock:
+            orders = self._schedule.start_failed(worker, WorkerStartFailed(message), turn)
+            others = bool(self._schedule.workers)
+        if others:
+            logger.warning("%s", message)
+        self._carry_out(turn, orders)
+        return None
+
+    def _close_channel(self, turn: Turn | None, worker: Worker) -> None:
+        """Close a gone worker's channel; if another turn holds it, that one does so at its end."""
+        with self._lock:
+            if worker.reader is not None and worker.reader is not turn:
+                worker.channel.stop_reading()
+                return
+            if worker.launched:
+                self._readers.remove(worker)
+            worker.reader = None
+            worker.close()
+            self._schedule.leaving.pop(worker.number, None)
+
+    def _end_turn(self, turn: Turn) -> None:
+        """Release what a turn still holds, and complete the futures whose endings it has read."""
+        if any(worker.reader is turn for worker in turn.held):
+            with self._lock:
+                gone = self._readers.release(turn)
+            for worker in gone:
+                self._close_channel(None, worker)
+        if self._schedule.closing:
+            self._watch.wake()
+        while turn.ended:
+            self._settle(turn.ended[0])
+            turn.ended = turn.ended[1:]
+
+    def _settle(self, task: Task) -> None:
+        if task.slot is not None and not task.slot.done() and task.ending is not None:
+            turn_away(task.slot, task.ending[1])
+        try:
+            # Else it was cancelled, or completed by a thread that was interrupted then.
+            if not task.future.done():
+                settle(task, self.segments)
+        finally:
+            if task.future.done():
+                self.finish(task)
+
+    # --- on other threads ---
+
+    def _interrupted(self, turn: Turn) -> None:
+        """Hand a turn over that an exception has cut short."""
+        if self._open and not self._abandoned:
+            self._background.call(partial(self._mend, turn))
+
+    def _mend(self, struck: Turn) -> None:
+        """Go on where an interrupted thread stopped, on the background thread."""
+        turn = BackgroundTurn()
+        with self._lock:
+            orders = self._schedule.mend(struck, turn, monotonic())
+            schedule = self._schedule
+            known = (*schedule.workers.values(), *schedule.leaving.values())
+            turn.held = tuple(worker for worker in known if worker.reader is turn)
+            self._readers.mend(schedule.workers.values())
+            self._set_alarms(schedule.tasks.values())
+        self._carry_out(turn, orders)
+        for worker in turn.held:
+            # What the thread had read of a message is in the channel, which nothing wakes for it.
+            if worker.owes and worker.channel.has_read:
+                self._receive(turn, worker)
+        self._end_turn(turn)
+
+    def _set_alarms(self, tasks: Any) -> None:
+        """Have tasks end at their deadlines; under the lock."""
+        for task in tasks:
+            if task.deadline is not None and task.alarm is None and task.deadline.at < float("inf"):
+                try:
+                    task.alarm = timekeeper.call_at(task.deadline.at, partial(self._expire, task))
+                except RuntimeError:  # no thread more: it is dropped if its turn comes too late
+                    return
+
+    def _expire(self, task: Task) -> None:
+        """End a task whose deadline has passed, on the timekeeper's thread."""
+        turn = BackgroundTurn()
+        with self._lock:
+            orders = self._schedule.expired(task, turn, monotonic())
+            turn.held = (*turn.held, *orders.send, *orders.start)
+        self._carry_out(turn, orders)
+        # Completing may take the application's time, which the timekeeper has none of.
+        ended, turn.ended = turn.ended, ()
+        for each in ended:
+            self._background.call(partial(self._settle, each))
+        self._end_turn(turn)
+
+    def attend(self, fd: int) -> None:
+        """Read what a registered worker sends, on the background thread."""
+        turn = BackgroundTurn()
+        with self._lock:
+            worker = self._readers.claim_readable(fd, turn)
+        if worker is None:  # another thread was faster
+            return
+        try:
+            # The number may have been given to a newer worker since it was found readable.
+            if worker.channel.readable():
+                self._receive(turn, worker)
+        finally:
+            self._end_turn(turn)
+
+    def register_deferred(self) -> None:
+        """Leave workers that no thread came to read to the background thread."""
+        with self._lock:
+            self._readers.register_deferred()
+
+    def retire_idle(self, now: float) -> float:
+        """End the workers that have been idle for long, and say when to look again."""
+        with self._lock:
+            orders, look_at = self._schedule.idle_too_long(now)
+        self._carry_out(Turn(), orders)
+        return look_at
+
+    def close(self, *, only_if_done: bool) -> bool:
+        """End the workers, once everything is done, and say whether that was so."""
+        if only_if_done and not self._schedule.closing:
+            return False
+        with self._lock:
+            if only_if_done and not self._schedule.may_close():
+                return False
+            orders = self._schedule.remove_all()
+        self._carry_out(Turn(), orders)
+        return True
 
     # --- small print ---
 
@@ -315,71 +503,53 @@ class Pool:
         refuse_late_patch()
         try:
             watch = make_watch()
-            self._watch = watch
-            self._desk = Desk(self._lock, watch)
-            self._staff = Staff(self._lock, self._roster, self._desk, watch)
-            self._exchange = Exchange(
-                self._lock, self._roster, self._desk, self._staff, watch, self.arena
-            )
-            self._recall = Recall(self._lock, self._roster, self._staff, self._exchange, watch)
-            self._collector = Collector(
-                self._lock,
-                self._roster,
-                self._desk,
-                self._staff,
-                self._exchange,
-                self._recall,
-                watch,
-                on_close=self._closed,
-            )
             # Not left to ``atexit``, which a child of ``multiprocessing`` does not run: that is
             # what the workers of some servers are.
             call_after_threads(end_open_pools)
+            readers = Readers(watch)
+            supervisor = Supervisor(self.options, self._lock, self._schedule, readers, watch)
+            background = BackgroundReader(self.options.name, watch, supervisor, self, self._closed)
+            self._watch, self._readers = watch, readers
+            self._supervisor, self._background = supervisor, background
             try:
-                self._collector.start()
+                background.start()
             except BaseException:
-                watch.close()
+                background.give_up()
                 raise
+            open_pools.add(self)
+            self._open = True
+            self._on_first_task()
         except (OSError, RuntimeError) as error:  # out of descriptors or threads
             raise WorkerStartFailed(
                 f"{self.options.name!r} cannot start: {error}. Raise the limit of open files and "
                 "threads of this process."
             ) from error
-        self._open = True
-        open_pools.add(self)
-        self._on_first_task()
 
     def _closed(self) -> None:
-        self.arena.close()
+        self.segments.close()
         open_pools.discard(self)
 
-    def _let_close(self) -> None:
-        if self._open:
-            self._watch.wake()
+    def _shut_down_error(self) -> ExecutorShutdown:
+        return ExecutorShutdown(
+            f"{self.options.name!r} was shut down and takes no more tasks. Submit before the "
+            "shutdown, or make a new executor."
+        )
 
-    def _check_open(self) -> None:
-        if self._roster.closing:
-            raise ExecutorShutdown(
-                f"{self.options.name!r} was shut down and takes no more tasks. Submit before the "
-                "shutdown, or make a new executor."
-            )
-
-    def _check_process(self) -> None:
-        if self._abandoned:
-            raise ExecutorError(
-                f"This task of {self.options.name!r} belongs to the process that this one was "
-                "forked from, and its result goes there. Submit it again in this process."
-            )
+    def _other_process_error(self) -> ExecutorError:
+        return ExecutorError(
+            f"This task of {self.options.name!r} belongs to the process that this one was "
+            "forked from, and its result goes there. Submit it again in this process."
+        )
 
     def _sleep(self, task: Task, signal: threading.Lock, timeout: float | None) -> None:
-        woken = False
-        try:
+        if self.is_background_thread:  # in a callback: no other thread reads the workers meanwhile
+            woken = self._background.work_until(signal, timeout)
+        else:
             woken = signal.acquire(timeout=-1 if timeout is None else timeout)
-        finally:
-            if not woken:
-                with self._lock:
-                    if signal in task.signals:
-                        task.signals.remove(signal)
+        if not woken:
+            with self._lock:
+                if signal in task.signals:
+                    task.signals.remove(signal)
 
 
 def end_open_pools() -> None:

@@ -1,169 +1,173 @@
-"""Decide who may use a worker's channel now: a thread's round, or else the collector.
+"""Decide who may use a worker's channel now: the turn of a thread, or else the background thread.
 
 Knows no message and no process.
 
-The rules of taking, which keep a reply from being lost or read twice:
+What a worker's channel goes through::
+
+    idle ── task given ──> held by a turn ── released ──> deferred (2 ms at most) ──> registered
+     ^                        │       ^                       │                           │
+     └────── reply read ──────┘       └──── claimed by a thread that waits ───────────────┘
+
+The rules, which keep a reply from being lost or read twice:
 
 1. A worker that owes a message (it is starting, or has a task) is either *held* by exactly one
-   round, or on the desk: *armed*, that is watched by the collector thread, or *lingering*, that
-   is armed within milliseconds. There is no fourth state, so a reply is read even if nobody asks
-   for it. An idle worker owes nothing; the launcher tells of its death.
-2. Only the thread whose round holds a worker touches its channel. It gives the worker up in a
-   ``finally``: idle, armed, or dismissed.
-3. No round holds a worker while a future is completed. Completing runs the application's
-   callbacks, and those may wait for another task, for ever.
-4. A thread that finds its task's worker held by another round sleeps on a signal of its task.
-   The signal comes when the task is finished, when its reply has been read, *and* when its worker
-   is put on the desk, always under the pool's lock, under which the sleeper had looked; so no
-   wake-up falls in between. Should the sleeper be late, another thread has done what there was
-   to do.
-5. An ending is completed by the first thread that takes it: the one that read it, or one that
-   waits for it. So a callback may wait for a task whose ending was read in the same round.
+   turn, or *registered*, that is watched by the background thread, or *deferred*, that is
+   registered within milliseconds. There is no fourth state, so a reply is read even if no thread
+   waits for it. An idle worker owes nothing; the launcher reports its death.
+2. Only the thread whose turn holds a worker touches its channel. At the end of its turn it releases
+   the worker: idle, deferred or registered, or gone.
+3. No turn holds a worker while a future is completed: results are unpickled by the application's
+   code, which may take long.
+4. A thread that finds its task's worker held by another turn sleeps on a signal of its task. The
+   signal comes when the task is finished *and* when its worker is released, always under the pool's
+   lock, under which the sleeper had looked; so no wake-up falls in between. Should the sleeper be
+   late, another thread has done what there was to do.
+5. The thread that read a task's ending settles it (``Task.settler``), and calls no application's
+   callback: those are called on the background thread. So whatever a callback waits for, every
+   other thread goes on.
 6. A thread sleeps on channels only while its own task's worker is among them. So what ends its
    wait is always what it sleeps on.
+7. A turn that an exception of a signal handler cuts short is handed to the background thread, which
+   such handlers never interrupt (``Schedule.mend``). Facts and channels say how far it had come.
 """
 
 from __future__ import annotations
 
-import threading
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
 
-from flask_concurrency.executors.processes.records import Task, WorkerRecord
+from flask_concurrency.executors.processes.records import Task, Worker
 from flask_concurrency.executors.processes.watch import Watch
 
-NO_REPLY: Final = 0
-"""Kind of an ending that no worker has sent: the error was made in this process."""
+SHARED_READS: Final = 7
+"""How many other workers' replies a waiting thread reads too, so that the background thread is not
+woken for them."""
 
 
-class Round:
-    """Workers that one thread holds, and tasks that it will complete once it holds none.
+class Turn:
+    """Workers that one thread holds, and tasks that it will settle once it holds none.
 
-    :ivar held: Workers it took. One that has become idle since is another round's by now, if its
-        ``holder`` says so.
-    :ivar ended: Tasks whose ending it has brought.
-    :ivar of_collector: It is the collector's, which reads on what it has begun.
+    :ivar held: Workers it took. One that has become idle since may be another turn's by now, which
+        its ``reader`` says.
+    :ivar ended: Tasks to settle.
+    :ivar of_background: It is the background thread's, which reads on what it has begun.
     """
 
-    __slots__ = ("ended", "held", "of_collector")
+    held: tuple[Worker, ...] = ()
+    ended: tuple[Task, ...] = ()
 
-    def __init__(self, *, of_collector: bool = False) -> None:
-        self.of_collector = of_collector
-        self.held: list[WorkerRecord] = []
-        self.ended: list[Task] = []
-
-    def end(self, task: Task, kind: int, content: Any) -> None:
-        """Bring the ending of a task; under the pool's lock.
-
-        :param kind: Kind of the worker's message, or :data:`NO_REPLY`.
-        :param content: Payload of the message, or the error.
-        """
-        task.end(kind, content)
-        self.ended.append(task)
-
-    def take(self, worker: WorkerRecord) -> None:
-        """Hold a worker that nobody holds; under the pool's lock."""
-        worker.holder = self
-        self.held.append(worker)
+    # No ``__init__``: three turns are made for each task.
+    of_background = False
 
 
-COMPANY: Final = 7
-"""How many workers that nobody waits for a waiting thread takes along with its own: to read their
-replies in passing spares waking the collector."""
+class BackgroundTurn(Turn):
+    """A turn of the background thread, or of one that has no time to read on."""
+
+    of_background = True
 
 
-class Desk:
-    """The workers of a pool that owe a message and that no round holds.
+class Readers:
+    """The workers of a pool that owe a message and that no turn holds.
 
-    They are *armed*, so that the collector reads what they owe, or *lingering*: armed soon. A
+    They are *registered* with the watch of the background thread, or *deferred*: registered soon. A
     thread that submits a task usually waits for it at once, and a worker that is quick answers
-    before it does; an armed one would wake the collector too, and the two threads would be in
-    each other's way.
+    before it does; a registered one would wake the background thread too, and the two threads
+    would compete.
 
-    All methods but :meth:`give_up` need the pool's lock held.
+    All methods need the pool's lock held. They may be repeated, and are, after an interruption.
     """
 
-    def __init__(self, lock: threading.Lock, watch: Watch) -> None:
-        self._lock = lock
+    def __init__(self, watch: Watch) -> None:
         self._watch = watch
-        self._armed: dict[int, WorkerRecord] = {}
-        self._lingering: dict[int, WorkerRecord] = {}
+        self._registered: dict[int, Worker] = {}
+        self._deferred: dict[int, Worker] = {}
 
-    def arm(self, worker: WorkerRecord) -> None:
-        """Leave a worker to the collector."""
-        self._armed[worker.channel.fd] = worker
-        self._watch.arm(worker.channel.fd)
-
-    def arm_lingering(self) -> None:
-        """Arm those whose time has come, when the watch reminds of them."""
-        for worker in self._lingering.values():
-            self.arm(worker)
-        self._lingering.clear()
-
-    def hasten(self, task: Task) -> None:
-        """Have a task's reply read at once, because nobody will come and wait for it."""
-        task.hurried = True
-        if task.worker is not None:
-            worker = self._lingering.pop(task.worker.channel.fd, None)
-            if worker is not None:
-                self.arm(worker)
-
-    def release(self, worker: WorkerRecord) -> None:
-        """Take a worker off the desk, at the latest before its channel is closed."""
+    def register(self, worker: Worker) -> None:
+        """Leave a worker to the background thread."""
         fd = worker.channel.fd
-        if fd in self._lingering:
-            del self._lingering[fd]
-        elif fd in self._armed:
-            del self._armed[fd]
-            self._watch.disarm(fd)
+        self._registered[fd] = worker
+        self._deferred.pop(fd, None)
+        self._watch.register(fd)
 
-    def take_armed(self, fd: int, round: Round) -> WorkerRecord | None:
-        """Take the armed worker behind a descriptor, if there still is one."""
-        worker = self._armed.pop(fd, None)
+    def register_deferred(self) -> None:
+        """Register those whose time has come, when the watch says so."""
+        for worker in tuple(self._deferred.values()):
+            self.register(worker)
+
+    def read_soon(self, task: Task) -> None:
+        """Have a task's reply read at once: a callback waits for it, and perhaps no thread."""
+        task.read_soon = True
+        worker = task.worker
+        if worker is not None and worker.launched and worker.channel.fd in self._deferred:
+            self.register(worker)
+
+    def remove(self, worker: Worker) -> None:
+        """Leave a worker to no thread, at the latest before its channel is closed."""
+        fd = worker.channel.fd
+        if self._deferred.get(fd) is worker:
+            del self._deferred[fd]
+        elif self._registered.get(fd) is worker:
+            self._watch.unregister(fd)
+            del self._registered[fd]
+
+    def claim_readable(self, fd: int, turn: Turn) -> Worker | None:
+        """Claim the registered worker behind a descriptor, if there still is one."""
+        worker = self._registered.get(fd)
         if worker is not None:
-            self._watch.disarm(fd)
-            round.take(worker)
+            self._claim(worker, turn)
         return worker
 
-    def take_with_company(self, worker: WorkerRecord, round: Round) -> bool:
-        """Take a worker that owes a message, and with it some that no thread waits for.
+    def claim_with_others(self, worker: Worker, turn: Turn) -> bool:
+        """Claim a worker that owes a message, and with it some that no thread waits for.
 
-        :returns: Whether it was to be had; another round may hold it.
+        :returns: Whether it was to be had; another turn may hold it.
         """
-        if worker.holder is not None:
+        if worker.reader is not None:
             return False
-        self._take(worker, round)
-        if self._lingering or self._armed:
+        self._claim(worker, turn)
+        if self._deferred or self._registered:
             others = [
                 other
-                for other in (*self._lingering.values(), *self._armed.values())
-                # One that is waited for is its waiter's; one with callbacks is the collector's,
-                # for what callbacks do, and how long, is not this thread's business.
-                if other.task is None or not (other.task.signals or other.task.hurried)
+                for other in (*self._deferred.values(), *self._registered.values())
+                # One that is waited for is its waiter's; one with callbacks is the background
+                # thread's, which will have to call them.
+                if other.task is None or not (other.task.signals or other.task.read_soon)
             ]
-            for other in others[:COMPANY]:
-                self._take(other, round)
+            for other in others[:SHARED_READS]:
+                self._claim(other, turn)
         return True
 
-    def give_up(self, round: Round) -> None:
-        """Let go of what a round still holds, and wake the threads that wait for it."""
-        held = [worker for worker in round.held if worker.holder is round]
-        round.held.clear()
-        if not held:
-            return
-        with self._lock:
-            for worker in held:
-                worker.holder = None
-                task = worker.task
-                if worker.dismissed:  # by another thread, which left the channel to this one
-                    worker.channel.close()
-                elif round.of_collector or task is None or task.hurried:
-                    self.arm(worker)
-                else:
-                    self._lingering[worker.channel.fd] = worker
-                    self._watch.remind()
-                if task is not None and task.signals:
-                    task.wake_waiters()
+    def release(self, turn: Turn) -> list[Worker]:
+        """End a turn's hold of its workers, and wake the threads that wait for them.
 
-    def _take(self, worker: WorkerRecord, round: Round) -> None:
-        self.release(worker)
-        round.take(worker)
+        :returns: Those that are gone, whose channels are to be closed.
+        """
+        gone = []
+        for worker in turn.held:
+            if worker.reader is not turn:
+                continue
+            task = worker.task
+            if worker.gone:
+                gone.append(worker)
+            elif turn.of_background or task is None or task.read_soon:
+                self.register(worker)
+            else:
+                self._deferred[worker.channel.fd] = worker
+                self._watch.remind()
+            worker.reader = None
+            if task is not None and task.signals:
+                task.wake_waiters()
+        turn.held = ()
+        return gone
+
+    def mend(self, workers: Iterable[Worker]) -> None:
+        """Register what owes a message and is held by no turn, after an interruption."""
+        for worker in workers:
+            if worker.owes and worker.reader is None:
+                self.register(worker)
+        self._watch.remind(again=True)
+
+    def _claim(self, worker: Worker, turn: Turn) -> None:
+        worker.reader = turn
+        turn.held = (*turn.held, worker)
+        self.remove(worker)

@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol, TypeVar
 from flask_concurrency.executors.processes.payloads import name_of
 from flask_concurrency.executors.processes.wire import Channel
 from flask_concurrency.executors.waiting import wait_on_loop
+from flask_concurrency.executors.waiting_line import Slot
 from flask_concurrency.runtime.deadline import Deadline
 from flask_concurrency.runtime.timer_thread import Alarm
 
@@ -21,23 +22,31 @@ T = TypeVar("T")
 
 Count = Literal["done", "failed", "cancelled", "expired"]
 
+NO_REPLY = 0
+"""Kind of an ending that no worker has sent: the error was made in this process."""
+
 
 class Task:
     """One submitted call.
 
-    :ivar number: Goes out with the call and must come back with the reply.
+    *Facts* are what the schedule can be rebuilt from. Each is written by a single assignment, which
+    an exception of a signal handler does not split.
+
+    :ivar number: Goes out with the call and must come back with the reply. ``0`` until admitted.
     :ivar batch: The ``map`` it belongs to, if any.
-    :ivar worker: The worker it was given to; ``None`` while it waits and after its reply.
+    :ivar slot: What its caller waits for while the queue is full; see ``waiting_line.py``.
+    :ivar worker: The worker it was given to; ``None`` while it waits and after its reply. Follows
+        from the fact ``Worker.task``.
     :ivar deadline: Until when its result is wanted, if that was said.
     :ivar alarm: What ends it at its deadline, until it is finished.
     :ivar submitted_at: Monotonic instant in seconds.
-    :ivar started_at: When it was sent to its worker; ``None`` before.
+    :ivar started_at: When it was given to its worker; ``None`` before.
     :ivar deliveries: How often it was given to a worker.
-    :ivar ending: Kind of its ending and what goes with it, until a thread takes it to complete the
-        future by it.
+    :ivar ending: Fact: kind of its ending and what goes with it.
+    :ivar settler: Fact: the turn whose thread completes the future by the ending.
     :ivar count: What it is counted as once it is finished.
-    :ivar finished: Its future is done.
-    :ivar hurried: Somebody wants to be called when it is finished, and will not wait for it.
+    :ivar finished: Fact: its future is done, and the schedule knows.
+    :ivar read_soon: A callback waits for it, so the background thread reads its reply at once.
     :ivar signals: One held lock for each thread that sleeps until something happens to the task.
     """
 
@@ -51,10 +60,12 @@ class Task:
         "finished",
         "fn",
         "future",
-        "hurried",
         "number",
         "payload",
+        "read_soon",
+        "settler",
         "signals",
+        "slot",
         "started_at",
         "submitted_at",
         "worker",
@@ -62,20 +73,22 @@ class Task:
 
     def __init__(
         self,
-        number: int,
+        driver: Driver,
         fn: Callable[..., Any],
         payload: bytes,
-        future: ProcessFuture[Any],
         batch: Batch | None = None,
         deadline: Deadline | None = None,
         submitted_at: float = 0.0,
     ) -> None:
+        self.number = 0
         self.batch = batch
-        self.number = number
         self.fn = fn
         self.payload = payload
-        self.future = future
-        self.worker: WorkerRecord | None = None
+        self.future: ProcessFuture[Any] = ProcessFuture()
+        self.future.driver = driver
+        self.future.task = self
+        self.slot: Slot | None = None
+        self.worker: Worker | None = None
         self.deadline = deadline
         self.alarm: Alarm | None = None
         self.submitted_at = submitted_at
@@ -83,19 +96,15 @@ class Task:
         self.count: Count = "cancelled"
         self.deliveries = 0
         self.ending: tuple[int, Any] | None = None
+        self.settler: object | None = None
         self.finished = False
-        self.hurried = False
+        self.read_soon = False
         self.signals: list[threading.Lock] = []
 
     @property
     def name(self) -> str:
         """The function's name, for messages."""
         return name_of(self.fn)
-
-    def times(self, now: float) -> tuple[float, float]:
-        """Tell how many seconds it waited for its worker, and ran there until ``now``."""
-        started_at = now if self.started_at is None else self.started_at
-        return started_at - self.submitted_at, now - started_at
 
     def signal(self) -> threading.Lock:
         """Add a lock that the calling thread can sleep on until :meth:`wake_waiters`."""
@@ -104,60 +113,77 @@ class Task:
         self.signals.append(lock)
         return lock
 
-    def end(self, kind: int, content: Any) -> None:
-        """Note how it ended; whoever takes the ending first completes the future."""
-        self.ending = kind, content
-        if self.signals:
-            self.wake_waiters()
-
     def wake_waiters(self) -> None:
         """Let every thread that sleeps on this task look at it again."""
         for lock in self.signals:
-            lock.release()
-        self.signals.clear()
+            if lock.locked():  # else an interrupted thread has released it before
+                lock.release()
+        self.signals = []
 
 
-class WorkerRecord:
+class Worker:
     """A worker process, seen from its owner.
 
     :ivar number: Counts the workers of a pool from 1; the launcher knows the worker by it.
-    :ivar ready: It has said that its set-up is done.
-    :ivar task: What it works on.
+    :ivar channel: Its socket, once it is being started.
+    :ivar launched: Fact: the launcher has it, and it owes the message that it is ready.
+    :ivar ready: Fact: it has said that its set-up is done.
+    :ivar task: Fact: what it works on.
+    :ivar answered: Number of the last task it has answered.
     :ivar replies: Tasks it has answered.
-    :ivar dismissed: It belongs to the pool no more. If a round holds it, that closes the channel.
-    :ivar holder: The round whose thread alone may use ``channel`` now; see ``readers.py``.
+    :ivar gone: Fact: it belongs to the pool no more. The turn that holds it closes the channel.
+    :ivar reader: Fact: the turn whose thread alone may use ``channel`` now; see ``readers.py``.
     :ivar idle_since: Monotonic instant of its last answer, if it is idle.
-    :ivar exitcode: What the process ended with, once the launcher has told.
+    :ivar exitcode: What the process ended with, once the launcher has reported it.
     :ivar killed_because: Why this process had it killed; ``None`` if it did not.
+    :ivar start_again: Its launcher was unfit: another kind of launcher is to start it anew.
     :ivar lost_because: Why the launcher ended, and this worker with it; ``None`` if it did not.
     """
 
     __slots__ = (
+        "answered",
         "channel",
-        "dismissed",
         "exitcode",
-        "holder",
+        "gone",
         "idle_since",
         "killed_because",
+        "launched",
         "lost_because",
         "number",
+        "reader",
         "ready",
         "replies",
+        "start_again",
         "task",
     )
 
-    def __init__(self, number: int, channel: Channel) -> None:
+    channel: Channel
+
+    def __init__(self, number: int) -> None:
         self.number = number
-        self.channel = channel
+        self.launched = False
         self.ready = False
         self.task: Task | None = None
+        self.answered: int | None = None
         self.replies = 0
-        self.dismissed = False
+        self.gone = False
         self.idle_since = 0.0
-        self.holder: object | None = None
+        self.reader: object | None = None
         self.exitcode: int | None = None
         self.killed_because: str | None = None
         self.lost_because: str | None = None
+        self.start_again = False
+
+    @property
+    def owes(self) -> bool:
+        """Whether something is to be read: that it is ready, the reply to its task, its end."""
+        ended = self.exitcode is not None or self.lost_because is not None
+        return self.launched and (self.task is not None or not self.ready or ended)
+
+    def close(self) -> None:
+        """Close its channel, which the process takes as the end."""
+        if hasattr(self, "channel"):
+            self.channel.close()
 
 
 class Batch:
@@ -183,45 +209,59 @@ class Driver(Protocol):
     def withdraw(self, task: Task) -> bool:
         """Take a waiting task out of the queue, and say whether that was done."""
 
-    def hasten(self, task: Task) -> None:
+    def read_soon(self, task: Task) -> None:
         """Read the reply to the task as soon as it comes."""
 
-    def finish(self, future: Future[Any], /) -> None:
-        """Forget the task of a future that is done."""
+    def finish(self, task: Task) -> None:
+        """Forget a task whose future is done."""
+
+    def call_back(self, fn: Callable[[Future[Any]], object], future: Future[Any]) -> None:
+        """Call an application's callback, on the background thread."""
+
+    def interrupted(self) -> None:
+        """Mend what the calling thread was about, which an exception ended at some line."""
 
 
 class ProcessFuture(Future[T]):
     """A ``Future`` in everything, except that waiting for it does the work of a reader thread.
 
     And it can be cancelled until it is done: a task that runs loses its worker. For that it stays
-    pending, to the standard library's eyes, until it is done; only :meth:`running` tells.
+    pending, to the standard library's eyes, until it is done; only :meth:`running` and ``repr``
+    tell.
+
+    :ivar driver: The pool of its task.
+    :ivar task: Its task, until it is finished.
     """
 
-    _driver: Driver
-    _task: Task | None = None
+    driver: Driver
+    task: Task | None = None
 
-    def attach(self, driver: Driver, task: Task) -> None:
-        """Tell the future whose it is, before anyone else sees it."""
-        self._driver = driver
-        self._task = task
-        # The first of the callbacks: waiting threads must not wait for the application's, and
-        # neither must the end of a worker whose task is cancelled.
-        super().add_done_callback(driver.finish)
-
-    def detach(self) -> Task | None:
-        """Forget the task, which holds the future: the result shall not live in a cycle."""
-        task, self._task = self._task, None
-        return task
+    def __repr__(self) -> str:
+        return super().__repr__().replace("state=pending", "state=running", int(self.running()))
 
     def running(self) -> bool:
         """Whether a worker has the call now."""
-        task = self._task
+        task = self.task
         return task is not None and task.started_at is not None and not self.done()
+
+    def cancel(self) -> bool:
+        """Cancel the call, and say whether it is cancelled; one that runs loses its worker."""
+        task = self.task
+        if task is None:
+            return super().cancel()
+        try:
+            cancelled = super().cancel()
+            if cancelled:
+                self.driver.finish(task)
+        except BaseException:
+            self.driver.interrupted()
+            raise
+        return cancelled
 
     def cancel_if_waiting(self) -> bool:
         """Cancel the call unless it runs, and say whether it is cancelled."""
-        task = self._task
-        if task is not None and not self._driver.withdraw(task):
+        task = self.task
+        if task is not None and not self.driver.withdraw(task):
             return False
         return self.cancel()
 
@@ -239,14 +279,17 @@ class ProcessFuture(Future[T]):
         return super().exception(timeout=0)
 
     def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
-        """Have ``fn`` called with the future once it is done, on the thread that completes it."""
-        super().add_done_callback(fn)
-        task = self._task
-        if task is not None:
-            self._driver.hasten(task)
+        """Have ``fn`` called with the future once it is done, on the pool's background thread."""
+        task = self.task
+        if task is None or self.done():
+            super().add_done_callback(fn)
+            return
+        driver = self.driver
+        super().add_done_callback(lambda future: driver.call_back(fn, future))
+        driver.read_soon(task)
 
     def _wait(self, timeout: float | None) -> None:
-        task = self._task
+        task = self.task
         # Done, it may still have its task: in a callback, which must not wait for its own end.
         if task is not None and not self.done() and not wait_on_loop(self, timeout):
-            self._driver.drive(task, timeout)
+            self.driver.drive(task, timeout)

@@ -62,7 +62,7 @@ class Timer:
         os.close(self.fd)
 
 
-REMINDER: Final = -1
+TIMER: Final = -1
 """Stands among the descriptors that :meth:`Watch.wait` returns for a reminder that is due."""
 
 DELAY: Final = 0.002
@@ -70,23 +70,26 @@ DELAY: Final = 0.002
 
 
 class Watch(Protocol):
-    """The descriptors that are armed: those that :meth:`wait` returns once they are readable.
+    """The descriptors that :meth:`wait` returns once they are readable.
 
-    ``arm`` and ``disarm`` take effect on a :meth:`wait` that is already going on. What ``wait``
-    returns may have been disarmed, read or closed by the time the caller looks at it.
+    ``register`` and ``unregister`` take effect on a :meth:`wait` that is already going on. What
+    ``wait`` returns may have been unregistered, read or closed by the time the caller looks at it.
     """
 
-    def arm(self, fd: int) -> None:
-        """Watch a descriptor."""
+    def register(self, fd: int) -> None:
+        """Watch a descriptor; one that is watched already stays so."""
 
-    def disarm(self, fd: int) -> None:
+    def unregister(self, fd: int) -> None:
         """Watch it no longer; to be called before it is closed."""
 
-    def remind(self) -> None:
-        """Make :meth:`wait` return :data:`REMINDER` within :data:`DELAY`, once."""
+    def remind(self, *, again: bool = False) -> None:
+        """Make :meth:`wait` return :data:`TIMER` within :data:`DELAY`, once.
+
+        :param again: Even if that is to come already: the thread that said so was interrupted.
+        """
 
     def wait(self, timeout: float | None = None) -> list[int]:
-        """Wait until an armed descriptor is readable, a reminder is due, or :meth:`wake` comes.
+        """Wait until a registered descriptor is readable, a reminder is due, or :meth:`wake` comes.
 
         :param timeout: Seconds to wait at most.
         """
@@ -98,30 +101,30 @@ class Watch(Protocol):
         """Free this process's descriptors, and change nothing for a process it was forked from."""
 
 
-class _Bell:
+class _WakeupPair:
     """A socket pair with which any thread can wake the one that waits."""
 
     def __init__(self) -> None:
-        self._ear, self._clapper = socket.socketpair()
-        self._ear.setblocking(False)
-        self._clapper.setblocking(False)
-        self.fd = self._ear.fileno()
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+        self.fd = self._reader.fileno()
 
-    def ring(self) -> None:
-        with suppress(OSError):  # full, so it rings already; or closed, so nobody waits
-            self._clapper.send(b"\0")
+    def wake(self) -> None:
+        with suppress(OSError):  # buffer full: a wake-up is pending; closed: no thread waits
+            self._writer.send(b"\0")
 
-    def quiet(self) -> None:
+    def drain(self) -> None:
         with suppress(OSError):
-            self._ear.recv(4096)
+            self._reader.recv(4096)
 
     def close(self) -> None:
-        self._ear.close()
-        self._clapper.close()
+        self._reader.close()
+        self._writer.close()
 
 
 class EpollWatch:
-    """The kernel keeps the set and the time, so a change is cheap and wakes nobody.
+    """The kernel keeps the set and the time, so a change is cheap and wakes no thread.
 
     :raises OSError: The kernel lacks one of them.
     """
@@ -131,47 +134,51 @@ class EpollWatch:
         self._reminding = False
         try:
             self._epoll = select.epoll()
-            self._bell = _Bell()
+            self._wakeup = _WakeupPair()
         except BaseException:
             self._timer.close()
             raise
-        self.arm(self._bell.fd)
-        self.arm(self._timer.fd)
+        self.register(self._wakeup.fd)
+        self.register(self._timer.fd)
 
-    def arm(self, fd: int) -> None:
-        """Watch a descriptor."""
-        self._epoll.register(fd, select.EPOLLIN)
+    def register(self, fd: int) -> None:
+        """Watch a descriptor; one that is watched already stays so."""
+        with suppress(FileExistsError):  # an interrupted thread was here before
+            self._epoll.register(fd, select.EPOLLIN)
 
-    def disarm(self, fd: int) -> None:
+    def unregister(self, fd: int) -> None:
         """Watch it no longer; to be called before it is closed."""
-        self._epoll.unregister(fd)
+        with suppress(FileNotFoundError):
+            self._epoll.unregister(fd)
 
-    def remind(self) -> None:
-        """Make :meth:`wait` return :data:`REMINDER` within :data:`DELAY`, once."""
-        if not self._reminding:
+    def remind(self, *, again: bool = False) -> None:
+        """Make :meth:`wait` return :data:`TIMER` within :data:`DELAY`, once."""
+        if again or not self._reminding:
             self._reminding = True
             self._timer.start()
 
     def wait(self, timeout: float | None = None) -> list[int]:
-        """Wait until an armed descriptor is readable, a reminder is due, or :meth:`wake` comes."""
+        """Wait until a descriptor is readable, a reminder is due, or :meth:`wake` comes."""
         found = [fd for fd, _ in self._epoll.poll(timeout)]
-        if self._bell.fd in found:
-            self._bell.quiet()
+        if self._wakeup.fd in found:
+            self._wakeup.drain()
+            found.remove(self._wakeup.fd)
         if self._timer.fd in found:
+            found.remove(self._timer.fd)
             self._timer.clear()
-            # Before the caller looks at what it is reminded of: whoever comes later starts anew.
+            # Before the caller looks at what it is reminded of: a later call starts the timer anew.
             self._reminding = False
-            found.append(REMINDER)
+            found.append(TIMER)
         return found
 
     def wake(self) -> None:
         """Make :meth:`wait` return."""
-        self._bell.ring()
+        self._wakeup.wake()
 
     def close(self) -> None:
         """Free this process's descriptors. In a forked child the set itself is the parent's."""
         self._epoll.close()
-        self._bell.close()
+        self._wakeup.close()
         self._timer.close()
 
 
@@ -184,49 +191,50 @@ class SelectorWatch:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._armed: set[int] = set()
+        self._registered: set[int] = set()
         self._reminding = False
-        self._bell = _Bell()
+        self._wakeup = _WakeupPair()
 
-    def arm(self, fd: int) -> None:
-        """Watch a descriptor."""
+    def register(self, fd: int) -> None:
+        """Watch a descriptor; one that is watched already stays so."""
         with self._lock:
-            self._armed.add(fd)
-        self._bell.ring()
+            self._registered.add(fd)
+        self._wakeup.wake()
 
-    def disarm(self, fd: int) -> None:
+    def unregister(self, fd: int) -> None:
         """Watch it no longer; to be called before it is closed."""
         with self._lock:
-            self._armed.discard(fd)
+            self._registered.discard(fd)
 
-    def remind(self) -> None:
-        """Make :meth:`wait` return :data:`REMINDER`, once."""
+    def remind(self, *, again: bool = False) -> None:
+        """Make :meth:`wait` return :data:`TIMER`, once."""
         self._reminding = True
-        self._bell.ring()
+        self._wakeup.wake()
 
     def wait(self, timeout: float | None = None) -> list[int]:
-        """Wait until an armed descriptor is readable, a reminder is due, or :meth:`wake` comes."""
+        """Wait until a descriptor is readable, a reminder is due, or :meth:`wake` comes."""
         with _Selector() as selector:
-            selector.register(self._bell.fd, selectors.EVENT_READ)
-            # Under the lock nothing armed can be closed, so every descriptor is still the one.
+            selector.register(self._wakeup.fd, selectors.EVENT_READ)
+            # Under the lock nothing registered can be closed, so every descriptor is still the one.
             with self._lock:
-                for fd in self._armed:
+                for fd in self._registered:
                     selector.register(fd, selectors.EVENT_READ)
             found = [key.fd for key, _ in selector.select(timeout)]
-        if self._bell.fd in found:
-            self._bell.quiet()
+        if self._wakeup.fd in found:
+            self._wakeup.drain()
+            found.remove(self._wakeup.fd)
         if self._reminding:
             self._reminding = False
-            found.append(REMINDER)
+            found.append(TIMER)
         return found
 
     def wake(self) -> None:
         """Make :meth:`wait` return."""
-        self._bell.ring()
+        self._wakeup.wake()
 
     def close(self) -> None:
         """Free this process's descriptors."""
-        self._bell.close()
+        self._wakeup.close()
 
 
 def make_watch() -> Watch:

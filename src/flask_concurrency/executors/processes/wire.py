@@ -6,15 +6,18 @@ descriptors may travel.
 
 from __future__ import annotations
 
+import array
 import os
 import select
 import socket
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 from flask_concurrency.vocabulary.errors import ExecutorError
+
+T = TypeVar("T")
 
 HEADER: Final = struct.Struct("<BQQ")
 """Kind, number (of the task or of the worker), length of the payload in bytes."""
@@ -28,14 +31,15 @@ READY: Final = 3
 START_FAILED: Final = 4
 RESULT: Final = 5
 ERROR: Final = 6
-WORN: Final = 0x80  # added to one of the two: the worker is to be replaced
-# From the owner to whoever starts and ends its workers ...
+RECYCLE: Final = 0x80  # added to one of the two: the worker is to be replaced
+# From the owner to the launcher of its workers ...
 LAUNCH: Final = 7  # carries the worker's end of a socket pair
 KILL: Final = 8
 QUIT: Final = 9
 # ... and back.
 EXITED: Final = 10  # the payload is the exit code as text
 LAUNCHER_FAILED: Final = 11
+LAUNCHER_UNFIT: Final = 13  # it must not be forked; the payload says why
 
 INSTANT: Final = struct.Struct("<d")
 """A deadline, by the monotonic clock, which all processes of a host share."""
@@ -53,16 +57,16 @@ MAX_DESCRIPTORS: Final = 2  # that travel with one message
 _CHUNK = 65536
 _SMALL = 16384
 _DESCRIPTOR: Final = struct.calcsize("i")
-_PARCEL: Final = 0x40  # added to the kind: the payload is a Parcel and arrives as Received
+_BUFFERS: Final = 0x40  # added to the kind: the payload is a BufferMessage and arrives as Received
 _CARRIES: Final = 0x20  # added as well: descriptors came along
 _PASSES: Final = hasattr(socket, "send_fds")
 _ROOM: Final = socket.CMSG_SPACE(MAX_DESCRIPTORS * _DESCRIPTOR) if _PASSES else 0
 
 
-class Parcel(bytes):
+class BufferMessage(bytes):
     """A payload in several parts, with which descriptors may travel.
 
-    It is ``bytes`` so that whoever only hands a payload on need not know.
+    It is ``bytes`` so that code that only passes a payload on need not know.
     """
 
     def parts(self) -> tuple[Sequence[bytes | memoryview], Sequence[int]]:
@@ -71,12 +75,13 @@ class Parcel(bytes):
 
 
 class Received(bytearray):
-    """The payload of a :class:`Parcel` on the other side, in one piece.
+    """The payload of a :class:`BufferMessage` on the other side, in one piece.
 
     :ivar descriptors: What came along; closed with the payload unless taken.
     """
 
     descriptors: tuple[int, ...] = ()
+    _adopted: list[Any] | None = None
 
     def take_descriptors(self, count: int) -> tuple[int, ...]:
         """Return the descriptors, which are the caller's from now on.
@@ -91,23 +96,70 @@ class Received(bytearray):
         descriptors, self.descriptors = self.descriptors, ()
         return descriptors
 
+    def adopt_descriptors(self, count: int, kind: Callable[[int], T]) -> Sequence[T]:
+        """Return objects that own the descriptors; the same ones if it is called again.
+
+        :raises ExecutorError: Some that were sent did not arrive.
+        """
+        if self._adopted is None:
+            self._adopted = []
+        if len(self._adopted) != count:
+            if len(self.descriptors) != count:
+                self.take_descriptors(count)  # raises
+            self._adopted.extend(map(kind, self.descriptors))
+        self.descriptors = ()
+        return self._adopted
+
     def __del__(self) -> None:
         for descriptor in self.descriptors:
             os.close(descriptor)
 
 
+class _WithDescriptors:
+    """The header of a message with which descriptors travel.
+
+    :ivar rights: What ``sendmsg`` takes to send them.
+    """
+
+    __slots__ = ("header", "rights")
+
+    def __init__(self, header: bytes, descriptors: tuple[int, ...]) -> None:
+        self.header = header
+        self.rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
+
+    def __len__(self) -> int:
+        return len(self.header)
+
+    def __getitem__(self, part: slice) -> bytes:
+        return self.header[part]
+
+
+_Piece: TypeAlias = "bytes | memoryview | _WithDescriptors"
+
+
 class Channel:
-    """One end of a socket pair. Used by one thread at a time; who that is, others decide.
+    """One end of a socket pair. Used by one thread at a time; the readers decide which.
+
+    An exception that a signal handler raises between any two lines here loses no byte: what a
+    system call returns is stored by the same C call that made it (``extend`` of a ``map``), so
+    :meth:`peek` and :meth:`flush` go on where an interrupted thread stopped.
 
     :ivar fd: Its descriptor, another's perhaps once it is closed.
+    :ivar begun: Number of the last message that :meth:`send` has begun to write.
     """
 
     def __init__(self, end: socket.socket) -> None:
         # An application that called socket.setdefaulttimeout() means its own sockets.
         end.setblocking(True)
         self._socket = end
-        self._rest = b""
-        self._descriptors: tuple[int, ...] = ()  # came along with what is read next
+        self._arrived: list[tuple[bytes, Any, int, Any]] = []  # what recvmsg() returned
+        self._frame: Frame | None = None  # complete, and not consumed
+        self._partial: tuple[int, int, bytearray] | None = None
+        self._filled = 0  # bytes of the partial frame that are there
+        self._counts: list[int] = []
+        self._unsent: Sequence[_Piece] = ()
+        self._sent: list[int] = []
+        self.begun: int | None = None
         self.fd = end.fileno()
         self._wait = make_wait(self.fd)
 
@@ -121,26 +173,37 @@ class Channel:
         :param ahead: Another message that goes before it, in the same system call.
         :raises OSError: The other side is gone.
         """
-        if isinstance(payload, Parcel):
-            self._send_parcel(kind | _PARCEL, number, payload, ahead)
-            return
-        header = ahead + HEADER.pack(kind, number, len(payload))
-        if len(payload) <= _SMALL:
-            self._socket.sendall(header + payload)
-        else:  # one more system call costs less than one more copy
-            self._socket.sendall(header)
-            self._socket.sendall(payload)
+        if isinstance(payload, BufferMessage):
+            parts, descriptors = payload.parts()
+            length = sum(map(len, parts))
+            pieces: Sequence[_Piece]
+            if descriptors:
+                header = ahead + HEADER.pack(kind | _BUFFERS | _CARRIES, number, length)
+                pieces = [_WithDescriptors(header, tuple(descriptors)), *parts]
+            else:
+                pieces = [ahead + HEADER.pack(kind | _BUFFERS, number, length), *parts]
+        else:
+            header = ahead + HEADER.pack(kind, number, len(payload))
+            # Of a large one, one more system call costs less than one more copy.
+            pieces = [header + payload] if len(payload) <= _SMALL else [header, payload]
+        self._unsent, self.begun = pieces, number
+        self.flush()
 
-    def _send_parcel(self, kind: int, number: int, parcel: Parcel, ahead: bytes) -> None:
-        parts, descriptors = parcel.parts()
-        length = sum(map(len, parts))
-        if not descriptors:
-            self._socket.sendall(ahead + HEADER.pack(kind, number, length))
-        else:  # so few bytes are taken whole or not at all
-            header = ahead + HEADER.pack(kind | _CARRIES, number, length)
-            socket.send_fds(self._socket, [header], list(descriptors))
-        for part in parts:
-            self._socket.sendall(part)
+    def flush(self) -> None:
+        """Write what is left of the message that :meth:`send` began.
+
+        :raises OSError: The other side is gone.
+        """
+        while self._unsent:
+            piece = self._unsent[0]
+            if not self._sent:
+                if isinstance(piece, _WithDescriptors):  # so few bytes go whole or not at all
+                    self._sent.extend(map(self._socket.sendmsg, ([piece.header],), (piece.rights,)))
+                else:
+                    self._sent.extend(map(self._socket.send, (piece,)))
+            rest = piece[self._sent[0] :] if self._sent[0] < len(piece) else b""
+            left = [rest, *self._unsent[1:]] if len(rest) else self._unsent[1:]
+            self._unsent, self._sent = left, []
 
     def receive(self) -> Frame | None:
         """Read one message, waiting for it; ``None`` if the other side is gone.
@@ -149,48 +212,85 @@ class Channel:
             (so Linux reports it).
         :raises EOFError: The other side went in the middle of a message.
         """
-        head = self._rest or self._read_some()
-        if not head:
-            return None
-        if len(head) < HEADER.size:
-            head += self._exactly(HEADER.size - len(head))
+        frame = self.peek()
+        self.consume()
+        return frame
+
+    def peek(self) -> Frame | None:
+        """Read likewise, and return the same message again until :meth:`consume`."""
+        if self._frame is None and self._partial is None:
+            self._read_header()
+        if self._partial is not None:
+            self._read_rest(*self._partial)
+        return self._frame
+
+    def consume(self) -> bool:
+        """Forget the message that was read, and say whether some of a next one was read with it."""
+        self._frame = None
+        return bool(self._arrived)
+
+    def _read_header(self) -> None:
+        """Read on until a frame or the beginning of a long one is there, or the end has come."""
+        while True:
+            if not self._arrived:
+                self._arrived.extend(self._read_some())
+            head = self._arrived[0][0]
+            if len(self._arrived) > 1:
+                head = b"".join([entry[0] for entry in self._arrived])
+            if not self._arrived[-1][0]:
+                if head:
+                    raise EOFError("The other process ended in the middle of a message.")
+                return  # the end, as often as it is asked for
+            if len(head) >= HEADER.size:
+                break
+            self._arrived.extend(self._read_some())
         kind, number, length = HEADER.unpack_from(head)
         end = HEADER.size + length
-        if kind & _PARCEL:
-            self._rest = head[end:]
-            received = Received(length)
-            if kind & _CARRIES:
-                received.descriptors, self._descriptors = self._descriptors, ()
-            self._fill(received, head[HEADER.size : end])
-            return kind & ~(_PARCEL | _CARRIES), number, received
-        if len(head) >= end:
-            self._rest = head[end:]
-            return kind, number, head[HEADER.size : end]
-        self._rest = b""
-        return kind, number, self._exactly(length, head[HEADER.size :])
+        # Of one message at most: the system ends a read behind one that carries some.
+        ancillary = [content for entry in self._arrived for content in entry[1]]
+        after = () if kind & _CARRIES else ancillary
+        rest = [(head[end:], after, 0, None)] if len(head) > end else []
+        if not kind & _BUFFERS and len(head) >= end:
+            self._frame, self._arrived = (kind, number, head[HEADER.size : end]), rest
+            return
+        start = head[HEADER.size : end]
+        filled = len(start)
+        if not kind & _BUFFERS:
+            buffer = bytearray(length)
+            buffer[:filled] = start
+            self._partial, self._filled, self._arrived = (kind, number, buffer), filled, rest
+            return
+        received = Received(length)
+        received[:filled] = start
+        descriptors: tuple[int, ...] = ()
+        if kind & _CARRIES:
+            for _, _, content in ancillary:
+                descriptors += struct.unpack(f"{len(content) // _DESCRIPTOR}i", content)
+        partial = kind & ~(_BUFFERS | _CARRIES), number, received
+        self._partial, self._filled, self._arrived, received.descriptors = (
+            partial,
+            filled,
+            rest,
+            descriptors,
+        )
 
-    def _read_some(self) -> bytes:
-        if not _PASSES:
-            return self._socket.recv(_CHUNK)
-        data, ancillary, _, _ = self._socket.recvmsg(_CHUNK, _ROOM)
-        for _, _, content in ancillary:
-            # Of one message at most: the system ends a read behind one that carries some.
-            self._descriptors = struct.unpack(f"{len(content) // _DESCRIPTOR}i", content)
-        return data
-
-    def _exactly(self, size: int, start: bytes = b"") -> bytearray:
-        buffer = bytearray(size)
-        self._fill(buffer, start)
-        return buffer
-
-    def _fill(self, buffer: bytearray, start: bytes) -> None:
-        buffer[: len(start)] = start
-        view = memoryview(buffer)[len(start) :]
-        while view:
-            count = self._socket.recv_into(view)
+    def _read_rest(self, kind: int, number: int, buffer: bytearray) -> None:
+        while self._filled < len(buffer):
+            if not self._counts:
+                view = memoryview(buffer)[self._filled :]
+                self._counts.extend(map(self._socket.recv_into, (view,)))
+            count = self._counts[0]
             if not count:
+                self._partial = None
                 raise EOFError("The other process ended in the middle of a message.")
-            view = view[count:]
+            self._filled, self._counts = self._filled + count, []
+        self._frame, self._partial = (kind, number, buffer), None
+
+    def _read_some(self) -> Iterable[tuple[bytes, Any, int, Any]]:
+        """Make the system call lazily, for ``extend``: its result is stored as it is returned."""
+        if _PASSES:
+            return map(self._socket.recvmsg, (_CHUNK,), (_ROOM,))
+        return zip(map(self._socket.recv, (_CHUNK,)), ((),), (0,), (None,), strict=True)
 
     def send_end(self, kind: int, number: int, end: socket.socket) -> None:
         """Write a message that hands a copy of a socket over. POSIX only.
@@ -210,19 +310,27 @@ class Channel:
             return None
         if not head:
             return None
-        if len(head) < HEADER.size:
-            head += self._exactly(HEADER.size - len(head))
+        while len(head) < HEADER.size:
+            more = self._socket.recv(HEADER.size - len(head))
+            if not more:
+                return None
+            head += more
         kind, number, _ = HEADER.unpack(head)
         return kind, number, fds[0] if fds else None
 
     @property
     def pending(self) -> bool:
         """Whether a message that followed the last one was read along with it."""
-        return bool(self._rest)
+        return bool(self._arrived)
+
+    @property
+    def has_read(self) -> bool:
+        """Whether something of a message was read, which is not consumed."""
+        return self._frame is not None or self._partial is not None or bool(self._arrived)
 
     def readable(self, timeout: float | None = 0.0) -> bool:
         """Wait until there is something to read, or the other side is gone."""
-        return self.pending or bool(wait_readable([self], timeout))
+        return self.has_read or bool(wait_readable([self], timeout))
 
     def await_reply(self, timeout: float | None) -> bool:
         """Wait likewise, as the one thread that uses this end; quicker, for all is prepared.
@@ -236,7 +344,7 @@ class Channel:
         self._shut(socket.SHUT_RD)
 
     def close(self) -> None:
-        """Tell the other side that this is the end, whoever else holds a copy of this one."""
+        """Tell the other side that this is the end, though other processes may have copies."""
         self._shut(socket.SHUT_RDWR)
         self._socket.close()
 
@@ -275,7 +383,7 @@ if hasattr(select, "poll"):
         poll = select.poll()
         for channel in channels:
             poll.register(channel.fd, select.POLLIN)
-        # poll() rounds milliseconds up, so nobody wakes before the time.
+        # poll() rounds milliseconds up, so no thread wakes before the time.
         found = poll.poll(None if timeout is None else timeout * 1000)
         if len(channels) == 1:
             return channels if found else ()

@@ -16,17 +16,16 @@ from typing import Any, ParamSpec, TypeVar
 from flask_concurrency.executors.context import Captured, Carrier, capture_context
 from flask_concurrency.executors.options import WhenFull, require_seconds
 from flask_concurrency.executors.threads.future import SubmittedFuture
-from flask_concurrency.executors.threads.line import Place
 from flask_concurrency.executors.threads.mapping import Call, Mapping
 from flask_concurrency.executors.threads.options import (
     ThreadOptions,
-    check_options,
     default_workers,
 )
 from flask_concurrency.executors.threads.pool import ThreadPool
 from flask_concurrency.executors.threads.snapshot import ThreadsSnapshot
 from flask_concurrency.executors.threads.task import Task
 from flask_concurrency.executors.waiting import TaskFuture
+from flask_concurrency.executors.waiting_line import Slot
 from flask_concurrency.runtime.forks import call_in_child
 from flask_concurrency.runtime.timer_thread import Timekeeper, timekeeper
 from flask_concurrency.vocabulary.clock import Clock, monotonic
@@ -112,7 +111,7 @@ class ThreadExecutor(Executor):
             timekeeper=timekeeper,
         )
         self._carry = carry if carry is not None else capture_context
-        self._use_pool(ThreadPool(check_options(options)))
+        self._use_pool(ThreadPool(options))
         call_in_child(self, ThreadExecutor._reset_after_fork)
 
     @property
@@ -291,7 +290,7 @@ def _is_async(fn: Callable[..., Any]) -> str:
     )
 
 
-def _wait_for(place: Place, future: Future[Any]) -> None:
+def _wait_for(place: Slot, future: Future[Any]) -> None:
     try:
         place.result()
     except BaseException:

@@ -5,7 +5,6 @@ Knows neither which thread runs a task nor what a task is.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from functools import partial
@@ -13,12 +12,12 @@ from math import inf
 from typing import Any
 
 from flask_concurrency.executors.threads.background import BackgroundEnd
-from flask_concurrency.executors.threads.line import Place, turn_away
 from flask_concurrency.executors.threads.options import ThreadOptions
 from flask_concurrency.executors.threads.snapshot import ThreadsSnapshot
 from flask_concurrency.executors.threads.task import Batch, Task, fail_if_undone
 from flask_concurrency.executors.threads.worker_loop import InitializerFailed, WorkerLoop
 from flask_concurrency.executors.waiting import TaskFuture
+from flask_concurrency.executors.waiting_line import Slot, is_on_loop, turn_away
 from flask_concurrency.runtime.deadline import Deadline
 from flask_concurrency.runtime.deadline_messages import never_started, thread_runs_on
 from flask_concurrency.runtime.timer_thread import Alarm
@@ -47,7 +46,7 @@ class ThreadPool:
 
     def submit(
         self, task: Task, future: Future[Any], *, background: bool = False, awaits: bool = False
-    ) -> Place | None:
+    ) -> Slot | None:
         """Hand ``task`` to a free thread, or queue it; see the top of ``worker_loop.py``.
 
         :param future: The future that ``task`` settles.
@@ -62,7 +61,7 @@ class ThreadPool:
             if self._drops_as_late([task]):
                 return None
             task.alarm = self.call_at(task.deadline, partial(self.expire, [(task, future)]))
-        place: Place | None = None
+        place: Slot | None = None
         try:
             with self._lock:
                 if self._closed or self._workers.failure is not None:
@@ -71,7 +70,7 @@ class ThreadPool:
                     self._queue.put(task)
                     return None  # and a thread takes it up, and looks at the time
                 nested = self._threads.is_here() and not background
-                on_loop = _is_on_loop()
+                on_loop = is_on_loop()
                 # A loop that a task of ours runs holds a thread, and could not wait for another.
                 runs_here = nested and on_loop
                 if not runs_here:
@@ -96,7 +95,7 @@ class ThreadPool:
             self.expire([(task, future)])  # the alarm may have come before it was in the queue
         return place
 
-    def spawn(self, task: Task, future: TaskFuture[Any]) -> Place | None:
+    def spawn(self, task: Task, future: TaskFuture[Any]) -> Slot | None:
         """Submit a task whose result no caller waits for, and log it if it fails."""
         self._counters.background.add(future)
         future.run_here = partial(self.run_here_if_queued, task)
@@ -119,7 +118,7 @@ class ThreadPool:
         """
         if self._drops_as_late(tasks):
             return
-        now, place, urgent = self._clock(), None, _is_on_loop()
+        now, place, urgent = self._clock(), None, is_on_loop()
         with self._lock:
             if self._closed or self._workers.failure is not None:
                 self._refuse_as_closed()
@@ -243,7 +242,7 @@ class ThreadPool:
         if self._workers.failure is not None:
             raise InitializerFailed.of(self.options.name, self._workers.failure)
         if self._draining and (
-            self._threads.is_here() or (self._counters.running and _is_on_loop())
+            self._threads.is_here() or (self._counters.running and is_on_loop())
         ):
             return
         raise self._shut_down_error()
@@ -254,12 +253,12 @@ class ThreadPool:
             "Submit before shutdown(), or make a new executor."
         )
 
-    def _wait_for_place(self, task: Task, *, awaits: bool) -> Place:
+    def _wait_for_place(self, task: Task, *, awaits: bool) -> Slot:
         """Have the caller wait for a place in the full queue, or refuse."""
         max_queue = self.options.max_queue
         assert max_queue is not None
         if self.options.when_full == "wait" and not self._threads.is_here():
-            if awaits or not _is_on_loop():
+            if awaits or not is_on_loop():
                 return self._queue.line.join(task)
             self._counters.refused += 1
             raise QueueFull(
@@ -318,8 +317,3 @@ def _let_wait_inside(future: Future[Any], workers: WorkerLoop, task: Task) -> No
     if isinstance(future, TaskFuture):
         future.run_here = partial(workers.run_here_if_queued, task)
         future.compensate_for_waiters(workers)
-
-
-def _is_on_loop() -> bool:
-    """Whether the calling thread runs an event loop."""
-    return asyncio._get_running_loop() is not None

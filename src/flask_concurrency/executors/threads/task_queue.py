@@ -9,8 +9,8 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from queue import SimpleQueue
 
-from flask_concurrency.executors.threads.line import Line, Place
 from flask_concurrency.executors.threads.task import Batch, Task
+from flask_concurrency.executors.waiting_line import Slot, WaitingLine
 
 
 class TaskQueue:
@@ -25,7 +25,7 @@ class TaskQueue:
     def __init__(self, max_queue: int | None) -> None:
         self.max_queue = max_queue
         self.free = 0
-        self.line = Line()
+        self.line: WaitingLine[Task] = WaitingLine()
         # A dict, because tasks are withdrawn from anywhere in it; to cancel all tasks of a long
         # deque one by one takes the square of their number.
         self._tasks: OrderedDict[Task, None] = OrderedDict()
@@ -85,12 +85,12 @@ class TaskQueue:
 
     def take_out(
         self, tasks: Iterable[Task], batch: Batch | None = None
-    ) -> list[tuple[Task, Place | None]]:
+    ) -> list[tuple[Task, Slot | None]]:
         """Take those of ``tasks`` out that have not started, and with them the rest of ``batch``.
 
         :returns: Each with the place that its caller waits for, if there is one.
         """
-        taken: list[tuple[Task, Place | None]] = []
+        taken: list[tuple[Task, Slot | None]] = []
         if batch is not None:
             taken += [(task, None) for task in batch.clear()]
         for task in tasks:

@@ -20,6 +20,9 @@ from flask import Flask
 from flask.cli import ScriptInfo
 
 from flask_concurrency.vocabulary.errors import ConfigurationError
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
+
+logger = SafeLogger("flask_concurrency.processes")
 
 MakeContext = Callable[[], AbstractContextManager[object]]
 
@@ -86,7 +89,9 @@ def find_app(place: str | None, import_name: str | None) -> MakeContext:
                 f"CONCURRENCY_PROCESSES = {{'app': {place!r}}}: that app cannot be imported in a "
                 f"worker process: {type(error).__name__}: {error}"
             ) from error
-        return partial(_WithoutApp, f"importing {place!r} failed: {type(error).__name__}: {error}")
+        told = f"importing {place!r} failed: {type(error).__name__}: {error}"
+        logger.warning("In a worker process %s. Tasks run there without an app.", told)
+        return partial(_WithoutApp, told)
     if import_name is not None and app.import_name != import_name:
         return partial(_WithoutApp, f"{place!r} is another one")
     return partial(_WithApp, app)

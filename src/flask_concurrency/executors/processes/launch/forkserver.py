@@ -17,12 +17,19 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from flask_concurrency.executors.processes.is_worker import mark_worker
-from flask_concurrency.executors.processes.launch.preload import preload, take_log
+from flask_concurrency.executors.processes.launch.hazards import hazards
+from flask_concurrency.executors.processes.launch.preload import (
+    PreloadFailed,
+    preload,
+    take_log,
+    take_tracker,
+)
 from flask_concurrency.executors.processes.wire import (
     EXITED,
     KILL,
     LAUNCH,
     LAUNCHER_FAILED,
+    LAUNCHER_UNFIT,
     QUIT,
     Channel,
 )
@@ -32,6 +39,7 @@ from flask_concurrency.executors.processes.worker.process_state import (
     die_with_parent,
     do_nothing,
     let_stop_signals_pass,
+    reseed,
 )
 from flask_concurrency.vocabulary.clock import monotonic
 
@@ -44,11 +52,19 @@ def main(config: dict[str, Any]) -> NoReturn:
     control = Channel(socket.socket(fileno=config["control"]))
     os.set_inheritable(control.fileno(), False)
     handler = take_log(config)
+    take_tracker(config)
     try:
         preload(config)
-    except BaseException:
-        _report(control, traceback.format_exc())
+    except PreloadFailed as error:
+        _report(control, f"{error}.\n{traceback.format_exc()}")
         os._exit(1)
+    except BaseException:
+        _report(control, f"'around' failed before workers began.\n{traceback.format_exc()}")
+        os._exit(1)
+    own = {config[key] for key in ("control", "log", "tracker")}
+    if found := hazards(frozenset(own)):
+        _report(control, "; ".join(found), LAUNCHER_UNFIT)
+        os._exit(0)
     # What is there now is never collected, so that a worker's collector does not write to the
     # pages it shares with the others.
     gc.collect()
@@ -60,10 +76,9 @@ def main(config: dict[str, Any]) -> NoReturn:
     os._exit(0)
 
 
-def _report(control: Channel, text: str) -> None:
-    told = f"what is done before workers begin ('preload', 'around') failed.\n{text}"
+def _report(control: Channel, text: str, kind: int = LAUNCHER_FAILED) -> None:
     with suppress(OSError):  # the owner may have ended meanwhile
-        control.send(LAUNCHER_FAILED, payload=told.encode(errors="replace"))
+        control.send(kind, payload=text.encode(errors="replace"))
 
 
 class Forkserver:
@@ -148,6 +163,7 @@ class Forkserver:
         let_stop_signals_pass()  # a preloaded module may have set handlers of its own
         self._let_go()
         self._control.drop()
+        reseed()
         os.set_inheritable(fd, False)
         return Channel(socket.socket(fileno=fd))
 
@@ -168,8 +184,10 @@ class Forkserver:
     def _reap(self) -> None:
         # One by one: a preloaded module may have started processes that are its own to wait for.
         for pid in list(self._pids):
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if ended:
+            if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+                # What its tasks left behind, as long as no other process can have its number.
+                _kill_group(pid)
+                _, status = os.waitpid(pid, 0)
                 self._notify(self._pids.pop(pid), os.waitstatus_to_exitcode(status))
 
     def _notify(self, number: int, exitcode: int) -> None:
@@ -206,7 +224,7 @@ def _lead_group(pid: int) -> None:
 
 
 def _kill_group(pid: int) -> None:
-    """Kill a worker that was not waited for yet, so that its number is nobody else's."""
+    """Kill a worker that was not waited for yet, so that no other process has its number."""
     with suppress(OSError):  # its task has left the group, or all of it has ended
         os.killpg(pid, signal.SIGKILL)
     with suppress(OSError):

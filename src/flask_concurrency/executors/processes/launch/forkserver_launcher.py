@@ -20,9 +20,9 @@ from typing import Final
 
 from flask_concurrency.executors.processes.launch.interpreter import start_interpreter
 from flask_concurrency.executors.processes.launch.launcher import (
+    LaunchConfig,
     LauncherEnded,
     Notice,
-    Origin,
     WorkerExited,
 )
 from flask_concurrency.executors.processes.wire import (
@@ -30,6 +30,7 @@ from flask_concurrency.executors.processes.wire import (
     KILL,
     LAUNCH,
     LAUNCHER_FAILED,
+    LAUNCHER_UNFIT,
     QUIT,
     Channel,
 )
@@ -42,28 +43,29 @@ _PATIENCE: Final = 2.0  # seconds beyond the grace until the forkserver itself i
 class ForkserverLauncher:
     """One forkserver process, which is started here, and the workers it forks.
 
-    :param origin: What it does before the first fork.
+    :param config: What it does before the first fork.
     :raises WorkerStartFailed: It cannot be started.
     """
 
-    def __init__(self, origin: Origin) -> None:
+    def __init__(self, config: LaunchConfig) -> None:
         ours, theirs = socket.socketpair()
         self.channel = Channel(ours)
         try:
+            given = {"control": theirs.fileno(), "owner": os.getpid(), **config.config()}
             self._process = start_interpreter(
                 _MAIN,
-                {"control": theirs.fileno(), "owner": os.getpid(), **origin.config()},
-                label=f"forkserver of {origin.label}",
-                fds=[end.fileno() for end in (theirs, origin.log) if end is not None],
+                given,
+                label=f"forkserver of {config.label}",
+                fds=[given[key] for key in ("control", "log", "tracker") if given[key] is not None],
             )
         except BaseException:
             self.channel.close()
             raise
         finally:
             theirs.close()
-            origin.close()
+            config.close()
         _close_stdin(self._process)
-        self._failure = ""
+        self._failure, self._unfit = "", False
 
     def launch(self, worker: int, end: socket.socket) -> None:
         """Ask for a worker; a failure comes as the end of its socket and a notice."""
@@ -83,13 +85,14 @@ class ForkserverLauncher:
             except (OSError, EOFError):
                 frame = None
             if frame is None:
-                found.append(LauncherEnded(self._failure or self._describe_end()))
+                reason = self._failure or self._describe_end()
+                found.append(LauncherEnded(reason, self._unfit))
                 break
             kind, number, payload = frame
             if kind == EXITED:
                 found.append(WorkerExited(number, int(payload)))
-            elif kind == LAUNCHER_FAILED:
-                self._failure = payload.decode()
+            elif kind in (LAUNCHER_FAILED, LAUNCHER_UNFIT):
+                self._failure, self._unfit = payload.decode(), kind == LAUNCHER_UNFIT
         return found
 
     def stop(self, grace: float) -> None:

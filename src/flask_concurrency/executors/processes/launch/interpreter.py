@@ -34,7 +34,7 @@ def start_interpreter(
     """Start an interpreter that calls ``main(config)`` of ``module``.
 
     :param config: What can be written as JSON; ``path``, ``argv`` and ``module`` are added.
-    :param label: An argument it ignores, for whoever reads the output of ``ps``.
+    :param label: An argument it ignores, for the output of ``ps``.
     :param fds: Descriptors it inherits, under the same numbers. POSIX only.
     :returns: The process; the write end of its standard input is still open.
     :raises WorkerStartFailed: There is no interpreter, or it cannot be started.

@@ -1,21 +1,23 @@
-"""Decide what a pool may ask of whoever starts and ends its workers. Knows no way to do it."""
+"""Decide what a pool may ask of the launcher that starts and ends its workers. Starts none."""
 
 from __future__ import annotations
 
 import socket
+import sys
+from multiprocessing import resource_tracker
 from typing import Any, NamedTuple, Protocol
 
 from flask_concurrency.executors.processes.main_script import find_main
 from flask_concurrency.executors.processes.wire import Channel
 
 
-class Origin(NamedTuple):
+class LaunchConfig(NamedTuple):
     """What all workers of a launcher begin with.
 
     :ivar preload: Modules to import before the first task.
     :ivar around: Pickled function that says what to put around each task.
     :ivar log: Where workers send what they log; the launcher's to close.
-    :ivar label: The executor's name, for whoever reads the output of ``ps``.
+    :ivar label: The executor's name, for the output of ``ps``.
     """
 
     preload: tuple[str, ...]
@@ -24,9 +26,10 @@ class Origin(NamedTuple):
     label: str
 
     def config(self) -> dict[str, Any]:
-        """Write it as JSON can, for another process; see ``origin.py``."""
+        """Write it as JSON can, for another process; see ``preload.py``."""
         return {
             "preload": list(self.preload),
+            "tracker": tracker_fd(),
             "around": None if self.around is None else self.around.hex(),
             "log": None if self.log is None else self.log.fileno(),
             "main": find_main(),
@@ -38,6 +41,17 @@ class Origin(NamedTuple):
             self.log.close()
 
 
+def tracker_fd() -> int | None:
+    """Return the descriptor of this process's resource tracker, if it uses shared memory by name.
+
+    With the same tracker, a ``SharedMemory`` that a worker has attached to or made outlives the
+    worker, as with the standard library's.
+    """
+    if "multiprocessing.shared_memory" not in sys.modules:
+        return None
+    return resource_tracker.getfd()
+
+
 class WorkerExited(NamedTuple):
     """A worker process has ended; a negative ``exitcode`` is the number of a signal."""
 
@@ -46,9 +60,13 @@ class WorkerExited(NamedTuple):
 
 
 class LauncherEnded(NamedTuple):
-    """No more workers come from this launcher, and those it started have ended or soon will."""
+    """No more workers come from this launcher, and those it started have ended or soon will.
+
+    :ivar unfit: It must not be forked: workers are to be started otherwise.
+    """
 
     reason: str
+    unfit: bool = False
 
 
 Notice = WorkerExited | LauncherEnded

@@ -6,11 +6,16 @@ import importlib
 import logging
 import os
 import socket
+from multiprocessing import resource_tracker
 from typing import Any
 
 from flask_concurrency.executors.processes.main_script import MainScript, load_main
 from flask_concurrency.executors.processes.worker.log_relay import RelayHandler
 from flask_concurrency.executors.processes.worker.task_context import prepare_around
+
+
+class PreloadFailed(Exception):
+    """A module of ``preload`` cannot be imported where workers begin."""
 
 
 def take_log(config: dict[str, Any]) -> RelayHandler | None:
@@ -23,12 +28,24 @@ def take_log(config: dict[str, Any]) -> RelayHandler | None:
     return handler
 
 
+def take_tracker(config: dict[str, Any]) -> None:
+    """Use the owner's resource tracker, as ``multiprocessing.spawn`` does."""
+    if config["tracker"] is not None:
+        os.set_inheritable(config["tracker"], False)
+        resource_tracker._resource_tracker._fd = config["tracker"]  # type: ignore[attr-defined]
+
+
 def preload(config: dict[str, Any]) -> None:
     """Import modules, and ask what to put around each task."""
     for module in config["preload"]:
-        if module != "__main__":
-            importlib.import_module(module)
-        elif config["main"] is not None:
-            load_main(MainScript(*config["main"]))
+        try:
+            if module != "__main__":
+                importlib.import_module(module)
+            elif config["main"] is not None:
+                load_main(MainScript(*config["main"]))
+        except BaseException as error:  # sys.exit(), too
+            raise PreloadFailed(
+                f"importing {module!r} in a worker failed: {type(error).__name__}: {error}"
+            ) from error
     around = config["around"]
     prepare_around(None if around is None else bytes.fromhex(around))

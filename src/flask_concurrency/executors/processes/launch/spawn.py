@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from flask_concurrency.executors.processes.is_worker import mark_worker
-from flask_concurrency.executors.processes.launch.preload import preload, take_log
+from flask_concurrency.executors.processes.launch.preload import preload, take_log, take_tracker
 from flask_concurrency.executors.processes.wire import Channel
 from flask_concurrency.executors.processes.worker import main as worker_process
 from flask_concurrency.executors.processes.worker.process_state import (
@@ -28,6 +28,7 @@ def main(config: dict[str, Any]) -> None:
     threading.Thread(target=_end_with, args=(owner,), name="owner-watch", daemon=True).start()
 
     handler = take_log(config)
+    take_tracker(config)
     worker_process.main(channel, handler, prepare=partial(preload, config))
 
 
@@ -41,7 +42,7 @@ def _take_end(config: dict[str, Any]) -> socket.socket:
 
 
 def _end_with(owner: int) -> None:
-    """End this process at once when its owner has ended: nobody waits for its task any more."""
+    """End this process at once when its owner has ended: no caller waits for its task any more."""
     while os.read(owner, 4096):
         pass
     os._exit(1)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Final
 
 from flask_concurrency.executors.processes.launch.interpreter import start_interpreter
-from flask_concurrency.executors.processes.launch.launcher import Notice, Origin, WorkerExited
+from flask_concurrency.executors.processes.launch.launcher import LaunchConfig, Notice, WorkerExited
 from flask_concurrency.executors.processes.wire import EXITED, Channel
 from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.errors import WorkerStartFailed
@@ -26,12 +26,12 @@ _MAIN: Final = "flask_concurrency.executors.processes.launch.spawn"
 class SpawnLauncher:
     """Worker processes that are children of this one.
 
-    :param origin: What each worker does before its first task.
+    :param config: What each worker does before its first task.
     """
 
-    def __init__(self, origin: Origin) -> None:
-        self._origin = origin
-        self._label = origin.label
+    def __init__(self, config: LaunchConfig) -> None:
+        self._config = config
+        self._label = config.label
         ours, theirs = socket.socketpair()
         self.channel = Channel(ours)
         self._news = Channel(theirs)
@@ -40,11 +40,11 @@ class SpawnLauncher:
 
     def launch(self, worker: int, end: socket.socket) -> None:
         """Start an interpreter and give it its end of the socket pair."""
-        config = self._origin.config()
+        config = self._config.config()
         label = f"worker of {self._label}"
         if os.name == "posix":
             config["end"] = end.fileno()
-            fds = [each.fileno() for each in (end, self._origin.log) if each is not None]
+            fds = [config[key] for key in ("end", "log", "tracker") if config[key] is not None]
             process = start_interpreter(_MAIN, config, label=label, fds=fds)
         else:
             process = start_interpreter(_MAIN, config, label=label)
@@ -93,19 +93,24 @@ class SpawnLauncher:
                 waiter.join()
         self.channel.close()
         self._news.close()
-        self._origin.close()
+        self._config.close()
 
     def abandon(self) -> None:
         """Drop this process's copies, in a forked child."""
         self.channel.drop()
         self._news.drop()
-        self._origin.close()
+        self._config.close()
         for process, _ in self._running.values():
             process.returncode = 0  # not this process's to wait for, nor to warn of
             if process.stdin is not None:
                 process.stdin.close()
 
     def _wait_for(self, worker: int, process: subprocess.Popen[bytes]) -> None:
+        if hasattr(os, "waitid"):
+            # What its tasks left behind, as long as no other process can have its number.
+            with suppress(OSError):
+                os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+                os.killpg(process.pid, signal.SIGKILL)
         exitcode = process.wait()
         if process.stdin is not None:
             process.stdin.close()

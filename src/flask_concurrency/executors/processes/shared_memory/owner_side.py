@@ -1,6 +1,6 @@
 """Decide how a call's buffers leave the owner, and whose memory a reply's buffers become.
 
-Knows the arena and the form of messages; no socket, no worker, no future.
+Knows the pool and the form of messages; no socket, no worker, no future.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from flask_concurrency.executors.processes.shared_memory.buffer_message import (
 from flask_concurrency.executors.processes.shared_memory.buffers import Opened, Pickled
 from flask_concurrency.executors.processes.shared_memory.layout import extent
 from flask_concurrency.executors.processes.shared_memory.segment import Descriptor, Segment
-from flask_concurrency.executors.processes.shared_memory.segment_pool import Arena, Lease
-from flask_concurrency.executors.processes.wire import Parcel, Received
+from flask_concurrency.executors.processes.shared_memory.segment_pool import Loan, SegmentPool
+from flask_concurrency.executors.processes.wire import BufferMessage, Received
 
 
-class CallParcel(Parcel):
+class CallMessage(BufferMessage):
     """A call that takes shared memory along: for its arguments, or for the result it should have.
 
     Its buffers are copied when it is made, so that later changes do not reach the worker: into a
@@ -32,93 +32,94 @@ class CallParcel(Parcel):
     """
 
     _load: Load
-    _arena: Arena
+    _pool: SegmentPool
     _expected: int
-    _arguments: Lease | None
-    _spare: Lease | None
+    _arguments: Loan | None
+    _result: Loan | None
 
     @classmethod
-    def pack(cls, pickled: Pickled, arena: Arena, expected: int = 0) -> CallParcel:
+    def pack(cls, pickled: Pickled, pool: SegmentPool, expected: int = 0) -> CallMessage:
         """Copy a call's buffers.
 
         :param expected: Bytes that the result may have.
         """
-        parcel = cls()
-        parcel._load = Load(pickled)
-        parcel._arena = arena
-        parcel._expected = expected
-        parcel._arguments = parcel._spare = None
-        parcel._find_segment()
-        if parcel._arguments is None:
-            parcel._load.copy_buffers()
-        return parcel
+        message = cls()
+        message._load = Load(pickled)
+        message._pool = pool
+        message._expected = expected
+        message._arguments = message._result = None
+        message._find_segment()
+        if message._arguments is None:
+            message._load.copy_buffers()
+        return message
 
     def parts(self) -> tuple[Sequence[bytes | memoryview], Sequence[int]]:
         """Return what is sent now; a second time if the first worker never read it."""
         if self._arguments is None:
             self._find_segment()
-        if self._spare is None and self._expected:
-            self._spare = self._arena.spare(self._expected)
+        if self._result is None and self._expected:
+            self._result = self._pool.result_segment(self._expected)
         known, descriptors = [], []
-        for lease in self._leases():
-            lease.sent = True
-            segment = lease.segment
+        for loan in self._loans():
+            loan.sent = True
+            segment = loan.segment
             known.append(Known(segment.number, segment.size, segment.written))
             descriptors.append(segment.descriptor.number)
         manifest = Manifest(
             segment=None if self._arguments is None else self._arguments.segment.number,
             known=tuple(known),
-            numbers=self._arena.numbers() if known else (),
+            numbers=self._pool.numbers() if known else (),
         )
         return self._load.write(manifest), descriptors
 
     def settle(self, manifest: Manifest) -> Segment | None:
-        """End the leases as a reply says, and return the segment that holds the result, if any."""
+        """End the loans as a reply says, and return the segment that holds the result, if any.
+
+        May be repeated: an interrupted thread may have come as far as here.
+        """
         found = None
-        for lease in self._leases():
-            if manifest.segment == lease.segment.number:
-                found = lease.take()
+        for loan in self._loans():
+            if manifest.segment == loan.segment.number:
+                found = loan.take()
             else:
-                lease.end(reusable=lease is self._spare or manifest.clean)
-        self._arguments = self._spare = None
+                loan.end(reusable=loan is self._result or manifest.clean)
         return found
 
-    def _leases(self) -> list[Lease]:
-        return [lease for lease in (self._arguments, self._spare) if lease is not None]
+    def _loans(self) -> list[Loan]:
+        return [loan for loan in (self._arguments, self._result) if loan is not None]
 
     def _find_segment(self) -> None:
         if self._load.size >= SHARED:
-            self._arguments = self._arena.lease(self._load.buffers, self._load.places)
+            self._arguments = self._pool.lend(self._load.buffers, self._load.places)
             if self._arguments is not None:
                 self._load.drop_buffers()
 
 
-def open_reply(received: Received, call: bytes, function: str, arena: Arena) -> Opened:
+def open_reply(received: Received, call: bytes, function: str, pool: SegmentPool) -> Opened:
     """Return the pickle in a reply, and settle what becomes of the call's segments.
 
     :param call: The payload that is answered.
     :param function: Its name; the next call of it is prepared for a result like this.
-    :returns: Buffers are views of memory that nobody else writes to while they exist.
+    :returns: Buffers are views of memory that no other process writes to while they exist.
     """
     manifest, rest = read(received)
-    segment = call.settle(manifest) if isinstance(call, CallParcel) else None
+    segment = call.settle(manifest) if isinstance(call, CallMessage) else None
     length = extent(manifest.places)
-    arena.expect(function, length if length >= SHARED else 0)
+    pool.expect(function, length if length >= SHARED else 0)
     if manifest.segment is None:
         return open_pickle(manifest, rest, None)
     if manifest.segment == FRESH:
-        (number,) = received.take_descriptors(1)
-        descriptor = Descriptor(number)
-        segment = arena.adopt(descriptor, length)
+        (descriptor,) = received.adopt_descriptors(1, Descriptor)
+        segment = pool.adopt(descriptor, length)
         if segment is None:
             return open_pickle(manifest, rest, _copy(descriptor, length))
     assert segment is not None, f"segment {manifest.segment} was not this call's"
     segment.written = max(segment.written, length)
-    shown = arena.show(segment, length)
-    if shown is None:
-        shown = _copy(segment.descriptor, length)
-        arena.returned.append((segment, True))
-    return open_pickle(manifest, rest, shown)
+    exported = pool.export(segment, length)
+    if exported is None:
+        exported = _copy(segment.descriptor, length)
+        pool.returned.append((segment, True))
+    return open_pickle(manifest, rest, exported)
 
 
 def _copy(descriptor: Descriptor, length: int) -> memoryview:

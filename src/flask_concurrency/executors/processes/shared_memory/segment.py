@@ -51,7 +51,7 @@ class Descriptor:
     def __del__(self, close: Any = os.close) -> None:
         try:
             close(self.number)
-        except OSError:  # pragma: no cover # somebody closed what is not his
+        except OSError:  # pragma: no cover # other code has closed it
             return
 
 
@@ -89,7 +89,7 @@ class Segment:
         copy_in(self._map, buffers, places)
 
     def view(self, length: int) -> mmap.mmap:
-        """Map the content privately: what is written there is nobody else's to see."""
+        """Map the content privately: no other process sees what is written there."""
         return mmap.mmap(
             self.descriptor.number,
             length,
@@ -100,7 +100,7 @@ class Segment:
     def free(self) -> None:
         """Give the memory back at once, also that of a process that still has it mapped.
 
-        That process must not look at it again: only for a segment nobody refers to.
+        That process must not look at it again: only for a segment that no object refers to.
         """
         os.ftruncate(self.descriptor.number, 0)
         self._map = None

@@ -1,14 +1,14 @@
 """Decide which segment of shared memory carries which buffers, and when it may carry others.
 
-Knows no task, no pickle and no socket. All segments of an executor belong to its owner's arena.
+Knows no task, no pickle and no socket. All segments of an executor belong to its owner's pool.
 Each is in one of these states, and every change of them is a line in this file:
 
-*free*     nobody refers to it; the next buffers that fit may have it
-*leased*   to a task, from its submission on. Ends free if the worker says that it has let go,
-           otherwise given up
-*shown*    the application holds objects made of a result that lies in it; free once they are gone
-*given up* out of the arena, never to be written again: a worker kept what it was given, died with
-           it, or a process was forked that may look at it. The system frees it with its last user
+*free*      no object refers to it; the next buffers that fit may have it
+*lent*      to a task, from its submission on. Ends free if the worker says that it has dropped it,
+            otherwise abandoned
+*exported*  the application holds objects made of a result that lies in it; free once they are gone
+*abandoned* out of the pool, never to be written again: a worker kept what it was given, died with
+            it, or a process was forked that may look at it. The system frees it with its last user
 """
 
 from __future__ import annotations
@@ -45,22 +45,22 @@ IDLE: Final = 10.0
 many at most."""
 
 
-class Lease:
-    """A segment that one task has. Let go of without a word, it is returned.
+class Loan:
+    """A segment that one task has. One that is collected without an end is returned.
 
-    :ivar sent: A worker may know of it, so that only a worker's word frees it.
+    :ivar sent: A worker may know of it, so that only a worker's reply frees it.
     """
 
-    __slots__ = ("_arena", "_ended", "segment", "sent")
+    __slots__ = ("_ended", "_pool", "segment", "sent")
 
-    def __init__(self, arena: Arena, segment: Segment) -> None:
-        self._arena = arena
+    def __init__(self, pool: SegmentPool, segment: Segment) -> None:
+        self._pool = pool
         self._ended = False
         self.segment = segment
         self.sent = False
 
     def take(self) -> Segment:
-        """End the lease without returning the segment, which is the caller's now."""
+        """End the loan without returning the segment, which is the caller's now."""
         self._ended = True
         return self.segment
 
@@ -69,17 +69,18 @@ class Lease:
         if not self._ended:
             self._ended = True
             # May happen wherever an object is collected, so no lock is taken here.
-            self._arena.returned.append((self.segment, reusable))
+            self._pool.returned.append((self.segment, reusable))
 
     def __del__(self) -> None:
         self.end(reusable=not self.sent)
 
 
-class Arena:
+class SegmentPool:
     """The segments of one executor.
 
     :param max_bytes: What all segments together may hold; ``0`` makes none.
-    :ivar returned: Segments whose leases have ended, and whether they may be used again.
+    :ivar expects: Some functions are known for large results.
+    :ivar returned: Segments whose loans have ended, and whether they may be used again.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -87,14 +88,15 @@ class Arena:
         self._lock = threading.Lock()
         self._segments: dict[int, Segment] = {}
         self._free: dict[int, Segment] = {}  # the one that was used last is the last
-        self._shown: list[tuple[Segment, weakref.ref[mmap.mmap], int]] = []
+        self._exported: list[tuple[Segment, weakref.ref[mmap.mmap], int]] = []
         self._used: set[int] = set()
         self._made = 0
         self._expected: OrderedDict[str, int] = OrderedDict()
         self._alarm: Alarm | None = None
+        self.expects = False
         self.returned: deque[tuple[Segment, bool]] = deque()
 
-    def lease(self, buffers: Sequence[memoryview], places: Sequence[Place]) -> Lease | None:
+    def lend(self, buffers: Sequence[memoryview], places: Sequence[Place]) -> Loan | None:
         """Copy buffers into a segment; ``None`` if there is no room, nor memory, for them."""
         needed = extent(places)
         if needed > self._max_bytes:
@@ -103,18 +105,13 @@ class Arena:
             segment = self._take(needed)
         if segment is None:
             return None
-        lease = Lease(self, segment)
+        loan = Loan(self, segment)
         try:
             segment.write(buffers, places)
         except OSError:
-            lease.sent = True  # what there is of it is of no use
+            loan.sent = True  # what there is of it is of no use
             return None
-        return lease
-
-    @property
-    def expects(self) -> bool:
-        """Whether some functions are known for large results."""
-        return bool(self._expected)
+        return loan
 
     def expected(self, function: str) -> int:
         """Return the bytes that the last result of a function had; ``0`` if it was no large one."""
@@ -128,39 +125,42 @@ class Arena:
                 self._expected[function] = size
                 if len(self._expected) > _REMEMBERED:
                     self._expected.popitem(last=False)
+            self.expects = bool(self._expected)
 
-    def spare(self, size: int) -> Lease | None:
-        """Lease a segment that has been used before, for a result of about that size."""
+    def result_segment(self, size: int) -> Loan | None:
+        """Loan a segment that has been used before, for a result of about that size."""
         with self._lock:
             self._sweep()
             segment = self._take_free(size)
-        return None if segment is None else Lease(self, segment)
+        return None if segment is None else Loan(self, segment)
 
     def adopt(self, descriptor: Descriptor, size: int) -> Segment | None:
         """Take a segment over that a worker has made; ``None`` if there is no room for it."""
         with self._lock:
             self._sweep()
-            if not self._make_room(size) or self._shown_bytes() + size > self._max_bytes // 2:
+            if not self._make_room(size) or self._exported_bytes() + size > self._max_bytes // 2:
                 return None
             return self._add(descriptor, size, size)
 
-    def show(self, segment: Segment, length: int) -> memoryview | None:
+    def export(self, segment: Segment, length: int) -> memoryview | None:
         """Return the content of a segment for the application to keep, as its very own.
 
-        :returns: ``None`` if so much is shown already that tasks would have no room. The content
+        :returns: ``None`` if so much is exported already that tasks would have no room. The content
             is then to be copied, and the segment to be returned.
         """
         with self._lock:
             self._sweep()
-            too_much = self._shown_bytes() + segment.size > self._max_bytes // 2
-            if too_much or len(self._shown) >= MAX_SEGMENTS // 2:
+            too_much = self._exported_bytes() + segment.size > self._max_bytes // 2
+            if too_much or len(self._exported) >= MAX_SEGMENTS // 2:
                 return None
         try:
             content = segment.view(length)
         except OSError:
             return None
         with self._lock:
-            self._shown.append((segment, weakref.ref(content), forks()))
+            # Only once, although the thread that exported it before may have been interrupted.
+            others = [entry for entry in self._exported if entry[0] is not segment]
+            self._exported = [*others, (segment, weakref.ref(content), forks())]
         return memoryview(content)
 
     def numbers(self) -> tuple[int, ...]:
@@ -179,7 +179,7 @@ class Arena:
             self._set_alarm()
 
     def close(self) -> None:
-        """Make no more segments, and free those that nobody refers to."""
+        """Make no more segments, and free those that no object refers to."""
         with self._lock:
             self._max_bytes = 0
             self._sweep()
@@ -187,7 +187,7 @@ class Arena:
                 self._evict(number)
             # The rest ends with those who have it; a short deque keeps nothing of what returns.
             self._segments.clear()
-            self._shown.clear()
+            self._exported.clear()
             self.returned = deque(maxlen=0)
             self._cancel_alarm()
 
@@ -245,13 +245,13 @@ class Arena:
             segment, reusable = self.returned.popleft()
             self._let_go(segment, reusable)
         still = []
-        for shown in self._shown:
-            segment, content, forks_then = shown
+        for exported in self._exported:
+            segment, content, forks_then = exported
             if content() is not None:
-                still.append(shown)
+                still.append(exported)
             else:
                 self._let_go(segment, forks_then == forks())
-        self._shown = still
+        self._exported = still
 
     def _let_go(self, segment: Segment, reusable: bool) -> None:
         if segment.number not in self._segments:
@@ -259,15 +259,17 @@ class Arena:
         if reusable:
             self._free[segment.number] = segment
         else:
-            del self._segments[segment.number]
+            self._segments.pop(segment.number, None)
 
     def _evict(self, number: int) -> None:
-        del self._segments[number]
+        self._segments.pop(number, None)
+        segment = self._free.pop(number, None)
         with suppress(OSError):
-            self._free.pop(number).free()
+            if segment is not None:
+                segment.free()
 
-    def _shown_bytes(self) -> int:
-        return sum(segment.size for segment, _, _ in self._shown)
+    def _exported_bytes(self) -> int:
+        return sum(segment.size for segment, _, _ in self._exported)
 
     def _cancel_alarm(self) -> None:
         if self._alarm is not None:

@@ -1,6 +1,6 @@
 """Decide what a worker does with shared memory: how it opens a call's, and where it puts results.
 
-Knows the form of messages; no socket, no arena, no pickle. A call's segment belongs to the task
+Knows the form of messages; no socket, no pool, no pickle. A call's segment belongs to the task
 while it runs, to read and to write. It goes back with the reply, unless something still refers to
 it: then it stays with this worker for good, and the owner uses it no more.
 """
@@ -30,13 +30,13 @@ from flask_concurrency.executors.processes.shared_memory.segment import (
     map_shared,
     write_file,
 )
-from flask_concurrency.executors.processes.wire import Parcel, Received
+from flask_concurrency.executors.processes.wire import BufferMessage, Received
 from flask_concurrency.vocabulary.errors import ExecutorError
 
 _COUNTS: Final = hasattr(sys, "getrefcount")
 
 
-class ReplyParcel(Parcel):
+class ReplyMessage(BufferMessage):
     """A result with large buffers, which are the task's own until the reply is sealed."""
 
     load: Load
@@ -44,7 +44,7 @@ class ReplyParcel(Parcel):
     descriptor: Descriptor | None
 
     @classmethod
-    def pack(cls, pickled: Pickled) -> ReplyParcel:
+    def pack(cls, pickled: Pickled) -> ReplyMessage:
         """Wrap a result."""
         reply = cls()
         reply.load = Load(pickled)
@@ -104,7 +104,7 @@ class Mapping:
         return sys.getrefcount(self._map) if _COUNTS else id(object())
 
 
-class Inbox:
+class MappedSegments:
     """The segments that a worker knows, and those of the call it is at.
 
     :param shares_memory: Large results may take shared memory, also where no call brought any.
@@ -145,10 +145,10 @@ class Inbox:
         To be called once the task has ended and its arguments are forgotten.
         """
         arguments, spare = self._arguments, self._spare
-        if not isinstance(reply, ReplyParcel):
+        if not isinstance(reply, ReplyMessage):
             if arguments is None and spare is None:
                 return reply
-            reply = ReplyParcel.pack((reply, []))
+            reply = ReplyMessage.pack((reply, []))
         self._arguments = self._spare = None
         placed = reply.load.size >= SHARED and self._place(reply, [arguments, spare])
         if arguments is not None and not placed:
@@ -176,7 +176,7 @@ class Inbox:
         self._mappings[known.number] = mapping
         return mapping
 
-    def _place(self, reply: ReplyParcel, mappings: Sequence[Mapping | None]) -> bool:
+    def _place(self, reply: ReplyMessage, mappings: Sequence[Mapping | None]) -> bool:
         """Copy a large result into shared memory, and say whether there was any."""
         if not self._shares_memory:
             return False

@@ -21,19 +21,20 @@ from flask_concurrency.executors.processes.payloads import (
     encode_result,
     name_of,
 )
-from flask_concurrency.executors.processes.shared_memory.worker_side import Inbox
+from flask_concurrency.executors.processes.shared_memory.worker_side import MappedSegments
 from flask_concurrency.executors.processes.wire import (
     INSTANT,
     READY,
+    RECYCLE,
     START_FAILED,
     UNTIL,
-    WORN,
     Channel,
     Received,
 )
 from flask_concurrency.executors.processes.worker.log_relay import RelayHandler
 from flask_concurrency.executors.processes.worker.memory_cap import EXIT_CODE, MemoryCap
 from flask_concurrency.executors.processes.worker.process_state import (
+    end_what_tasks_left,
     give_forked_children_stop_signals,
 )
 from flask_concurrency.executors.processes.worker.setup import Setup
@@ -46,8 +47,7 @@ def main(
 ) -> NoReturn:
     """Serve one channel until it ends, then end the process.
 
-    It ends without Python's own clean-up, which would wait for whatever threads a task left
-    behind. ``atexit`` functions do not run here, as in the standard library's workers.
+    ``atexit`` functions do not run here, as in the standard library's workers.
 
     :param handler: Where to send what is logged.
     :param prepare: What is to be done before the set-up that the owner sends.
@@ -63,6 +63,8 @@ def main(
         if setup is not None:
             _serve(channel, setup, process)
             code = 0
+            if os.getpid() == process:
+                end_what_tasks_left()
     except (OSError, EOFError):
         code = 0  # the owner is gone
     except MemoryError:
@@ -98,7 +100,7 @@ def _set_up(
 
 
 def _serve(channel: Channel, setup: Setup, process: int) -> None:
-    script, inbox, cap = setup.main, Inbox(shares_memory=setup.shares_memory), setup.cap
+    script, segments, cap = setup.main, MappedSegments(shares_memory=setup.shares_memory), setup.cap
     capped = setup.max_memory is not None
     call = cap.call if capped else call_around
     until = inf
@@ -108,25 +110,25 @@ def _serve(channel: Channel, setup: Setup, process: int) -> None:
             (until,) = INSTANT.unpack(payload)
             continue
         if until == inf:
-            kind, reply = _run(payload, script, inbox, cap, call)
+            kind, reply = _run(payload, script, segments, cap, call)
         else:
             with Deadline(until):
-                kind, reply = _run(payload, script, inbox, cap, call)
+                kind, reply = _run(payload, script, segments, cap, call)
             until = inf
         del frame, payload  # arguments may be large, and the next task may be long in coming
         if os.getpid() != process:
             # A task forked and let the child return; the answer is its parent's to give.
             return
         _flush()
-        worn = WORN if capped and cap.is_exceeded(inbox.size) else 0
-        channel.send(kind | worn, number, inbox.seal(reply))
+        recycle = RECYCLE if capped and cap.is_exceeded(segments.size) else 0
+        channel.send(kind | recycle, number, segments.seal(reply))
         del reply
 
 
 def _run(
     payload: bytes | bytearray,
     script: MainScript | None,
-    inbox: Inbox,
+    segments: MappedSegments,
     cap: MemoryCap,
     call: Callable[..., Any],
 ) -> tuple[int, bytes]:
@@ -136,7 +138,7 @@ def _run(
     """
     try:
         if isinstance(payload, Received):
-            fn, args, kwargs = decode_call(*inbox.open(payload), script)
+            fn, args, kwargs = decode_call(*segments.open(payload), script)
         else:
             fn, args, kwargs = decode_call(payload, (), script)
     except BaseException as error:

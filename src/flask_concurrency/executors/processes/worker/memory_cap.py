@@ -1,6 +1,6 @@
 """Decide how much memory a worker may take, and what is said if it takes more. Knows no channel.
 
-What a worker may have is data: memory that it can write and shares with nobody. The kernel counts
+What a worker may have is data: memory that it can write and that is its own. The kernel counts
 that (``RLIMIT_DATA``) and refuses what would be too much, at once and however large, so that a task
 meets a ``MemoryError`` before the machine runs out. The address space (``RLIMIT_AS``) would be the
 wrong measure: libraries reserve much of it and use little, and shared memory counts in it. After

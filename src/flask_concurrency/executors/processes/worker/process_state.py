@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing.util
 import os
 import signal
 import sys
+import threading
 from types import FrameType
 
 
@@ -48,6 +50,26 @@ def give_forked_children_stop_signals() -> None:
         let_through()
 
     os.register_at_fork(before=hold_back, after_in_parent=let_through, after_in_child=restore)
+
+
+def end_what_tasks_left() -> None:
+    """End a worker as the standard library's end: threads first, then child processes.
+
+    Waits for threads that are no daemons, ends the daemons among the processes that tasks started
+    with ``multiprocessing`` and joins the others, and calls its finalizers.
+    """
+    here = threading.current_thread()
+    for thread in threading.enumerate():
+        if thread is not here and not thread.daemon:
+            thread.join()
+    multiprocessing.util._exit_function()  # type: ignore[attr-defined]
+
+
+def reseed() -> None:
+    """Give a forked worker random numbers of its own. ``random`` does so by itself."""
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()
 
 
 def detach_stdin() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 from contextlib import suppress
@@ -22,6 +23,7 @@ class Setup:
     :ivar max_memory: Bytes of memory that tasks may take.
     :ivar name: What the worker is called in what it logs.
     :ivar levels: At which levels the owner's loggers stood.
+    :ivar authkey: What its processes know one another by, such as a ``multiprocessing.Manager``.
     """
 
     path: list[str]
@@ -33,6 +35,7 @@ class Setup:
     max_memory: int | None
     name: str
     levels: dict[str | None, int]
+    authkey: bytes
 
     @cached_property
     def cap(self) -> MemoryCap:
@@ -43,6 +46,7 @@ class Setup:
         """Take over module search path, working directory and command line."""
         sys.path[:] = self.path
         sys.argv[:] = self.argv
+        multiprocessing.current_process().authkey = self.authkey
         if self.directory is not None:
             with suppress(OSError):  # it may have been removed; the task will say if it minds
                 os.chdir(self.directory)
