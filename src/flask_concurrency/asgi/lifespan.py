@@ -147,6 +147,6 @@ class ServerLife:
 
 
 async def _in_a_thread(call: Callable[[], object]) -> None:
-    """Wait for a call that blocks, on a thread that belongs to nobody else."""
+    """Wait for a call that blocks, on a thread of its own."""
     with ThreadPoolExecutor(1, "drain") as thread:
         await asyncio.wrap_future(thread.submit(call))

@@ -35,7 +35,7 @@ class Drain:
         return self._begun
 
     def begin(self) -> None:
-        """Tell everybody, once."""
+        """Call all callbacks, once."""
         self._begun = True
         for ticket in tuple(self._callbacks):
             callback = self._callbacks.pop(ticket, None)
@@ -61,8 +61,8 @@ class Drain:
 def watch_signals() -> bool:
     """Begin all drains of this process when it is told to end, and then do what was done before.
 
-    Python lets only the main thread do this. Once is enough, unless somebody has put another
-    handler in place of this one meanwhile, as servers do when they start.
+    Python lets only the main thread do this. Once is enough, unless another handler was put in
+    place of this one meanwhile, as servers do when they start.
 
     :returns: Whether the signals are watched.
     """

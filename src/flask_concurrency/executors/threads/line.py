@@ -1,4 +1,4 @@
-"""Decide who is next to get a place in a full queue: whoever has waited longest.
+"""Decide which caller gets the next place in a full queue: the one that has waited longest.
 
 Knows neither the queue nor how its owner waits. Guarded by the lock of the pool.
 """
