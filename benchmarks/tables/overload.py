@@ -84,7 +84,7 @@ def measure(quick: bool) -> list[list[str]]:
 
 def _case(case: Case, seconds: float, quick: bool) -> Iterator[list[str]]:
     with serving(case.server) as port:
-        able = capacity(port, case.path, clients=case.clients, seconds=seconds / 2)
+        able = capacity(port, case.path, clients=case.clients, seconds=max(2.0, seconds / 2))
     name = f"{case.server} {case.path}"
     calm = _run(serving(case.server, ADAPTIVE), case, CALM * able, seconds)
     refused = 100 * calm.refused / max(1.0, calm.offered)
