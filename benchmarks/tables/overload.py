@@ -1,9 +1,9 @@
 """Measure what an app still answers in time when more comes than it can do.
 
 Each server and workload first shows its capacity (closed loop), then is sent 1.5, 3 and 10 times as
-much (open loop, latency from the scheduled instant), with nothing before it, with the adaptive
-limit, with the best of three fixed limits, and behind the proxies that are installed. Everything of
-one row is measured one after the other, so it shares what else the machine does.
+much (open loop, latency from the scheduled instant) with the adaptive limit; three times as much
+also with nothing before it, with the best of three fixed limits, and behind the proxies that are
+installed. All of a case is measured one after the other, so it shares what else the machine does.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ DEADLINE = 0.5
 ADAPTIVE = "adaptive 500ms"
 FIXED = (4, 8, 16)
 LOADS = (1.5, 3.0, 10.0)
+BESIDE = 3.0
+"""The load at which others are measured beside it."""
+
 CALM = 0.8
 SETTLES = 1.5
 """Seconds at the beginning of an overload that are not counted."""
@@ -70,15 +73,14 @@ def possible(load: float, case: Case) -> float:
 
 def measure(quick: bool) -> list[list[str]]:
     """The table; ``OVERLOAD_ONLY=gthread:16/mix,uvicorn/pool`` chooses rows."""
-    heads = ["", "capacity/s", "load", "nothing", "adaptive", "of possible", "p99 ms", "no, ms"]
-    heads += ["best fixed", "nginx", "HAProxy"]
-    rows = [heads]
+    rows = [["", "capacity/s", "load", "nothing", "adaptive", "of possible", "p99 ms", "no, ms"]]
+    rows[0] += ["best fixed", "nginx", "HAProxy"]
     chosen = [each for each in os.environ.get("OVERLOAD_ONLY", "").split(",") if each]
     for case in CASES:
         name = f"{case.server}{case.path}"
         if (quick and name != "gthread:16/mix") or (chosen and name not in chosen):
             continue
-        rows += _case(case, 1.0 if quick else 4.5, quick)
+        rows += _case(case, 1.0 if quick else 3.0, quick)
     return rows
 
 
@@ -94,32 +96,36 @@ def _case(case: Case, seconds: float, quick: bool) -> Iterator[list[str]]:
         if rate < load * able * 0.95:
             continue
         ours = _run(serving(case.server, ADAPTIVE), case, rate, seconds)
-        nothing = _run(serving(case.server), case, rate, seconds)
-        fixed = [
-            (_run(serving(case.server, f"{most} in flight"), case, rate, seconds).good, most)
-            for most in (FIXED[1:2] if quick else FIXED)
-        ]
-        best, most = max(fixed)
-        nginx = haproxy = ""
-        if has("nginx"):
-            found = _run(behind_nginx(case.server, most), case, rate, seconds)
-            nginx = f"{found.good / able:.2f}"
-        if has("haproxy"):
-            found = _run(behind_haproxy(case.server, most, DEADLINE / 2), case, rate, seconds)
-            haproxy = f"{found.good / able:.2f}"
+        beside = _beside(case, rate, seconds, able, quick) if load == BESIDE else [""] * 4
         yield [
             name,
             "",
             f"{load:g}×",
-            f"{nothing.good / able:.2f}",
+            beside[0],
             f"{ours.good / able:.2f}",
             f"{100 * ours.good / able / possible(load, case):.0f} %",
             _ms(ours.p99),
             f"{_ms(ours.refusal_p50)} / {_ms(ours.refusal_p99)}",
-            f"{best / able:.2f} ({most})",
-            nginx,
-            haproxy,
+            *beside[1:],
         ]
+
+
+def _beside(case: Case, rate: float, seconds: float, able: float, quick: bool) -> list[str]:
+    """What others answer of the same load: nothing before the app, a number, two proxies."""
+    nothing = _run(serving(case.server), case, rate, seconds)
+    fixed = [
+        (_run(serving(case.server, f"{most} in flight"), case, rate, seconds).good, most)
+        for most in (FIXED[1:2] if quick else FIXED)
+    ]
+    best, most = max(fixed)
+    told = [f"{nothing.good / able:.2f}", f"{best / able:.2f} ({most})"]
+    for program, server in (
+        ("nginx", behind_nginx(case.server, most)),
+        ("haproxy", behind_haproxy(case.server, most, DEADLINE / 2)),
+    ):
+        good = _run(server, case, rate, seconds).good if has(program) else None
+        told.append("" if good is None else f"{good / able:.2f}")
+    return told
 
 
 def _run(server: AbstractContextManager[int], case: Case, rate: float, seconds: float) -> Figures:
