@@ -111,6 +111,13 @@ class Ledger(ABC):
         self._draw = draw
 
     @abstractmethod
+    def check(self) -> None:
+        """Refuse a place that is not ours, or cannot keep what it is told.
+
+        :raises ConfigurationError: It is such a place.
+        """
+
+    @abstractmethod
     def insert(self, record: JobRecord) -> tuple[JobRecord, bool]:
         """Keep a new job; when this returns, no crash can lose it.
 
