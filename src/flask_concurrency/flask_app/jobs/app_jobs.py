@@ -22,6 +22,7 @@ from flask_concurrency.jobs.attempt import current_job
 from flask_concurrency.jobs.ledger import Capacity, Ledger
 from flask_concurrency.jobs.opening import open_ledger
 from flask_concurrency.jobs.record import JobRecord
+from flask_concurrency.jobs.sqlite_ledger import SqliteLedger
 from flask_concurrency.jobs.watcher import Watcher
 from flask_concurrency.vocabulary.errors import JobsUnavailable
 from flask_concurrency.vocabulary.safe_logger import SafeLogger
@@ -96,6 +97,26 @@ class AppJobs:
         """The names of the jobs of some queues; of all by default."""
         return [name for name, job in self.declared.items() if not queues or job.queue in queues]
 
+    def check(self, app: Flask) -> None:
+        """Refuse at the start of an app what would be refused in its first request.
+
+        A file is looked at, if there is one, and closed again: servers fork after this. A server
+        is not asked: it may not be there yet.
+
+        :raises ConfigurationError: The configured ledger is no place to keep jobs, or not this
+            app's.
+        """
+        configured = self.options.ledger is not None
+        if app.testing and not configured:
+            return
+        ledger = open_ledger(
+            self.url_of_ledger(app),
+            app=self.namespace,
+            volatile=app.testing or not configured,
+        )
+        if isinstance(ledger, SqliteLedger):
+            ledger.check()
+
     def use(self, ledger: Ledger) -> None:
         """Keep jobs in another ledger from now on, as tests do."""
         with self._opening:
@@ -125,7 +146,13 @@ class AppJobs:
             url = f"sqlite:///{home}/jobs.sqlite3"
         else:
             url = self.url_of_ledger(app)
-        return open_ledger(url, app=self.namespace, capacity=capacity, volatile=app.testing)
+        return open_ledger(
+            url,
+            app=self.namespace,
+            capacity=capacity,
+            volatile=app.testing,
+            lease=options.lease,
+        )
 
     def _look_for_workers(self, name: str) -> None:
         """Say in the log if nothing would run a job, at most every five minutes."""

@@ -74,9 +74,10 @@ class Jobs:
     def serve(self, app: Flask, options: Mapping[str, Any], namespace: str) -> AppJobs:
         """Let an app have jobs, as its configuration says.
 
-        :raises ConfigurationError: An option is wrong.
+        :raises ConfigurationError: An option is wrong, or jobs cannot be kept where it says.
         """
         jobs = AppJobs(app, read_job_options(options), self._declared, namespace)
+        jobs.check(app)
         app.extensions[EXTENSION] = jobs
         return jobs
 

@@ -21,8 +21,10 @@ KEY: Final = "CONCURRENCY_JOBS"
 class JobOptions:
     """The options of jobs of one app.
 
-    :ivar ledger: Where jobs are kept: ``"sqlite:////var/lib/shop/jobs.sqlite3"``. Default: a file
-        ``concurrency/jobs.sqlite3`` in the app's instance folder.
+    :ivar ledger: Where jobs are kept: ``"sqlite:////var/lib/shop/jobs.sqlite3"``, or the URL of a
+        Redis server. Default: a file ``concurrency/jobs.sqlite3`` in the app's instance folder.
+    :ivar lease: On Redis, seconds after which the jobs of a worker that says nothing are given to
+        others.
     :ivar url_prefix: Where clients ask for jobs; ``None`` for nowhere.
     :ivar owner: Gives in a request whose jobs it is about: any value with a text, ``None`` or
         ``""`` for nobody's in particular. Default: the user who is logged in with Flask-Login.
@@ -42,6 +44,7 @@ class JobOptions:
     """
 
     ledger: str | None = None
+    lease: float = 30.0
     url_prefix: str | None = "/jobs"
     owner: Callable[[], object] | None = None
     keep: float = DAY
@@ -169,6 +172,7 @@ def _truth(value: object) -> str | None:
 
 _CHECKS: Final[dict[str, Callable[[object], str | None]]] = {
     "ledger": _text,
+    "lease": _seconds,
     "url_prefix": _prefix,
     "owner": _callable,
     "keep": _seconds,
