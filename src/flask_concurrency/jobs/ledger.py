@@ -184,6 +184,10 @@ class Ledger(ABC):
     def close(self) -> None:
         """Let go of files and connections; another call opens them again."""
 
+    def claim_one(self, worker: str, id: str) -> JobRecord | None:
+        """Claim one job, if it is due: for engines that carry ids to workers."""
+        return self.change(id, lambda record, now: begin(record, worker, now))
+
     @contextmanager
     def entered(self, worker: str, id: str) -> Iterator[bool]:
         """Prepare this process for an attempt that a worker has given to it.

@@ -178,10 +178,6 @@ class RedisLedger(Ledger):
                 claimed.append(begun)
         return claimed
 
-    def claim_one(self, worker: str, id: str) -> JobRecord | None:
-        """Claim one job, if it is due: for engines that carry ids to workers."""
-        return self._change(id, lambda record, now: begin(record, worker, now))
-
     def claimed_by(self, worker: str) -> list[JobRecord]:
         """The running jobs of a worker."""
         return [_read(row) for row in self._run("running", worker)]

@@ -24,6 +24,7 @@ from flask_concurrency.jobs.opening import open_ledger
 from flask_concurrency.jobs.record import JobRecord
 from flask_concurrency.jobs.sqlite_ledger import SqliteLedger
 from flask_concurrency.jobs.watcher import Watcher
+from flask_concurrency.vocabulary.clock import wall
 from flask_concurrency.vocabulary.errors import JobsUnavailable
 from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
@@ -47,11 +48,19 @@ class Declared(Protocol):
         """Which workers do."""
 
 
+class Sender(Protocol):
+    """An engine, as far as it matters here: see ``engine.py``."""
+
+    def send(self, id: str, queue: str, delay: float) -> None:
+        """Carry an id to a worker of a queue."""
+
+
 class AppJobs:
     """The jobs of one app.
 
     :param declared: All declared jobs, by name; later ones are seen.
     :param namespace: What all processes of the app call it.
+    :ivar engine: Carries ids to workers; ``None`` where workers look into the ledger themselves.
     """
 
     def __init__(
@@ -65,6 +74,7 @@ class AppJobs:
         self.options = options
         self.declared = declared
         self.namespace = namespace
+        self.engine: Sender | None = None
         self._ledger: Ledger | None = None
         self._watcher: Watcher | None = None
         self._opening = threading.Lock()
@@ -133,8 +143,22 @@ class AppJobs:
         """Keep a new job, and see to it that a missing worker is noticed."""
         kept, new = self.ledger.insert(record)
         if new:
+            self.send(kept)
             self._look_for_workers(kept.name)
         return kept, new
+
+    def send(self, record: JobRecord) -> None:
+        """Have the engine carry a queued job to a worker, if there is an engine.
+
+        A message that cannot be sent is no reason to fail: the job is kept, and sent again.
+        """
+        state = record.state
+        if self.engine is None or state.status != "queued":
+            return
+        try:
+            self.engine.send(record.id, record.queue, max(0.0, state.due_at - wall()))
+        except Exception as error:
+            logger.warning("Job %s could not be sent and is sent again later: %s", record.id, error)
 
     def _open(self) -> Ledger:
         app, options = self._app(), self.options
