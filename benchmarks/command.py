@@ -34,6 +34,7 @@ TABLES = (
     "benchmarks.tables.memory",
     "benchmarks.tables.redis_outage",
     "benchmarks.tables.overload",
+    "benchmarks.tables.jobs",
 )
 
 
