@@ -78,7 +78,7 @@ def _paths(scope: Scope) -> tuple[str, str, str]:
         if path.startswith(root_path) and path[len(root_path) : len(root_path) + 1] in ("/", ""):
             path = path[len(root_path) :]
     if path[:1] != "/" and "://" in path:
-        # A whole URL, as clients ask a proxy, and may ask anybody (RFC 9112, 3.2.2).
+        # A whole URL, as clients ask a proxy, and may ask any server (RFC 9112, 3.2.2).
         path = "/" + path.partition("://")[2].partition("/")[2]
     if scope["query_string"]:
         target += "?" + scope["query_string"].decode("latin-1")

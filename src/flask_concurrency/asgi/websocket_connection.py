@@ -69,12 +69,12 @@ class Connection:
 
     @property
     def connected(self) -> bool:
-        """Whether messages can be sent, as far as anybody knows."""
+        """Whether messages can be sent, as far as is known."""
         return self.accepted and self.ended is None
 
     @property
     def closing(self) -> tuple[int, str | None]:
-        """Code and text it was closed with; those of a cut before anybody has closed it."""
+        """Code and text it was closed with; those of a cut before either side has closed it."""
         return self.ended or (CUT_OFF, None)
 
     def closed(self) -> ConnectionClosed:

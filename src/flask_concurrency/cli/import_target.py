@@ -53,7 +53,7 @@ def _split(path: str) -> tuple[str, str | None]:
 
 
 def _searched() -> str:
-    """The file in which Flask found an app that nobody named: it tries wsgi.py, then app.py."""
+    """The file in which Flask found an app that was not named: it tries wsgi.py, then app.py."""
     return "wsgi.py" if prepare_import("wsgi.py") in sys.modules else "app.py"
 
 

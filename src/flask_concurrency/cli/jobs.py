@@ -79,7 +79,7 @@ def show(info: ScriptInfo, id: str, as_json: bool) -> None:
         return
     rows = [
         ("status", record.state.status),
-        ("owner", record.owner or "nobody in particular"),
+        ("owner", record.owner or "none"),
         ("queue", record.queue),
         ("submitted", _instant(record.created_at)),
         ("arguments", record.arguments),

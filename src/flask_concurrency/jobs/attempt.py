@@ -93,7 +93,7 @@ class Running:
     def progress(self, fraction: float | None = None, message: str = "") -> None:
         """Say how far the job is; as often as you like, since at most five a second are written.
 
-        :param fraction: From 0 to 1; ``None`` if nobody knows.
+        :param fraction: From 0 to 1; ``None`` if it is not known.
         :param message: What it is doing, for people.
         :raises JobCanceled: The job was cancelled, or given to another worker: end it.
         :raises ValueError: ``fraction`` is no number from 0 to 1.

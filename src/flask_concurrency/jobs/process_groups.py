@@ -96,7 +96,7 @@ def _await_end(processes: list[int]) -> None:
     while any((found := _stat(each)) is not None and found[0] != "Z" for each in processes):
         if monotonic() > give_up_at:
             return
-        time.sleep(0.002)  # the kernel tells nobody but the parent
+        time.sleep(0.002)  # the kernel notifies the parent alone
 
 
 def _begun(process: int) -> str:

@@ -49,7 +49,7 @@ class JobRecord:
 
     :ivar id: 192 random bits: where users do not log in, to know it is to be allowed to ask for it.
     :ivar name: Under which its function is registered.
-    :ivar owner: Whose it is; ``""`` for nobody's in particular.
+    :ivar owner: The user it belongs to; ``""`` for none.
     :ivar key: Idempotency key; ``None`` if none was given.
     :ivar digest: Of name and arguments, to compare what else is submitted under the same key.
     :ivar arguments: JSON: a list of positional and a dict of keyword arguments.
@@ -151,7 +151,7 @@ def record_of(row: Sequence[Any]) -> JobRecord:
 
 
 def new_id() -> str:
-    """An id nobody can guess."""
+    """An id that cannot be guessed."""
     while (made := secrets.token_urlsafe(24)).startswith("-"):  # a command would take it for an
         pass  # option
     return made

@@ -181,7 +181,7 @@ class SqliteLedger(Ledger):
         return [record_of(row) for row in rows]
 
     def rescue(self) -> list[JobRecord]:
-        """End the attempts of workers whose lock nobody holds any more."""
+        """End the attempts of workers whose lock is not held any more."""
         rescued: list[JobRecord] = []
         rows = self._read("SELECT DISTINCT worker FROM jobs WHERE status = 'running'")
         busy = {worker for (worker,) in rows}

@@ -36,7 +36,7 @@ LOOK_EVERY: Final = 0.1
 RESCUE_EVERY: Final = 0.5
 PURGE_EVERY: Final = 30.0
 PURGED_AT_ONCE: Final = 500
-"""Expired jobs removed in one transaction: 10 ms for which nobody else can write."""
+"""Expired jobs removed in one transaction: 10 ms for which no other process can write."""
 
 logger: Final = SafeLogger("flask_concurrency.jobs")
 

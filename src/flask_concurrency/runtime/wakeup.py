@@ -48,7 +48,7 @@ class WakeUp:
 
         self._notify = notify
         try:
-            if not self._event.is_set():  # set before there was anybody to notify
+            if not self._event.is_set():  # set before a waiter was registered
                 async with asyncio.timeout(seconds):
                     await awake.wait()
         except TimeoutError:

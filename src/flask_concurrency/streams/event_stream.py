@@ -1,7 +1,7 @@
 """Keep a stream of events alive while there is nothing to say, and end it when the server ends.
 
 Knows sources and drains; knows no request. What the source does, it does in the context variables
-of the one who made the stream.
+of the code that made the stream.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ to collect it. Only the holder writes to a file; readers take no lock.
 
 Layout: a header, cells of eight bytes, and the names of the cells as lines of JSON. A cell gets its
 name before the header says that the name is there: a process that dies between the two leaves bytes
-that nobody reads, and that the next holder writes over.
+that no process reads, and that the next holder writes over.
 """
 
 from __future__ import annotations

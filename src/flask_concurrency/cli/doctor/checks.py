@@ -128,7 +128,7 @@ def proxy_not_trusted(facts: Facts) -> Iterator[Finding]:
             "error",
             f"This runs on {facts.platform}, behind its proxy, and the app trusts none: "
             f"{', '.join(map(repr, counted))} counts by the proxy's address.",
-            "All clients share one count: a few of them use it up for everybody.",
+            "All clients share one count: a few of them use it up for all.",
             "app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1)   # before Concurrency(app)",
         )
 

@@ -17,7 +17,7 @@ from flask_concurrency.vocabulary.errors import LoopBlocked
 
 
 class SpawnedCall(Call[T]):
-    """A call that outlives its caller. Its failure is logged, whether or not anybody asks."""
+    """A call that outlives its caller. Its failure is logged, whether or not a caller asks."""
 
     __slots__ = ("future", "name")
 

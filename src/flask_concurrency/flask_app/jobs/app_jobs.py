@@ -133,7 +133,7 @@ class AppJobs:
             self._ledger, self._watcher = ledger, None
 
     def owner(self) -> str:
-        """Whose request this is; ``""`` for nobody's in particular, and outside of requests."""
+        """The user who makes this request; ``""`` for none, and outside of requests."""
         if not has_request_context():
             return ""
         found = (self.options.owner or _logged_in)()

@@ -60,7 +60,7 @@ class Job:
 
     @property
     def owner(self) -> str:
-        """Whose it is; ``""`` for nobody's in particular."""
+        """The user it belongs to; ``""`` for none."""
         return self._record.owner
 
     @property

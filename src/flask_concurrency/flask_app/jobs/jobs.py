@@ -93,7 +93,7 @@ class Jobs:
         return job.submit(*args, **kwargs)
 
     def get(self, id: str) -> Job:
-        """The job of an id, whoever asks.
+        """The job of an id, of any owner.
 
         :raises JobNotFound: There is none, or no longer.
         """
@@ -113,7 +113,7 @@ class Jobs:
     ) -> builtins.list[Job]:
         """Jobs, newest first.
 
-        :param owner: Whose. Default: everybody's.
+        :param owner: Whose. Default: those of all owners.
         :param status: In which state. Default: any.
         :param limit: How many at most.
         :param after: The id of the last one of the page before.

@@ -29,7 +29,7 @@ class JobOptions:
         its jobs that gives an engine. Default: workers look into the ledger themselves.
     :ivar url_prefix: Where clients ask for jobs; ``None`` for nowhere.
     :ivar owner: Gives in a request whose jobs it is about: any value with a text, ``None`` or
-        ``""`` for nobody's in particular. Default: the user who is logged in with Flask-Login.
+        ``""`` for none. Default: the user who is logged in with Flask-Login.
     :ivar keep: Seconds for which a job's record and result are kept after it succeeded.
     :ivar keep_failed: The same after it failed.
     :ivar max_queued: Jobs that may be queued; ``None`` for any number.

@@ -160,7 +160,7 @@ class _Routes:
         return response.make_conditional(request)
 
     def _mine(self, id: str) -> Job:
-        """The job of an id, if it is this user's or nobody's in particular.
+        """The job of an id, if it is this user's or has no owner.
 
         :raises NoSuchJob: There is none, or it is another owner's: the same to the client.
         """
@@ -170,7 +170,7 @@ class _Routes:
         return Job(self._jobs, record)
 
     def _user(self) -> str:
-        """Who asks; jobs of nobody in particular are not listed, since to know an id is the key."""
+        """The user who asks; jobs without an owner are not listed: their id is the key to them."""
         owner = self._jobs.owner()
         if not owner:
             raise NoSuchJob
@@ -178,7 +178,7 @@ class _Routes:
 
 
 def _private(view: Callable[P, AnyResponse]) -> Callable[P, AnyResponse]:
-    """Let nobody in between keep what a job says, nor its address be told to other sites."""
+    """Forbid caches to keep the answer, and browsers to send its address to other sites."""
 
     @wraps(view)
     def answer(*args: P.args, **kwargs: P.kwargs) -> AnyResponse:
