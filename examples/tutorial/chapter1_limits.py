@@ -16,7 +16,7 @@ concurrency = Concurrency(app, default_limits="100/day; 10/hour")
 @app.route("/")
 @concurrency.limit("5/minute")  # adds to the defaults
 def index() -> str:
-    """Say hello to whoever comes no more often than that."""
+    """Say hello to clients that come no more often than that."""
     return "Hello, World!"
 
 
