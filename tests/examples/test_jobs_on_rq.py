@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import signal
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from flask import Flask
+from tests.examples.conftest import EXAMPLES
 from tests.stores.conftest import RedisServer
 
 
@@ -19,13 +22,10 @@ def redis_url() -> Iterator[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_worker_of_rq_runs_a_job(
     load_example: Callable[[str], Flask], redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The answer is 202, RQ delivers the id, and the record has the result; doubled, it stays."""
-    from rq import SimpleWorker
-
     monkeypatch.setenv("REDIS_URL", redis_url)
     app = load_example("jobs_on_rq/app")
     app.testing = True
@@ -34,10 +34,16 @@ def test_a_worker_of_rq_runs_a_job(
     jobs = app.extensions["concurrency_jobs"]
     jobs.engine.send(address.removeprefix("/jobs/"), "default", 0.0)
     queue = jobs.engine.queue
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    assert SimpleWorker([queue], connection=queue.connection).work(burst=True)
-    for number, handler in before.items():  # it takes them, and keeps them
-        signal.signal(number, handler)
+    program = str(Path(sys.executable).with_name("rq"))
+    command = [program, "worker", "--burst", "--url", redis_url]
+    done = subprocess.run(
+        [*command, "--path", str(EXAMPLES / "jobs_on_rq")],
+        env={**os.environ, "REDIS_URL": redis_url},
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert done.returncode == 0, done.stderr
     told = client.get(address).get_json()
     assert (told["status"], len(told["attempts"])) == ("succeeded", 1)
     assert client.get(f"{address}/result").get_json() == 3
