@@ -47,7 +47,7 @@ class Asker(NamedTuple):
     exempt: bool = False
 
 
-ANYBODY: Final = Asker()
+UNKNOWN_ASKER: Final = Asker()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ class AdaptiveLimit:
         if now is None:
             now = self._clock()
         guards = self._guards
-        asker = ANYBODY if who is None or not guards.chooses(now) else who()
+        asker = UNKNOWN_ASKER if who is None or not guards.chooses(now) else who()
         with self._lock:
             if self._ended:
                 self._count_ended()

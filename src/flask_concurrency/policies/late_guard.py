@@ -99,7 +99,7 @@ RETRY: Final = 0.5
 """Seconds between two rises of the cap."""
 
 FORGOTTEN: Final = 10.0
-"""Seconds after which a cap that held nobody up goes."""
+"""Seconds after which a cap that refused no request goes."""
 
 HUNG: Final = 2.0
 """After so many deadlines, or one and a half times as many bases, a request that later ones have
