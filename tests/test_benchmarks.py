@@ -15,6 +15,11 @@ import pytest
 from benchmarks.benchmark import Benchmark, Comparison, Subject
 from benchmarks.command import catalogue, named, trials
 from benchmarks.harness import Run
+from benchmarks.overload.chart import DARK as OVERLOAD_DARK
+from benchmarks.overload.chart import LIGHT as OVERLOAD_LIGHT
+from benchmarks.overload.chart import curves
+from benchmarks.overload.chart import draw as draw_overload
+from benchmarks.overload.open_loop import Phase, Sample, figures, schedule
 from benchmarks.report import record_of, text_of
 from benchmarks.summary import compare, spread
 from benchmarks.tables import journeys
@@ -247,3 +252,24 @@ def test_a_tracer_sees_the_calls_of_its_packages_alone() -> None:
     assert calls > 0
     assert files == 1
     assert changes == 0
+
+
+def test_the_curves_of_the_guide_are_those_that_are_simulated() -> None:
+    """The same on every machine, so the picture is never older than the guards."""
+    found = curves()
+    for name, colours in (("overload.svg", OVERLOAD_LIGHT), ("overload-dark.svg", OVERLOAD_DARK)):
+        assert (ROOT / "docs" / "images" / name).read_text() == draw_overload(found, colours)
+
+
+def test_the_generator_sends_on_time_and_counts_all() -> None:
+    """Instants are drawn beforehand; what is not answered counts as that."""
+    phases = [Phase(100.0, 1.0), Phase(300.0, 1.0)]
+    instants = schedule(phases, seed=1)
+    assert instants == sorted(instants) == schedule(phases, seed=1)
+    assert 60 <= sum(at < 1 for at in instants) <= 140
+    assert 230 <= sum(at >= 1 for at in instants) <= 370
+    samples = [Sample(0.5, 0.1, 200, "/"), Sample(0.6, 0.9, 200, "/"), Sample(0.7, 0.01, 503, "/")]
+    samples += [Sample(0.8, 2.0, 0, "/"), Sample(5.0, 0.1, 200, "/")]
+    found = figures(samples, 0.0, 1.0, deadline=0.5)
+    assert found[:5] == (4.0, 1.0, 1.0, 1.0, 1.0)
+    assert found.p99 == 0.9

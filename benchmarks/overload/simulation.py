@@ -44,6 +44,7 @@ class Request:
     work: Work
     entry: Entry | None = None
     refused: bool = False
+    attempts: int = 1
 
 
 @dataclass(slots=True)
@@ -96,6 +97,7 @@ class Simulation:
     :param refusal: Seconds of the interpreter that a refusal costs.
     :param label: What requests are counted by.
     :param bucket: Seconds that are counted together over time.
+    :param retries: How often a client that was refused comes back at once.
     """
 
     def __init__(
@@ -113,8 +115,10 @@ class Simulation:
         refusal: float = REFUSAL,
         label: Callable[[Work], object] = lambda work: work.route,
         bucket: float = 0.5,
+        retries: int = 0,
     ) -> None:
         self.random = random.Random(seed)
+        self.retries = retries
         self.make, self.rate, self.guards = work, rate, guards
         self.deadline, self.until, self.warm = deadline, seconds, warm
         self.refusal, self.label, self.bucket = refusal, label, bucket
@@ -266,6 +270,9 @@ class Simulation:
         if request.entry is not None and self.guards is not None:
             request.entry.route = request.work.route
             self.guards.late.leave(request.entry, self.now)
+        if request.refused and request.attempts <= self.retries:
+            self._come(Request(self.now, request.work, attempts=request.attempts + 1))
+            return
         if request.arrived_at < self.warm:
             return
         took = self.now - request.arrived_at

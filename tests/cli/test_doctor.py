@@ -63,6 +63,15 @@ DEPLOYMENTS = [
         server="gunicorn -w 2 --threads 4 shop:app",
     ),
     Deployment(
+        "queue-out-of-sight",
+        SOUND.replace(
+            'concurrency.limit("5/minute; 8 in flight")', 'concurrency.limit("adaptive")'
+        ),
+        ("'route:adaptive'", "64 threads of granian", "--threads 16"),
+        server="granian --interface wsgi --workers 2 --blocking-threads 64 shop:app",
+        severity="warning",
+    ),
+    Deployment(
         "timeout-before-deadline",
         SOUND.replace("; 8 in flight", "").replace("deadline(20)", "deadline(45)"),
         ("--timeout is 30 s", "may take 45 s", "--timeout 50"),

@@ -47,6 +47,7 @@ def quick(visitor: Visitor) -> None:
     visitor.panel("processes").find('[name="size"] option').click()
     visitor.panel("processes").fill(iterations=20)
     visitor.panel("async").fill(requests=8, seconds="0")
+    visitor.panel("overload").fill(seconds=1)
 
 
 def test_every_panel_can_be_run_by_keyboard(visitor: Visitor) -> None:
@@ -60,7 +61,7 @@ def test_every_panel_can_be_run_by_keyboard(visitor: Visitor) -> None:
         assert outline == "solid"
         press(visitor, Keys.ENTER)
         panel = visitor.panel(name)
-        visitor.wait(lambda panel=panel: panel.all(".chart.time .gain"))
+        visitor.wait(lambda panel=panel: panel.all(".chart .gain"))
         panel.finish()
         assert visitor.script(
             "return document.activeElement.matches(arguments[0])", f"#{name} .run"
@@ -89,7 +90,9 @@ def test_every_control_and_drawing_has_a_name(visitor: Visitor) -> None:
     assert len(found) > 30
     nameless = [e.get_attribute("outerHTML") for e in found if _shown(e) and not e.accessible_name]
     assert nameless == []
-    for name in PANELS:
+    answers = visitor.panel("overload").find(".chart.answers .bars")
+    assert re.fullmatch(r"Without: \d+\. With it: \d+\. [+−]\d+ in time\.", answers.accessible_name)
+    for name in PANELS[:-1]:
         chart = visitor.panel(name).find(".chart.time .bars")
         assert re.search(
             r"[\d.]+ m?s\. .+: [\d.]+ m?s\. [\d.]+ (times|told)", chart.accessible_name
@@ -112,7 +115,7 @@ def test_a_narrow_window_never_scrolls_sideways(visitor: Visitor, width: int) ->
         visitor.panel(name).press()
         widths.append(_page_width(visitor))
 
-    assert widths == [width] * 5
+    assert widths == [width] * (1 + len(PANELS))
 
 
 def _page_width(visitor: Visitor) -> int:

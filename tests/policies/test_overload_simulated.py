@@ -51,6 +51,7 @@ def run(
     label: Callable[[Work], object] = lambda work: work.route,
     refusal: float = 0.0002,
     deadline: float = DEADLINE,
+    retries: int = 0,
 ) -> Figures:
     """What comes of so many times the capacity."""
     rate = load if callable(load) else lambda now: CAPACITY * load
@@ -64,6 +65,7 @@ def run(
         seed=seed,
         label=label,
         refusal=refusal,
+        retries=retries,
     ).run()
 
 
@@ -111,6 +113,17 @@ def test_a_step_to_five_times_leaves_no_hole(threads: int | None) -> None:
     during = [2 * figures.good_at[half] for half in range(8, 12)]
     assert min(during) >= 0.7 * CAPACITY
     assert sum(figures.refused_at[half] for half in range(13, 16)) == 0
+
+
+@pytest.mark.parametrize(("work", "threads"), [(mix, 16), (mix, LOOP), (pool, LOOP)])
+def test_clients_that_try_again_at_once_do_not_keep_an_overload_up(
+    work: Make, threads: int | None
+) -> None:
+    """Each refused client comes back three times; a second after the end nothing is refused."""
+    step = run(work, threads, lambda now: CAPACITY * (3 if 3 <= now < 5 else 0.7), retries=3)
+    assert sum(step.refused_at[half] for half in range(6, 10)) > 0
+    assert sum(step.refused_at[half] for half in range(12, 16)) == 0
+    assert step.late == 0
 
 
 @pytest.mark.parametrize(("extra", "load"), [(0.3, 0.6), (0.3, 0.4)], ids=["at 0.6", "at 0.4"])

@@ -112,7 +112,7 @@ def test_ages_are_never_negative(server: Server) -> None:
 
 
 def test_a_kernel_that_says_no_is_heard() -> None:
-    """Whoever asks takes the next step down."""
+    """The caller takes the next step down."""
 
     def refuse(now: float) -> list[Waiting]:
         raise OSError(errno.EPERM, "no")

@@ -47,7 +47,7 @@ class Asker(NamedTuple):
     exempt: bool = False
 
 
-UNKNOWN: Final = Asker()
+UNKNOWN_ASKER: Final = Asker()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,7 @@ class AdaptiveLimit:
 
     :param limit: What was declared.
     :param name: What refusals call it.
+    :param route: The route whose limit it is; empty where there is none in particular.
     :param shadow: Whether it only counts what it would refuse.
     :param clock: Tells the time.
     """
@@ -98,11 +99,13 @@ class AdaptiveLimit:
         limit: Adaptive,
         *,
         name: str,
+        route: str = "",
         shadow: bool = False,
         clock: Clock = monotonic,
     ) -> None:
         self.limit = limit
         self.name = name
+        self.route = route
         self.shadow = shadow
         self._clock = clock
         self._reset()
@@ -158,7 +161,7 @@ class AdaptiveLimit:
         if now is None:
             now = self._clock()
         guards = self._guards
-        asker = UNKNOWN if who is None or not guards.chooses(now) else who()
+        asker = UNKNOWN_ASKER if who is None or not guards.chooses(now) else who()
         with self._lock:
             if self._ended:
                 self._count_ended()

@@ -66,12 +66,14 @@ class AdaptiveLimits:
         self._made: dict[str, AdaptiveLimit] = {}
         self._lock = threading.Lock()
 
-    def get(self, id: str, limit: Adaptive, *, name: str, shadow: bool) -> AdaptiveLimit:
+    def get(
+        self, id: str, limit: Adaptive, *, name: str, route: str = "", shadow: bool = False
+    ) -> AdaptiveLimit:
         """The one of an id, made the first time it is asked for."""
         with self._lock:
             made = self._made.get(id)
             if made is None:
-                made = self._made[id] = AdaptiveLimit(limit, name=name, shadow=shadow)
+                made = self._made[id] = AdaptiveLimit(limit, name=name, route=route, shadow=shadow)
             return made
 
     def all(self) -> list[AdaptiveLimit]:
@@ -167,9 +169,11 @@ def adaptive_limit(
 ) -> AdaptiveLimit:
     """The adaptive limit of this process that was declared."""
     assert isinstance(found.limit, Adaptive)
-    id = "\x1f".join((*_scope(found.source, endpoint), found.name, "adaptive"))
+    scope = _scope(found.source, endpoint)
+    id = "\x1f".join((*scope, found.name, "adaptive"))
+    route = "" if scope[0] in ("name", "app") else " ".join(scope[1:])
     shadow = found.source.declaration.shadow
-    return learning.get(id, found.limit, name=found.name, shadow=shadow)
+    return learning.get(id, found.limit, name=found.name, route=route, shadow=shadow)
 
 
 def _first_number(every: Sequence[Candidate], chosen: Candidate, name: str) -> int:

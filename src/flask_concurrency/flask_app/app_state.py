@@ -148,7 +148,9 @@ class AppState:
             control = state.front.control
             source = control.arrivals.source if control is not None else None
             return {
-                limit.name: limit.snapshot("" if source is None else SOURCES[source])
+                f"{limit.route}: {limit.name}" if limit.route else limit.name: limit.snapshot(
+                    "" if source is None else SOURCES[source]
+                )
                 for limit in state.adaptive.all()
                 if limit.admitted or any(limit.refused.values())
             }

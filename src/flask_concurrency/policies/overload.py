@@ -60,7 +60,7 @@ class OverloadGuards:
         :param now: The instant.
         :param age: Seconds since it arrived in the kernel; ``0.0`` if that is not known.
         :param priority: How much it matters.
-        :param key: A hash of the client; ``None`` to count no share.
+        :param key: A hash of the client; ``None`` to count no shares.
         """
         patience, share, spare = _NORMAL if priority == "normal" else STANDINGS[priority]
         if key is not None and not self.chooses(now):

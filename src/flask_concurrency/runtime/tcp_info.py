@@ -39,7 +39,7 @@ class Arrival(NamedTuple):
     """What the kernel knows of a connection that a request came by.
 
     :ivar age: Seconds since its last bytes came in.
-    :ivar gone: Whether the client has closed its side: an answer would be sent to no one.
+    :ivar gone: Whether the client has closed its side: no client would read an answer.
     """
 
     age: float

@@ -259,6 +259,22 @@ def test_a_route_has_a_cap_of_its_own() -> None:
     assert set(limit._guards.late.bases) <= {"slow"}
 
 
+def test_two_routes_learn_apart_and_are_seen_apart() -> None:
+    """The same words on two routes are two limits, which status names by their routes."""
+    app = Flask(__name__)
+    app.testing = True
+    concurrency = Concurrency(app, default_limits="adaptive")
+    app.get("/one")(concurrency.limit("adaptive 300ms")(lambda: "1"))
+    app.add_url_rule("/two", "two", concurrency.limit("adaptive 300ms")(lambda: "2"))
+    app.test_client().get("/one")
+    app.test_client().get("/two")
+    seen = app.extensions["concurrency"].adaptive_snapshots()
+    names = {"default:adaptive", "route:adaptive 300ms"}
+    assert {name.rpartition(": ")[2] for name in seen} == names
+    assert len(seen) == 4
+    assert {found.admitted for found in seen.values()} == {1}
+
+
 def test_a_block_and_a_name_share_one_cap() -> None:
     """A dependency that several routes use is counted by its name."""
     app = Flask(__name__)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
 from collections import Counter
 from collections.abc import Callable
@@ -142,3 +144,35 @@ def test_health_checks_are_answered_by_a_busy_server(serve: Serve, server: str) 
 
     _, *checks = asyncio.run(both())
     assert [check.status_code for check in checks] == [200] * 10
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_worker_that_dies_or_stops_under_load_takes_no_place_along(
+    serve: Serve, how: signal.Signals
+) -> None:
+    """Only what it was serving is lost; the others go on, and a new one begins with nothing."""
+    url = serve(APP, "gunicorn-gthread", workers=2, threads=2)
+    victim = int(state_of(url)["process"])
+
+    async def both() -> Counter[int]:
+        load = asyncio.create_task(asyncio.to_thread(load_of, url))
+        await asyncio.sleep(0.7)
+        os.kill(victim, how)
+        if how == signal.SIGSTOP:
+            await asyncio.sleep(0.7)
+            os.kill(victim, signal.SIGCONT)
+        return await load
+
+    found = asyncio.run(both())
+    assert set(found) <= {0, 200, 503}
+    assert found[200] >= 20
+    assert found[0] <= (60 if how == signal.SIGKILL else 0)
+    states = {state["process"]: state for state in (state_of(url) for _ in range(40))}
+    assert len(states) == 2
+    assert (victim in states) == (how == signal.SIGSTOP)
+    assert {(state["in_flight"], state["hung"]) for state in states.values()} == {(1, 0)}
+
+
+def load_of(url: str) -> Counter[int]:
+    """Three times what both workers can do."""
+    return statuses(url, "/work", rate=600.0, seconds=2.0)

@@ -110,7 +110,7 @@ def test_a_function_that_fails_makes_a_request_normal(
     caplog: pytest.LogCaptureFixture,
     answer: Any,
 ) -> None:
-    """One line of the log says so; never a 500, never everybody refused."""
+    """One line of the log says so; never a 500, never all requests refused."""
 
     def choose() -> Any:
         if isinstance(answer, Exception):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from flask import Flask
 from werkzeug.exceptions import HTTPException
 
-from flask_concurrency.admission.adaptive_limit import UNKNOWN, Asker
+from flask_concurrency.admission.adaptive_limit import UNKNOWN_ASKER, Asker
 from flask_concurrency.admission.limiter import normalized_key
 from flask_concurrency.flask_app.declarations import decorations
 from flask_concurrency.flask_app.declarations.decorations import EXEMPT
@@ -70,7 +70,7 @@ class Askers:
                 return Asker(self._chosen(priority), self._key(key), exempt)
         except Exception:
             self._say_once("context", "A request cannot be looked at before Flask; it is normal.")
-            return UNKNOWN._replace(exempt=exempt)
+            return UNKNOWN_ASKER._replace(exempt=exempt)
 
     def _chosen(self, priority: Priority | Callable[[], Priority]) -> Priority:
         if not callable(priority):
