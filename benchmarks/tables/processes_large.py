@@ -50,7 +50,7 @@ def ours(back: bool, fresh: bool) -> Iterator[Call]:
         def call_in_new_memory() -> None:
             call()
             for _ in range(2):  # what was not used between two looks is given back
-                executor._pool.arena.trim()
+                executor._pool.segments.trim()
 
         yield call_in_new_memory if fresh else call
 
