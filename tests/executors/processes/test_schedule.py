@@ -281,7 +281,11 @@ def test_a_deadline_ends_a_task_wherever_it_is() -> None:
     orders = pool.schedule.expired(waits, TURN, 1.0)
     assert (list(orders.finish), list(orders.kill), list(orders.start)) == ([waits], [], [])
     orders = pool.schedule.expired(runs, TURN, 1.0)
-    assert (list(orders.finish), list(orders.kill), list(orders.close)) == ([runs], [worker], [worker])
+    assert (list(orders.finish), list(orders.kill), list(orders.close)) == (
+        [runs],
+        [worker],
+        [worker],
+    )
     assert len(list(orders.start)) == 1
     assert not pool.schedule.expired(runs, TURN, 1.0)
 
