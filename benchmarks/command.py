@@ -33,6 +33,8 @@ TABLES = (
     "benchmarks.tables.journeys",
     "benchmarks.tables.memory",
     "benchmarks.tables.redis_outage",
+    "benchmarks.tables.overload",
+    "benchmarks.tables.jobs",
 )
 
 

@@ -18,7 +18,7 @@ from examples.demo.origins import DEFAULT_PORT, LAST_PORT, Origins
 from examples.demo.servers import DemoError, DemoStopped
 from examples.demo.sizes import BLOCKING_THREADS, WORKERS
 
-SERVERS_NEEDED = 3
+SERVERS_NEEDED = 5
 STOPPING_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 """Ctrl-C, ``kill``, and a terminal that is closed; Windows lacks the last one."""
 
@@ -70,8 +70,9 @@ def _introduce(origins: Origins) -> None:
     the page   {origins.page}     open this one
     the API    {origins.api}     another origin, {WORKERS} workers, {BLOCKING_THREADS} threads each
     stock      {origins.stock}     Flask alone, to compare with
+    overload   {origins.without}     a small app, and on the next port with an adaptive limit
 
-  Ctrl-C stops all three.
+  Ctrl-C stops all of them.
 """,
         flush=True,
     )
@@ -86,7 +87,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--port",
         type=_port,
         default=DEFAULT_PORT,
-        help="the page's port; the API and stock Flask use the two after it (default: %(default)s)",
+        help="the page's port; the others use the four after it (default: %(default)s)",
     )
     parser.add_argument(
         "--check",

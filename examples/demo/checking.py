@@ -35,6 +35,7 @@ def check(origins: Origins) -> None:
         _expect(200, Request(f"{api}/pictures/fractal/{way}?width=48&height=32&iterations=20"))
         _expect(200, _upload(f"{api}/pictures/contact-sheet/{way}", _photo()))
         _expect(400, _upload(f"{api}/pictures/contact-sheet/{way}", b""))
+    _expect(200, _post(f"{page}/overload/load?times=0.5&seconds=0.5", b"", "text/plain"))
     for way in ("stock-flask", "flask-concurrency"):
         _expect(200, _post(f"{page}/measure/{way}?requests=8&seconds=0.01", b"", "text/plain"))
 

@@ -9,7 +9,7 @@ from threading import Event
 
 from examples.demo.origins import PORT_VARIABLE, STORE_VARIABLE, Origins
 from examples.demo.servers import RunningServers, Server, running
-from examples.demo.sizes import BLOCKING_THREADS, PAGE_THREADS, WORKERS
+from examples.demo.sizes import BLOCKING_THREADS, OVERLOADED_THREADS, PAGE_THREADS, WORKERS
 
 
 @contextmanager
@@ -31,9 +31,18 @@ def launched(origins: Origins, stopped: Event | None = None) -> Iterator[Running
 
 
 def servers(origins: Origins) -> list[Server]:
-    """The three servers: API and stock Flask with the same settings, and the page's own."""
+    """API and stock Flask alike, the app that is overloaded, twice, and the page."""
     api, stock = (
         Server(f"examples.demo.{app}:app", origin, WORKERS, BLOCKING_THREADS, "/wait?seconds=0")
         for app, origin in (("api", origins.api), ("stock", origins.stock))
     )
-    return [api, stock, Server("examples.demo.page:app", origins.page, 1, PAGE_THREADS, "/")]
+    small = [
+        Server(f"examples.demo.overloaded:{name}", origin, 1, OVERLOADED_THREADS, "/livez")
+        for name, origin in (("without", origins.without), ("with_it", origins.with_it))
+    ]
+    return [
+        api,
+        stock,
+        *small,
+        Server("examples.demo.page:app", origins.page, 1, PAGE_THREADS, "/"),
+    ]

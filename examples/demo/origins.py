@@ -15,9 +15,10 @@ LAST_PORT = 65535
 
 @dataclass(frozen=True, slots=True)
 class Origins:
-    """Three neighbouring ports: the page, the API it calls, and stock Flask to compare with.
+    """Five neighbouring ports: the page, the API it calls, stock Flask to compare with, and a small
+    app that is overloaded, without and with an adaptive limit.
 
-    :param port: The page's port; the other two follow it.
+    :param port: The page's port; the others follow it.
     """
 
     port: int = DEFAULT_PORT
@@ -46,6 +47,16 @@ class Origins:
     def stock(self) -> str:
         """Where the same asynchronous view runs in Flask without extension."""
         return _origin(self.port + 2)
+
+    @property
+    def without(self) -> str:
+        """Where the small app is that is overloaded without an adaptive limit."""
+        return _origin(self.port + 3)
+
+    @property
+    def with_it(self) -> str:
+        """Where the same app is with one."""
+        return _origin(self.port + 4)
 
 
 def _origin(port: int, host: str = HOST) -> str:

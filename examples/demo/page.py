@@ -11,6 +11,7 @@ from examples.demo import problems
 from examples.demo.choices import LIMITS, PLACES
 from examples.demo.measuring import measuring
 from examples.demo.origins import Origins
+from examples.demo.overloading import overloading
 from examples.demo.sample_pages import sample_pages
 from examples.demo.shown_code import highlighted, source_of
 from examples.demo.sizes import MAX_UPLOAD, MOST_WAITS, WORKERS
@@ -26,6 +27,7 @@ def create_app(origins: Origins) -> Flask:
     problems.install(app)
     app.register_blueprint(sample_pages)
     app.register_blueprint(measuring)
+    app.register_blueprint(overloading)
 
     @app.get("/")
     def index() -> str:

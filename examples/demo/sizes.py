@@ -6,6 +6,9 @@ WORKERS = 2
 BLOCKING_THREADS = 128
 """Threads of each worker that run views."""
 
+OVERLOADED_THREADS = 16
+"""Threads of each of the two servers that are overloaded."""
+
 PAGE_THREADS = 64
 """Threads of the page's own server, each of which may be late with a page."""
 

@@ -34,7 +34,7 @@ ARGUMENTS = (
 )
 TIMEOUT = 60.0
 """Seconds a panel may take."""
-PANELS = ("limit", "threads", "processes", "async")
+PANELS = ("limit", "threads", "processes", "async", "overload")
 
 
 class BrowserMissing(Exception):
@@ -103,7 +103,7 @@ class Visitor:
         )
 
     def panel(self, name: str) -> Panel:
-        """One of the four :data:`PANELS`."""
+        """One of the :data:`PANELS`."""
         return Panel(self, self.driver.find_element(By.ID, name))
 
     def logged(self, kind: str) -> list[dict[str, Any]]:

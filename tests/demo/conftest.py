@@ -53,18 +53,18 @@ def page() -> FlaskClient:
 
 @pytest.fixture(scope="module")
 def origins() -> Origins:
-    """Three neighbouring ports that nobody uses."""
+    """Five neighbouring ports that nobody uses."""
     from examples.demo.origins import Origins
 
-    for port in range(8650, 9650, 3):
+    for port in range(8650, 9650, 5):
         with ExitStack() as probes:
             try:
-                for number in range(port, port + 3):
+                for number in range(port, port + 5):
                     probes.enter_context(socket.socket()).bind(("127.0.0.1", number))
             except OSError:
                 continue
             return Origins(port)
-    pytest.fail("No three neighbouring ports from 8650 to 9650 are free.")
+    pytest.fail("No five neighbouring ports from 8650 to 9650 are free.")
 
 
 @pytest.fixture(scope="module")

@@ -185,3 +185,22 @@ def test_a_refusal_of_input_can_be_read_by_the_page(api: FlaskClient) -> None:
 
     assert ours.headers["Access-Control-Allow-Origin"] == ORIGIN
     assert "Access-Control-Allow-Origin" not in strange.headers
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("times=6", "times = '6'"),
+        ("times=0", "times = '0'"),
+        ("times=nan", "times = 'nan'"),
+        ("times=many", "times = 'many'"),
+        ("seconds=21", "seconds = '21'"),
+        ("seconds=", "seconds = ''"),
+    ],
+)
+def test_a_load_beyond_the_bounds_is_refused(page: FlaskClient, query: str, told: str) -> None:
+    """Before anything is sent."""
+    answer = page.post(f"/overload/load?{query}")
+    assert answer.status_code == 400
+    assert answer.json is not None
+    assert told in answer.json["detail"]

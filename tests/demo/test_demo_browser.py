@@ -13,6 +13,7 @@ from selenium.webdriver.common.by import By
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
+COUNTED = ("good", "late", "refused")
 SQUARES = (".square.admitted", ".square.refused", ".square.busy")
 
 
@@ -348,3 +349,37 @@ def test_a_server_that_is_gone_is_explained_on_the_page(visitor: Visitor) -> Non
     finally:
         visitor.driver.execute_cdp_cmd("Network.setBlockedURLs", {"urls": []})
         visitor.logged("browser")
+
+
+def test_a_load_is_drawn_while_it_is_sent(visitor: Visitor) -> None:
+    """Three times what they can do: one app refuses, the other is late; both are counted."""
+    overload = visitor.panel("overload")
+    overload.fill(seconds=3)
+    overload.start()
+    visitor.wait(lambda: overload.all(".rate.good"))
+    overload.finish()
+    assert overload.error == ""
+    usual, ours = (
+        [
+            int(place.find_element(By.CSS_SELECTOR, f'[data-count="{what}"]').text)
+            for what in COUNTED
+        ]
+        for place in overload.all(".load")
+    )
+    assert usual[2] == 0
+    assert usual[1] > 0
+    assert ours[2] > 0
+    assert ours[0] > 0
+    assert overload.times(".answers") == (usual[0], ours[0])
+    assert f"{ours[0]} answered in time and {ours[2]} refused at once" in overload.status
+
+
+def test_a_load_can_be_stopped(visitor: Visitor) -> None:
+    """The clients end with it."""
+    overload = visitor.panel("overload")
+    overload.fill(seconds=20)
+    overload.start()
+    visitor.wait(lambda: overload.all(".rate.good"))
+    overload.find(".stop").click()
+    overload.finish()
+    assert overload.status == "Stopped."

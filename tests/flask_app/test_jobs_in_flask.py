@@ -27,6 +27,7 @@ from flask_concurrency import (
 from flask_concurrency.flask_app.jobs.app_jobs import AppJobs, find_function, jobs_of
 from flask_concurrency.flask_app.jobs.declared_job import DeclaredJob
 from flask_concurrency.jobs.ledger import Filter, Ledger, Outcome, WorkerInfo
+from flask_concurrency.jobs.sqlite_schema import filesystem_of
 
 
 @pytest.fixture
@@ -387,3 +388,29 @@ def test_a_configured_app_keeps_its_jobs_in_its_instance_folder(tmp_path: Path) 
     assert isinstance(found, AppJobs)
     assert found.url_of_ledger(app) == f"sqlite:///{path}"
     found.ledger.close()
+
+
+def test_a_place_that_cannot_keep_jobs_is_refused_when_the_app_starts(tmp_path: Path) -> None:
+    """Not in a request: the file of another app, or what is in memory."""
+    path = tmp_path / "jobs.sqlite3"
+
+    def declare(name: str, ledger: str) -> None:
+        app = Flask(name)
+        app.config["CONCURRENCY_JOBS"] = {"ledger": ledger}
+        concurrency = Concurrency(app)
+
+        @concurrency.job
+        def report() -> None: ...
+
+        with app.app_context():
+            report.submit()
+        ledger_of(app).close()
+
+    declare("shop", f"sqlite:///{path}")
+    with pytest.raises(ConfigurationError, match="holds the jobs of the app 'shop'"):
+        declare("market", f"sqlite:///{path}")
+    if filesystem_of(Path("/dev/shm")) == "tmpfs":
+        with pytest.raises(ConfigurationError, match="in memory"):
+            declare("shop", "sqlite:////dev/shm/jobs.sqlite3")
+    with pytest.raises(ConfigurationError, match="names no place for jobs"):
+        declare("shop", "mysql://x")

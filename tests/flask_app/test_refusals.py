@@ -19,6 +19,7 @@ from flask_concurrency.flask_app.http.rate_limit_fields import (
 )
 from flask_concurrency.flask_app.http.responses import retry_after, soon
 from flask_concurrency.stores.memory import MemoryStore
+from flask_concurrency.testing import ManualClock, fresh_counts
 from flask_concurrency.vocabulary.clock import wall
 from flask_concurrency.vocabulary.decision import Decision, Verdict
 from flask_concurrency.vocabulary.errors import StoreError, StoreUnavailable
@@ -85,6 +86,28 @@ def test_waits_are_whole_seconds_without_float_dust() -> None:
     app.get("/")(concurrency.limit("5/hour")(lambda: ""))
     fields = [app.test_client().get("/").headers["RateLimit"] for _ in range(6)]
     assert [field.rpartition("t=")[2] for field in fields[4:]] == ["3600", "3600"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "promised"),
+    [("2/minute", 120), ("3/minute", 180), ("5/minute", 300), ("10/minute", 600)],
+)
+def test_a_client_that_obeys_retry_after_gets_its_quota(limit: str, promised: int) -> None:
+    """For an hour, by the header field's whole seconds; and never is it told to wait longer."""
+    clock = ManualClock()
+    with fresh_counts(clock):
+        app = Flask("obeyed")
+        # A named limit is asked each time: the door's refusals count by the real clock.
+        app.get("/")(Concurrency(app).limit(limit, name="obeyed")(lambda: ""))
+        client, started_at, admitted = app.test_client(), clock.now, 0
+        while clock.now < started_at + 3_600.0:
+            answer = client.get("/")
+            if answer.status_code == 200:
+                admitted += 1
+                continue
+            assert int(answer.headers["Retry-After"]) <= 60
+            clock.advance(float(answer.headers["Retry-After"]))
+    assert admitted == promised
 
 
 def test_a_browser_gets_a_page(app: Flask) -> None:

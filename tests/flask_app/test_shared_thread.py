@@ -21,6 +21,7 @@ from sqlalchemy.orm import scoped_session, sessionmaker
 from sqlalchemy.pool import NullPool
 
 from flask_concurrency import Concurrency, ConfigurationError, ScopeLocal, current_scope
+from flask_concurrency.flask_app.work import thread_locals
 
 
 @pytest.fixture
@@ -258,6 +259,9 @@ def test_what_is_kept_by_thread_is_named_at_the_first_async_view(
         concurrency.runs_on("threads")(app)
         assert app.test_client().get("/").status_code == 200
         assert app.test_client().get("/").status_code == 200
+        for thread in threading.enumerate():
+            if thread.name == thread_locals.NAME:
+                thread.join(30)
     told = [each.getMessage() for each in caplog.records]
     assert len([each for each in told if "scopefunc=flask_concurrency.current_scope" in each]) == 1
     assert rows(session) == []

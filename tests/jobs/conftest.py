@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.jobs.drill import Drill
+from tests.stores.conftest import RedisServer
 
 from flask_concurrency.jobs.ledger import Capacity, Ledger, WorkerInfo
+from flask_concurrency.jobs.redis_ledger import RedisLedger
 from flask_concurrency.jobs.sqlite_ledger import SqliteLedger
+from flask_concurrency.policies.job_state import DAY
 from flask_concurrency.testing.manual_clock import ManualClock
 
 MakeLedger = Callable[..., Ledger]
@@ -27,15 +31,42 @@ def clock() -> ManualClock:
     return ManualClock(1_000.0)
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A Redis server for all tests of jobs; each has a namespace of its own."""
+    with RedisServer() as server:
+        yield server.url
+
+
+_namespaces = itertools.count()
+
+
+@pytest.fixture(params=["sqlite", "redis"])
 def make_ledger(
-    request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock
+    request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock, redis_url: str
 ) -> Iterator[MakeLedger]:
     """Open the ledger of this test, as another process would; of each kind."""
     opened: list[Ledger] = []
+    namespace = f"test-{os.getpid()}-{next(_namespaces)}"
 
     def make(capacity: Capacity = Capacity()) -> Ledger:  # noqa: B008 # frozen
-        ledger = SqliteLedger(
+        ledger = open_sqlite(capacity) if request.param == "sqlite" else open_redis(capacity)
+        opened.append(ledger)
+        return ledger
+
+    def open_redis(capacity: Capacity) -> Ledger:
+        return RedisLedger(
+            redis_url,
+            app=namespace,
+            capacity=capacity,
+            volatile=True,
+            clock=clock,
+            lease=100.0 * DAY,
+            draw=lambda: 0.5,
+        )
+
+    def open_sqlite(capacity: Capacity) -> Ledger:
+        return SqliteLedger(
             tmp_path / "jobs" / "jobs.sqlite3",
             app="shop",
             capacity=capacity,
@@ -43,8 +74,6 @@ def make_ledger(
             clock=clock,
             draw=lambda: 0.5,
         )
-        opened.append(ledger)
-        return ledger
 
     yield make
     for ledger in opened:
@@ -59,9 +88,10 @@ def ledger(make_ledger: MakeLedger) -> Ledger:
     return ledger
 
 
-@pytest.fixture(params=["sqlite"])
-def drill(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Drill]:
+@pytest.fixture(params=["sqlite", "redis"])
+def drill(request: pytest.FixtureRequest, tmp_path: Path, redis_url: str) -> Iterator[Drill]:
     """A place for drills with real processes, on each kind of ledger."""
-    place = Drill(f"sqlite:///{tmp_path / 'jobs.sqlite3'}", tmp_path)
+    url = redis_url if request.param == "redis" else f"sqlite:///{tmp_path / 'jobs.sqlite3'}"
+    place = Drill(url, tmp_path, app=f"drill-{os.getpid()}-{next(_namespaces)}")
     yield place
     place.close()

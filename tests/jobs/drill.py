@@ -42,13 +42,15 @@ class Drill:
     :param url: Where the jobs are kept.
     """
 
-    def __init__(self, url: str, home: Path) -> None:
+    def __init__(self, url: str, home: Path, *, app: str = "drill", lease: float = 2.0) -> None:
         self.url = url
+        self.app = app
+        self.lease = lease
         self.home = home
         self.says = home / "says"
         self.says.touch()
         self.ledger: Ledger = open_ledger(
-            url, app="drill", volatile=True, capacity=Capacity(None, None)
+            url, app=app, volatile=True, capacity=Capacity(None, None), lease=lease
         )
         self._programs: list[subprocess.Popen[str]] = []
 
@@ -58,6 +60,8 @@ class Drill:
         """Start a worker, and wait until it is ready."""
         told = {
             "url": self.url,
+            "app": self.app,
+            "lease": self.lease,
             "processes": processes,
             "drain_timeout": drain_timeout,
             **options,

@@ -8,13 +8,13 @@ import sys
 import time
 
 
-def main(url: str, name: str, count: int, args: list[object], pause: float = 0.0) -> None:
+def main(url: str, app: str, name: str, count: int, args: list[object], pause: float = 0.0) -> None:
     """Submit, and say each id once it was accepted."""
     from flask_concurrency.jobs.ledger import Capacity
     from flask_concurrency.jobs.opening import open_ledger
     from flask_concurrency.jobs.record import new_record
 
-    ledger = open_ledger(url, app="drill", volatile=True, capacity=Capacity(None, None))
+    ledger = open_ledger(url, app=app, volatile=True, capacity=Capacity(None, None))
     for _ in range(count):
         record = new_record(name, args, {}, max_arguments=65_536)
         ledger.insert(record)

@@ -21,7 +21,7 @@ def main(options: dict[str, Any]) -> None:
     from flask_concurrency.jobs.worker import Worker
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    ledger = open_ledger(options["url"], app="drill", volatile=True)
+    ledger = open_ledger(options["url"], app=options["app"], volatile=True, lease=options["lease"])
     processes = options["processes"]
     with ProcessExecutor(
         processes,

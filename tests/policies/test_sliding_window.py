@@ -249,3 +249,17 @@ def test_a_negative_cost_is_refused(spent: int) -> None:
     state, _ = policy.take(None, 0.0, spent)
     with pytest.raises(ConfigurationError, match="-1 units"):
         policy.take(state, 0.0, -1)
+
+
+@pytest.mark.parametrize(("quota", "cost"), [(10, 10), (10, 3), (100, 50), (1_000, 7)])
+def test_costly_requests_get_the_quota_too(quota: int, cost: int) -> None:
+    """As many requests a period as fit into the quota, or 31/32 of them, for 30 periods."""
+    client = Client(quota, 60.0)
+    while client.now < 30 * 60.0:
+        outcome = client.ask(cost)
+        if not outcome.admitted:
+            assert outcome.retry_after is not None
+            assert outcome.retry_after <= 60.0
+            client.now += outcome.retry_after
+    promised = quota // cost * (1 if quota <= RUNS else (RUNS - 1) / RUNS)
+    assert len(client.log) >= 30 * promised

@@ -31,7 +31,8 @@ def test_a_storm_loses_no_job(tmp_path: Path) -> None:
 
 def _storm(drill: Drill) -> tuple[list[str], int]:
     draw = random.Random(7)
-    options = {"url": drill.url, "processes": 2, "drain_timeout": 1.0}
+    options = {"url": drill.url, "app": drill.app, "lease": drill.lease}
+    options |= {"processes": 2, "drain_timeout": 1.0}
     workers = [drill.program("drill_worker.py", options) for _ in range(3)]
     submitters = [_submitter(drill) for _ in range(2)]
     accepted: list[str] = []
@@ -59,7 +60,9 @@ def _storm(drill: Drill) -> tuple[list[str], int]:
 
 
 def _submitter(drill: Drill):  # type: ignore[no-untyped-def] # a generic process
-    return drill.program("drill_submitter.py", [drill.url, "work", 1_000_000, [5], 0.015])
+    return drill.program(
+        "drill_submitter.py", [drill.url, drill.app, "work", 1_000_000, [5], 0.015]
+    )
 
 
 def _kill(process: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flask import Flask
@@ -21,7 +21,9 @@ class Ages:
         self.ended_ones = 0
         self.source: Source | None = "socket"
 
-    def of_environ(self, environ: Mapping[str, Any], now: float, inside: int) -> Arrival:
+    def of_environ(
+        self, environ: Mapping[str, Any], now: float, inside: Callable[[], int]
+    ) -> Arrival:
         """As told."""
         return Arrival(self.age, self.gone)
 

@@ -2,6 +2,7 @@
 
 import { asyncPanel } from "./async_panel.js";
 import { limitPanel } from "./limit_panel.js";
+import { overloadPanel } from "./overload_panel.js";
 import { processesPanel } from "./processes_panel.js";
 import { threadsPanel } from "./threads_panel.js";
 
@@ -11,6 +12,7 @@ limitPanel(document.getElementById("limit"), { api });
 threadsPanel(document.getElementById("threads"), { api, page: location.origin });
 processesPanel(document.getElementById("processes"), { api, maxUpload: Number(maxUpload) });
 asyncPanel(document.getElementById("async"));
+overloadPanel(document.getElementById("overload"));
 document.querySelector(".everything").addEventListener("click", async ({ target }) => {
   target.disabled = true;
   for (const panel of document.querySelectorAll(".panel")) {

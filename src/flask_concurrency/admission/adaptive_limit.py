@@ -124,8 +124,10 @@ class AdaptiveLimit:
         self._last_end = self._clock()
         self._logged_at = -inf
         self._logged = 0
-        self._second = (0.0, 0, 0)  # when it began; admitted and refused then
-        self._second_before = (0, 0)
+        # When the current second began, what was admitted and refused before it; and within the
+        # last one.
+        self._second_began, self._before = self._clock(), (0, 0)
+        self._last_second = (0, 0)
 
     @property
     def in_flight(self) -> int:
@@ -158,14 +160,16 @@ class AdaptiveLimit:
         guards = self._guards
         asker = ANYBODY if who is None or not guards.chooses(now) else who()
         with self._lock:
-            self._count_ended()
+            if self._ended:
+                self._count_ended()
+            if now - self._second_began >= 1.0:
+                self._end_second(now)
             self._age = age
             reason = guards.refuses(now, age, asker.priority, asker.key)
             if asker.exempt:
                 reason = None
             if reason is not None:
                 self.refused[reason] += 1
-            self._tick(now, refused=reason is not None)
             if reason is None or self.shadow:
                 self.admitted += 1
                 return guards.enter(now, age, deadline)
@@ -176,12 +180,18 @@ class AdaptiveLimit:
 
     def release(self, entry: Entry, ending: Ending = Ending.COMPLETED) -> None:
         """Count a request that has ended; to be called once."""
-        self._ended.append((entry, self._clock(), ending is not Ending.ABANDONED))
-        if self._lock.acquire(blocking=False):
-            try:
+        now = self._clock()
+        lock = self._lock
+        if not lock.acquire(blocking=False):
+            self._ended.append((entry, now, ending is not Ending.ABANDONED))
+            return
+        try:
+            if self._ended:
                 self._count_ended()
-            finally:
-                self._lock.release()
+            self._guards.late.leave(entry, now, teaches=ending is not Ending.ABANDONED)
+            self._last_end = now
+        finally:
+            lock.release()
 
     def client_gone(self) -> None:
         """Count a request that was not begun, because its client had left."""
@@ -191,8 +201,10 @@ class AdaptiveLimit:
     def saturated(self) -> bool:
         """Whether more than half of what came in the last second was refused."""
         with self._lock:
-            self._tick(self._clock(), refused=None)
-            admitted, refused = self._second_before
+            now = self._clock()
+            if now - self._second_began >= 1.0:
+                self._end_second(now)
+            admitted, refused = self._last_second
             return refused > admitted
 
     @property
@@ -230,12 +242,11 @@ class AdaptiveLimit:
             self._guards.late.leave(entry, at, teaches=teaches)
             self._last_end = at
 
-    def _tick(self, now: float, *, refused: bool | None) -> None:
-        began_at, admitted, turned_away = self._second
-        if now - began_at >= 1.0:
-            self._second_before = (admitted, turned_away) if now - began_at < 2.0 else (0, 0)
-            began_at, admitted, turned_away = now, 0, 0
-        self._second = began_at, admitted + (refused is False), turned_away + (refused is True)
+    def _end_second(self, now: float) -> None:
+        admitted, refused = self.admitted, self.refused["age"] + self.refused["cap"]
+        within = (admitted - self._before[0], refused - self._before[1])
+        self._last_second = within if now - self._second_began < 2.0 else (0, 0)
+        self._second_began, self._before = now, (admitted, refused)
 
     def _line(
         self, now: float

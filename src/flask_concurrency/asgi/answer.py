@@ -1,7 +1,7 @@
 """Decide which parts of an answer go out when. Knows neither the loop nor threads.
 
-A short answer is handed over in one go, so that whoever made it is free before it is sent. Longer
-ones, and streams, go out part by part while their maker waits.
+A short answer is handed over in one go, so that the thread that made it is free before it is sent.
+Longer ones, and streams, go out part by part while their maker waits.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class AsgiBridge:
     :param runs_on_loop: Says of a request whether it is for the loop, and not for a thread.
     :param threads: Where the other requests run.
     :param sockets: Where WebSockets that are not for the loop live.
-    :param loop: Becomes the server's loop, for everybody who uses it.
+    :param loop: Becomes the server's loop, for all that use it.
     :param busy: Answers in place of ``wsgi_app`` where ``threads`` takes no more.
     :param ending: Answers in place of ``wsgi_app`` once the server ends.
     :param late: Answers in place of a plain view that blocks past its deadline.

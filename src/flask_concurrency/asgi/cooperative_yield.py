@@ -1,4 +1,4 @@
-"""Decide when whoever sends lets the loop go on. Knows neither messages nor a server."""
+"""Decide when a sender yields to the loop. Knows neither messages nor a server."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import asyncio
 
 SENDS_AT_ONCE = 32
 """Messages after which the loop goes on, whether or not the server made the sender wait. Some take
-all at once when nobody reads any more (granian 2.8, hypercorn 0.18): one who only sends would keep
-the loop for ever, and never hear that the client has left."""
+all at once when the client reads no more (granian 2.8, hypercorn 0.18): a sender that does nothing
+else would keep the loop for ever, and never hear that the client has left."""
 
 
 class CooperativeYield:
-    """Of one who sends message after message."""
+    """The turns of one sender."""
 
     __slots__ = ("_sent",)
 

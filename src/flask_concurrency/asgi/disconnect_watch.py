@@ -22,7 +22,7 @@ class DisconnectWatch:
     To be made on the loop of the request.
 
     :param inbox: The client's messages.
-    :param act: Called once, if the client has left and whoever answers does not know.
+    :param act: Called once, if the client has left and the sender has not noticed.
     :ivar acted: Whether it was.
     """
 
@@ -51,7 +51,7 @@ class DisconnectWatch:
         except Exception:
             logger.exception("The server cannot tell any more whether a client is there")
             return
-        # Who has noticed closes its body by now, and is not to be torn out of that.
+        # If the sender already saw the disconnect, it is closing the body; do not cancel it.
         if gone and not self._inbox.noticed:
             self.acted = True
             self._act()

@@ -17,7 +17,7 @@ SCOPE = "asgi.scope"
 """Where in the WSGI environment the ASGI scope travels."""
 
 PORTABLE = "flask_concurrency.portable"
-"""Set in the WSGI environment by whoever answers with a body that any thread, and the loop, may
+"""Set in the WSGI environment where the answer has a body that any thread, and the loop, may
 read: it waits as its reader can."""
 
 ON_DEADLINE = "flask_concurrency.on_deadline"

@@ -11,8 +11,8 @@ from collections import deque
 from flask_concurrency.asgi.interface import Receive
 
 READ_AHEAD = 65_536
-"""Bytes of a body that are taken in before somebody asks for them. One who never asks holds the
-client up with the next ones."""
+"""Bytes of a body that are read before the application asks for them. If it never asks,
+back-pressure stops the client."""
 
 
 class Inbox:
@@ -21,7 +21,7 @@ class Inbox:
     :param receive: The server's; awaited by one of the two at a time.
     :ivar ended: The whole body has come in.
     :ivar gone: The client has left, or the answer is complete.
-    :ivar noticed: Whoever answers has found that out by itself.
+    :ivar noticed: The sender of the answer has found that out by itself.
     """
 
     __slots__ = ("_ahead", "_lock", "_read", "_receive", "_size", "ended", "gone", "noticed")

@@ -28,7 +28,7 @@ def input_of(
     """The ``wsgi.input`` of a request.
 
     :param max_body: Gives the bytes that may be read of a body whose length was not declared; the
-        length of others is judged by whoever reads them. Asked while the body is read.
+        length of others is judged by the application. Asked while the body is read.
     """
     length = declared_length(environ)
     if length == 0 or (length is None and not _may_follow(environ)):

@@ -10,11 +10,18 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flask_concurrency.asgi.interface import Receive, Send
 from flask_concurrency.executors.loop import LoopThread
-from flask_concurrency.runtime.drain import Drain, delay_end, watch_signals
+from flask_concurrency.runtime.drain import (
+    SIGNALS,
+    Drain,
+    Insistence,
+    begin_drains,
+    delay_end,
+    watch_signals,
+)
 from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
@@ -58,6 +65,8 @@ class ServerLife:
         self._known = False
         self._requests = 0
         self._idle: asyncio.Future[None] | None = None
+        self._ended_by: asyncio.Task[None] | None = None
+        self._signals = Insistence()
         self.ending = False
 
     async def serve(self, receive: Receive, send: Send) -> None:
@@ -123,7 +132,9 @@ class ServerLife:
                 return
             loop.call_soon_threadsafe(lambda: loop.create_task(self._end_by_signal(go_on)))
 
-        if watch_signals():
+        if self._takes_over_from(loop):
+            instead = "SIGTERM and SIGINT are watched in its place."
+        elif watch_signals():
             delay_end(self, end_then)
             instead = "SIGTERM and SIGINT are watched in its place."
         else:
@@ -134,6 +145,26 @@ class ServerLife:
             "asgi.lifespan():' in that one's lifespan.",
             instead,
         )
+
+    def _takes_over_from(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Stand between the loop and the signal handlers that a server gave it, if it gave any."""
+        # Kept by asyncio's loops; there is no public way to ask, and those of granian (2.8) and
+        # gunicorn (27) stop the loop, whatever still runs on it.
+        handles: dict[int, Any] = getattr(loop, "_signal_handlers", None) or {}
+        taken = [number for number in SIGNALS if number in handles]
+        for number in taken:
+            handle = handles[number]
+            before = partial(handle._callback, *handle._args)  # the handle itself is cancelled
+            loop.add_signal_handler(number, self._signalled, before)
+        return bool(taken)
+
+    def _signalled(self, before: Callable[[], None]) -> None:
+        begin_drains()
+        if not self._signals.is_first():
+            if self._signals.insists():
+                before()
+        else:
+            self._ended_by = asyncio.get_running_loop().create_task(self._end_by_signal(before))
 
     async def _end_by_signal(self, go_on: Callable[[], None]) -> None:
         self.ending = True
@@ -147,6 +178,6 @@ class ServerLife:
 
 
 async def _in_a_thread(call: Callable[[], object]) -> None:
-    """Wait for a call that blocks, on a thread that belongs to nobody else."""
+    """Wait for a call that blocks, on a thread of its own."""
     with ThreadPoolExecutor(1, "drain") as thread:
         await asyncio.wrap_future(thread.submit(call))

@@ -177,7 +177,7 @@ class ThreadRequest:
             self._sender.cancel()
 
     def _close_unread(self, future: Future[Any]) -> None:
-        """Close a body that came when nobody was there any more to read it."""
+        """Close a body that came when its client had left."""
         if future.cancelled() or future.exception() is not None:
             return
         answer = future.result()

@@ -90,7 +90,7 @@ class Reply:
 
 
 def close_body(body: Iterable[bytes]) -> None:
-    """Tell a body that nobody reads it any more, as PEP 3333 demands on every path."""
+    """Close a body that is read no more, as PEP 3333 demands on every path."""
     close: Callable[[], object] | None = getattr(body, "close", None)
     if close is not None:
         close()

@@ -33,8 +33,8 @@ CLOSES_WITHIN: Final = 5.0
 """Seconds that a server gets to say goodbye, where its client does not answer that."""
 
 READ_AHEAD: Final = 16
-"""Messages that are taken in before somebody asks for them, so that one who only sends hears that
-the client has left. One who never asks holds the client up with the next ones."""
+"""Messages that are read before the handler asks for them, so that one that only sends hears that
+the client has left. If the handler never asks, back-pressure stops the client."""
 
 DENIAL: Final = "websocket.http.response"
 """The extension by which a server sends a whole answer in place of a WebSocket."""
@@ -211,7 +211,7 @@ class Connection:
                 await self._send({"type": "websocket.close", "code": code, "reason": text or ""})
 
     def _stop_sending(self) -> None:
-        """Let nobody wait until the client reads: gunicorn (27) does, though it has left."""
+        """Stop waiting for the client to read: gunicorn (27) goes on although it has left."""
         if self._patience is not None:
             self._patience.reschedule(self.loop.time())
             self._patience = None

@@ -57,7 +57,7 @@ class AsgiWebSocket(_OnConnection, WebSocket):
         return AsyncAsgiWebSocket(self._connection, self.subprotocol)
 
     def finish(self) -> None:
-        """Nothing: the connection is ended by whoever began it."""
+        """Do nothing: the connection is ended where it was begun."""
 
     def _wait(self, name: str, coroutine: Coroutine[Any, Any, T]) -> T:
         seconds = time_left()

@@ -85,7 +85,7 @@ def load_asgi_app(import_path: str | None, graceful_timeout: float) -> AsgiAppli
 def _end_when_told(server: int, told: socket.socket, graceful_timeout: float) -> None:
     """End this process once it is told to stop, or the server's main process is gone.
 
-    A main process that was killed tells nobody, though its workers would keep the port.
+    A main process that was killed sends no signal, though its workers would keep the port.
 
     And a worker's main thread can miss what it is told: a handler runs there, but the signal may
     interrupt another thread, mostly if it comes together with a connection while a request is in

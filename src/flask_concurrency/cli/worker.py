@@ -68,6 +68,7 @@ def worker(
             )
     _log_to_the_terminal()
     try:
+        jobs.ledger.check()
         with (
             worker_of(
                 app, jobs, queues=chosen, processes=processes, drain_timeout=drain_timeout

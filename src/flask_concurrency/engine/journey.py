@@ -28,6 +28,7 @@ class Journey:
     _answers: tuple[Answer, ...] = ()
     _deadline: Deadline | None = None
     _held: Permit | None = None
+    _ended = False
     decision = NOT_ASKED
     overdue = False
     has_anything_to_end = False
@@ -61,6 +62,7 @@ class Journey:
         told = answer.decision
         self.decision = _both(self.decision, told) if self._answers else told
         self._answers += (answer,)
+        self._ended = False
         self.has_anything_to_end = True
 
     def hold(self, permit: Permit) -> None:
@@ -69,6 +71,7 @@ class Journey:
         if held is not None:
             permit = _joined(held, permit)
         self._held = permit
+        self._ended = False
         self.has_anything_to_end = True
 
     @property
@@ -93,6 +96,9 @@ class Journey:
 
     def end(self, ending: Ending) -> None:
         """Give back what the request still holds; nothing happens where it holds nothing."""
+        if self._ended:  # a body says so up to four times
+            return
+        self._ended = True
         if self.overdue:
             ending = Ending.DROPPED
         for answer in self._answers:

@@ -11,6 +11,6 @@ logger = SafeLogger("flask_concurrency.executors")
 
 
 def log_failure(executor: str, name: str, future: Future[Any]) -> None:
-    """Log how a background task failed, if it did: perhaps no caller ever asks."""
+    """Log how a background task failed, if it did, since no caller may ever ask."""
     if not future.cancelled() and (error := future.exception()) is not None:
         logger.error("Background task %r of %r failed", name, executor, exc_info=error)

@@ -25,7 +25,7 @@ T = TypeVar("T")
 class CoroutineFuture(Future[T]):
     """The future of a coroutine that runs on a loop. ``cancel()`` asks its task to end.
 
-    The coroutine has the deadline of whoever made this, be the loop a stranger's.
+    The coroutine has the deadline of the caller that made this, whatever loop it runs on.
     """
 
     def __init__(self, coroutine: Coroutine[Any, Any, T], name: str) -> None:
@@ -95,7 +95,7 @@ class CoroutineFuture(Future[T]):
         except asyncio.CancelledError:
             raise  # told by :meth:`_task_ended`, which hears of it even if this never began
         except BaseException as error:
-            # All of them stop here: asyncio lets SystemExit end the loop, which is everybody's.
+            # All of them stop here: asyncio lets SystemExit end the loop, which all requests share.
             self._settle(error)
         else:
             with suppress(InvalidStateError):

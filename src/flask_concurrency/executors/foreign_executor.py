@@ -46,7 +46,7 @@ class ForeignSnapshot:
 class ForeignExecutor(Executor):
     """Any :class:`concurrent.futures.Executor`, with deadlines and counts.
 
-    A task's future fails at the deadline of whoever submits it, and its cancellation is tried; what
+    A task's future fails at its caller's deadline, and its cancellation is tried; what
     has begun elsewhere may run on. The caller's surroundings are taken along to a
     ``ThreadPoolExecutor``. To other executors, whose tasks may run on another machine, goes
     nothing but the arguments.

@@ -1,6 +1,6 @@
 """Make one future follow another, which may be given up before that one is done.
 
-Knows no executor: whoever runs the call settles the future that is followed.
+Knows no executor: the one that runs the call settles the future that is followed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class LinkedFuture(Future[T]):
     _followed: Future[T] | None = None
 
     def follow(self, future: Future[T]) -> None:
-        """Name the future whose call this one is for. Whoever follows calls :meth:`adopt`."""
+        """Name the future whose call this one is for. The follower calls :meth:`adopt`."""
         self._followed = future
 
     def adopt(self, future: Future[T]) -> None:

@@ -34,7 +34,7 @@ _serving: WeakSet[Any] = WeakSet()
 
 
 def register_serving_loop(host: Serving) -> None:
-    """Have waits on a loop refused from now on where they would hold up everybody on it."""
+    """Have waits on a loop refused from now on where they would block all requests on it."""
     _serving.add(host)
 
 

@@ -60,6 +60,7 @@ from flask_concurrency.flask_app.streaming.websockets import (
 from flask_concurrency.flask_app.work.executors import make_executors
 from flask_concurrency.flask_app.work.status_publishing import StatusPublishing
 from flask_concurrency.runtime.deadline import remaining
+from flask_concurrency.runtime.drain import watch_signals
 from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.errors import ConfigurationError
 from flask_concurrency.vocabulary.limits import DynamicLimit, LimitLike
@@ -337,6 +338,10 @@ class Concurrency:
     ) -> None:
         """Answer health checks before Flask sees them, however busy the app is.
 
+        To know that the server was told to end, this watches SIGTERM, where it is called on the
+        main thread after the server has installed its own handlers: when a worker imports the app.
+        gunicorn with ``--preload`` needs ``watch_signals()`` in ``post_worker_init``.
+
         :param app: The app, after :meth:`init_app`.
         :param live: Path that says whether the process works. It answers 503 only where requests
             hang and none has ended for half a minute. ``None`` for none.
@@ -346,6 +351,7 @@ class Concurrency:
         """
         state = self._state(app)
         front = state.front
+        watch_signals()
         front.health = HealthChecks(
             live=live,
             ready=ready,

@@ -15,8 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
-from werkzeug.datastructures import Headers
-
 from flask_concurrency.engine.journey import NOT_ASKED, Journey
 from flask_concurrency.flask_app.current_journey import JOURNEY, ROUTE
 from flask_concurrency.flask_app.http.rate_limit_fields import legacy_fields, rate_limit_fields
@@ -94,12 +92,13 @@ class JourneyMiddleware:
             nonlocal length, started
             started = True
             if journey.holds_permit:
-                length = Headers(headers).get("Content-Length", type=int)
+                length, is_event_stream = _length_and_kind(headers)
                 if late is not None:
                     late.expect(length)
-            if ADMITTED in environ and _is_event_stream(headers):
-                # It is answered with its beginning; how long it goes on says nothing of the app.
-                environ[ADMITTED].end_early()
+                if is_event_stream and ADMITTED in environ:
+                    # It is answered with its beginning; how long it goes on says nothing of the
+                    # app.
+                    environ[ADMITTED].end_early()
             decision = journey.decision
             if decision is not NOT_ASKED:
                 fields = self._state.settings.headers
@@ -154,12 +153,17 @@ def _when_to_return(decision: Decision, headers: list[tuple[str, str]]) -> list[
     return [("Retry-After", str(seconds))]
 
 
-def _is_event_stream(headers: list[tuple[str, str]]) -> bool:
-    return any(
-        value.startswith("text/event-stream")
-        for name, value in headers
-        if name.lower() == "content-type"
-    )
+def _length_and_kind(headers: list[tuple[str, str]]) -> tuple[int | None, bool]:
+    """How many bytes a response says it has, and whether it is a stream of events."""
+    length: int | None = None
+    is_event_stream = False
+    for name, value in headers:
+        name = name.lower()
+        if name == "content-length":
+            length = int(value) if value.isdecimal() else None
+        elif name == "content-type":
+            is_event_stream = value.startswith("text/event-stream")
+    return length, is_event_stream
 
 
 class _Body:

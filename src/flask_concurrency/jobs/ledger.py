@@ -111,6 +111,13 @@ class Ledger(ABC):
         self._draw = draw
 
     @abstractmethod
+    def check(self) -> None:
+        """Refuse a place that is not ours, or cannot keep what it is told.
+
+        :raises ConfigurationError: It is such a place.
+        """
+
+    @abstractmethod
     def insert(self, record: JobRecord) -> tuple[JobRecord, bool]:
         """Keep a new job; when this returns, no crash can lose it.
 
@@ -176,6 +183,10 @@ class Ledger(ABC):
     @abstractmethod
     def close(self) -> None:
         """Let go of files and connections; another call opens them again."""
+
+    def claim_one(self, worker: str, id: str) -> JobRecord | None:
+        """Claim one job, if it is due: for engines that carry ids to workers."""
+        return self.change(id, lambda record, now: begin(record, worker, now))
 
     @contextmanager
     def entered(self, worker: str, id: str) -> Iterator[bool]:

@@ -146,7 +146,7 @@ def record_of(row: Sequence[Any]) -> JobRecord:
         None if progress is None else Progress(*json.loads(progress)),
         result,
         None if error is None else json.loads(error),
-        tuple(Attempt(*each) for each in json.loads(attempts)),
+        () if attempts == "[]" else tuple(Attempt(*each) for each in json.loads(attempts)),
     )
 
 

@@ -35,13 +35,12 @@ from flask_concurrency.jobs.ledger import (
 from flask_concurrency.jobs.process_groups import end_group, lead_group
 from flask_concurrency.jobs.record import COLUMNS, JobRecord, record_of, row_of
 from flask_concurrency.jobs.sqlite_schema import check_place, check_sqlite, is_checked, make_tables
+from flask_concurrency.jobs.submission import check_capacity, conflict
 from flask_concurrency.jobs.worker_locks import WorkerLocks
 from flask_concurrency.vocabulary.clock import Clock, monotonic, wall
 from flask_concurrency.vocabulary.errors import (
     ConfigurationError,
-    IdempotencyConflict,
     JobsUnavailable,
-    TooManyJobs,
 )
 
 TIMEOUT: Final = 5.0
@@ -478,26 +477,6 @@ class SqliteLedger(Ledger):
             f"The jobs in {str(self.path)!r} cannot be read or written: {why.rstrip('.')}. Free "
             "disk space, or end what holds the file, and try again."
         )
-
-
-def check_capacity(capacity: Capacity, queued: int, of_owner: int) -> None:
-    """Refuse one more queued job.
-
-    :raises TooManyJobs: There are as many as may be.
-    """
-    if capacity.max_queued is not None and queued >= capacity.max_queued:
-        raise TooManyJobs(max_queued=capacity.max_queued, of_owner=False)
-    each = capacity.max_queued_per_owner
-    if each is not None and of_owner >= each:
-        raise TooManyJobs(max_queued=each, of_owner=True)
-
-
-def conflict(record: JobRecord) -> IdempotencyConflict:
-    """The error of a key that was used for other arguments."""
-    return IdempotencyConflict(
-        f"The idempotency key {record.key!r} was used for other arguments of {record.name!r}. Use "
-        "a new key for each new request, and the same one only to repeat it."
-    )
 
 
 @cache

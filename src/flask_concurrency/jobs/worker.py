@@ -212,7 +212,7 @@ class Worker:
             if running.began_at is None:
                 running.began_at = now
             elif now - running.began_at >= timeout:
-                self._end(running, _too_long(timeout))
+                self._end(running, too_long(timeout))
 
     def _end(self, running: _Running, outcome: Outcome) -> None:
         if running.cancel_as is None and running.future.cancel():
@@ -281,7 +281,8 @@ class Worker:
                 logger.info("Job %s: attempt %d ended, %s.", *_which(record), after.state.status)
 
 
-def _too_long(timeout: float) -> Outcome:
+def too_long(timeout: float) -> Outcome:
+    """The end of an attempt that took longer than it may."""
     detail = (
         f"The job took longer than its timeout of {timeout:g} s, and was ended. Give it more time, "
         "or less to do."

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from math import inf
-from typing import Final, NamedTuple
+from typing import Final
 
 LATE: Final = 0.8
 """Share of the deadline after which an answer counts as late. At 0.7 a dependency that became
@@ -118,9 +118,10 @@ class Entry:
     :param inside: How many were inside then, itself among them.
     :ivar route: What it turned out to ask for; requests of one route take about as long.
     :ivar counts: Whether it is counted as inside.
+    :ivar took: Seconds it was inside, once it has ended.
     """
 
-    __slots__ = ("age", "began_at", "counts", "deadline", "inside", "route")
+    __slots__ = ("age", "began_at", "counts", "deadline", "inside", "route", "took")
 
     def __init__(self, began_at: float, age: float, deadline: float, inside: int) -> None:
         self.began_at = began_at
@@ -129,16 +130,7 @@ class Entry:
         self.deadline = deadline
         self.route = ""
         self.counts = True
-
-
-class _Sample(NamedTuple):
-    route: str
-    took: float
-    age: float
-    deadline: float
-    began_at: float
-    ended_at: float
-    inside: int
+        self.took = 0.0
 
 
 @dataclass(slots=True)
@@ -184,7 +176,7 @@ class LateGuard:
         self.bases: dict[str, float] = {}
         self._held_until: dict[str, float] = {}
         self._inside: dict[Entry, None] = {}
-        self._samples: list[_Sample] = []
+        self._samples: list[Entry] = []
         self._ended_at = -inf
         self._newest_ended = -inf
         self._looked_at = 0.0
@@ -257,8 +249,8 @@ class LateGuard:
             self.in_flight -= 1
         else:
             self.hung -= 1
-        took = now - entry.began_at
-        if not teaches and took + entry.age <= LATE * entry.deadline:
+        entry.took = now - entry.began_at
+        if not teaches and entry.took + entry.age <= LATE * entry.deadline:
             return
         samples = self._samples
         if now - self._ended_at >= GAP and now - self._looked_at < QUIET:
@@ -270,9 +262,7 @@ class LateGuard:
         self._newest_ended = max(self._newest_ended, entry.began_at)
         if not samples:
             self._in_flight_before = self.in_flight
-        samples.append(
-            _Sample(entry.route, took, entry.age, entry.deadline, entry.began_at, now, entry.inside)
-        )
+        samples.append(entry)
         waited = now - self._looked_at
         if (waited >= WINDOW and len(samples) >= SAMPLES) or waited >= QUIET:
             self._look(now)
@@ -296,21 +286,31 @@ class LateGuard:
         self._looked_at = now
         number = len(samples)
         self._learn(samples, now)
-        self.lateness = sorted(
-            (each.took + each.age) / self._late_after(each.route, each.deadline) for each in samples
-        )[int(number * 0.9)]
+        # Most requests of a look are of few routes: what depends on those is computed once.
+        bounds: dict[tuple[str, float], tuple[float, float]] = {}
+        ratios = []
+        lates = goals = 0.0
+        for each in samples:
+            kind = each.route, each.deadline
+            bound = bounds.get(kind)
+            if bound is None:
+                bound = bounds[kind] = self._late_after(*kind), self._goal(*kind)
+            late, goal = bound
+            ratios.append((each.took + each.age) / late)
+            lates += late
+            goals += goal
+        ratios.sort()
+        self.lateness = ratios[int(number * 0.9)]
         # From completion to completion: no time in which the app was idle, nor the first latency.
-        span = samples[-1].ended_at - samples[0].ended_at
+        first, last = samples[0], samples[-1]
+        span = last.began_at + last.took - first.began_at - first.took
         span = max(1e-3, span) * number / max(1, number - 1)
-        goals = sum(self._goal(each.route, each.deadline) for each in samples)
         self._goals.append((span, goals))
         while (
             len(self._goals) > 1 and sum(s for s, _ in self._goals) - self._goals[0][0] > AVERAGED
         ):
             self._goals.popleft()
-        self._late_numbers.append(
-            sum(self._late_after(each.route, each.deadline) for each in samples) / span
-        )
+        self._late_numbers.append(lates / span)
         self._too_many = max(BURST, GROWTH * max(self._late_numbers))
         if self.in_flight > self._too_many and number >= SAMPLES:
             # The newest will be late, by Little's law, though none that ended was.
@@ -330,7 +330,7 @@ class LateGuard:
         elif now - self._full_at > FORGOTTEN:
             self.cap = self._most
 
-    def _learn(self, samples: list[_Sample], now: float) -> None:
+    def _learn(self, samples: list[Entry], now: float) -> None:
         bases = self.bases
         for each in samples:
             base = bases.get(each.route)
@@ -354,7 +354,7 @@ class LateGuard:
         if new < inside or self.cap < inside:  # else it would hold nothing up
             self._set_cap(min(self.cap, new))
 
-    def _collect(self, samples: list[_Sample]) -> None:
+    def _collect(self, samples: list[Entry]) -> None:
         """Put down what the verdict that is pending needs to know."""
         verdict = self._verdict
         if verdict is None:

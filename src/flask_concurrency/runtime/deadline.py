@@ -2,11 +2,11 @@
 
 The deadline is ambient: it stands in a context variable, which threads of the executors, tasks on
 the loop and worker processes receive from their caller. It is one absolute instant of the
-monotonic clock, which all processes of a host share. Whoever waits looks at it; whoever works for
-long asks :func:`remaining` now and then. To cancel a group of tasks is to move its deadline to now:
-those that cannot be stopped from outside see it, too.
+monotonic clock, which all processes of a host share. Code that waits looks at it; code that
+works for long asks :func:`remaining` now and then. To cancel a group of tasks is to move its
+deadline to now: those that cannot be stopped from outside see it, too.
 
-The shape is that of gRPC's deadlines (https://grpc.io/docs/guides/deadlines/): whoever calls passes
+The shape is that of gRPC's deadlines (https://grpc.io/docs/guides/deadlines/): a caller passes
 the instant on, and each step waits until its own or its caller's, whichever is first.
 """
 
@@ -38,14 +38,14 @@ class Deadline:
 
     @property
     def at(self) -> float:
-        """The instant after which nobody waits any more; infinite if there is none."""
+        """The instant after which the work is wanted no more; infinite if there is none."""
         at = self._at
         for outer in self._outers:
             at = min(at, outer.at)
         return at
 
     def expire(self) -> None:
-        """Let the time be up now, for everybody inside."""
+        """Let the time be up now, for all work inside."""
         self._at = -inf
 
     def __enter__(self) -> Deadline:
@@ -120,12 +120,12 @@ def current_deadline() -> Deadline | None:
 
 
 def forget_deadline(context: Context) -> None:
-    """Let the work of ``context`` have no deadline: nobody waits for it."""
+    """Let the work of ``context`` have no deadline: no caller waits for it."""
     context.run(_entered.set, None)
 
 
 def expires_at() -> float | None:
-    """The monotonic instant after which nobody wants the work in hand; ``None`` for none."""
+    """The monotonic instant after which the work in hand is wanted no more; ``None`` for none."""
     deadline = current_deadline()
     if deadline is None:
         return None
@@ -152,5 +152,5 @@ def check_deadline(clock: Clock = monotonic) -> None:
     """
     if remaining(clock) == 0.0:
         raise DeadlineExceeded(
-            "The deadline of this work has passed: nobody waits for it any more."
+            "The deadline of this work has passed: its result is needed no more."
         )

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
 
+from flask_concurrency.vocabulary.clock import monotonic
+
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 """What service managers and people end a server with."""
 
@@ -35,7 +37,7 @@ class Drain:
         return self._begun
 
     def begin(self) -> None:
-        """Tell everybody, once."""
+        """Call all callbacks, once."""
         self._begun = True
         for ticket in tuple(self._callbacks):
             callback = self._callbacks.pop(ticket, None)
@@ -61,8 +63,8 @@ class Drain:
 def watch_signals() -> bool:
     """Begin all drains of this process when it is told to end, and then do what was done before.
 
-    Python lets only the main thread do this. Once is enough, unless somebody has put another
-    handler in place of this one meanwhile, as servers do when they start.
+    Python lets only the main thread do this. Once is enough, unless another handler was put in
+    place of this one meanwhile, as servers do when they start.
 
     :returns: Whether the signals are watched.
     """
@@ -76,6 +78,29 @@ def watch_signals() -> bool:
     return True
 
 
+SAME_WITHIN = 1.0
+"""Seconds within which a second signal is the first one once more: service managers tell all
+processes of a group, and a server's main process then tells its workers again."""
+
+
+class Insistence:
+    """Tells a signal that insists from one that came twice."""
+
+    def __init__(self) -> None:
+        self._first_at: float | None = None
+
+    def is_first(self) -> bool:
+        """Whether no signal has come before; to be asked once for each."""
+        if self._first_at is not None:
+            return False
+        self._first_at = monotonic()
+        return True
+
+    def insists(self) -> bool:
+        """Whether one that is not the first is meant to be another one."""
+        return self._first_at is not None and monotonic() - self._first_at >= SAME_WITHIN
+
+
 _Delay = Callable[[Callable[[], None]], None]
 
 _delays: weakref.WeakKeyDictionary[object, _Delay] = weakref.WeakKeyDictionary()
@@ -84,8 +109,8 @@ _delays: weakref.WeakKeyDictionary[object, _Delay] = weakref.WeakKeyDictionary()
 def delay_end(owner: object, finish: _Delay) -> None:
     """Have ``finish`` called when a watched signal comes, in place of what the signal did before.
 
-    It gets that as a function, which it calls when it is done, on the main thread. A second signal
-    does not wait for it.
+    It gets that as a function, which it calls when it is done, on the main thread. A second signal,
+    a second later or more, does not wait for it.
 
     :param owner: Once it is collected, nothing is called for it.
     """
@@ -107,11 +132,16 @@ class _Begin:
     def __init__(self, before: Any) -> None:
         self._before = before
         self._delayed = False
+        self._signals = Insistence()
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         begin_drains()
-        delays, self._delayed = [] if self._delayed else list(_delays.values()), True
-        self._end_after(delays, number, frame)
+        if self._signals.is_first():
+            delays = list(_delays.values())
+            self._delayed = bool(delays)
+            self._end_after(delays, number, frame)
+        elif not self._delayed or self._signals.insists():
+            self._end_after([], number, frame)
 
     def _end_after(self, delays: list[_Delay], number: int, frame: FrameType | None) -> None:
         if delays:

@@ -36,7 +36,7 @@ class DurationsSnapshot:
 
 
 class Durations:
-    """The last tasks' times. Any thread may record; to sort them is left to whoever looks.
+    """The last tasks' times. Any thread may record; they are sorted when they are read.
 
     :param lately: Tasks to remember.
     """

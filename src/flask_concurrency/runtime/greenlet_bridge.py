@@ -6,7 +6,7 @@ for it.
 Plain code cannot ``await``. Where it runs in a :class:`Suspendable`, a greenlet with a stack of its
 own, :func:`suspend` sets that stack aside and hands what an awaitable yields to the coroutine that
 drives it, whose task passes it on to the loop. When the task is resumed, so is the stack. All in
-between, coroutines included, is one task and one context to everybody who looks.
+between, coroutines included, is one task and one context to all code in it.
 
 The technique is that of SQLAlchemy's asyncio extension
 (https://docs.sqlalchemy.org/en/20/orm/extensions/asyncio.html).

@@ -114,7 +114,7 @@ class Timekeeper:
             if callback is not None:
                 try:
                     callback()
-                except BaseException:  # ``sys.exit()`` in a callback would end everybody's time
+                except BaseException:  # ``sys.exit()`` in a callback would end this thread
                     logger.exception("What was due at an instant failed")
             del alarm, callback  # it may hold a request
 

@@ -27,11 +27,11 @@ class WakeUp:
             suspend(self._asleep(seconds))
         else:
             self._event.wait(seconds)
-        # Whoever wakes it after this line wakes its next wait.
+        # A wake-up after this line is for its next wait.
         self._event.clear()
 
     def set(self) -> None:
-        """Wake whoever waits, or the next who does."""
+        """Wake the waiter, or else let the next wait end at once."""
         self._event.set()
         notify = self._notify
         if notify is not None:

@@ -72,8 +72,8 @@ async def beating_async(
 class _Listening:
     """Asks an asynchronous source for its items, each when the last one was taken.
 
-    One task asks all the time, because whoever gives up waiting for a source ends it; and one timer
-    runs, set anew when it has rung, because most items come long before.
+    One task asks all the time, because a caller that gives up waiting for a source ends it; and one
+    timer runs, set anew when it has rung, because most items come long before.
 
     :ivar heard: The item that came, until it is taken.
     :ivar over: The source has ended, or failed.
@@ -158,7 +158,7 @@ class _Listening:
 class Beating(Iterator[bytes]):
     """The events of a source that blocks, until it or the server ends.
 
-    Nobody can both wait for an item and say in between that he waits, so the source runs on a
+    A thread that waits for an item cannot send signs of life meanwhile, so the source runs on a
     thread of its own.
 
     :param heartbeat: Seconds of silence after which a sign of life is given.

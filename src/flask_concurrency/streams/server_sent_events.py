@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 HEARTBEAT: Final = b":\n\n"
-"""A comment: nothing to the reader, but a sign of life to whoever is in between."""
+"""A comment: nothing to the reader, but a sign of life to proxies in between."""
 
 _LINES: Final = re.compile(r"\r\n|\r|\n")
 """What ends a line there. Python's ``splitlines`` knows more, and would break what has them."""

@@ -27,6 +27,16 @@ SCOPE: dict[str, Any] = {
 }
 
 
+def some() -> int:
+    """Requests are inside the app."""
+    return 5
+
+
+def none() -> int:
+    """No request is."""
+    return 0
+
+
 class Diag(SockDiag):
     """Answers as told."""
 
@@ -93,14 +103,14 @@ def make(**options: Any) -> Arrivals:
 def test_a_socket_that_is_handed_over_comes_first(environ: dict[str, Any]) -> None:
     """The kernel is asked through it."""
     arrivals = make(read_socket=lambda connection: OLD)
-    assert arrivals.of_environ(environ, 10.0, 0) == OLD
+    assert arrivals.of_environ(environ, 10.0, none) == OLD
     assert arrivals.source == "socket"
 
 
 def test_a_server_that_hands_nothing_over_has_connections() -> None:
     """The one that waited longest comes in."""
     arrivals = make(connections=connections(Waiting(3, 9.3)))
-    assert arrivals.of_environ({}, 10.0, 5).age == pytest.approx(0.7)
+    assert arrivals.of_environ({}, 10.0, some).age == pytest.approx(0.7)
     assert arrivals.source == "connections"
 
 
@@ -114,7 +124,7 @@ def test_an_idle_server_is_not_looked_at_again() -> None:
 
     arrivals = make(connections=OwnConnections(look))
     for second in range(10, 20):
-        arrival = arrivals.of_environ({}, float(second), 0)
+        arrival = arrivals.of_environ({}, float(second), none)
         arrivals.ended(arrival, second + 0.1)
     assert len(looks) == 1  # to know that it can be done
 
@@ -123,8 +133,8 @@ def test_an_asgi_server_tells_both_addresses() -> None:
     """granian gives the client's port as text."""
     diag = Diag()
     arrivals = make(sock_diag=diag)
-    assert arrivals.of_scope(SCOPE, 10.0, 0) == OLD
-    assert arrivals.of_scope({**SCOPE, "client": ("127.0.0.1", "50000")}, 10.0, 0) == OLD
+    assert arrivals.of_scope(SCOPE, 10.0, none) == OLD
+    assert arrivals.of_scope({**SCOPE, "client": ("127.0.0.1", "50000")}, 10.0, none) == OLD
     assert diag.asked == [("127.0.0.1", 8000, "127.0.0.1", 50_000)] * 2
     assert arrivals.source == "sock_diag"
 
@@ -145,7 +155,7 @@ def test_addresses_that_are_missing_or_made_up_are_not_asked_for(told: dict[str,
     """As behind a proxy whose word uvicorn takes, or on a Unix socket."""
     diag = Diag()
     arrivals = make(sock_diag=diag, connections=connections(Waiting(3, 9.5)))
-    assert arrivals.of_scope({**SCOPE, **told}, 10.0, 5).age == pytest.approx(0.5)
+    assert arrivals.of_scope({**SCOPE, **told}, 10.0, some).age == pytest.approx(0.5)
     assert diag.asked == []
 
 
@@ -154,8 +164,8 @@ def test_addresses_that_the_kernel_never_knows_are_given_up() -> None:
     diag = Diag(None)
     arrivals = make(sock_diag=diag, connections=connections(Waiting(3, 9.5)))
     for _ in range(UNSEEN - 1):
-        assert arrivals.of_scope(SCOPE, 10.0, 5) is UNKNOWN
-    assert arrivals.of_scope(SCOPE, 10.0, 5).age == pytest.approx(0.5)
+        assert arrivals.of_scope(SCOPE, 10.0, some) is UNKNOWN
+    assert arrivals.of_scope(SCOPE, 10.0, some).age == pytest.approx(0.5)
     assert arrivals.source == "connections"
 
 
@@ -170,8 +180,8 @@ def test_a_kernel_that_says_no_is_asked_once(number: int, caplog: pytest.LogCapt
     )
     with caplog.at_level(logging.WARNING, logger="flask_concurrency.overload"):
         for _ in range(5):
-            assert arrivals.of_environ({"gunicorn.socket": TCP}, 10.0, 5) == UNKNOWN
-            assert arrivals.of_scope(SCOPE, 10.0, 5) == UNKNOWN
+            assert arrivals.of_environ({"gunicorn.socket": TCP}, 10.0, some) == UNKNOWN
+            assert arrivals.of_scope(SCOPE, 10.0, some) == UNKNOWN
     assert len(diag.asked) == 1
     assert len(caplog.records) == 3
     assert all("the next best is used" in each.getMessage() for each in caplog.records)
@@ -182,25 +192,31 @@ def test_an_error_of_one_connection_is_of_no_other(number: int) -> None:
     """A client that left at that moment does not make all others' ages unknown."""
     diag = Diag(no(number))
     arrivals = make(read_socket=refusing(number), sock_diag=diag)
-    assert arrivals.of_environ({"gunicorn.socket": TCP}, 10.0, 5) is UNKNOWN
-    assert arrivals.of_scope(SCOPE, 10.0, 5) is UNKNOWN
+    assert arrivals.of_environ({"gunicorn.socket": TCP}, 10.0, some) is UNKNOWN
+    assert arrivals.of_scope(SCOPE, 10.0, some) is UNKNOWN
     diag.answer = OLD
-    assert arrivals.of_scope(SCOPE, 10.0, 5) == OLD
+    assert arrivals.of_scope(SCOPE, 10.0, some) == OLD
 
 
 def test_a_unix_socket_beside_a_tcp_one() -> None:
     """It has no age, and the other one keeps its own."""
-    arrivals = make(read_socket=lambda connection: OLD)
-    assert arrivals.of_environ({"gunicorn.socket": UNIX}, 10.0, 5) == UNKNOWN
-    assert arrivals.of_environ({"gunicorn.socket": TCP}, 10.0, 5) == OLD
+
+    def read(connection: Any) -> Arrival:
+        if connection is UNIX:
+            raise no(errno.EOPNOTSUPP)
+        return OLD
+
+    arrivals = make(read_socket=read)
+    assert arrivals.of_environ({"gunicorn.socket": UNIX}, 10.0, some) == UNKNOWN
+    assert arrivals.of_environ({"gunicorn.socket": TCP}, 10.0, some) == OLD
 
 
 def test_a_platform_without_it_is_not_asked() -> None:
     """macOS and Windows go to the next step without an error."""
     diag = Diag()
     arrivals = make(works=False, read_socket=lambda connection: OLD, sock_diag=diag)
-    assert arrivals.of_environ({"gunicorn.socket": TCP}, 10.0, 5) is UNKNOWN
-    assert arrivals.of_scope(SCOPE, 10.0, 5) is UNKNOWN
+    assert arrivals.of_environ({"gunicorn.socket": TCP}, 10.0, some) is UNKNOWN
+    assert arrivals.of_scope(SCOPE, 10.0, some) is UNKNOWN
     assert diag.asked == []
 
 
@@ -210,25 +226,27 @@ def test_a_proxy_that_is_trusted_tells_the_age() -> None:
     environ = {"HTTP_X_REQUEST_START": started}
     scope = {**SCOPE, "headers": [(b"x-request-start", started.encode())]}
     trusting = make(trusts_proxy=True)
-    assert trusting.of_environ(environ, 10.0, 5).age == pytest.approx(5.0, abs=1.0)
+    assert trusting.of_environ(environ, 10.0, some).age == pytest.approx(5.0, abs=1.0)
     assert trusting.source == "X-Request-Start"
-    assert trusting.of_scope(scope, 10.0, 5).age == pytest.approx(5.0, abs=1.0)
+    assert trusting.of_scope(scope, 10.0, some).age == pytest.approx(5.0, abs=1.0)
     doubting = make()
-    assert doubting.of_environ(environ, 10.0, 5) is UNKNOWN
-    assert doubting.of_scope(scope, 10.0, 5) is UNKNOWN
+    assert doubting.of_environ(environ, 10.0, some) is UNKNOWN
+    assert doubting.of_scope(scope, 10.0, some) is UNKNOWN
 
 
 @pytest.mark.parametrize("value", ["", "soon", "t=-5", "t=nan", "t=1e999", "0", "\udcff"])
 def test_a_proxy_that_writes_nonsense_tells_nothing(value: str) -> None:
     """No request fails for it."""
-    assert make(trusts_proxy=True).of_environ({"HTTP_X_REQUEST_START": value}, 10.0, 5) is UNKNOWN
+    assert (
+        make(trusts_proxy=True).of_environ({"HTTP_X_REQUEST_START": value}, 10.0, some) is UNKNOWN
+    )
 
 
 def test_the_kernel_is_believed_before_a_proxy() -> None:
     """A client can write the header where there is no proxy."""
     arrivals = make(trusts_proxy=True, read_socket=lambda connection: OLD)
     environ = {"gunicorn.socket": TCP, "HTTP_X_REQUEST_START": "t=1000000000.0"}
-    assert arrivals.of_environ(environ, 10.0, 5) == OLD
+    assert arrivals.of_environ(environ, 10.0, some) == OLD
 
 
 def test_lag_is_the_last_step() -> None:
@@ -236,11 +254,11 @@ def test_lag_is_the_last_step() -> None:
     arrivals = make(knows_lag=True)
 
     async def on_loop() -> str | None:
-        arrivals.of_scope(SCOPE, 10.0, 5)
+        arrivals.of_scope(SCOPE, 10.0, some)
         return arrivals.source
 
     assert asyncio.run(on_loop()) == "loop lag"
-    arrivals.of_environ({}, 10.0, 5)
+    arrivals.of_environ({}, 10.0, some)
     assert arrivals.source == "interpreter lag"
 
 
@@ -249,7 +267,7 @@ def test_the_step_that_is_in_force_is_logged_once(caplog: pytest.LogCaptureFixtu
     arrivals = make(read_socket=lambda connection: OLD)
     with caplog.at_level(logging.INFO, logger="flask_concurrency.overload"):
         for _ in range(5):
-            arrivals.of_environ({"gunicorn.socket": TCP}, 10.0, 0)
+            arrivals.of_environ({"gunicorn.socket": TCP}, 10.0, none)
     assert [each.getMessage() for each in caplog.records] == [
         "The age of requests comes from the kernel, through the server's socket."
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import pytest
@@ -120,3 +121,15 @@ def test_an_app_without_adaptive_limits_has_them_too() -> None:
     client = app.test_client()
     assert client.get("/livez").status_code == 200
     assert client.get("/readyz").status_code == 200
+
+
+def test_the_signal_to_end_is_watched() -> None:
+    """A worker that imports the app on its main thread knows of it from then on."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        signal.signal(signal.SIGTERM, lambda number, frame: None)
+        app, _ = make_app()
+        signal.raise_signal(signal.SIGTERM)
+        assert app.test_client().get("/readyz").json == {"status": "draining"}
+    finally:
+        signal.signal(signal.SIGTERM, before)

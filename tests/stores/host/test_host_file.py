@@ -483,6 +483,18 @@ def test_damage_behind_the_header_is_built_anew(
     assert one.snapshot().processes == (os.getpid(), os.getpid())
 
 
+def test_a_clock_that_is_a_little_behind_is_no_damage(open_store: OpenStore) -> None:
+    """The clocks of two CPUs may differ; that throws no count away."""
+    clock = ManualClock(1_000.0)
+    store = open_store(clock=clock)
+    stage = [CHECK, WINDOW, Check("b", TokenBucket(5, 60.0, 5), "k", 1)]
+    store.take(stage)
+    clock.now -= 0.001
+    outcomes = store.take(stage)
+    assert [outcome.remaining for outcome in outcomes] == [3, 1, 3]
+    assert all(0.0 <= (outcome.reset_after or 0.0) <= 60.01 for outcome in outcomes)
+
+
 @pytest.mark.parametrize("harm", DAMAGE.values(), ids=DAMAGE)
 def test_damage_is_found_in_any_call(
     harm: Callable[[HostStore], None], open_store: OpenStore

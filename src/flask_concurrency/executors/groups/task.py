@@ -35,7 +35,7 @@ class GroupTask(LinkedFuture[T]):
         self._outcome: TaskResult | None = None
 
     def __await__(self) -> Generator[Any, None, T]:
-        """Wait without blocking the loop; whoever is cancelled meanwhile cancels the task."""
+        """Wait without blocking the loop; a waiter that is cancelled meanwhile cancels the task."""
         return asyncio.wrap_future(self).__await__()
 
     def result(self, timeout: float | None = None) -> T:

@@ -242,7 +242,7 @@ class TaskGroup:
                 self._group_tasks.wait()
                 return interruption
             except BaseException as error:
-                if interruption is not None:  # whoever insists need not wait for threads
+                if interruption is not None:  # second Ctrl-C: stop waiting
                     raise
                 interruption = error
                 self._group_tasks.stop()

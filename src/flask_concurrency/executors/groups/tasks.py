@@ -220,7 +220,7 @@ class GroupTasks:
             if task.done() and (late := error_of(task)) is not None:
                 late.__cause__ = error
         if self.stopped and isinstance(error, DeadlineExceeded):
-            return "cancelled"  # it asked for the time, and was told that nobody waits
+            return "cancelled"  # it asked for the time left, and there was none
         return "failed"
 
     def _one_ended(self) -> None:
@@ -232,7 +232,7 @@ class GroupTasks:
             self._all_ended.notify_all()
             wake = self._wake
         if wake is not None:
-            with suppress(RuntimeError):  # the loop is closed, and nobody waits on it
+            with suppress(RuntimeError):  # the loop is closed, and no task waits on it
                 wake()
 
     def _cancel_rest(self) -> None:

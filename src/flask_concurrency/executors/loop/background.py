@@ -1,4 +1,4 @@
-"""Decide what becomes of a coroutine nobody waits for. Knows no thread and no caller's context."""
+"""Decide what becomes of a coroutine that no caller waits for. Knows no thread and no context."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decide how calls run on an event loop that somebody else runs, such as an ASGI server's.
+"""Decide how calls run on an event loop that is not ours, such as an ASGI server's.
 
 Knows neither the server nor what it does there beside.
 """
@@ -14,7 +14,7 @@ from flask_concurrency.executors.loop.owner import LoopOwner
 
 
 class BorrowedLoop(LoopOwner):
-    """A running loop of somebody else's. It is neither stopped nor closed here.
+    """A running loop that is not ours. It is neither stopped nor closed here.
 
     To be made on the loop.
 

@@ -103,7 +103,7 @@ class Call(Generic[T]):
         """End the call without its task. Runs on any thread."""
         if self.host.claim(self):
             if self.task is None:
-                self.coroutine.close()  # never begun: it would warn that nobody awaited it
+                self.coroutine.close()  # never begun: it would warn that it was never awaited
             self.error = ExecutorShutdown(shutdown_message(self.coroutine))
             self.ended()
 
@@ -120,7 +120,7 @@ class Call(Generic[T]):
                 partial(suspend, coroutine), self.context, holds_thread=self.holds_thread
             )
         except BaseException as error:
-            # All of them stop here: asyncio lets SystemExit end the loop, which is everybody's.
+            # All of them stop here: asyncio lets SystemExit end the loop, which all requests share.
             if error.__traceback__ is not None:
                 error.__traceback__ = error.__traceback__.tb_next  # without this frame
             self.error = error
@@ -237,7 +237,7 @@ def shutdown_message(coroutine: Coroutine[Any, Any, Any]) -> str:
 
 
 def was_cancelled(name: str) -> concurrent.futures.CancelledError:
-    """The error for whoever called a coroutine that somebody else has cancelled."""
+    """The error for the caller of a coroutine that something else has cancelled."""
     return concurrent.futures.CancelledError(
         f"{name!r} was cancelled while it ran on the event loop."
     )

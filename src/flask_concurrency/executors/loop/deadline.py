@@ -50,7 +50,7 @@ async def in_time(coroutine: Coroutine[Any, Any, T], seconds: float, name: str) 
         result = await coroutine
     except asyncio.CancelledError as error:
         if not cancelled or task.cancelling() > cancelled:
-            raise  # somebody else wants it to end as well, and has to hear that it did
+            raise  # something else cancelled it as well, and has to see that it ended
         raise coroutine_cancelled(name) from error
     except Exception as error:
         if cancelled:

@@ -363,7 +363,7 @@ class LoopThread:
                     f"{name!r} refused: the loop {self.name!r} was shut down. "
                     "Start work before the shutdown, or make another LoopThread."
                 )
-            # One that closes although nobody shut it down has broken, and is replaced.
+            # One that closes although it was not shut down has broken, and is replaced.
             if self._runner is None or self._runner.closing:
                 # Not left to ``atexit``, which a child of ``multiprocessing`` does not run: that is
                 # what some servers' workers are.

@@ -1,4 +1,4 @@
-"""Keep the books of the calls on one event loop. Knows not whose loop it is."""
+"""Keep and count the calls on one event loop. Does not know who runs the loop."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class LoopOwner:
             call.refuse()
 
     def claim(self, call: Call[Any]) -> bool:
-        """Take a call that ends out of the books; ``False`` if somebody else has."""
+        """Remove a call that ends; ``False`` if it was removed before."""
         try:
             self.calls.remove(call)
         except KeyError:

@@ -92,7 +92,7 @@ class LoopRunner(LoopOwner):
             ended.result(drain + CLOSES_WITHIN + 1.0)
 
     async def _finish(self, seconds: float) -> None:
-        # Not for tasks that nobody here began, such as the one in which a client library listens.
+        # Not for tasks that were not begun here, such as the one in which a client library listens.
         ours = [call.task for call in tuple(self.calls) if call.task is not None]
         if ours and seconds > 0.0:
             await asyncio.wait(ours, timeout=seconds)
@@ -135,7 +135,7 @@ class LoopRunner(LoopOwner):
 
 
 def _log(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log what asyncio found nobody to tell, such as the exception of an orphaned task."""
+    """Log what asyncio can tell no caller, such as the exception of an orphaned task."""
     details = ", ".join(
         f"{key}={value!r}"
         for key, value in sorted(context.items())

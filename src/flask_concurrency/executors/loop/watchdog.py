@@ -1,7 +1,7 @@
 """Name what keeps an event loop from going on. Knows the loop's thread; stops nothing.
 
 A thread asks the loop for a sign of life. Where none comes in time, it looks at the stack of the
-loop's thread, which shows who is at fault, as a look after the event would not.
+loop's thread, which shows the function at fault, as a look after the event would not.
 """
 
 from __future__ import annotations
@@ -62,11 +62,11 @@ class Watchdog:
             while not alive.wait(self._seconds):
                 if self._stopped.is_set() or self._loop.is_closed():
                     return
-                # What it was doing at the first look may have been nobody's fault.
+                # What it was doing at the first look may have been no function's fault.
                 blamed = blamed or self._look(alive)
 
     def _look(self, alive: threading.Event) -> bool:
-        """Look what the loop's thread does, and tell whether somebody is to blame for it."""
+        """Look what the loop's thread does, and tell whether a function is to blame for it."""
         innermost = sys._current_frames().get(self._loops_thread)
         # A loop that is not running now has no one to blame.
         if innermost is None or not self._loop.is_running() or alive.is_set():

@@ -158,7 +158,7 @@ class ThreadExecutor(Executor):
         return future
 
     def spawn(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Schedule a call that may outlive the request, and that nobody has to wait for.
+        """Schedule a call that may outlive the request, and that no caller has to wait for.
 
         It has the app, not the request: hand it what it needs as arguments. It has no deadline. If
         it fails, that is logged by ``flask_concurrency.executors``. The end of the process waits

@@ -43,7 +43,7 @@ class Mapping:
         self._pool = pool
         self._batch = Batch()
         self._calls: deque[Call] = deque()
-        # One alarm for all calls, and it holds nothing: a ``map`` nobody consumes can be collected.
+        # One alarm for all calls, and it holds nothing: an unconsumed ``map`` can be collected.
         self._alarm: Alarm | None = None
         self._deadline = deadline
         if deadline is not None:

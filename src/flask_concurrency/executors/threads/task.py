@@ -82,8 +82,8 @@ class Task:
         captured, fn, args, kwargs = self._call
         future, deadline = self._future, self.deadline
         self._name = getattr(fn, "__qualname__", None) or _name_of(fn)
-        # Whoever still holds this task (a future's callback, a half-consumed ``map``) holds neither
-        # the request and its uploads any longer, nor a reference cycle with the future.
+        # What still refers to this task (a future's callback, a half-consumed ``map``) keeps
+        # neither the request and its uploads any longer, nor a reference cycle with the future.
         del self._call, self._future
         if not future.set_running_or_notify_cancel():
             return "cancelled"
@@ -132,7 +132,7 @@ class Task:
         return "done"
 
     def drop(self, error: BaseException | None = None) -> None:
-        """Settle a call that nobody will run, and wake those who wait for it.
+        """Settle a call that will not run, and wake the threads that wait for it.
 
         :param error: What it fails with; ``None`` cancels it.
         """
@@ -154,7 +154,7 @@ class Task:
 
 
 def fail_if_undone(future: Future[Any], error: BaseException) -> None:
-    """Fail a future that somebody else may settle at the same time."""
+    """Fail a future that another thread may settle at the same time."""
     with suppress(InvalidStateError):
         future.set_exception(error)
 

@@ -113,27 +113,32 @@ class Arrivals:
     def _forget(self) -> None:
         self._lock = threading.Lock()
 
-    def of_environ(self, environ: WSGIEnvironment, now: float, inside: int) -> Arrival:
+    def of_environ(
+        self, environ: WSGIEnvironment, now: float, inside: Callable[[], int]
+    ) -> Arrival:
         """How a WSGI request came.
 
         :param now: The monotonic instant.
-        :param inside: How many requests are inside the app.
+        :param inside: Says how many requests are inside the app.
         """
         if "socket" not in self._left:
-            connection = _socket_of(environ)
+            connection = environ.get("gunicorn.socket") or _socket_of(environ)
             if connection is not None:
                 try:
                     arrival = self._read_socket(connection)
                 except OSError as error:
                     if error.errno not in FOR_GOOD:
                         return UNKNOWN
-                    self._leave("socket", error)
+                    # Of a Unix socket the kernel tells nothing; others of the server may be TCP.
+                    if getattr(connection, "family", None) != _AF_UNIX:
+                        self._leave("socket", error)
                 else:
-                    self._is("socket")
+                    if self.source != "socket":
+                        self._is("socket")
                     return arrival
         return self._by_less(environ.get("HTTP_X_REQUEST_START"), now, inside)
 
-    def of_scope(self, scope: Mapping[str, Any], now: float, inside: int) -> Arrival:
+    def of_scope(self, scope: Mapping[str, Any], now: float, inside: Callable[[], int]) -> Arrival:
         """How an ASGI request came; to be called on its event loop."""
         if "sock_diag" not in self._left:
             addresses = _addresses_of(scope)
@@ -166,11 +171,11 @@ class Arrivals:
         if self.source == "connections":
             self._connections.ended(arrival)
 
-    def _by_less(self, started: str | None, now: float, inside: int) -> Arrival:
+    def _by_less(self, started: str | None, now: float, inside: Callable[[], int]) -> Arrival:
         """The steps for which it does not matter what the server hands over."""
         if "connections" not in self._left:
             try:
-                idle = inside == 0 and now - self._last_end > BUSY
+                idle = now - self._last_end > BUSY and inside() == 0
                 if idle and self.source == "connections":
                     return self._connections.idle()
                 arrival = self._connections.arrival(now)
@@ -219,12 +224,10 @@ class Arrivals:
 
 def _socket_of(environ: WSGIEnvironment) -> Any:
     """The socket of a request, where its server hands it over; ``None`` where not."""
-    found = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
+    found = environ.get("werkzeug.socket")
     if found is None and "waitress.client_disconnected" in environ:
         channel = getattr(environ["waitress.client_disconnected"], "__self__", None)
         found = getattr(channel, "socket", None)
-    if found is not None and getattr(found, "family", None) == _AF_UNIX:
-        return None  # of a Unix socket the kernel tells nothing; others of the server may be TCP
     return found if hasattr(found, "getsockopt") else None
 
 

@@ -22,7 +22,9 @@ from flask_concurrency.jobs.attempt import current_job
 from flask_concurrency.jobs.ledger import Capacity, Ledger
 from flask_concurrency.jobs.opening import open_ledger
 from flask_concurrency.jobs.record import JobRecord
+from flask_concurrency.jobs.sqlite_ledger import SqliteLedger
 from flask_concurrency.jobs.watcher import Watcher
+from flask_concurrency.vocabulary.clock import wall
 from flask_concurrency.vocabulary.errors import JobsUnavailable
 from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
@@ -46,11 +48,19 @@ class Declared(Protocol):
         """Which workers do."""
 
 
+class Sender(Protocol):
+    """An engine, as far as it matters here: see ``engine.py``."""
+
+    def send(self, id: str, queue: str, delay: float) -> None:
+        """Carry an id to a worker of a queue."""
+
+
 class AppJobs:
     """The jobs of one app.
 
     :param declared: All declared jobs, by name; later ones are seen.
     :param namespace: What all processes of the app call it.
+    :ivar engine: Carries ids to workers; ``None`` where workers look into the ledger themselves.
     """
 
     def __init__(
@@ -64,6 +74,7 @@ class AppJobs:
         self.options = options
         self.declared = declared
         self.namespace = namespace
+        self.engine: Sender | None = None
         self._ledger: Ledger | None = None
         self._watcher: Watcher | None = None
         self._opening = threading.Lock()
@@ -96,6 +107,26 @@ class AppJobs:
         """The names of the jobs of some queues; of all by default."""
         return [name for name, job in self.declared.items() if not queues or job.queue in queues]
 
+    def check(self, app: Flask) -> None:
+        """Refuse at the start of an app what would be refused in its first request.
+
+        A file is looked at, if there is one, and closed again: servers fork after this. A server
+        is not asked: it may not be there yet.
+
+        :raises ConfigurationError: The configured ledger is no place to keep jobs, or not this
+            app's.
+        """
+        configured = self.options.ledger is not None
+        if app.testing and not configured:
+            return
+        ledger = open_ledger(
+            self.url_of_ledger(app),
+            app=self.namespace,
+            volatile=app.testing or not configured,
+        )
+        if isinstance(ledger, SqliteLedger):
+            ledger.check()
+
     def use(self, ledger: Ledger) -> None:
         """Keep jobs in another ledger from now on, as tests do."""
         with self._opening:
@@ -112,8 +143,22 @@ class AppJobs:
         """Keep a new job, and see to it that a missing worker is noticed."""
         kept, new = self.ledger.insert(record)
         if new:
+            self.send(kept)
             self._look_for_workers(kept.name)
         return kept, new
+
+    def send(self, record: JobRecord) -> None:
+        """Have the engine carry a queued job to a worker, if there is an engine.
+
+        A message that cannot be sent is no reason to fail: the job is kept, and sent again.
+        """
+        state = record.state
+        if self.engine is None or state.status != "queued":
+            return
+        try:
+            self.engine.send(record.id, record.queue, max(0.0, state.due_at - wall()))
+        except Exception as error:
+            logger.warning("Job %s could not be sent and is sent again later: %s", record.id, error)
 
     def _open(self) -> Ledger:
         app, options = self._app(), self.options
@@ -125,7 +170,13 @@ class AppJobs:
             url = f"sqlite:///{home}/jobs.sqlite3"
         else:
             url = self.url_of_ledger(app)
-        return open_ledger(url, app=self.namespace, capacity=capacity, volatile=app.testing)
+        return open_ledger(
+            url,
+            app=self.namespace,
+            capacity=capacity,
+            volatile=app.testing,
+            lease=options.lease,
+        )
 
     def _look_for_workers(self, name: str) -> None:
         """Say in the log if nothing would run a job, at most every five minutes."""

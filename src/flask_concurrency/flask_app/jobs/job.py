@@ -146,6 +146,7 @@ class Job:
                 "cancelled can be queued again."
             )
         self._take(again)
+        self._jobs.send(again)
         return self
 
     async def wait(self, timeout: float | None = None) -> Job:

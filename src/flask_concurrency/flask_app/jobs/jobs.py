@@ -74,10 +74,18 @@ class Jobs:
     def serve(self, app: Flask, options: Mapping[str, Any], namespace: str) -> AppJobs:
         """Let an app have jobs, as its configuration says.
 
-        :raises ConfigurationError: An option is wrong.
+        :raises ConfigurationError: An option is wrong, or jobs cannot be kept where it says.
         """
         jobs = AppJobs(app, read_job_options(options), self._declared, namespace)
+        jobs.check(app)
         app.extensions[EXTENSION] = jobs
+        engine = jobs.options.engine
+        if hasattr(engine, "send_task"):  # a Celery application
+            from flask_concurrency.flask_app.jobs.celery_engine import CeleryEngine
+
+            jobs.engine = CeleryEngine(engine, app, jobs)
+        elif engine is not None:
+            jobs.engine = engine(app, jobs)
         return jobs
 
     def submit(self, job: DeclaredJob[P, Any], *args: P.args, **kwargs: P.kwargs) -> Job:

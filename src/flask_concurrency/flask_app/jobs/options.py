@@ -21,8 +21,12 @@ KEY: Final = "CONCURRENCY_JOBS"
 class JobOptions:
     """The options of jobs of one app.
 
-    :ivar ledger: Where jobs are kept: ``"sqlite:////var/lib/shop/jobs.sqlite3"``. Default: a file
-        ``concurrency/jobs.sqlite3`` in the app's instance folder.
+    :ivar ledger: Where jobs are kept: ``"sqlite:////var/lib/shop/jobs.sqlite3"``, or the URL of a
+        Redis server. Default: a file ``concurrency/jobs.sqlite3`` in the app's instance folder.
+    :ivar lease: On Redis, seconds after which the jobs of a worker that says nothing are given to
+        others.
+    :ivar engine: What carries jobs to workers: a Celery application, or a function of the app and
+        its jobs that gives an engine. Default: workers look into the ledger themselves.
     :ivar url_prefix: Where clients ask for jobs; ``None`` for nowhere.
     :ivar owner: Gives in a request whose jobs it is about: any value with a text, ``None`` or
         ``""`` for nobody's in particular. Default: the user who is logged in with Flask-Login.
@@ -42,6 +46,8 @@ class JobOptions:
     """
 
     ledger: str | None = None
+    lease: float = 30.0
+    engine: Any = None
     url_prefix: str | None = "/jobs"
     owner: Callable[[], object] | None = None
     keep: float = DAY
@@ -155,6 +161,11 @@ def _text(value: object) -> str | None:
     return None if value is None or isinstance(value, str) else "give text"
 
 
+def _engine(value: object) -> str | None:
+    good = value is None or callable(value) or hasattr(value, "send_task")
+    return None if good else "give a Celery application, or a function that makes an engine"
+
+
 def _callable(value: object) -> str | None:
     return None if value is None or callable(value) else "give a function"
 
@@ -169,6 +180,8 @@ def _truth(value: object) -> str | None:
 
 _CHECKS: Final[dict[str, Callable[[object], str | None]]] = {
     "ledger": _text,
+    "lease": _seconds,
+    "engine": _engine,
     "url_prefix": _prefix,
     "owner": _callable,
     "keep": _seconds,

@@ -94,6 +94,7 @@ class OverloadControl:
         clock: Clock = monotonic,
     ) -> None:
         self.rules = tuple(rules)
+        self._chooses_methods = any(rule.methods is not None for rule in rules)
         self.arrivals = arrivals
         self._askers = askers
         self._skips_gone = skips_gone
@@ -113,7 +114,7 @@ class OverloadControl:
         if method == "OPTIONS" and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ:
             return None
         now = self._clock()
-        arrival = self.arrivals.of_environ(environ, now, self._inside())
+        arrival = self.arrivals.of_environ(environ, now, self._inside)
         outcome = self._admit(now, arrival, method, lambda: environ)
         if isinstance(outcome, Rule):
             if "HTTP_ORIGIN" in environ and self._needs_cors():
@@ -134,7 +135,7 @@ class OverloadControl:
         if method == "OPTIONS" and any(n == b"access-control-request-method" for n, _ in headers):
             return None
         now = self._clock()
-        arrival = self.arrivals.of_scope(scope, now, self._inside())
+        arrival = self.arrivals.of_scope(scope, now, self._inside)
         outcome = self._admit(now, arrival, method, lambda: make_environ(scope))
         if not isinstance(outcome, Rule):
             return outcome
@@ -148,20 +149,19 @@ class OverloadControl:
         if self._announce is not None:
             announce, self._announce = self._announce, None
             announce()
-        rules = [rule for rule in self.rules if rule.methods is None or method in rule.methods]
+        rules = self.rules
+        if self._chooses_methods:
+            rules = tuple(each for each in rules if not each.methods or method in each.methods)
         if arrival.gone and self._skips_gone and rules:
             rules[0].limit.client_gone()
             self.arrivals.ended(arrival, now)
             return rules[0].response
+        if len(rules) == 1:
+            return self._admit_one(rules[0], now, arrival, environ)
         admitted: list[tuple[AdaptiveLimit, Entry]] = []
         for rule in rules:
-            key = rule.key
-
-            def who(key: Callable[[], object] = key) -> Asker:
-                return self._askers.asker(environ(), key)
-
-            entry = rule.limit.try_acquire(arrival.age, who, now=now)
-            if not isinstance(entry, Entry):
+            entry = self._acquire(rule, now, arrival, environ)
+            if entry is None:
                 for limit, earlier in admitted:
                     limit.release(earlier, Ending.ABANDONED)
                 self.arrivals.ended(arrival, now)
@@ -175,8 +175,32 @@ class OverloadControl:
 
         return Admitted(Permit(give_back), tuple(entry for _, entry in admitted))
 
+    def _admit_one(
+        self, rule: Rule, now: float, arrival: Arrival, environ: Callable[[], WSGIEnvironment]
+    ) -> Admitted | Rule:
+        """The same for the one limit that most apps have, in half the time."""
+        entry = self._acquire(rule, now, arrival, environ)
+        if entry is None:
+            self.arrivals.ended(arrival, now)
+            return rule
+
+        def give_back(ending: Ending) -> None:
+            rule.limit.release(entry, ending)
+            self.arrivals.ended(arrival, self._clock())
+
+        return Admitted(Permit(give_back), (entry,))
+
+    def _acquire(
+        self, rule: Rule, now: float, arrival: Arrival, environ: Callable[[], WSGIEnvironment]
+    ) -> Entry | None:
+        def who() -> Asker:
+            return self._askers.asker(environ(), rule.key)
+
+        entry = rule.limit.try_acquire(arrival.age, who, now=now)
+        return entry if isinstance(entry, Entry) else None
+
     def _inside(self) -> int:
-        return max((rule.limit.inside for rule in self.rules), default=0)
+        return self.rules[0].limit.inside
 
     @property
     def saturated(self) -> bool:

@@ -138,7 +138,7 @@ class WsgiWebSocket(WebSocket):
         return AsyncWsgiWebSocket(self, self._threads)
 
     def finish(self) -> None:
-        """Let the client answer the end, and then let nobody use the socket any more.
+        """Let the client answer the end, and then use the socket no more.
 
         The server will try to answer the request. It finds that nothing can be written, which it
         takes for a client that has left, and closes the socket.
@@ -241,7 +241,7 @@ class _Wake:
     def set(self) -> None:
         self._tokens.put(None)
         if self.notify is not None:
-            with suppress(RuntimeError):  # its loop is closed, and nobody waits there
+            with suppress(RuntimeError):  # its loop is closed, and no task waits there
                 self.notify()
 
     def clear(self) -> None:
@@ -296,7 +296,7 @@ class _Line:
         return len(data)
 
     def let_go(self) -> None:
-        """Read on, whoever wants it: it is the client's goodbye that matters now."""
+        """Read on: it is the client's closing message that matters now."""
         self._free = True
         self.room.set()
 

@@ -4,8 +4,8 @@ Knows files and snapshots; knows neither executors nor Flask.
 
 Each process that uses an executor keeps one small file in the private directory of its user, and
 holds a lock on it. The kernel drops the lock when the process dies, however it does, so a file
-without one is nobody's, and whoever finds it removes it. The file is rewritten at most every two
-seconds, and only if something has changed.
+without one belongs to no process, and is removed by the next that finds it. The file is rewritten
+at most every two seconds, and only if something has changed.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Publisher:
             found = publisher()
             if found is None:
                 return
-            with suppress(OSError, StoreError):  # a full or foreign directory: nobody will know
+            with suppress(OSError, StoreError):  # a full or foreign directory: nothing is published
                 found.publish()
             found._again()
 

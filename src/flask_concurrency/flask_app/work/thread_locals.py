@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterator
+import threading
+from contextlib import suppress
 from typing import Final
 
+from flask_concurrency.runtime.at_exit import start_thread
 from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
 logger = SafeLogger("flask_concurrency.loop")
@@ -31,12 +33,31 @@ _KEPT_BY_THREAD: Final = (
 """Module, class, what an object of it means, and the remedy."""
 
 
+NAME: Final = "look-for-thread-locals"
+"""Of the thread that looks: to look takes some ten milliseconds, which no request is to wait."""
+
+
 def warn_of_thread_locals(app: str) -> None:
-    """Log what is kept by thread, and how to keep it by request.
+    """Log what is kept by thread, and how to keep it by request. Returns at once.
 
     :param app: Name of the app.
     """
-    for meaning, remedy in _found():
+    wanted: dict[type, tuple[str, str]] = {}
+    for module, name, meaning, remedy in _KEPT_BY_THREAD:
+        kept_by_thread = getattr(sys.modules.get(module), name, None)
+        if kept_by_thread is not None:
+            wanted[kept_by_thread] = meaning, remedy
+    if wanted:
+        look = threading.Thread(target=_look, args=(app, wanted), name=NAME, daemon=True)
+        with suppress(RuntimeError):  # no thread more
+            start_thread(look)
+
+
+def _look(app: str, wanted: dict[type, tuple[str, str]]) -> None:
+    # Such objects know nothing of an app, and no app of them.
+    for meaning, remedy in {
+        wanted[type(each)] for each in gc.get_objects() if type(each) in wanted
+    }:
         logger.warning(
             "%r has %s, which is kept by thread, and async views of all requests share one: what "
             "one request has begun, another may commit. %s Or run them as Flask does: "
@@ -45,13 +66,3 @@ def warn_of_thread_locals(app: str) -> None:
             meaning,
             remedy,
         )
-
-
-def _found() -> Iterator[tuple[str, str]]:
-    wanted = {}
-    for module, name, meaning, remedy in _KEPT_BY_THREAD:
-        kept_by_thread = getattr(sys.modules.get(module), name, None)
-        if kept_by_thread is not None:
-            wanted[kept_by_thread] = meaning, remedy
-    if wanted:  # such objects know nothing of an app, and no app of them
-        yield from {wanted[type(each)] for each in gc.get_objects() if type(each) in wanted}

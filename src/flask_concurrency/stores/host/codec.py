@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from flask_concurrency.policies.fixed_window import FixedWindow, Window
@@ -23,7 +24,7 @@ class Codec(NamedTuple):
     :ivar unpack: Reads a state: an instant and how much is spent.
     :ivar pack: Writes it.
     :ivar expires_at: Gives the instant at which a state of a policy may be forgotten.
-    :ivar holds: Gives what is spent of a policy at most.
+    :ivar holds: Gives what may be spent of a policy.
     :ivar counts: Whether the second number is a word, which may change alone.
     """
 
@@ -38,10 +39,6 @@ def _window_expires_at(state: Window, policy: FixedWindow) -> float:
     return state[0] + policy.period
 
 
-def _window_holds(policy: FixedWindow) -> int:
-    return policy.quota
-
-
 def _bucket_expires_at(state: Bucket, policy: TokenBucket) -> float:
     if not policy.quota:
         return math.inf
@@ -49,19 +46,15 @@ def _bucket_expires_at(state: Bucket, policy: TokenBucket) -> float:
     return at + spent * policy.period / policy.quota
 
 
-def _bucket_holds(policy: TokenBucket) -> int:
-    return policy.burst
-
-
 _WINDOW = struct.Struct("@dI")
 _BUCKET = struct.Struct("@dd")
 
 CODECS: Mapping[type, Codec] = {
     FixedWindow: Codec(
-        _WINDOW.unpack_from, _WINDOW.pack_into, _window_expires_at, _window_holds, True
+        _WINDOW.unpack_from, _WINDOW.pack_into, _window_expires_at, attrgetter("quota"), True
     ),
     TokenBucket: Codec(
-        _BUCKET.unpack_from, _BUCKET.pack_into, _bucket_expires_at, _bucket_holds, False
+        _BUCKET.unpack_from, _BUCKET.pack_into, _bucket_expires_at, attrgetter("burst"), False
     ),
 }
 """By the policy's class; a sliding window has runs instead, an in-flight count a row."""

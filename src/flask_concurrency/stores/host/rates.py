@@ -34,6 +34,9 @@ from flask_concurrency.stores.host.layout import (
 )
 
 _HEADS: Final = struct.Struct(HEADS.format + HEADS.format.lstrip("@") * (WAYS - 1))
+CLOCK_SKEW: Final = 1.0
+"""Seconds by which another CPU's clock may be ahead; an instant further ahead is damage."""
+
 MOST_SPENT: Final = 255
 """How much of a quota is spent, in the lowest byte of a cell's word that says whose it is."""
 
@@ -77,7 +80,7 @@ class RateCell:
     def read(self, now: float) -> Any:
         """What the cell remembers; ``None`` for a key that is not there.
 
-        :param now: Later than all that was ever written.
+        :param now: Later than all that was ever written, but for the skew of clocks.
         :raises DamagedFile: No process of ours wrote what is there.
         """
         raise NotImplementedError

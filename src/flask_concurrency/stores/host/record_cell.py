@@ -14,7 +14,7 @@ from flask_concurrency.stores.host.addresses import Address
 from flask_concurrency.stores.host.codec import COUNT_AT, Codec
 from flask_concurrency.stores.host.evictions import Evictions
 from flask_concurrency.stores.host.layout import CONTENT_AT, SLOT, WORD
-from flask_concurrency.stores.host.rates import MOST_SPENT, RateCell, damaged
+from flask_concurrency.stores.host.rates import CLOCK_SKEW, MOST_SPENT, RateCell, damaged
 
 RECORDS_AT: Final = (0, CONTENT_AT, CONTENT_AT + SLOT.size)
 """Where in a cell the record is that its word names by 1 or 2."""
@@ -41,7 +41,7 @@ class RecordCell(RateCell):
         if self._word > 2:
             raise damaged(f"the record {self._word} of a key")
         state = self._codec.unpack(self._memory, self._cell + RECORDS_AT[self._word])
-        if not (state[0] <= now and state[1] >= 0):
+        if not (state[0] <= now + CLOCK_SKEW and state[1] >= 0):
             raise damaged("a count")
         return state
 

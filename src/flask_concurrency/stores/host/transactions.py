@@ -93,7 +93,8 @@ class Transactions:
             request.append((entry, policy, cost, shadow))
             if entry.shard not in shards:
                 shards.append(entry.shard)
-        shards.sort()
+        if len(shards) > 1:
+            shards.sort()
         try:
             return self._locked(shards, self._decide, request)
         except ConfigurationError:

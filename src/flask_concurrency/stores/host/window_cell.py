@@ -14,7 +14,7 @@ from typing import Any, Final
 from flask_concurrency.policies.policy import Policy
 from flask_concurrency.policies.sliding_window import MOST_RUNS, Runs
 from flask_concurrency.stores.host.layout import CONTENT_AT, DIGEST, HEAD, SLOT, SLOTS, WORD
-from flask_concurrency.stores.host.rates import MOST_SPENT, RateCell, damaged
+from flask_concurrency.stores.host.rates import CLOCK_SKEW, MOST_SPENT, RateCell, damaged
 
 _PAIRS: Final = [struct.Struct("@" + "dQ" * pairs) for pairs in range(SLOTS + 1)]
 _INSTANT: Final = struct.Struct("@d")
@@ -74,7 +74,7 @@ class WindowCell(RateCell):
         runs: Runs = unpack(memory, cell + offset)
         if rest is not None:
             runs += rest(memory, cell + CONTENT_AT)
-        if runs[1] > runs[-1] or (len(runs) > 2 and not runs[2] <= runs[-2] <= now):
+        if runs[1] > runs[-1] or (len(runs) > 2 and not runs[2] <= runs[-2] <= now + CLOCK_SKEW):
             raise damaged("a count")
         return runs
 

@@ -74,9 +74,7 @@ class RedisStore:
             arguments.append(rule)
         reply = self._scripts.run(script_for("take", letters), keys, arguments)
         if not (
-            type(reply) is list
-            and len(reply) == 4 * len(keys)
-            and all(type(number) is int for number in reply)
+            type(reply) is list and len(reply) == 4 * len(keys) and {*map(type, reply)} == {int}
         ):
             raise self._scripts.misunderstood(reply)
         outcomes = _outcomes(reply)

@@ -2,48 +2,10 @@
 -- A string of pairs, each an instant and a number: the newest run's first instant and the number of
 -- the last unit that has left; then of each run, oldest first, its last unit's. Only the pairs at
 -- both ends are read, so a decision costs the same however many runs there are.
+-- The server defines all functions anew in each call, so there are few.
 
 local RUNS, MOST_RUNS = 32, 33
-local PAIR, SIZE, FIRST = '<dd', 16, 2
-
-local function pair(value, position)
-  local at, number = struct.unpack(PAIR, value, position)
-  return at, number
-end
-
--- The window now: without what has left, and without what a clock said that is now set back. An
--- instant up to a period ahead stays, and leaves within two; one further ahead is no instant.
-local function recent(value, now, period)
-  local window = {first = -math.huge, before = 0, value = value or '', from = FIRST + SIZE}
-  if not value then
-    window.upto, window.last = FIRST, 0
-    return window
-  end
-  window.first, window.before = pair(value, FIRST)
-  window.upto = #value + 1 -- where the next run would begin
-  while window.from < window.upto do
-    local at, number = pair(value, window.upto - SIZE)
-    if at <= now + period then
-      window.last = number
-      break
-    end
-    window.upto, window.first = window.upto - SIZE, -math.huge
-  end
-  while window.from < window.upto do
-    local at, number = pair(value, window.from)
-    if at + period > now then
-      break
-    end
-    window.before, window.from = number, window.from + SIZE
-  end
-  window.last = window.from < window.upto and window.last or window.before
-  return window
-end
-
--- Microseconds until the run at a position leaves; never more than the period.
-local function until_left(window, position, now, period)
-  return math.min((pair(window.value, position)) + period - now, period)
-end
+local PAIR, SIZE, FIRST_RUN = '<dd', 16, 18
 
 -- Whether units that come now join the newest run.
 local function joins(rule, window, now)
@@ -52,72 +14,110 @@ local function joins(rule, window, now)
   return size > 0 and (now - window.first <= grain or size >= MOST_RUNS * SIZE)
 end
 
-local function packed(first, before, runs)
-  return string.char(LAYOUT) .. struct.pack(PAIR, first, before) .. runs
-end
-
 policies.s = {
+  -- The window now: without what has left, and without what a clock said that is now set back. An
+  -- instant up to a period ahead stays, and leaves within two; one further ahead is no instant.
   read = function(key, rule, now)
     local value = redis.call('GET', key)
-    if value and ((#value - 1) % SIZE ~= 0 or #value <= SIZE or string.byte(value) ~= LAYOUT) then
+    if not value then
+      local from = FIRST_RUN
+      return {first = -math.huge, before = 0, last = 0, from = from, upto = from, value = ''}
+    end
+    local upto = #value + 1
+    local pairs_fit = upto >= FIRST_RUN + SIZE and (upto - FIRST_RUN) % SIZE == 0
+    if not pairs_fit or string.byte(value) ~= LAYOUT then
       foreign(key)
     end
-    return recent(value or nil, now, rule.period)
+    local from, period = FIRST_RUN, rule.period
+    local first, before, oldest, number = struct.unpack('<dddd', value, 2)
+    local newest, last = oldest, number
+    if upto > from + SIZE then
+      newest, last = struct.unpack(PAIR, value, upto - SIZE)
+    end
+    while from < upto and newest > now + period do
+      upto, first, last = upto - SIZE, -math.huge, before
+      if from < upto then
+        newest, last = struct.unpack(PAIR, value, upto - SIZE)
+      end
+    end
+    while from < upto and oldest + period <= now do
+      before, from = number, from + SIZE
+      if from < upto then
+        oldest, number = struct.unpack(PAIR, value, from)
+      end
+    end
+    return {
+      first = first,
+      before = before,
+      oldest = oldest,
+      newest = newest,
+      last = last,
+      from = from, -- where the oldest run begins
+      upto = upto, -- where the next one would
+      value = value,
+    }
   end,
 
   take = function(rule, window, now, cost)
-    local period = rule.period
-    local used = window.last - window.before
-    local empty = window.from >= window.upto
-    local remaining = rule.quota - used
+    local quota, period = rule.quota, rule.period
+    local remaining = quota - window.last + window.before
+    local reset_after = 0
+    if window.from < window.upto then
+      reset_after = math.min(window.oldest + period - now, period)
+    end
     if cost > remaining then
       local retry_after
-      if cost <= rule.quota then
-        local position = window.from
-        local number = window.before + cost - remaining
-        while select(2, pair(window.value, position)) < number do
+      if cost <= quota then
+        local enough, position = window.before + cost - remaining, window.from
+        local at, number = struct.unpack(PAIR, window.value, position)
+        while number < enough do
           position = position + SIZE
+          at, number = struct.unpack(PAIR, window.value, position)
         end
-        retry_after = until_left(window, position, now, period)
+        retry_after = math.min(at + period - now, period)
       end
-      local reset_after = empty and 0 or until_left(window, window.from, now, period)
       return window, false, math.max(0, remaining), retry_after, reset_after
     end
-    if cost == 0 then
-      local reset_after = empty and 0 or until_left(window, window.from, now, period)
-      return window, true, remaining, 0, reset_after
+    local size = window.upto - window.from
+    if cost > 0 and (size == 0 or size == SIZE and joins(rule, window, now)) then
+      reset_after = period -- the units that come now are in the oldest run
     end
-    local alone = empty or window.upto - window.from == SIZE and joins(rule, window, now)
-    local reset_after = alone and period or until_left(window, window.from, now, period)
     return window, true, remaining - cost, 0, reset_after
   end,
 
   -- Only now is the string made, for a request that is really admitted.
   write = function(key, rule, window, now)
     local number = window.last + rule.cost
-    local upto, first, at = window.upto, window.first, now
-    if window.from < upto then
-      at = math.max(now, (pair(window.value, upto - SIZE))) -- in order, though a clock is set back
+    local from, upto, first, at = window.from, window.upto, window.first, now
+    if from < upto and window.newest > now then
+      at = window.newest -- in order, though a clock is set back
     end
     if joins(rule, window, now) then
       upto = upto - SIZE
     else
       first = at
     end
-    local runs = string.sub(window.value, window.from, upto - 1) .. struct.pack(PAIR, at, number)
-    write(key, packed(first, window.before, runs), at + rule.period - now)
+    local value
+    if from >= upto then
+      value = struct.pack('<Bdddd', LAYOUT, first, window.before, at, number)
+    else
+      value = struct.pack('<Bdd', LAYOUT, first, window.before)
+        .. string.sub(window.value, from, upto - 1)
+        .. struct.pack(PAIR, at, number)
+    end
+    write(key, value, at + rule.period - now)
   end,
 
   -- Takes units out of the run they joined; nothing is written where that run has left.
   give_back = function(rule, window, now, cost, after, key)
     local spent_at, found = now - after, nil
     local distance = (rule.quota <= RUNS and 0 or rule.period / RUNS) + rule.period / 100
-    local before = window.before
+    local before, before_found = window.before, window.before
     for position = window.from, window.upto - 1, SIZE do
-      local at, number = pair(window.value, position)
+      local at, number = struct.unpack(PAIR, window.value, position)
       local apart = math.abs(at - spent_at)
       if number - before >= cost and apart <= distance then
-        found, distance = position, apart
+        found, distance, before_found = position, apart, before
       end
       before = number
     end
@@ -125,23 +125,25 @@ policies.s = {
       return
     end
     local runs, first = {string.sub(window.value, window.from, found - 1)}, window.first
-    before = found == window.from and window.before
-      or select(2, pair(window.value, found - SIZE))
+    local last
+    if found > window.from then
+      last = struct.unpack(PAIR, window.value, found - SIZE)
+    end
     for position = found, window.upto - 1, SIZE do
-      local at, number = pair(window.value, position)
+      local at, number = struct.unpack(PAIR, window.value, position)
       number = number - cost
-      if position ~= found or number ~= before then
+      if position ~= found or number ~= before_found then
         runs[#runs + 1] = struct.pack(PAIR, at, number)
+        last = at
       elseif position + SIZE >= window.upto then
         first = -math.huge -- a run that begins now must not join the one before it
       end
     end
-    runs = table.concat(runs)
-    if runs == '' then
-      redis.call('DEL', key)
+    if last then
+      local value = struct.pack('<Bdd', LAYOUT, first, window.before) .. table.concat(runs)
+      write(key, value, last + rule.period - now)
     else
-      local last = pair(runs, #runs - SIZE + 1)
-      write(key, packed(first, window.before, runs), last + rule.period - now)
+      redis.call('DEL', key)
     end
   end,
 }

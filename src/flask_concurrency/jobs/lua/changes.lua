@@ -1,0 +1,2 @@
+-- Returns how many changes there were.
+return {redis.call('GET', p .. ':changes') or '0'}
