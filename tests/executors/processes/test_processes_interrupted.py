@@ -99,6 +99,7 @@ def consume_map(executor: ProcessExecutor, strike: Striker) -> Future[Any] | Non
 @pytest.mark.filterwarnings("ignore:.*unclosed.*:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # hundreds of workers are killed and started
 @pytest.mark.parametrize(
     ("operation", "event"),
     [

@@ -391,11 +391,13 @@ class Pool:
 
     def _end_turn(self, turn: Turn) -> None:
         """Release what a turn still holds, and complete the futures whose endings it has read."""
-        if any(worker.reader is turn for worker in turn.held):
-            with self._lock:
-                gone = self._readers.release(turn)
-            for worker in gone:
-                self._close_channel(None, worker)
+        for worker in turn.held:
+            if worker.reader is turn:
+                with self._lock:
+                    gone = self._readers.release(turn)
+                for each in gone:
+                    self._close_channel(None, each)
+                break
         if self._schedule.closing:
             self._watch.wake()
         while turn.ended:

@@ -55,12 +55,14 @@ Frame: TypeAlias = "tuple[int, int, bytes | bytearray]"
 MAX_DESCRIPTORS: Final = 2  # that travel with one message
 
 _CHUNK = 65536
+_CHUNKS: Final = (_CHUNK,)
 _SMALL = 16384
 _DESCRIPTOR: Final = struct.calcsize("i")
 _BUFFERS: Final = 0x40  # added to the kind: the payload is a BufferMessage and arrives as Received
 _CARRIES: Final = 0x20  # added as well: descriptors came along
 _PASSES: Final = hasattr(socket, "send_fds")
 _ROOM: Final = socket.CMSG_SPACE(MAX_DESCRIPTORS * _DESCRIPTOR) if _PASSES else 0
+_ROOMS: Final = (_ROOM,)
 
 
 class BufferMessage(bytes):
@@ -201,6 +203,9 @@ class Channel:
                     self._sent.extend(map(self._socket.sendmsg, ([piece.header],), (piece.rights,)))
                 else:
                     self._sent.extend(map(self._socket.send, (piece,)))
+            if self._sent[0] == len(piece) and len(self._unsent) == 1:  # as for most
+                self._unsent, self._sent = (), []
+                return
             rest = piece[self._sent[0] :] if self._sent[0] < len(piece) else b""
             left = [rest, *self._unsent[1:]] if len(rest) else self._unsent[1:]
             self._unsent, self._sent = left, []
@@ -233,7 +238,10 @@ class Channel:
         """Read on until a frame or the beginning of a long one is there, or the end has come."""
         while True:
             if not self._arrived:
-                self._arrived.extend(self._read_some())
+                if _PASSES:
+                    self._arrived.extend(map(self._socket.recvmsg, _CHUNKS, _ROOMS))
+                else:
+                    self._arrived.extend(self._read_some())
             head = self._arrived[0][0]
             if len(self._arrived) > 1:
                 head = b"".join([entry[0] for entry in self._arrived])
@@ -246,6 +254,9 @@ class Channel:
             self._arrived.extend(self._read_some())
         kind, number, length = HEADER.unpack_from(head)
         end = HEADER.size + length
+        if len(head) == end and not kind & _BUFFERS:  # as for most
+            self._frame, self._arrived = (kind, number, head[HEADER.size :]), []
+            return
         # Of one message at most: the system ends a read behind one that carries some.
         ancillary = [content for entry in self._arrived for content in entry[1]]
         after = () if kind & _CARRIES else ancillary

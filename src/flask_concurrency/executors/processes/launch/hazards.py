@@ -6,7 +6,6 @@ started is then shared by all workers, or stands still in them.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 import stat
@@ -54,6 +53,8 @@ def _is_connection(number: int) -> bool:
 
 
 def _is_read(number: int) -> bool:
+    import fcntl  # absent on Windows, where nothing is forked
+
     return fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE != os.O_WRONLY
 
 
