@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
+import socket
+import subprocess
+import sys
+import textwrap
 import threading
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -198,3 +206,84 @@ def test_an_application_under_test_watches_no_signals(
 
     asyncio.run(story())
     assert caplog.records == []
+
+
+SERVED = """
+    import asyncio, os, time
+    from flask import Flask
+    from flask_concurrency import Concurrency
+
+    app = Flask("served")
+    concurrency = Concurrency(app, store="memory://")
+
+    def note(what):
+        with open(os.environ["NOTES"], "a") as notes:
+            notes.write(what + "\\n")
+
+    def mail():
+        time.sleep(0.5)
+        note("threads")
+
+    async def mail_on_loop():
+        await asyncio.sleep(0.5)
+        note("loop")
+
+    @concurrency.loop.at_end
+    async def close():
+        note("closed")
+
+    @app.get("/")
+    async def order():
+        concurrency.threads.spawn(mail)
+        concurrency.loop.spawn(mail_on_loop())
+        return "ordered"
+
+    inner = concurrency.asgi_app(app)
+
+    async def asgi(scope, receive, send):
+        assert scope["type"] == "http"
+        await inner(scope, receive, send)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "server",
+    [
+        "uvicorn --lifespan off --port {port} served:asgi",
+        "granian --interface asgi --port {port} served:asgi",
+        "gunicorn --worker-class asgi --bind 127.0.0.1:{port} served:asgi",
+    ],
+    ids=lambda server: server.partition(" ")[0],
+)
+def test_servers_finish_accepted_work_without_a_lifespan(server: str, tmp_path: Path) -> None:
+    """Through an application in front that passes requests only."""
+    (tmp_path / "served.py").write_text(textwrap.dedent(SERVED))
+    notes = tmp_path / "notes"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    program, *options = server.format(port=port).split()
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name(program), *options],
+        cwd=tmp_path,
+        env={**os.environ, "NOTES": str(notes), "PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        give_up_at = time.monotonic() + 40
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+                    assert answer.read() == b"ordered"
+                break
+            except OSError:
+                assert time.monotonic() < give_up_at
+                time.sleep(0.1)
+        process.terminate()
+        process.wait(30)
+    finally:
+        process.kill()
+    assert sorted(notes.read_text().split()[:2]) == ["loop", "threads"]
+    assert notes.read_text().split()[2:] == ["closed"]
