@@ -55,7 +55,37 @@ class Deployment:
     severity: str = "error"
 
 
+JOBS = """
+    import os
+    ledger = f"sqlite:///{os.path.dirname(__file__)}/jobs.sqlite3"
+    app.config["CONCURRENCY_JOBS"] = {"ledger": ledger}
+    app.config["CONCURRENCY_STORE"] = "redis://127.0.0.1:1/0"
+    concurrency = Concurrency(app)
+
+    @concurrency.job
+    def report():
+        pass
+"""
+
 DEPLOYMENTS = [
+    Deployment(
+        "jobs-of-one-host",
+        JOBS,
+        ("Heroku runs an app on machines that come and go", '{"ledger": "redis://..."}'),
+        environment={"DYNO": "web.1"},
+    ),
+    Deployment(
+        "jobs-without-worker",
+        JOBS
+        + """
+    with app.app_context():
+        report.submit()
+        concurrency.jobs.get(report.submit().id).cancel()
+        app.extensions["concurrency_jobs"].ledger.close()
+""",
+        ("1 job waits, and no worker is alive", "concurrency worker"),
+        severity="warning",
+    ),
     Deployment(
         "threads-for-limits",
         SOUND,

@@ -140,6 +140,21 @@ def test_a_job_is_cancelled_and_queued_again(ledger: Ledger, project: Project, r
     assert "has succeeded already" in late.output
 
 
+def test_status_tells_of_jobs(ledger: Ledger, project: Project, run: Run) -> None:
+    """How many wait, run, and are there to run them, beside limits and executors."""
+    shop = project("shop", SHOP)
+    submitted(ledger, 1)
+    submitted(ledger, 2)
+    ledger.join(WorkerInfo("w1", "here", 1, ("report",), 1, 0.0))
+    ledger.claim("w1", ["report"], 1)
+    told = run("status", app=shop).output
+    assert "Jobs:\n  queued   1" in told
+    assert "running  1, 1 worker alive" in told
+    jobs = json.loads(run("status", "--json", app=shop).output)["jobs"]
+    assert (jobs["queued"], jobs["running"], jobs["workers"]) == (1, 1, 1)
+    ledger.leave("w1")
+
+
 @pytest.mark.parametrize("command", ["show", "cancel", "retry"])
 def test_an_unknown_job_is_refused(project: Project, run: Run, command: str) -> None:
     """One line, no traceback."""

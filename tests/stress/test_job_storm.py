@@ -61,7 +61,7 @@ def _storm(drill: Drill) -> tuple[list[str], int]:
 
 def _submitter(drill: Drill):  # type: ignore[no-untyped-def] # a generic process
     return drill.program(
-        "drill_submitter.py", [drill.url, drill.app, "work", 1_000_000, [5], 0.015]
+        "drill_submitter.py", [drill.url, drill.app, "work", 1_000_000, [5], 0.005]
     )
 
 

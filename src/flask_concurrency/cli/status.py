@@ -19,7 +19,12 @@ from flask_concurrency.cli.executor_lines import executor_rows
 from flask_concurrency.cli.overload_lines import overload_rows
 from flask_concurrency.cli.sentences import layout
 from flask_concurrency.engine.snapshot import LimiterSnapshot
-from flask_concurrency.flask_app.app_snapshot import Snapshot, read_snapshot, reset_counts
+from flask_concurrency.flask_app.app_snapshot import (
+    JobsSnapshot,
+    Snapshot,
+    read_snapshot,
+    reset_counts,
+)
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.vocabulary.errors import StoreError
 
@@ -110,9 +115,20 @@ def _table(snapshot: Snapshot, key: str | None) -> str:
     statuses = list(snapshot.processes)
     published = [("Overload", overload_rows(statuses)), ("Executors", executor_rows(statuses))]
     sections += [(title, rows) for title, rows in published if rows]
+    if snapshot.jobs is not None:
+        sections.append(("Jobs", _job_rows(snapshot.jobs)))
     if not sections:
         return "No limit counts all requests together; name a client with --key KEY."
     return layout(sections)
+
+
+def _job_rows(jobs: JobsSnapshot) -> list[tuple[str, str]]:
+    waits = f", the longest for {jobs.longest_wait:.0f} s" if jobs.longest_wait else ""
+    workers = "1 worker" if jobs.workers == 1 else f"{jobs.workers or 'no'} workers"
+    return [
+        ("queued", f"{jobs.queued}{waits}"),
+        ("running", f"{jobs.running}, {workers} alive"),
+    ]
 
 
 def _title(found: LimiterSnapshot) -> str:

@@ -14,10 +14,28 @@ from flask_concurrency.engine.snapshot import LimiterSnapshot, look, reset
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.app_store import deployment
 from flask_concurrency.stores.opening import HOST_WORKS
-from flask_concurrency.vocabulary.errors import StoreError
+from flask_concurrency.vocabulary.clock import wall
+from flask_concurrency.vocabulary.errors import ConfigurationError, JobsUnavailable, StoreError
 
 if TYPE_CHECKING:
     from flask_concurrency.flask_app.work.status_file import ExecutorStatus
+
+
+@dataclass(frozen=True, slots=True)
+class JobsSnapshot:
+    """How an app's jobs stand.
+
+    :ivar queued: Jobs that wait, for their time or for a worker.
+    :ivar running: Jobs that run.
+    :ivar longest_wait: Seconds for which the longest-waiting job could have started; ``0.0`` if
+        none is due.
+    :ivar workers: Workers that are alive.
+    """
+
+    queued: int
+    running: int
+    longest_wait: float
+    workers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +45,12 @@ class Snapshot:
     :ivar limits: What each limit counts: all requests together, or those of the key asked for.
     :ivar processes: What the executors of each process of this machine last said, two seconds
         old at most; none where the platform cannot share it.
+    :ivar jobs: How its jobs stand; ``None`` if it has none, or they cannot be read.
     """
 
     limits: tuple[LimiterSnapshot, ...]
     processes: tuple[ExecutorStatus, ...]
+    jobs: JobsSnapshot | None = None
 
 
 def read_snapshot(app: Flask, state: AppState, *, key: str | None) -> Snapshot:
@@ -40,7 +60,21 @@ def read_snapshot(app: Flask, state: AppState, *, key: str | None) -> Snapshot:
     :raises StoreError: They cannot be read.
     """
     limits = look(state.limiters(app), state.shared_store, key=key)
-    return Snapshot(tuple(limits), tuple(read_processes(app, state)))
+    return Snapshot(tuple(limits), tuple(read_processes(app, state)), read_jobs(app))
+
+
+def read_jobs(app: Flask) -> JobsSnapshot | None:
+    """How an app's jobs stand; ``None`` if it has none, or they cannot be read."""
+    jobs = app.extensions.get("concurrency_jobs")
+    if jobs is None or not jobs.declared:
+        return None
+    try:
+        counts, workers = jobs.ledger.counts(), jobs.ledger.workers()
+    except (JobsUnavailable, ConfigurationError):
+        return None
+    since = counts.oldest_due_at
+    wait = 0.0 if since is None else max(0.0, wall() - since)
+    return JobsSnapshot(counts.queued, counts.running, wait, len(workers))
 
 
 def reset_counts(app: Flask, state: AppState, *, key: str | None, name: str | None) -> int:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Final
 
 from flask_concurrency.jobs.ledger import Capacity, Ledger
-from flask_concurrency.jobs.sqlite_ledger import SqliteLedger
 from flask_concurrency.stores.redis.url import names_redis
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
@@ -32,6 +31,13 @@ def open_ledger(
     :raises ConfigurationError: No ledger is kept there.
     """
     if url.startswith(SQLITE) and url != SQLITE:
+        try:
+            from flask_concurrency.jobs.sqlite_ledger import SqliteLedger
+        except ImportError:  # each flask command loads this file, and must not fail for it
+            raise ConfigurationError(
+                "Jobs in a file need SQLite, and this Python was built without it. Use another "
+                "Python, or keep them in Redis."
+            ) from None
         path = Path(url.removeprefix(SQLITE)).absolute()
         return SqliteLedger(path, app=app, capacity=capacity, volatile=volatile)
     if names_redis(url):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from flask import Flask
@@ -13,7 +14,10 @@ from flask_concurrency.cli.doctor.finding import Finding
 from flask_concurrency.cli.doctor.server_command import ServerCommand
 from flask_concurrency.cli.routes import ListedRoute
 from flask_concurrency.engine.explanation import ExplainedLimit
+from flask_concurrency.flask_app.jobs.app_jobs import jobs_of
 from flask_concurrency.flask_app.settings import Settings
+from flask_concurrency.jobs.opening import SQLITE
+from flask_concurrency.vocabulary.errors import JobsUnavailable
 
 ADDRESS: Final = "remote_address"
 
@@ -312,6 +316,47 @@ def debug_or_testing(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def jobs_of_one_host(facts: Facts) -> Iterator[Finding]:
+    """A file of jobs is for one machine that keeps its disk."""
+    jobs, platform = jobs_of(facts.app), facts.platform
+    if jobs is None or not jobs.declared or platform is None:
+        return
+    url = jobs.url_of_ledger(facts.app)
+    if url.startswith(SQLITE):
+        yield Finding(
+            "jobs-of-one-host",
+            "error",
+            f"Jobs are kept in {url}, and {platform} runs an app on machines that come and go.",
+            "A job that one machine accepted is unknown to the next one, and gone with its disk.",
+            'CONCURRENCY_JOBS = {"ledger": "redis://..."}',
+        )
+
+
+def jobs_without_worker(facts: Facts) -> Iterator[Finding]:
+    """Jobs that wait for a worker that was never started; only a file that is there is read."""
+    jobs = jobs_of(facts.app)
+    if jobs is None or not jobs.declared:
+        return
+    url = jobs.url_of_ledger(facts.app)
+    if not url.startswith(SQLITE) or not Path(url.removeprefix(SQLITE)).exists():
+        return
+    try:
+        waiting = jobs.ledger.counts().queued
+        alive = jobs.ledger.workers()
+    except JobsUnavailable:
+        return
+    finally:
+        jobs.ledger.close()
+    if waiting and not alive:
+        yield Finding(
+            "jobs-without-worker",
+            "warning",
+            f"{waiting} {'job waits' if waiting == 1 else 'jobs wait'}, and no worker is alive.",
+            "They are kept, and nothing runs them.",
+            f"flask --app {facts.app.name} concurrency worker",
+        )
+
+
 CHECKS: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     threads_for_limits,
     timeout_kills_before_deadline,
@@ -326,6 +371,8 @@ CHECKS: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     left_over_keys,
     never_refuses,
     debug_or_testing,
+    jobs_of_one_host,
+    jobs_without_worker,
 )
 
 

@@ -20,9 +20,8 @@ from flask import Flask, current_app, has_request_context
 from flask_concurrency.flask_app.jobs.options import JobOptions
 from flask_concurrency.jobs.attempt import current_job
 from flask_concurrency.jobs.ledger import Capacity, Ledger
-from flask_concurrency.jobs.opening import open_ledger
+from flask_concurrency.jobs.opening import SQLITE, open_ledger
 from flask_concurrency.jobs.record import JobRecord
-from flask_concurrency.jobs.sqlite_ledger import SqliteLedger
 from flask_concurrency.jobs.watcher import Watcher
 from flask_concurrency.vocabulary.clock import wall
 from flask_concurrency.vocabulary.errors import JobsUnavailable
@@ -119,12 +118,9 @@ class AppJobs:
         configured = self.options.ledger is not None
         if app.testing and not configured:
             return
-        ledger = open_ledger(
-            self.url_of_ledger(app),
-            app=self.namespace,
-            volatile=app.testing or not configured,
-        )
-        if isinstance(ledger, SqliteLedger):
+        url = self.url_of_ledger(app)
+        ledger = open_ledger(url, app=self.namespace, volatile=app.testing or not configured)
+        if url.startswith(SQLITE):
             ledger.check()
 
     def use(self, ledger: Ledger) -> None:
