@@ -138,6 +138,22 @@ class Gate:
         limit: Limit,
         check: Check,
     ) -> Answer:
+        began_at = self._clock()
+        answer = self._in_room(rows, checks, answer, limit, check)
+        seconds = self._clock() - began_at
+        for (limiter, *_), found in zip(rows, checks, strict=True):
+            if found is check:
+                answer.waited = limiter.name, seconds
+        return answer
+
+    def _in_room(
+        self,
+        rows: Sequence[LimiterRow],
+        checks: list[Check],
+        answer: Answer | None,
+        limit: Limit,
+        check: Check,
+    ) -> Answer:
         give_up_at = self._clock() + limit.max_wait
         if isinstance(limit, Rate):
             waiter = self._rooms.enter(_room(check), "fifo", most=limit.quota)

@@ -75,6 +75,11 @@ class Journey:
         self.has_anything_to_end = True
 
     @property
+    def waits(self) -> list[tuple[str, float]]:
+        """The limits it has waited for, and how many seconds."""
+        return [answer.waited for answer in self._answers if answer.waited is not None]
+
+    @property
     def holds_permit(self) -> bool:
         """Whether something must still be given back."""
         if self._held is not None and self._held.ending is None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from flask_concurrency.admission.adaptive_limit import AdaptiveLimit
+from flask_concurrency.admission.adaptive_limit import AdaptiveLimit, Watcher
 from flask_concurrency.admission.gate import Gate
 from flask_concurrency.admission.limiter import DynamicLimiter, Limiter, all_requests, numbered
 from flask_concurrency.admission.waiting_room import WaitingRooms
@@ -60,9 +60,13 @@ class Plan:
 
 
 class AdaptiveLimits:
-    """The adaptive limits of one app in this process, each once."""
+    """The adaptive limits of one app in this process, each once.
 
-    def __init__(self) -> None:
+    :param watcher: Told what becomes of them.
+    """
+
+    def __init__(self, watcher: Watcher | None = None) -> None:
+        self._watcher = watcher
         self._made: dict[str, AdaptiveLimit] = {}
         self._lock = threading.Lock()
 
@@ -73,7 +77,9 @@ class AdaptiveLimits:
         with self._lock:
             made = self._made.get(id)
             if made is None:
-                made = self._made[id] = AdaptiveLimit(limit, name=name, route=route, shadow=shadow)
+                made = self._made[id] = AdaptiveLimit(
+                    limit, name=name, route=route, shadow=shadow, watcher=self._watcher
+                )
             return made
 
     def all(self) -> list[AdaptiveLimit]:

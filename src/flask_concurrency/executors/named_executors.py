@@ -16,6 +16,7 @@ from typing import Any, Final
 from flask_concurrency.executors.context import Carrier, capture_context
 from flask_concurrency.executors.foreign_executor import ForeignExecutor
 from flask_concurrency.executors.processes.executor import ProcessExecutor
+from flask_concurrency.executors.task_end import OnTaskEnd
 from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
@@ -33,6 +34,7 @@ class NamedExecutors:
     :param configured: Names that the configuration has given, which win.
     :param carry: Captures what a task takes along to a foreign pool of threads.
     :param on_first_use: Called when one that is not ours is made, in each process.
+    :param on_task_end: Gives what is told how the tasks of a name ended.
     """
 
     def __init__(
@@ -43,8 +45,10 @@ class NamedExecutors:
         configured: Mapping[str, Meaning] | None = None,
         carry: Carrier = capture_context,
         on_first_use: Callable[[], object] = lambda: None,
+        on_task_end: Callable[[str], OnTaskEnd | None] = lambda name: None,
     ) -> None:
         self._on_first_use = on_first_use
+        self._on_task_end = on_task_end
         self._ours = ours
         self._added = {} if added is None else added
         self._configured = {} if configured is None else configured
@@ -131,7 +135,9 @@ class NamedExecutors:
             )
         if isinstance(executor, ThreadExecutor | ProcessExecutor | ForeignExecutor):
             return executor  # it knows deadlines by itself
-        return ForeignExecutor(name, executor, carry=self._carry)
+        return ForeignExecutor(
+            name, executor, carry=self._carry, on_task_end=self._on_task_end(name)
+        )
 
 
 def check_meaning(name: object, meaning: object) -> None:

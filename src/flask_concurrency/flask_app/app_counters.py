@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Callable
 
 from flask import Flask
 
 from flask_concurrency.flask_app.app_store import deployment
+from flask_concurrency.flask_app.current_journey import UNROUTED
 from flask_concurrency.flask_app.settings import Settings
 from flask_concurrency.flask_app.telemetry.request_counting import RequestCounting
+from flask_concurrency.flask_app.telemetry.signals import limit_moved, store_lost, tell
+from flask_concurrency.flask_app.telemetry.task_counting import TaskCounting
 from flask_concurrency.stores.opening import HOST_WORKS
 from flask_concurrency.telemetry.counters import Counters
+from flask_concurrency.telemetry.metrics import CONNECTIONS, LIMIT_DECISIONS, STORE_OUTAGES
+from flask_concurrency.telemetry.names import Change
 
 
 class AppCounters:
@@ -28,6 +34,7 @@ class AppCounters:
         self._counters: Counters | None = None
         self._lock = threading.Lock()
         self.counts_requests = False
+        self._adaptive: set[str] = set()
 
     def get(self) -> Counters:
         """The counters; opened with the first count."""
@@ -42,7 +49,49 @@ class AppCounters:
         app = self._app()
         if app is not None and not self.counts_requests:
             self.counts_requests = True
-            app.wsgi_app = RequestCounting(app.wsgi_app, self.get)  # type: ignore[method-assign]
+            app.wsgi_app = RequestCounting(app.wsgi_app, self.get, apart=self._adaptive)  # type: ignore[method-assign]
+
+    def task_counting(self, executor: str) -> TaskCounting:
+        """What an executor of this name calls at the end of each task."""
+        return TaskCounting(self._app, executor, self.if_counting)
+
+    def if_counting(self) -> Counters | None:
+        """The counters, if the app counts anything."""
+        return self.get() if self.counts_requests else None
+
+    def store_lost(self, error: Exception) -> None:
+        """Count an outage of the store, and tell who listens."""
+        self._count(STORE_OUTAGES.once())
+        tell(store_lost, self._app(), error=error)
+
+    def refused(self, limit: str, *, shadow: bool) -> None:
+        """Count what an adaptive limit refuses, mostly before the route is known."""
+        self._adaptive.add(limit)
+        self._count(LIMIT_DECISIONS.once(limit, UNROUTED, "would_refuse" if shadow else "shed"))
+
+    def moved(self, limit: str, before: int | None, now: int | None) -> None:
+        """Tell who listens that an adaptive limit has another cap."""
+        tell(limit_moved, self._app(), limit=limit, before=before, now=now)
+
+    def connection_opened(self, kind: str) -> Callable[[], None]:
+        """Count an event stream or a WebSocket.
+
+        :returns: To be called when it is closed; a second call changes nothing.
+        """
+        self._count(CONNECTIONS.once(kind, "opened"))
+        open_now = [True]
+
+        def closed() -> None:
+            if open_now:
+                open_now.clear()
+                self._count(CONNECTIONS.once(kind, "closed"))
+
+        return closed
+
+    def _count(self, change: Change) -> None:
+        counters = self.if_counting()
+        if counters is not None:
+            counters.add([change])
 
     def _make(self) -> Counters:
         app = self._app()

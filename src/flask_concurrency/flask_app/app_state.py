@@ -45,6 +45,7 @@ from flask_concurrency.flask_app.work.executors import AppExecutors
 from flask_concurrency.runtime.drain import Drain
 from flask_concurrency.stores.fallback import FallbackStore
 from flask_concurrency.stores.store import Store
+from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
 logger = SafeLogger("flask_concurrency.limits")
@@ -81,6 +82,7 @@ class AppState:
     :param read_again: Reads the settings from the app's configuration as it is now.
     :param config: That configuration.
     :ivar enabled_written: What it says of ``CONCURRENCY_ENABLED``, as far as that is applied.
+    :ivar tell_refused: Sends the signal of a refused request.
     :ivar prepare_front: Makes what stands before the app as its settings say.
     :ivar announce: Publishes from now on for other processes what adaptive limits do.
     :ivar install_after_request: Sees to it that responses are settled.
@@ -114,6 +116,7 @@ class AppState:
         self.enabled_written = config.get(ENABLED)
         self.install_after_request: Callable[[], None] = lambda: None
         self.prepare_front: Callable[[], None] = lambda: None
+        self.tell_refused: Callable[[dict[str, Any], Decision, str], None] = lambda *_: None
         self.announce: Callable[[], None] = lambda: None
         self.drain = Drain()
         self.counters = counters
@@ -125,7 +128,7 @@ class AppState:
         self.owner = owner
         self.key = key
         self._askers: Askers | None = None
-        self.adaptive = AdaptiveLimits()
+        self.adaptive = AdaptiveLimits(counters)
         self.front = Front()
         self._routes: dict[tuple[str | None, str], Route] = {}
         self._call_gates: dict[tuple[str | None, str, Declaration], Gate | None] = {}
@@ -244,7 +247,7 @@ class AppState:
             return
         settings = self._read_again()
         if self._store.settings_differ(settings):
-            self._store = AppStore(app, settings)
+            self._store = AppStore(app, settings, self.counters.store_lost)
         if settings.server_threads is not None:
             self.rooms.served_by(settings.server_threads)
         self.settings = settings

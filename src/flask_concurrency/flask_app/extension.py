@@ -138,23 +138,25 @@ class Concurrency:
         read_again = partial(read_settings, app.config, **self._given)
         settings = read_again()
         publishing = StatusPublishing(app, settings)
+        counters = AppCounters(app, settings)
         executors = make_executors(
             app,
             settings,
             added=self._added,
             on_first_task=publishing.begin,
+            on_task_end=counters.task_counting,
             runs_as_in_flask=FlaskEndpoints(app, self),
         )
         state = AppState(
             self,
             settings=settings,
-            store=AppStore(app, settings),
+            store=AppStore(app, settings, counters.store_lost),
             executors=executors,
             declarations=self._declarations,
             key=self._key,
             read_again=read_again,
             config=app.config,
-            counters=AppCounters(app, settings),
+            counters=counters,
         )
         state.announce = publishing.begin
         publishing.observe_limits(state.adaptive_snapshots)
@@ -164,6 +166,8 @@ class Concurrency:
         decorations.serve(app)
         self._declarations.serve()
         hooks.install(app, state)
+        if settings.counts:
+            counters.count_requests()
         state.install_after_request = partial(hooks.install_after_request, app, state)
         if self._needs_after_request or settings.charges_by_response:
             hooks.install_after_request(app, state)
@@ -442,7 +446,11 @@ class Concurrency:
         """
         state = self._current_state()
         return event_response(
-            source, heartbeat=heartbeat, loop=state.executors.loop, drain=state.drain
+            source,
+            heartbeat=heartbeat,
+            loop=state.executors.loop,
+            drain=state.drain,
+            opened=partial(state.counters.connection_opened, "event_stream"),
         )
 
     @overload

@@ -29,6 +29,7 @@ from flask_concurrency.flask_app.overload.control import ADMITTED
 from flask_concurrency.flask_app.overload.front import Front
 from flask_concurrency.flask_app.refusal_cache import RefusalCache, request_identity
 from flask_concurrency.flask_app.settings import Settings
+from flask_concurrency.flask_app.telemetry.signals import request_refused
 from flask_concurrency.vocabulary.clock import wall
 from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.permit import Ending
@@ -47,6 +48,7 @@ class HasSettings(Protocol):
     settings: Settings
     front: Front
     prepare_front: Callable[[], None]
+    tell_refused: Callable[[dict[str, Any], Decision, str], None]
 
     @property
     def enabled_now(self) -> bool:
@@ -109,6 +111,8 @@ class JourneyMiddleware:
                 # A view may have caught a refusal and answered all the same.
                 if not decision.admitted and is_error(status):
                     headers = [*headers, *_when_to_return(decision, headers)]
+                    if request_refused.receivers:
+                        state.tell_refused(environ, decision, status)
             return start_response(status, headers, exc_info)
 
         if (self._refused or self._state.settings.max_request_age is not None) and (

@@ -101,6 +101,8 @@ class Settings:
     :ivar watchdog: ``WATCHDOG``, seconds for which an event loop may stand still before the log
         names the function that blocks it; ``None`` for any time. Default: ``"debug"``, 0.25 in
         debug mode and any time otherwise.
+    :ivar counts: ``COUNTS``, whether requests, tasks and connections are counted although no page
+        of the app shows them, for :meth:`Concurrency.snapshot` and the commands; default false.
     :ivar threads: ``THREADS``, options of the thread executor; default none.
     :ivar processes: ``PROCESSES``, options of the process executor; default none.
     :ivar websocket_threads: ``WEBSOCKET_THREADS``, how many WebSockets of plain handlers a process
@@ -125,6 +127,7 @@ class Settings:
     skip_gone_clients: bool = True
     server_threads: int | None = None
     watchdog: float | Literal["debug"] | None = "debug"
+    counts: bool = False
     threads: Mapping[str, Any] = field(default_factory=dict)
     processes: Mapping[str, Any] = field(default_factory=dict)
     websocket_threads: int = 100
@@ -146,7 +149,16 @@ class Settings:
 ENABLED = f"{PREFIX}ENABLED"
 
 FIXED = frozenset(
-    {"drain_timeout", "watchdog", "threads", "processes", "websocket_threads", "executors", "jobs"}
+    {
+        "counts",
+        "drain_timeout",
+        "watchdog",
+        "threads",
+        "processes",
+        "websocket_threads",
+        "executors",
+        "jobs",
+    }
 )
 """Settings of what ``init_app`` has made: a later change would not reach it."""
 
@@ -342,6 +354,7 @@ _READERS: Mapping[str, Any] = {
     "skip_gone_clients": _truth,
     "server_threads": _threads,
     "watchdog": _watchdog,
+    "counts": _truth,
     "threads": _options,
     "processes": _options,
     "websocket_threads": _threads,

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from flask_concurrency.executors.loop.call import Call
+from flask_concurrency.executors.task_end import OnTaskEnd, TaskEnd
 from flask_concurrency.executors.waiting import register_serving_loop
 
 
@@ -13,8 +14,11 @@ class LoopOwner:
     """An event loop that runs calls.
 
     :ivar calls: What was handed over and has not ended; holding them keeps their tasks alive.
+    :ivar on_task_end: Told how each call ended.
     :ivar drained: No new task is made from now on.
     """
+
+    on_task_end: OnTaskEnd | None = None
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -44,14 +48,19 @@ class LoopOwner:
             return False
         return True
 
-    def count(self, error: BaseException | None) -> None:
+    def count(self, name: str, error: BaseException | None) -> None:
         """Count how a call's task ended. Runs on the loop's thread, the only writer."""
         if error is None:
             self.done += 1
+            result = "done"
         elif isinstance(error, asyncio.CancelledError):
             self.cancelled += 1
+            result = "cancelled"
         else:
             self.failed += 1
+            result = "failed"
+        if self.on_task_end is not None:
+            self.on_task_end(TaskEnd(result, name, error=error))
 
     def give_up(self) -> list[str]:
         """Refuse what has not ended, so that no caller waits for it; name what still runs."""

@@ -17,6 +17,7 @@ from flask import Flask
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.named_executors import Meaning, NamedExecutors
 from flask_concurrency.executors.processes.executor import ProcessExecutor
+from flask_concurrency.executors.task_end import OnTaskEnd
 from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.flask_app.settings import PREFIX, Settings
 from flask_concurrency.flask_app.work.async_body import async_to_sync
@@ -29,7 +30,7 @@ from flask_concurrency.vocabulary.errors import ConfigurationError
 
 E = TypeVar("E")
 
-_OURS: Final = ("around", "carry", "on_first_task", "clock", "timekeeper")
+_OURS: Final = ("around", "carry", "on_first_task", "on_task_end", "clock", "timekeeper")
 """Options of the executors that are not the configuration's."""
 _THREADS: Final = tuple(name for name in signature(ThreadExecutor).parameters if name not in _OURS)
 _PROCESSES: Final = tuple(
@@ -77,12 +78,14 @@ def make_executors(
     *,
     added: Mapping[str, Meaning],
     on_first_task: Callable[[], object],
+    on_task_end: Callable[[str], OnTaskEnd],
     runs_as_in_flask: Callable[[], bool],
 ) -> AppExecutors:
     """Make an app's executors, and send its ``async`` functions to the shared loop.
 
     :param added: Names of further executors; later additions are seen.
     :param on_first_task: Called at the first task of each of them, in each process.
+    :param on_task_end: Gives what an executor of a name tells how each task ended.
     :param runs_as_in_flask: Whether ``async`` functions of the current request run on a loop of
         their own.
     :raises ConfigurationError: ``THREADS`` or ``PROCESSES`` holds a wrong option.
@@ -90,7 +93,11 @@ def make_executors(
     carry = FlaskCarrier(app)
     drain_timeout = settings.drain_timeout
     make_threads = partial(
-        ThreadExecutor, carry=carry, drain_timeout=drain_timeout, on_first_task=on_first_task
+        ThreadExecutor,
+        carry=carry,
+        drain_timeout=drain_timeout,
+        on_first_task=on_first_task,
+        on_task_end=on_task_end("threads"),
     )
     threads = _made("THREADS", make_threads, settings.threads, _THREADS)
     sockets = ThreadExecutor(
@@ -102,7 +109,11 @@ def make_executors(
     )
     bodies = ThreadExecutor(BODY_THREADS, max_queue=None, drain_timeout=5.0, name="bodies")
     make_processes = partial(
-        _make_processes, app, drain_timeout=drain_timeout, on_first_task=on_first_task
+        _make_processes,
+        app,
+        drain_timeout=drain_timeout,
+        on_first_task=on_first_task,
+        on_task_end=on_task_end("processes"),
     )
     processes = _made("PROCESSES", make_processes, settings.processes, _PROCESSES)
     loop = LoopThread(
@@ -110,6 +121,7 @@ def make_executors(
         drain_timeout=min(5.0, settings.drain_timeout),
         blocked_for=lambda: settings.blocked_for(app.debug),
         on_first_task=on_first_task,
+        on_task_end=on_task_end("loop"),
     )
     # Flask's documented way to choose what runs its async functions.
     app.async_to_sync = async_to_sync(  # type: ignore[method-assign, assignment]
@@ -124,6 +136,7 @@ def make_executors(
         configured=settings.executors,
         carry=carry,
         on_first_use=on_first_task,
+        on_task_end=on_task_end,
     )
     return AppExecutors(threads, sockets, bodies, processes, loop, named)
 
