@@ -90,11 +90,12 @@ class Answer:
     :ivar decision: Whether it was let in, and why.
     :ivar permit: To be released at the end; ``None`` where no in-flight limit applies.
     :ivar waited: The limit that was waited for, and how many seconds; ``None`` for none.
+    :ivar refused_key: Whose count refused it; ``None`` where no client's did.
     :ivar error: What a function of a limit raised, which was not asked; to be raised if the others
         admit.
     """
 
-    __slots__ = ("_pending", "decision", "error", "permit", "waited")
+    __slots__ = ("_pending", "decision", "error", "permit", "refused_key", "waited")
 
     def __init__(
         self,
@@ -107,6 +108,7 @@ class Answer:
         self._pending = pending
         self.error: Exception | None = None
         self.waited: tuple[str, float] | None = None
+        self.refused_key: str | None = None
 
     def with_permit(self, permit: Permit) -> Answer:
         """The same, with a permit that is given back after its own."""

@@ -9,7 +9,7 @@ import functools
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -138,6 +138,7 @@ def compile_plan(
     store: Store,
     rooms: WaitingRooms | None = None,
     adaptive: AdaptiveLimits | None = None,
+    exempt: Container[str] | None = None,
 ) -> Plan:
     """Choose and name the limiters of one route.
 
@@ -146,6 +147,7 @@ def compile_plan(
     :param method: The request's HTTP method.
     :param key: Who is counted where a declaration does not say.
     :param rooms: Where requests wait.
+    :param exempt: Keys that are not counted for a while.
     :param adaptive: Where adaptive limits learn. Default: nowhere before and after.
     """
     learning = AdaptiveLimits() if adaptive is None else adaptive
@@ -164,7 +166,9 @@ def compile_plan(
             stage = declared if declared.at == "call" else declared.at
             chosen.setdefault(stage, []).append(limiter)
     gates = {
-        stage: Gate(limiters, store, rooms=rooms) for stage, limiters in chosen.items() if limiters
+        stage: Gate(limiters, store, rooms=rooms, exempt=exempt)
+        for stage, limiters in chosen.items()
+        if limiters
     }
     calls = {stage: gate for stage, gate in gates.items() if isinstance(stage, Declaration)}
     return Plan(gates.get("arrival"), gates.get("view"), calls, tuple(asked_first))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 
 from flask import Flask
 
 from flask_concurrency.flask_app.app_store import deployment
 from flask_concurrency.flask_app.current_journey import UNROUTED
 from flask_concurrency.flask_app.settings import Settings
+from flask_concurrency.flask_app.telemetry.refused_clients import RefusedClients
 from flask_concurrency.flask_app.telemetry.request_counting import RequestCounting
 from flask_concurrency.flask_app.telemetry.signals import limit_moved, store_lost, tell
 from flask_concurrency.flask_app.telemetry.task_counting import TaskCounting
@@ -25,6 +27,8 @@ class AppCounters:
 
     An app that is tested counts in its own memory, whenever it says that it is tested.
 
+    :ivar refused_clients: Who was refused lately, by this process.
+    :ivar begin: Called with each count of a request; what it starts, it starts once.
     :ivar counts_requests: Whether requests are counted; a page that shows counts asks for it.
     """
 
@@ -35,13 +39,16 @@ class AppCounters:
         self._lock = threading.Lock()
         self.counts_requests = False
         self._adaptive: set[str] = set()
+        self.refused_clients = RefusedClients()
+        self.begin: Callable[[], None] = lambda: None
 
     def get(self) -> Counters:
         """The counters; opened with the first count."""
+        self.begin()
         if self._counters is None:
             with self._lock:
                 if self._counters is None:
-                    self._counters = self._make()
+                    self._counters = Counters(self.directory())
         return self._counters
 
     def count_requests(self) -> None:
@@ -49,7 +56,9 @@ class AppCounters:
         app = self._app()
         if app is not None and not self.counts_requests:
             self.counts_requests = True
-            app.wsgi_app = RequestCounting(app.wsgi_app, self.get, apart=self._adaptive)  # type: ignore[method-assign]
+            app.wsgi_app = RequestCounting(  # type: ignore[method-assign]
+                app.wsgi_app, self.get, apart=self._adaptive, refusals=self.refused_clients
+            )
 
     def task_counting(self, executor: str) -> TaskCounting:
         """What an executor of this name calls at the end of each task."""
@@ -93,12 +102,13 @@ class AppCounters:
         if counters is not None:
             counters.add([change])
 
-    def _make(self) -> Counters:
+    def directory(self) -> Path | None:
+        """Where the files of the deployment are; ``None`` where this process counts alone."""
         app = self._app()
         if not HOST_WORKS or app is None or app.testing:
-            return Counters(None)
+            return None
         from flask_concurrency.stores.host.private_directory import default_directory
         from flask_concurrency.stores.host.private_file import file_name
 
         name = file_name(deployment(app, self._settings)).rpartition(".")[0]
-        return Counters(default_directory() / f"{name}.counters")
+        return default_directory() / f"{name}.counters"

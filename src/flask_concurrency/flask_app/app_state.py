@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -90,6 +90,7 @@ class AppState:
     :ivar counters: What it counts of its requests, if it does.
     :ivar adaptive: Its adaptive limits in this process.
     :ivar key: Gives who is counted where a declaration does not say.
+    :ivar exempt_keys: Keys that are not counted for a while; ``None`` where nothing sets any.
     :ivar front: What stands before the app: health checks, adaptive limits of the whole app.
     :ivar drain: Ends what would go on for ever when the server is told to end.
     """
@@ -129,6 +130,7 @@ class AppState:
         self.key = key
         self._askers: Askers | None = None
         self.adaptive = AdaptiveLimits(counters)
+        self.exempt_keys: Container[str] | None = None
         self.front = Front()
         self._routes: dict[tuple[str | None, str], Route] = {}
         self._call_gates: dict[tuple[str | None, str, Declaration], Gate | None] = {}
@@ -334,6 +336,7 @@ class AppState:
             store=self.store,
             rooms=self.rooms,
             adaptive=self.adaptive,
+            exempt=self.exempt_keys,
         )
 
     def _compile(self, app: Flask, rule: Rule | None, method: str) -> Route:

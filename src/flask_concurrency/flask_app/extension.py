@@ -160,6 +160,7 @@ class Concurrency:
         )
         state.announce = publishing.begin
         publishing.observe_limits(state.adaptive_snapshots)
+        publishing.observe_refused(counters.refused_clients.snapshot)
         publishing.observe(executors)
         app.extensions[EXTENSION] = state
         self._apps.add(app)
@@ -415,6 +416,30 @@ class Concurrency:
         :raises ConfigurationError: The path is taken, or prometheus-client is missing.
         """
         add_metrics(app, self._state(app), path, access, self.exempt)
+
+    def dashboard(
+        self,
+        app: Flask,
+        url_prefix: str = "/_concurrency",
+        *,
+        access: Callable[[], object] | None = None,
+    ) -> None:
+        """Count the app's requests, and show live on one page what it does.
+
+        Load, refusals, limits, executors and the slowest routes, of all workers of this host, with
+        an hour of history that outlives them; and who is refused, whose count can be reset or who
+        can be exempted for ten minutes there. Each such action is logged.
+
+        :param app: The app, after :meth:`init_app`.
+        :param url_prefix: Where the page is. Its routes are exempt from limits.
+        :param access: Asked in the request; a true answer lets it in, others get 403. Default:
+            clients of this machine that no proxy has passed on, and only in debug mode.
+        :raises ConfigurationError: Another route has the prefix.
+        """
+        from flask_concurrency.flask_app.dashboard.pages import add_dashboard
+
+        state = self._state(app)
+        add_dashboard(app, state, url_prefix, access, self.exempt, state.announce)
 
     def event_stream(self, source: Source, *, heartbeat: float | None = 15.0) -> Response:
         """Answer with server-sent events, for the ``EventSource`` of a browser.

@@ -20,6 +20,7 @@ from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
 if TYPE_CHECKING:
     from flask_concurrency.telemetry.counter_file import CounterFile
+    from flask_concurrency.telemetry.counter_reader import CounterReader
 
 logger = SafeLogger("flask_concurrency.telemetry")
 
@@ -52,6 +53,8 @@ class Counters:
         # Re-entrant: the garbage collector may end a task in the middle of any line. What it adds
         # then waits until the line is through.
         self._lock = threading.RLock()
+        self._reading = threading.Lock()
+        self._reader: CounterReader | None = None
         self._adding = False
         self._later: list[Change] = []
         self._file: CounterFile | None = None
@@ -96,9 +99,12 @@ class Counters:
             kept = {name: tuple(numbers) for name, numbers in self._numbers.items()}
         if self._directory is None:
             return kept
-        from flask_concurrency.telemetry.counter_file import read_files
+        from flask_concurrency.telemetry.counter_reader import CounterReader
 
-        return _sum([kept, *read_files(self._directory)])
+        with self._reading:
+            if self._reader is None:
+                self._reader = CounterReader(self._directory)
+            return _sum([kept, self._reader.totals()])
 
     def close(self) -> None:
         """Let another process take the file."""

@@ -62,6 +62,7 @@ class LoopSnapshot:
     :ivar done: Calls that returned, since the loop started in this process.
     :ivar failed: Calls that raised.
     :ivar cancelled: Calls that were cancelled.
+    :ivar lag: Seconds that the loop took lately to give a sign of life, if it was asked.
     """
 
     alive: bool = False
@@ -71,6 +72,7 @@ class LoopSnapshot:
     done: int = 0
     failed: int = 0
     cancelled: int = 0
+    lag: float = 0.0
 
 
 def default_loop_factory() -> asyncio.AbstractEventLoop:
@@ -318,6 +320,12 @@ class LoopThread:
         logger.error("Did not end within %s s of shutdown: %s", timeout, runner.give_up())
         return False
 
+    def ask_for_sign(self) -> None:
+        """Ask a loop that runs for a sign of life; the next snapshot says how late it came."""
+        runner = self._runner
+        if runner is not None and runner.alive:
+            runner.ask_for_sign()
+
     def snapshot(self) -> LoopSnapshot:
         """Tell what the loop is doing. Starts nothing."""
         runner = self._runner
@@ -333,6 +341,7 @@ class LoopThread:
             done=runner.done,
             failed=runner.failed,
             cancelled=runner.cancelled,
+            lag=round(runner.lag, 3),
         )
 
     def _runner_for(

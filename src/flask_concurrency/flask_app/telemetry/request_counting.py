@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask_concurrency.engine.journey import NOT_ASKED, Journey
 from flask_concurrency.flask_app.current_journey import JOURNEY, ROUTE, UNROUTED
+from flask_concurrency.flask_app.telemetry.refused_clients import RefusedClients
 from flask_concurrency.telemetry.counters import Counters
 from flask_concurrency.telemetry.metrics import (
     DEADLINES_MISSED,
@@ -33,6 +34,7 @@ class RequestCounting:
     :param wsgi_app: What is counted.
     :param counters: Gives where.
     :param apart: Names of limits that count by themselves what they refuse.
+    :param refusals: Remembers who was refused lately.
     :param clock: Seconds that never go back.
     """
 
@@ -42,11 +44,13 @@ class RequestCounting:
         counters: Callable[[], Counters],
         *,
         apart: Container[str] = (),
+        refusals: RefusedClients | None = None,
         clock: Clock = monotonic,
     ) -> None:
         self._wsgi_app = wsgi_app
         self._counters = counters
         self._apart = apart
+        self._refusals = refusals
         self._clock = clock
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -81,6 +85,8 @@ class RequestCounting:
         if journey is not None:
             if journey.decision is not NOT_ASKED:
                 changes += _decided(journey, route, self._apart)
+                if self._refusals is not None and not journey.decision.admitted:
+                    self._refusals.note(journey, environ)
             if journey.overdue:
                 changes.append(DEADLINES_MISSED.once(route))
         self._counters().add(changes)

@@ -29,10 +29,15 @@ class StatusPublishing:
         self._settings = settings
         self._publisher: Any = None
         self._limits: Callable[[], Mapping[str, Any]] = dict
+        self._refused: Callable[[], Mapping[str, Any]] = dict
 
     def observe_limits(self, snapshots: Callable[[], Mapping[str, Any]]) -> None:
         """Publish what adaptive limits do as well; to be called before :meth:`observe`."""
         self._limits = snapshots
+
+    def observe_refused(self, refused: Callable[[], Mapping[str, Any]]) -> None:
+        """Publish who was refused lately as well; to be called before :meth:`observe`."""
+        self._refused = refused
 
     def observe(self, executors: AppExecutors) -> None:
         """Publish what these do, once they do anything."""
@@ -43,7 +48,9 @@ class StatusPublishing:
             observed = weakref.ref(executors)
             name = deployment(app, self._settings)
             limits = self._limits
-            self._publisher = Publisher(name, lambda: {**_snapshots_of(observed), **limits()})
+            self._publisher = Publisher(
+                name, lambda: {**_snapshots_of(observed), **limits()}, refused=self._refused
+            )
 
     def begin(self) -> None:
         """Publish from now on, in this process."""
@@ -54,7 +61,10 @@ class StatusPublishing:
 
 def _snapshots_of(observed: weakref.ref[AppExecutors]) -> Mapping[str, Any]:
     executors = observed()
-    return {} if executors is None else snapshots(executors)
+    if executors is None:
+        return {}
+    executors.loop.ask_for_sign()
+    return snapshots(executors)
 
 
 def snapshots(executors: AppExecutors) -> Mapping[str, Any]:
