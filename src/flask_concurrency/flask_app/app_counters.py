@@ -17,9 +17,10 @@ from flask_concurrency.flask_app.telemetry.request_counting import RequestCounti
 from flask_concurrency.flask_app.telemetry.signals import limit_moved, store_lost, tell
 from flask_concurrency.flask_app.telemetry.task_counting import TaskCounting
 from flask_concurrency.stores.opening import HOST_WORKS
+from flask_concurrency.telemetry.counter_reader import CounterReader
 from flask_concurrency.telemetry.counters import Counters
 from flask_concurrency.telemetry.metrics import CONNECTIONS, LIMIT_DECISIONS, STORE_OUTAGES
-from flask_concurrency.telemetry.names import Change
+from flask_concurrency.telemetry.names import Change, Totals
 
 
 class AppCounters:
@@ -67,6 +68,15 @@ class AppCounters:
     def if_counting(self) -> Counters | None:
         """The counters, if the app counts anything."""
         return self.get() if self.counts_requests else None
+
+    def look(self) -> Totals | None:
+        """What all processes have counted, without becoming one of them; ``None`` for nothing."""
+        if not self.counts_requests:
+            return None
+        directory = self.directory()
+        if directory is None or self._counters is not None:
+            return self.get().totals()
+        return CounterReader(directory).totals()
 
     def store_lost(self, error: Exception) -> None:
         """Count an outage of the store, and tell who listens."""
