@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from flask import Flask
@@ -29,6 +29,7 @@ class AppCounters:
     An app that is tested counts in its own memory, whenever it says that it is tested.
 
     :ivar refused_clients: Who was refused lately, by this process.
+    :ivar mirror: Given whatever is counted, to count it elsewhere as well.
     :ivar begin: Called with each count of a request; what it starts, it starts once.
     :ivar counts_requests: Whether requests are counted; a page that shows counts asks for it.
     """
@@ -42,6 +43,7 @@ class AppCounters:
         self._adaptive: set[str] = set()
         self.refused_clients = RefusedClients()
         self.begin: Callable[[], None] = lambda: None
+        self.mirror: Callable[[Iterable[Change]], object] | None = None
 
     def get(self) -> Counters:
         """The counters; opened with the first count."""
@@ -50,6 +52,7 @@ class AppCounters:
             with self._lock:
                 if self._counters is None:
                     self._counters = Counters(self.directory())
+                    self._counters.mirror = self.mirror
         return self._counters
 
     def count_requests(self) -> None:

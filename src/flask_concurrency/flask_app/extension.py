@@ -417,6 +417,23 @@ class Concurrency:
         """
         add_metrics(app, self._state(app), path, access, self.exempt)
 
+    def opentelemetry(self, app: Flask, *, meter_provider: Any = None) -> None:
+        """Record the app's requests, limits and tasks with OpenTelemetry's instruments.
+
+        The same that :meth:`metrics` shows, with the same names and labels; each process records
+        what happens in it. Needs ``pip install "Flask-Concurrency[opentelemetry]"``. Spans need
+        nothing: tasks on :attr:`threads` and :attr:`loop` have the span of their caller as parent.
+
+        :param app: The app, after :meth:`init_app`, before its first request.
+        :param meter_provider: Makes the instruments. Default: the process's own provider.
+        :raises ConfigurationError: opentelemetry-api is missing.
+        """
+        from flask_concurrency.exporters.open_telemetry import Instruments
+
+        counters = self._state(app).counters
+        counters.mirror = Instruments(meter_provider).record
+        counters.count_requests()
+
     def dashboard(
         self,
         app: Flask,

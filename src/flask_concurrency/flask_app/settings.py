@@ -28,6 +28,9 @@ STANDS_STILL = 0.25
 SERVED_WITH = "FLASK_CONCURRENCY_SERVER_THREADS"
 """Environment variable in which ``flask concurrency serve`` tells its workers their threads."""
 
+UNLIMITED = "FLASK_CONCURRENCY_UNLIMITED"
+"""Environment variable in which ``flask concurrency tune`` tells its server to limit nothing."""
+
 POOL = "FLASK_CONCURRENCY_POOL_THREADS"
 """Environment variable with the threads of ``concurrency.threads``, where none are configured."""
 
@@ -61,7 +64,17 @@ OF_FLASK_LIMITER = {
 }
 """Keys of Flask-Limiter, and what takes their place."""
 
-COMMANDS = ("SERVE", "EXPLAIN", "STATUS", "RESET", "DOCTOR", "WORKER", "JOBS_LIST", "JOBS_SHOW")
+COMMANDS = (
+    "SERVE",
+    "EXPLAIN",
+    "STATUS",
+    "RESET",
+    "DOCTOR",
+    "TUNE",
+    "WORKER",
+    "JOBS_LIST",
+    "JOBS_SHOW",
+)
 OF_COMMANDS = tuple(f"{PREFIX}{command}_" for command in COMMANDS)
 """What options of ``flask concurrency`` begin with in the environment, after ``FLASK_``."""
 
@@ -202,6 +215,8 @@ def read_settings(config: Mapping[str, Any], **given: object) -> Settings:
         if name not in known or key != key.upper():
             raise ConfigurationError(f"Unknown configuration key {key!r}: {_hint(name, known)}")
         values[name] = value
+    if UNLIMITED in os.environ:
+        values["enabled"] = False
     if POOL in os.environ:
         options = values.get("threads", {})
         if isinstance(options, Mapping):
@@ -242,7 +257,7 @@ def _is_of_a_command(key: str) -> bool:
     ``app.config.from_prefixed_env()`` takes along whatever begins with ``FLASK_``.
     """
     variable = f"FLASK_{key}"
-    return variable in os.environ and (variable == POOL or key.startswith(OF_COMMANDS))
+    return variable in os.environ and (variable in (POOL, UNLIMITED) or key.startswith(OF_COMMANDS))
 
 
 def _read(name: str, value: object) -> Any:

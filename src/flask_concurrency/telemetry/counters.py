@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -41,11 +41,13 @@ class Counters:
     :param directory: Where the processes of a deployment keep their files; ``None`` for memory
         alone.
     :param clock: Seconds that never go back.
+    :ivar mirror: Given whatever is added, to count it elsewhere as well; must not raise.
     """
 
     def __init__(self, directory: Path | None, *, clock: Clock = monotonic) -> None:
         self._directory = directory if HOST_WORKS else None
         self._clock = clock
+        self.mirror: Callable[[Iterable[Change]], object] | None = None
         self._reset()
         call_in_child(self, Counters._reset_after_fork)
 
@@ -75,6 +77,9 @@ class Counters:
 
         :param changes: Names, how many numbers each has, which of them grows, and by how much.
         """
+        if self.mirror is not None:
+            changes = list(changes)
+            self.mirror(changes)
         with self._lock:
             if self._adding:
                 self._later.extend(changes)
