@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
+from typing import Any
 
 from flask import Flask
 
@@ -25,3 +27,9 @@ def limited() -> str:
 def worker() -> str:
     """Which process answers."""
     return str(os.getpid())
+
+
+@app.get("/snapshot")
+def snapshot() -> dict[str, Any]:
+    """What code sees."""
+    return asdict(concurrency.snapshot())
