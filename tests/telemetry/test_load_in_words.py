@@ -12,7 +12,7 @@ from flask_concurrency.telemetry.load import (
     difference,
     limits_of,
     load_of,
-    longest_wait,
+    mean_wait,
     quantile,
     routes_of,
 )
@@ -85,12 +85,13 @@ def test_a_quantile_is_the_bound_of_its_bucket() -> None:
     assert quantile(REQUEST_DURATION, buckets, 1.0) == 20.0
 
 
-def test_the_longest_wait_is_that_of_any_limit() -> None:
-    """As the bound of its bucket."""
+def test_a_wait_is_told_exactly() -> None:
+    """The bound of a bucket may be more than twice as long."""
     counters = Counters(None)
     counters.add(LIMIT_WAITS.observed(0.3, "a"))
     counters.add(LIMIT_WAITS.observed(1.9, "b"))
-    assert longest_wait(counters.totals()) == 2.5
+    assert mean_wait(counters.totals()) == pytest.approx(1.1)
+    assert mean_wait({}) == 0.0
 
 
 BUSY = LimitLoad("route:8 in flight", "/report", {"busy": 41, "admitted": 59})
@@ -112,10 +113,10 @@ SHED = LimitLoad("app:adaptive", "", {"shed": 50})
                 load=Load(requests=100, good=59, refused=41),
                 limits=[BUSY],
                 waiting=12,
-                longest_wait=2.5,
+                wait=1.9,
             ),
             "bad",
-            "41 % refused: /report is over 8 in flight; 12 wait, up to 2.5 s. "
+            "41 % refused: /report is over 8 in flight; 12 wait, 1.9 s each. "
             "100 requests a second in all.",
         ),
         (

@@ -25,7 +25,7 @@ class Facts:
     :ivar seconds: How many seconds that covers.
     :ivar limits: What limits decided, the one first that kept most out.
     :ivar waiting: Requests that wait now.
-    :ivar longest_wait: Seconds that requests waited lately.
+    :ivar wait: Seconds that requests waited lately, in the mean.
     :ivar cap: Requests that an adaptive limit lets in; ``None`` for no cap.
     :ivar age: Seconds that the youngest request had waited before it came in.
     :ivar lag: Seconds by which a loop is late.
@@ -36,7 +36,7 @@ class Facts:
     seconds: float = 1.0
     limits: Sequence[LimitLoad] = ()
     waiting: int = 0
-    longest_wait: float = 0.0
+    wait: float = 0.0
     cap: int | None = None
     age: float = 0.0
     lag: float = 0.0
@@ -114,7 +114,7 @@ def _by(facts: Facts) -> str:
 def _rest(facts: Facts) -> str:
     parts = []
     if facts.waiting:
-        waits = f", up to {duration(facts.longest_wait)}" if facts.longest_wait else ""
+        waits = f", {duration(facts.wait)} each" if facts.wait else ""
         verb = "waits" if facts.waiting == 1 else "wait"
         parts.append(f"{facts.waiting} {verb}{waits}")
     if facts.cap is not None:

@@ -134,13 +134,14 @@ def limits_of(changes: Totals) -> list[LimitLoad]:
     return sorted(loads, key=lambda each: (-each.refused, each.limit, each.route))
 
 
-def longest_wait(changes: Totals) -> float:
-    """Seconds that requests waited for limits at most, as the upper bound of a bucket."""
-    longest = 0.0
+def mean_wait(changes: Totals) -> float:
+    """Seconds that requests which waited for a limit did so, in the mean; ``0.0`` for none."""
+    waited, seconds = 0, 0.0
     for name, numbers in changes.items():
         if name[0] == LIMIT_WAITS.name:
-            longest = max(longest, quantile(LIMIT_WAITS, list(numbers[:-1]), 1.0))
-    return longest
+            waited += sum(numbers[:-1])
+            seconds += LIMIT_WAITS.sum_of(numbers)
+    return seconds / waited if waited else 0.0
 
 
 def quantile(metric: Metric, buckets: list[int], share: float) -> float:

@@ -25,7 +25,7 @@ from flask_concurrency.telemetry.load import (
     RouteLoad,
     difference,
     limits_of,
-    longest_wait,
+    mean_wait,
     routes_of,
 )
 from flask_concurrency.telemetry.names import Totals
@@ -100,7 +100,7 @@ class View:
             seconds=max(1, len(recent)),
             limits=decided,
             waiting=sum(each.waiting for each in found),
-            longest_wait=longest_wait(changes),
+            wait=mean_wait(changes),
             cap=None if cap < 0 else int(cap),
             age=age,
             lag=lag,
