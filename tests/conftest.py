@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import wraps
 from pathlib import Path
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 import pytest
 from flask import Flask
 
 from flask_concurrency import Concurrency, watch_signals
+from flask_concurrency.runtime import drain
 from leak_detector import LeakDetector
 
 ROOT = Path(__file__).parent.parent
@@ -139,12 +140,18 @@ def runtime_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
 def signals_as_before() -> Iterator[None]:
     """Let no test change what a signal does to those after it.
 
-    But for the first stream of a process, from which on it watches for its end.
+    Each test begins as the first stream of a process does, which watches for the end, and no app
+    that an earlier test served delays that.
     """
-    watch_signals()
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    yield
+    original = {number: signal.getsignal(number) for number in SIGNALS}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drain, "_delays", WeakKeyDictionary())
+        watch_signals()
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        yield
     assert {number: signal.getsignal(number) for number in SIGNALS} == before
+    for number, handler in original.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
