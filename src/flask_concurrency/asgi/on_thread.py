@@ -88,7 +88,7 @@ class ThreadRequest:
     async def serve(self) -> None:
         """Answer the request.
 
-        :raises QueueFull: The pool has no place for it.
+        :raises QueueFull: The pool has no slot for it.
         :raises Exception: What the application raised and did not answer itself.
         """
         await self._await_body()

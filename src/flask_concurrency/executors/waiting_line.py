@@ -1,4 +1,4 @@
-"""Decide who is next to get a place in a full queue, and how long a caller waits for it.
+"""Decide who is next to get a slot in a full queue, and how long a caller waits for it.
 
 Knows neither the queue nor what a task is. The line itself is guarded by its executor's lock.
 """

@@ -61,7 +61,7 @@ class HasOptions(Protocol):
 def arrival_by_socket(connection: HasOptions) -> Arrival:
     """What the kernel knows of the connection of a socket.
 
-    :raises OSError: It says no: no TCP socket, such as a Unix socket, or a closed one.
+    :raises OSError: It refuses: no TCP socket, such as a Unix socket, or a closed one.
     """
     return read_arrival(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, SIZE))
 

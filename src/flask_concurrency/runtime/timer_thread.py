@@ -53,7 +53,7 @@ class Timekeeper:
 
     A call is to be short and must not wait: the next one waits for it. What it raises is logged.
 
-    :param clock: Tells the time.
+    :param clock: Source of the time.
     :param idle: Seconds for which the thread waits for the next alarm before it ends.
     :ivar cancelled: About how many alarms it keeps that were cancelled.
     """

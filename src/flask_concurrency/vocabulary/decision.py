@@ -1,4 +1,4 @@
-"""What came of asking to be let in: one verdict a policy, one decision a stage.
+"""What came of a request for admission: one verdict a policy, one decision a stage.
 
 Plain records; they know neither how they were computed nor how HTTP spells them.
 """

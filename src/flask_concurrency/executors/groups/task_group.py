@@ -71,7 +71,7 @@ class TaskGroup:
     :param policy: ``"all"``: the first error cancels the rest and is raised. ``"any"``: the first
         result cancels the rest. ``"settle"``: all are waited for, and errors are results.
         ``"partial"``: as ``"all"``, but what is ready at the deadline is the result.
-    :param clock: Tells the time.
+    :param clock: Source of the time.
     :param call_at: Has something called at an instant.
     :raises ConfigurationError: ``timeout`` or ``policy`` is none.
     """

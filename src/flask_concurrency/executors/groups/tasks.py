@@ -45,7 +45,7 @@ class GroupTasks:
 
     :param policy: Says when the rest is cancelled.
     :param deadline: Theirs. Only they expire it, when they are stopped.
-    :param clock: Tells the time.
+    :param clock: Source of the time.
     :param call_at: Rings at the deadline.
     :ivar deadline: Theirs.
     :ivar at: The deadline's instant, before it was expired.

@@ -213,7 +213,7 @@ class WaitingCall(Call[T]):
             self._end_now()
 
     def _end_now(self) -> bool:
-        """Cancel the task, again if it swallows that, and tell whether it has ended."""
+        """Cancel the task, again if it swallows that, and return whether it has ended."""
         self.abandoned = True
         try:
             self.host.loop.call_soon_threadsafe(self.cancel)

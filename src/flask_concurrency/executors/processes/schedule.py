@@ -107,7 +107,7 @@ class Schedule:
     ) -> Orders:
         """Take new tasks: one, or some of a batch.
 
-        :param waits: The caller can wait for a place: the first task stands in line for it.
+        :param waits: The caller can wait for a slot: the first task stands in line for it.
         :raises QueueFull: There is no room, not even for one task of the batch.
         """
         first = tasks[0]
@@ -138,7 +138,7 @@ class Schedule:
         return orders
 
     def withdraw(self, task: Task) -> bool:
-        """Take a task back that no worker has, and say whether there was one to take back."""
+        """Take a task back that no worker has, and return whether there was one to take back."""
         if self.queue.pop(task.number, None) is not None:
             self._pass_on(task)
             return True
@@ -434,7 +434,7 @@ class Schedule:
             task.batch.placed += 1
 
     def _pass_on(self, task: Task) -> None:
-        """Give the place that a task had to the next of its batch, or of those in line."""
+        """Give the slot that a task had to the next of its batch, or of those in line."""
         batch = task.batch
         if batch is not None:
             batch.placed -= 1
@@ -461,7 +461,7 @@ class Schedule:
                     self._fill(task.batch)
 
     def _assign(self, worker: Worker, turn: object, orders: Orders, now: float) -> bool:
-        """Give a worker the task that has waited longest, and say whether there was one."""
+        """Give a worker the task that has waited longest, and return whether there was one."""
         while self.queue:
             number = next(iter(self.queue))
             task = self.queue[number]

@@ -172,7 +172,7 @@ class WorkerLoop:
     # From here on: called with the lock held.
 
     def grow(self) -> bool:
-        """Start one thread more if there may be one, and tell whether a thread is free now."""
+        """Start one thread more if there may be one, and return whether a thread is free now."""
         if not self.threads.add_worker(self, self._work):
             return False
         self.queue.free += 1

@@ -90,7 +90,7 @@ class Problem(HTTPException):
 
 
 class Refusal(Problem):
-    """A request that was not let in; handle 429 or 503, or one of the classes, to answer yourself.
+    """A refused request; handle 429 or 503, or one of the classes, to answer yourself.
 
     :ivar decision: Every policy's verdict.
     """

@@ -46,7 +46,7 @@ class Rule(NamedTuple):
 
 
 class Admitted(NamedTuple):
-    """A request that was let in.
+    """A request that was admitted.
 
     :ivar permit: To be released when it ends.
     :ivar entries: What it was counted as.

@@ -182,7 +182,7 @@ def _accept(options: WebSocketOptions, state: AppState) -> _Accepted:
 def _code(error: Exception, socket: _Accepted) -> int:
     """What a client is told of an error that ended the handler."""
     if _is_end(error) and not socket.connected:
-        return NORMAL  # it has heard already how it ended
+        return NORMAL  # it knows already how it ended
     if isinstance(error, Refusal):
         return TRY_AGAIN
     if isinstance(error, HTTPException) and error.code is not None and error.code < 500:

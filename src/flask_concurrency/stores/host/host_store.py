@@ -139,19 +139,19 @@ class HostStore:
                 self._do_late()
 
     def forget(self, checks: Sequence[Check]) -> int:
-        """Start the counts of these checks' rates anew; permits stay held."""
+        """Reset the counts of these checks' rates; permits stay held."""
         return self._do(lambda transactions: transactions.forget(checks))
 
     def clear_limiters(self, limiters: Sequence[LimiterCounts]) -> int:
-        """Start the counts of these limiters' rates anew, of every key; permits stay held."""
+        """Reset the counts of these limiters' rates, of every key; permits stay held."""
         return self._do(lambda transactions: transactions.clear_limiters(limiters))
 
     def clear(self) -> int:
-        """Start the counts of all rates anew, of every key; permits stay held."""
+        """Reset the counts of all rates, of every key; permits stay held."""
         return self._do(Transactions.clear)
 
     def close(self) -> None:
-        """Let go of the file; it is opened again when it is needed."""
+        """Close the file; it is opened again when it is needed."""
         if self._transactions is not None:
             self._let_go(self._transactions)
 
