@@ -150,10 +150,10 @@ class AdaptiveLimit:
         now: float | None = None,
         deadline: float | None = None,
     ) -> Entry | Reason:
-        """Admit a request, or say why not.
+        """Admit a request, or return the reason of its refusal.
 
         :param age: Seconds it has waited before.
-        :param who: Says who asks; called only where that makes a difference.
+        :param who: Returns who asks; called only where that makes a difference.
         :param now: The instant, if it is known.
         :param deadline: Seconds in which its answer is worth having, if not the limit's own.
         :returns: What is to be released at the end, or the reason.
@@ -285,7 +285,7 @@ def ask_adaptive(
     """Ask limits one after the other.
 
     :param age: Seconds the request has waited before.
-    :param who: Says who asks.
+    :param who: Returns who asks.
     :param route: What the request asks for.
     :param deadline: Seconds in which its answer is worth having, if not the limits' own.
     :returns: What is to be released at the end, or the limit that refuses.

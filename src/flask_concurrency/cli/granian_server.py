@@ -100,7 +100,7 @@ def serve(options: ServerOptions) -> None:
             wrap_loader=False,
         )
     except SystemExit:
-        # A worker that was told at the same time, as by systemd, and was quicker, looks to granian
+        # A worker that got the signal, too, as by systemd, and was quicker, looks to granian
         # like one that failed.
         if not told:
             raise

@@ -52,7 +52,7 @@ class WaitingLine(Generic[T]):
 
 
 def turn_away(slot: Slot, error: BaseException) -> None:
-    """Tell the caller that its task is not let in."""
+    """Refuse a caller's task with an error."""
     if slot.set_running_or_notify_cancel():
         slot.set_exception(error)
 

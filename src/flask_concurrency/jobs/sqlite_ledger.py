@@ -231,7 +231,7 @@ class SqliteLedger(Ledger):
         self.locks.join(worker)
 
     def leave(self, worker: str) -> None:
-        """Let go of that lock."""
+        """Release that lock."""
         self.locks.leave(worker)
 
     @contextmanager

@@ -81,7 +81,7 @@ class OwnConnections:
         self._without = 0
 
     def arrival(self, now: float) -> Arrival:
-        """The age of the request that comes in now. Its end is to be told by :meth:`ended`.
+        """The age of the request that comes in now. The caller reports its end by :meth:`ended`.
 
         :raises OSError: The kernel refuses.
         """

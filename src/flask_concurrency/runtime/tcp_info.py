@@ -47,7 +47,7 @@ class Arrival(NamedTuple):
 
 
 UNKNOWN: Final = Arrival(0.0, False)
-"""What is told where nothing is known: as young as can be, and there."""
+"""The answer where nothing is known: no age, and connected."""
 
 
 class HasOptions(Protocol):

@@ -39,7 +39,7 @@ class Alarm:
         self._keeper = keeper
 
     def cancel(self) -> None:
-        """Let the call not be made, and forget it; nothing happens if it was.
+        """Cancel the call; nothing happens if it was made.
 
         Takes no lock, since a destructor may call it, in the middle of anything.
         """

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Outcome(NamedTuple):
-    """What one policy says to one request.
+    """What one policy decides about one request.
 
     :ivar admitted: Whether this policy lets the request in.
     :ivar remaining: Whole units left after the request (before it, where it is refused).

@@ -124,7 +124,7 @@ class Call(Generic[T]):
             if error.__traceback__ is not None:
                 error.__traceback__ = error.__traceback__.tb_next  # without this frame
             self.error = error
-        # The caller is told here and not by a callback, which would cost a turn of the loop.
+        # The caller is notified here and not by a callback, which would cost a turn of the loop.
         if self.task is not None:
             self.task.remove_done_callback(self._never_began)
         self._end()

@@ -54,7 +54,7 @@ class ThreadExecutor(Executor):
       started in its place. They are queued as all others, so a chain of tasks, each of which
       submits the next, may be of any length.
     * A task may wait for a coroutine on the shared loop that needs a thread itself.
-    * A failure that no caller asks for is logged.
+    * A failure that no caller reads is logged.
 
     :param max_workers: Threads at most; by default ``min(32, processors + 4)``, as in
         :class:`concurrent.futures.ThreadPoolExecutor`. Those that wait for the shared loop, or

@@ -26,7 +26,7 @@ Outcome = Literal["done", "failed", "cancelled", "expired"]
 
 
 class Task:
-    """A call that waits for its turn, and the future that tells how it ended.
+    """A call that waits for its turn, and the future that holds its outcome.
 
     :ivar deadline: Until when its result is wanted, or ``None``. At that instant an alarm settles
         the future, should the call still wait or run.

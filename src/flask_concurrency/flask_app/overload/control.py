@@ -103,7 +103,7 @@ class OverloadControl:
         self._clock = clock
 
     def admit_wsgi(self, environ: WSGIEnvironment) -> Admitted | OverloadResponse | None:
-        """Let a request in, or say what to answer.
+        """Admit a request, or return what to answer.
 
         :returns: ``None`` for what is not counted: WebSockets and preflights; and for a refusal
             that must be told by Flask, which stands under :data:`OVERLOADED` then.

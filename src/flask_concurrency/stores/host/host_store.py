@@ -227,7 +227,7 @@ class HostStore:
     def _let_go(self, transactions: Transactions, why: Exception | None = None) -> None:
         """Close a file.
 
-        :param why: What is wrong with it; the first thread that finds it says so.
+        :param why: What is wrong with it; the first thread that finds it logs it.
         """
         with _OPENING:
             first = self._transactions is transactions
@@ -247,7 +247,7 @@ class HostStore:
         transactions.close(wait=True)
 
     def _reset_after_fork(self) -> None:
-        """Let go, in a forked child, of a file whose locks prove that the parent lives."""
+        """Close, in a forked child, a file whose locks prove that the parent lives."""
         transactions, self._transactions = self._transactions, None
         self._counting.clear()
         self._late.clear()

@@ -85,7 +85,7 @@ class RedisStore:
     def give_back(self, checks: Sequence[Check], *, after: float = 0.0) -> None:
         """Return what these checks took; one command.
 
-        Permits are let go of in any case: what the server does not hear, the lease's end tells it.
+        Permits are released in any case: those that the server misses end with their lease.
         """
         keys, letters = [], ""
         arguments: list[str | bytes] = [self._now(), str(round(after * MICROSECONDS))]
@@ -132,7 +132,7 @@ class RedisStore:
     def renew(self) -> None:
         """Prolong the leases of everything held here; a thread calls it in time.
 
-        :raises StoreError: The server did not hear it.
+        :raises StoreError: The command did not reach the server.
         """
         self._renew(self._leases.held())
 
