@@ -262,7 +262,7 @@ def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int, log: Pat
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
         except OSError:
-            time.sleep(0.02)  # nobody tells when a foreign process begins to listen
+            time.sleep(0.02)  # a foreign process cannot notify us when it begins to listen
         else:
             return
     pytest.fail(f"{process.args!r} did not start:\n{log.read_text()}")

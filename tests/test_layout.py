@@ -16,7 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
 def test_all_names_exactly_what_the_root_offers() -> None:
-    """Whoever reads ``__all__`` has read the whole public surface, in order."""
+    """A reader of ``__all__`` has read the whole public surface, in order."""
     offered = {
         name
         for name, value in vars(flask_concurrency).items()

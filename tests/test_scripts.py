@@ -212,7 +212,7 @@ def test_the_verdict_of_pytest_is_the_last_word(house: Path, verb: list[str]) ->
 def test_processes_share_the_tests_unless_some_are_named(
     house: Path, arguments: list[str], shared: bool
 ) -> None:
-    """Whoever names some wants to see them in order; and coverage sees one process."""
+    """A developer who names some wants to see them in order; and coverage sees one process."""
     (house / "tests").mkdir()
     (house / "tests" / "one.py").touch()
     put(house / ".venv" / "bin" / "python", 'echo "$@"')

@@ -21,7 +21,7 @@ from flask_concurrency.vocabulary.errors import DeadlineExceeded
 from flask_concurrency.vocabulary.limits import Limit
 
 LONG = 30.0
-"""Seconds nobody waits in a test that works."""
+"""Seconds that no waiter spends in a test that passes."""
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def asleep(waiter: Waiter, seconds: float) -> None:
 def test_a_place_that_becomes_free_before_the_wait_is_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Who left between the question and the seat woke nobody, so it is asked once more."""
+    """A permit released before the seat was taken woke no waiter, so the gate tries once more."""
     place = Place(InFlight(1, max_queue=1, max_wait=LONG))
     first = place.admitted()
     enter = place.rooms.enter
@@ -195,7 +195,7 @@ def test_a_place_of_another_limit_that_becomes_free_is_noticed(
 
 @pytest.fixture
 def passing(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
-    """A clock that whoever waits moves on by as long as it waits."""
+    """A clock that each waiter advances by as long as it waits."""
     clock = ManualClock(now=monotonic())  # deadlines are instants of that clock
     monkeypatch.setattr(Waiter, "wait", lambda waiter, seconds: clock.advance(seconds))
     return clock
@@ -226,7 +226,7 @@ def test_a_limit_that_gives_up_first_refuses(passing: ManualClock) -> None:
 
 
 def test_a_place_that_is_free_is_taken_at_the_last_moment(passing: ManualClock) -> None:
-    """Whether there is time to use it, whoever uses it will see."""
+    """The gate admits; the request then sees for itself whether there is time left to use it."""
     place = Place(InFlight(1, max_queue=1, max_wait=2.0), clock=passing)
     with within(0.0, passing):
         inside = place.admitted()
@@ -240,7 +240,7 @@ def test_a_place_that_is_free_is_taken_at_the_last_moment(passing: ManualClock) 
 def test_a_deadline_that_comes_closer_is_seen(
     passing: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A waiter that is woken looks at it again: somebody may have cancelled its group."""
+    """A waiter that is woken looks at its deadline again: a task may have cancelled its group."""
     place = Place(InFlight(1, max_queue=1, max_wait=LONG), clock=passing)
     first = place.admitted()
     with within(LONG / 2, passing) as deadline:
@@ -298,7 +298,7 @@ def test_waiting_spends_no_rate(pool: ThreadPoolExecutor) -> None:
 
 
 def test_some_threads_stay_free_to_refuse(pool: ThreadPoolExecutor) -> None:
-    """If all of a server's threads waited, nobody could be told that it is busy."""
+    """If all of a server's threads waited, none could answer that it is busy."""
     place = Place(InFlight(1, max_queue=9, max_wait=LONG), server_threads=FREE_THREADS + 1)
     first = place.admitted()
     waiter = place.waiting(pool)

@@ -20,7 +20,7 @@ concurrency = Concurrency(app)
 
 
 def number() -> int:
-    """What the client sent; its answer must be made of this and nobody else's."""
+    """What the client sent; its answer must be made of this and of no other client's number."""
     return int(request.args["n"])
 
 

@@ -33,7 +33,7 @@ def test_a_stream_that_is_closed_is_not_torn_out_of_that(
         async def parts() -> AsyncIterator[str]:
             try:
                 yield "a"
-                asked_again.append("for what nobody will read")
+                asked_again.append("for what is never read")
             finally:
                 exchanges[0].leave()
                 await until(lambda: exchanges[0].left_heard)

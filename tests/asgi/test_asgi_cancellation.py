@@ -148,7 +148,7 @@ def test_a_server_may_say_that_sending_is_in_vain(
 def test_a_task_that_was_cancelled_is_an_error_of_its_view(
     app: Flask, asgi: AsgiApplication, run: Run
 ) -> None:
-    """Nobody cancelled the request, so it is answered, by the app's own handler, as on WSGI."""
+    """The request itself was not cancelled, so the app's own handler answers it, as on WSGI."""
 
     @app.errorhandler(CancelledError)
     def told(error: CancelledError) -> tuple[str, int]:

@@ -157,7 +157,7 @@ def test_a_process_may_need_what_another_request_does(
 def test_a_task_of_the_view_must_await(
     app: Flask, asgi: AsgiApplication, concurrency: Concurrency, run: Run
 ) -> None:
-    """It has no stack of its own that could be set aside, so waiting there would stop everybody."""
+    """It has no stack of its own that could be suspended: waiting there would block the loop."""
     go_on = threading.Event()
 
     async def child() -> str:
@@ -275,7 +275,7 @@ def test_a_task_of_a_view_does_not_stop_the_loop_for_a_place(
 def test_a_task_that_is_cancelled_waits_no_longer(
     app: Flask, concurrency: Concurrency, asked: Ask
 ) -> None:
-    """Its seat is somebody else's at once."""
+    """Its seat is free for the next waiter at once."""
     turns = concurrency.limit(InFlight(1, max_queue=1, max_wait=30.0), name="turns")
     rooms = app.extensions["concurrency"].rooms
 
@@ -344,7 +344,7 @@ def test_pitfall_21_a_task_of_a_view_on_the_shared_loop_must_await(
 
 
 def test_what_is_done_is_there_at_once_on_any_loop(app: Flask, concurrency: Concurrency) -> None:
-    """Nobody waits then."""
+    """A finished future is read without waiting."""
 
     @app.get("/")
     async def view() -> ResponseReturnValue:

@@ -219,7 +219,7 @@ def used_shop() -> Flask:
 
 
 def test_what_is_left_for_a_client_is_told_with_its_key(run: Run) -> None:
-    """Limit by limit, as the running server counts; what a function chooses nobody knows here."""
+    """Limit by limit, as the running server counts; what a function chooses is unknown here."""
     worker = used_shop()
     worker.test_client().get("/")
     held = worker.test_client().get("/", buffered=False)

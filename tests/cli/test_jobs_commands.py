@@ -227,7 +227,7 @@ def test_a_burst_runs_what_is_due(project: Project, ledger: Ledger) -> None:
 
 @pytest.mark.slow
 def test_a_worker_ends_with_its_parent(project: Project, ledger: Ledger) -> None:
-    """A server that was killed tells nobody, and its worker ends all the same."""
+    """A server that was killed cannot notify its worker, which ends all the same."""
     shop = project("shop", SHOP)
     script = (
         "import subprocess, os, sys, time\n"

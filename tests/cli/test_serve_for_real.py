@@ -83,7 +83,7 @@ def test_the_tutorials_app_keeps_its_promise(project: Project, flask_serve: Flas
 def test_an_idle_server_ends_at_once_and_leaves_nothing(
     stop: Callable[[subprocess.Popen[str]], None], project: Project, flask_serve: FlaskServe
 ) -> None:
-    """With exit code 0, whoever is told to stop."""
+    """With exit code 0, whichever process receives the signal."""
     directory = project("hello").parent
     server = flask_serve("--workers", "2", app="hello", directory=directory)
     assert len(server.workers) == 2
@@ -183,7 +183,7 @@ def test_sighup_serves_the_new_code(project: Project, flask_serve: FlaskServe) -
 
 
 def test_a_closed_terminal_ends_the_server(project: Project, flask_serve: FlaskServe) -> None:
-    """There SIGHUP means that nobody is left to stop it."""
+    """There SIGHUP means that its terminal is gone."""
     directory = project("hello").parent
     controller, terminal = os.openpty()
     try:

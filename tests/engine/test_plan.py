@@ -117,7 +117,7 @@ def test_in_flight_counts_everybody_unless_told_otherwise() -> None:
 
 
 def test_a_route_without_limits_has_no_gate() -> None:
-    """So a request to it asks nobody."""
+    """So a request to it asks no store."""
     assert (
         compile_plan([], endpoint="v", method="GET", key=client, store=MemoryStore()).arrival
         is None

@@ -45,7 +45,7 @@ def test_pitfall_9_a_lock_made_in_one_call_works_in_the_next(loop: LoopThread) -
 
     async def make() -> asyncio.Lock:
         lock = asyncio.Lock()
-        await lock.acquire()  # a lock binds itself to the loop only when somebody has to wait
+        await lock.acquire()  # a lock binds itself to the loop only when a task has to wait
         waiter = asyncio.ensure_future(lock.acquire())
         await until_idle()
         lock.release()

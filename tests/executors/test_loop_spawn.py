@@ -1,4 +1,4 @@
-"""Coroutines nobody waits for: they live on, and their failures are never lost."""
+"""Coroutines without a waiting caller: they live on, and their failures are never lost."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def test_submit_returns_a_future_of_the_call(pool_of: PoolOf) -> None:
 
 
 def test_a_task_runs_in_a_named_thread_of_the_pool(pool_of: PoolOf) -> None:
-    """Whoever reads a stack dump sees whose thread it is."""
+    """A reader of a stack dump sees whose thread it is."""
     thread = pool_of(name="reports").submit(threading.current_thread).result(5)
     assert thread.name.startswith("reports_")
 
@@ -197,7 +197,7 @@ def test_shutdown_finishes_what_was_accepted(pool_of: PoolOf, occupy: Occupy) ->
 
 
 def test_shutdown_without_waiting_returns_at_once(pool_of: PoolOf, occupy: Occupy) -> None:
-    """The tasks go on, and nobody waits for them."""
+    """The tasks go on, and the caller does not wait for them."""
     pool = pool_of(1)
     gate = occupy(pool, 1)
     future = pool.submit(int, "7")

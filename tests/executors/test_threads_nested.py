@@ -208,7 +208,7 @@ def test_nested_tasks_never_stand_behind_outside_ones(pool_of: PoolOf, occupy: O
 
 
 def test_a_task_may_consume_a_map_that_was_started_outside(pool_of: PoolOf) -> None:
-    """The only thread waits for calls that nobody else could run: it runs them itself."""
+    """The only thread waits for calls that no other thread could run: it runs them itself."""
     pool, entered, gate = pool_of(1), threading.Event(), threading.Event()
 
     def call(i: int) -> int:

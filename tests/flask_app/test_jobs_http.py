@@ -345,7 +345,7 @@ def test_events_of_a_job_end_with_it(app: Flask, client: FlaskClient) -> None:
 
 
 def test_events_of_all_jobs_of_a_user(app: Flask, client: FlaskClient) -> None:
-    """One stream tells of what runs and of what is submitted later, and of nobody else's."""
+    """One stream reports what runs and what is submitted later, and no other user's jobs."""
     ended = submit(client, 1, X_User="ann").get_json()["id"]
     finish(app)
     first = submit(client, 2, X_User="ann").get_json()["id"]

@@ -35,7 +35,7 @@ def status(app: Flask, token: str | None = None, path: str = "/") -> int:
 
 
 def assert_users_are_counted_apart(app: Flask, tokens: list[str]) -> None:
-    """Five anonymous requests lock nobody out, and each user has a count."""
+    """Five anonymous requests lock no user out, and each user has a count."""
     assert [status(app) for _ in range(4)] == [401] * 4
     for token in tokens:
         assert [status(app, token) for _ in range(3)] == [200, 200, 429]

@@ -43,7 +43,7 @@ def free(url: str) -> int:
 def eventually(told: Callable[[], object], expected: object, *, seconds: float = 30.0) -> None:
     give_up_at = time.monotonic() + seconds
     while (found := told()) != expected and time.monotonic() < give_up_at:
-        time.sleep(0.02)  # a foreign process's end is told to nobody
+        time.sleep(0.02)  # a foreign process cannot notify us of its end
     assert found == expected
 
 

@@ -84,7 +84,7 @@ def answers(app: Flask, times: int, **options: Any) -> list[TestResponse]:
 
 
 def test_a_refusal_is_repeated_before_flask() -> None:
-    """Whoever goes on asking costs next to nothing, and hears the same."""
+    """A client that goes on asking costs next to nothing, and gets the same answer."""
     app, _, counting = refused_app()
     _, asked, *repeated = answers(app, 9)
     assert counting.met == 2

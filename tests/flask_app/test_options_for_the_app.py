@@ -96,7 +96,7 @@ def test_an_app_limit_with_options_counts_what_no_route_serves() -> None:
 
 
 def test_a_name_is_shared_with_routes_and_blocks() -> None:
-    """As everywhere: whoever gives it spends from one count."""
+    """As everywhere: all limits of one name spend from one count."""
     app = Flask(__name__)
     concurrency = Concurrency(app, default_limits=Limits("2/hour", name="mail"))
 

@@ -111,7 +111,7 @@ def test_a_client_that_obeys_retry_after_gets_its_quota(limit: str, promised: in
 
 
 def test_a_browser_gets_a_page(app: Flask) -> None:
-    """Whoever prefers HTML is answered in HTML, with names escaped."""
+    """A client that prefers HTML is answered in HTML, with names escaped."""
     response = app.test_client().get("/closed", headers={"Accept": BROWSER})
     assert (response.status_code, response.mimetype) == (429, "text/html")
     assert "&lt;sms&gt;:0/day" in response.text

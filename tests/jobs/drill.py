@@ -120,7 +120,7 @@ class Drill:
         return sum(each.event == "start" for each in self.said(id))
 
     def until(self, ask: Callable[[], T | None], within: float = WITHIN) -> T:
-        """Ask until there is an answer: what other processes do tells nobody."""
+        """Poll until there is an answer: other processes do not notify us."""
         give_up_at = time.monotonic() + within
         while (answer := ask()) is None:
             if time.monotonic() > give_up_at:

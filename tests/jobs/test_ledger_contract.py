@@ -316,7 +316,7 @@ def test_a_change_elsewhere_is_seen(ledger: Ledger, make_ledger: MakeLedger) -> 
 
 
 def test_workers_are_known_while_they_live(ledger: Ledger, make_ledger: MakeLedger) -> None:
-    """A worker that has joined is told to everybody, one that has left is not."""
+    """A worker that has joined is listed for every reader, one that has left is not."""
     other = make_ledger()
     other.join(worker_info("w2", "mail"))
     assert [(w.id, w.names) for w in ledger.workers()] == [("w1", ("report",)), ("w2", ("mail",))]
@@ -325,7 +325,7 @@ def test_workers_are_known_while_they_live(ledger: Ledger, make_ledger: MakeLedg
 
 
 def test_living_workers_keep_their_jobs(ledger: Ledger, make_ledger: MakeLedger) -> None:
-    """Nothing is taken from a worker that lives, whoever asks."""
+    """No job is taken from a worker that lives, whichever worker asks."""
     record = started(ledger)
     assert ledger.rescue() == []
     assert make_ledger().rescue() == []

@@ -1,4 +1,4 @@
-"""Whoever would go on for ever hears that the server is about to end."""
+"""Work without an end of its own is notified that the server is about to stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The times of the last tasks, summed up when somebody looks."""
+"""The times of the last tasks, summed up when a snapshot is taken."""
 
 from __future__ import annotations
 

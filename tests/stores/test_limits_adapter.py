@@ -214,7 +214,7 @@ def test_a_storage_of_our_own_is_cleared(store: LimitsStore) -> None:
 
 
 def test_a_storage_that_others_share_is_not_cleared(redis_server: Any) -> None:
-    """The library could only forget what everybody counts there."""
+    """The library could only delete the counts of all who share it."""
     url = "limits+redis+unix://" + redis_server.url.removeprefix("unix://")
     store = LimitsStore(url)
     store.take(CHECKS)

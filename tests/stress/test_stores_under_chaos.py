@@ -103,7 +103,7 @@ def until(condition: Callable[[], bool], within: float) -> float:
     started_at = monotonic()
     while not condition():
         assert monotonic() - started_at < within, "it did not happen in time"
-        time.sleep(0.002)  # a foreign process tells nobody
+        time.sleep(0.002)  # a foreign process cannot notify us
     return monotonic() - started_at
 
 

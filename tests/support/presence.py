@@ -95,7 +95,7 @@ class Presence:
         give_up_at = time.monotonic() + seconds
         with self._changed:
             while not condition() and (left := give_up_at - time.monotonic()) > 0:
-                self._changed.wait(min(left, 0.1))  # a process that ends tells nobody
+                self._changed.wait(min(left, 0.1))  # a process that ends notifies no other
             return condition()
 
     def await_entries(self, number: int, seconds: float) -> None:
@@ -108,7 +108,7 @@ class Presence:
         """Wait until a visitor comes in by a process by which none has come so far."""
         known = self.seen
         if not self.wait(lambda: bool(self.seen - known), seconds):
-            raise AssertionError(f"No new process has let anybody in; {self}")
+            raise AssertionError(f"No new process has admitted a request; {self}")
 
     def await_ends(self, seconds: float) -> None:
         """Wait until all processes by which any visitor has come so far have ended."""
@@ -120,7 +120,7 @@ class Presence:
         """A process by which a visitor is inside now."""
         with self._changed:
             if not self.wait(lambda: bool(self.inside), seconds):
-                raise AssertionError(f"Nobody is inside; {self}")
+                raise AssertionError(f"No request is inside; {self}")
             return self.inside[0]
 
     def __str__(self) -> str:

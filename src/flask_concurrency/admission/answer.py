@@ -87,7 +87,7 @@ class PendingCharges:
 class Answer:
     """What one request was told, and what it took.
 
-    :ivar decision: Whether it was let in, and why.
+    :ivar decision: Whether it was admitted, and why.
     :ivar permit: To be released at the end; ``None`` where no in-flight limit applies.
     :ivar error: What a function of a limit raised, which was not asked; to be raised if the others
         admit.

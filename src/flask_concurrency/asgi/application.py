@@ -1,4 +1,4 @@
-"""Receive what an ASGI server has to say, and decide who deals with it.
+"""Receive the scopes of an ASGI server, and decide what handles each.
 
 Knows scopes; knows no Flask: which requests run on the loop is told from outside.
 """
@@ -35,7 +35,7 @@ class Admission(NamedTuple):
 
     :ivar marks: What is put into its WSGI environment.
     :ivar permit: To be released when it has been answered.
-    :ivar answer: Answers it in place of the application; ``None`` to let it on.
+    :ivar answer: Answers it in place of the application; ``None`` to pass it on.
     """
 
     marks: Mapping[str, object]

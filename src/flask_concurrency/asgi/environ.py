@@ -105,7 +105,7 @@ def _add_fields(environ: WSGIEnvironment, fields: list[tuple[bytes, bytes]]) -> 
         environ[key] = ("; " if key == "HTTP_COOKIE" else ",").join(values)
 
 
-@lru_cache(256)  # nearly all that clients send; who sends others, fills it with them for a while
+@lru_cache(256)  # nearly all that clients send; a client can displace them for a while
 def _key_of(name: bytes) -> str | None:
     """What WSGI calls a field, if it is to be seen at all."""
     if b"_" in name:

@@ -65,7 +65,7 @@ class Inbox:
         return True
 
     async def _take_in(self) -> bool:
-        """Await one message more; false if it was one that must not come any more.
+        """Await one more message; return false if it is one that must not follow.
 
         :raises RuntimeError: The server sent something else than a body and a disconnect.
         """

@@ -44,7 +44,7 @@ class Portable(NamedTuple):
 
 
 class ThreadRequest:
-    """One request, its thread, and what they tell each other.
+    """One request, its thread, and the messages between them.
 
     :param threads: The pool.
     :param loop: The server's loop.
@@ -88,7 +88,7 @@ class ThreadRequest:
     async def serve(self) -> None:
         """Answer the request.
 
-        :raises QueueFull: The pool has no place for it.
+        :raises QueueFull: The pool has no slot for it.
         :raises Exception: What the application raised and did not answer itself.
         """
         await self._await_body()
@@ -170,7 +170,7 @@ class ThreadRequest:
             self._sender = None
 
     def _let_go(self, future: Future[Any]) -> None:
-        """Drop whatever the thread still says, and let it not wait for those who are not there."""
+        """Drop what the thread still sends, and do not let it wait for a client that has left."""
         self._inbox.gone = True
         future.cancel()
         if self._sender is not None:  # gunicorn (27) would wait for ever until the client reads

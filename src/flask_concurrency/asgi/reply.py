@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Reply:
-    """One answer: its ``start_response``, and the messages that say it.
+    """One answer: its ``start_response``, and the messages that carry it.
 
     :ivar started: The first message was given away, so the status stands.
     :ivar complete: The last one was.
@@ -51,7 +51,7 @@ class Reply:
         return self._written.append
 
     def messages(self, body: Iterable[bytes]) -> Iterator[Message]:
-        """Say the answer, each message as soon as its part of the body is there.
+        """Yield the answer, each message as soon as its part of the body is there.
 
         The iteration goes on after the last message, because to the body that means it was sent.
 

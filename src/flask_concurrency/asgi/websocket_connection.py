@@ -33,8 +33,8 @@ CLOSES_WITHIN: Final = 5.0
 """Seconds that a server gets to say goodbye, where its client does not answer that."""
 
 READ_AHEAD: Final = 16
-"""Messages that are read before the handler asks for them, so that one that only sends hears that
-the client has left. If the handler never asks, back-pressure stops the client."""
+"""Messages that are read before the handler asks for them, so that one that only sends notices
+when the client leaves. If the handler never asks, back-pressure stops the client."""
 
 DENIAL: Final = "websocket.http.response"
 """The extension by which a server sends a whole answer in place of a WebSocket."""
@@ -186,7 +186,7 @@ class Connection:
             await asyncio.wait({self._goodbye})
 
     def abandon(self) -> None:
-        """Let both sides hear that it goes no further, unless they have."""
+        """Notify client and handler that it has ended, unless they know."""
         if self.accepted:
             self._close(GOING_AWAY, DRAINING)
         else:

@@ -41,7 +41,7 @@ def become_server(options: ServerOptions) -> NoReturn:
 
 def serve(options: ServerOptions) -> None:
     """Serve until SIGTERM or SIGINT; SIGHUP replaces the workers one by one."""
-    os.environ[SERVED_WITH] = str(options.threads)  # so that some of them never wait for a place
+    os.environ[SERVED_WITH] = str(options.threads)  # so that some of them never wait for a permit
     if options.import_path is not None:
         os.environ["FLASK_APP"] = options.import_path  # as what worker processes of tasks find it
     if options.asgi:
@@ -100,7 +100,7 @@ def serve(options: ServerOptions) -> None:
             wrap_loader=False,
         )
     except SystemExit:
-        # A worker that was told at the same time, as by systemd, and was quicker, looks to granian
+        # A worker that got the signal, too, as by systemd, and was quicker, looks to granian
         # like one that failed.
         if not told:
             raise

@@ -93,7 +93,7 @@ class CoroutineFuture(Future[T]):
             with nullcontext() if deadline is None else deadline:
                 result = await self._coroutine
         except asyncio.CancelledError:
-            raise  # told by :meth:`_task_ended`, which hears of it even if this never began
+            raise  # reported by :meth:`_task_ended`, which is called even if this never began
         except BaseException as error:
             # All of them stop here: asyncio lets SystemExit end the loop, which all requests share.
             self._settle(error)

@@ -49,7 +49,7 @@ def loop_here() -> asyncio.AbstractEventLoop | None:
 
 
 def wait_on_loop(future: Future[Any], timeout: float | None) -> bool:
-    """Wait as code on an event loop can, and tell whether that is over.
+    """Wait as code on an event loop can, and return whether that is over.
 
     Where it can be suspended, it is, until the future is done or ``timeout`` seconds have passed.
     ``False`` where it may block: in any thread, and on a loop that serves no requests.
@@ -170,7 +170,7 @@ class TaskFuture(Future[T]):
         return super().exception(timeout)
 
     def _wait_otherwise(self, timeout: float | None) -> bool:
-        """Wait as the caller must, and tell whether that is over."""
+        """Wait as the caller must, and return whether that is over."""
         if self.run_here is not None:
             run_here, self.run_here = self.run_here, None
             if run_here is not None:

@@ -1,4 +1,4 @@
-"""Decide who is next to get a place in a full queue, and how long a caller waits for it.
+"""Decide who is next to get a slot in a full queue, and how long a caller waits for it.
 
 Knows neither the queue nor what a task is. The line itself is guarded by its executor's lock.
 """
@@ -52,7 +52,7 @@ class WaitingLine(Generic[T]):
 
 
 def turn_away(slot: Slot, error: BaseException) -> None:
-    """Tell the caller that its task is not let in."""
+    """Refuse a caller's task with an error."""
     if slot.set_running_or_notify_cancel():
         slot.set_exception(error)
 

@@ -89,7 +89,7 @@ class AppState:
     :ivar adaptive: Its adaptive limits in this process.
     :ivar key: Gives who is counted where a declaration does not say.
     :ivar front: What stands before the app: health checks, adaptive limits of the whole app.
-    :ivar drain: Ends what would go on for ever when the server is told to end.
+    :ivar drain: Ends streams and other endless work when the server is about to stop.
     """
 
     def __init__(

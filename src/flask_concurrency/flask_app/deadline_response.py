@@ -1,6 +1,6 @@
 """Decide what becomes of a request whose deadline has passed: 504, whatever its view says.
 
-Knows Flask's error handling; who notices that the time is up is decided elsewhere.
+Knows Flask's error handling; what notices that the time is up is decided elsewhere.
 """
 
 from __future__ import annotations

@@ -661,7 +661,7 @@ class Concurrency:
         return make(executors.named.get, executors.loop, timeout=timeout, policy=policy)
 
     def reset(self, key: object = None, *, name: str | None = None) -> int:
-        """Start rates anew, as after the right password; who is inside stays inside.
+        """Reset rates, as after the right password; permits stay held.
 
         .. code-block:: python
 

@@ -243,7 +243,7 @@ def _give_back(answer: Answer, error: BaseException | None) -> None:
 
 
 def _join(answer: Answer) -> None:
-    """Let the current request, if there is one, tell what a block was told, and settle it.
+    """Add the decision of a block to the current request, if there is one, and settle it.
 
     The permit is the block's own: in a task it may last longer than the request.
     """

@@ -1,4 +1,4 @@
-"""Make of an app's settings what stands before it under overload. Knows settings; meets nothing."""
+"""Build from an app's settings what runs before Flask under overload. Sees no request."""
 
 from __future__ import annotations
 

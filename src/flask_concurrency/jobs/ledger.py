@@ -182,7 +182,7 @@ class Ledger(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of files and connections; another call opens them again."""
+        """Close files and connections; another call opens them again."""
 
     def claim_one(self, worker: str, id: str) -> JobRecord | None:
         """Claim one job, if it is due: for engines that carry ids to workers."""

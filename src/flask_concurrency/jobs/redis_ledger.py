@@ -103,7 +103,7 @@ class RedisLedger(Ledger):
         self._client = ScriptClient(self._address, timeout=self._timeout)
 
     def check(self) -> None:
-        """Refuse a server that forgets what it was told.
+        """Refuse a server that may lose what was written.
 
         :raises ConfigurationError: It writes nothing to a disk, or may evict keys.
         """

@@ -231,7 +231,7 @@ class SqliteLedger(Ledger):
         self.locks.join(worker)
 
     def leave(self, worker: str) -> None:
-        """Let go of that lock."""
+        """Release that lock."""
         self.locks.leave(worker)
 
     @contextmanager
@@ -464,7 +464,7 @@ class SqliteLedger(Ledger):
         )
 
     def _forked(self) -> None:
-        """Begin anew in a forked child; the parent's connections must not even be closed there."""
+        """Reset in a forked child; the parent's connections must not even be closed there."""
         process = os.getpid()
         if process != self._process:
             _inherited.append((self._writer, self._reader))

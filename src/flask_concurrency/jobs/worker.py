@@ -159,7 +159,7 @@ class Worker:
         ):
             return free <= 0 or now < self._claims_after
         claimed = self._ledger.claim(self.id, self._names, free)
-        # With all places taken there may be more, to be looked for once one is free.
+        # With all slots taken there may be more, to be looked for once one is free.
         self._looked_at = -inf if len(claimed) == free else now
         for record in claimed:
             self._start(record)

@@ -82,14 +82,14 @@ class WorkerLocks:
         return True
 
     def leave(self, worker: str) -> None:
-        """Remove a worker's file and let go of it."""
+        """Remove a worker's file and release its lock."""
         self._path(worker).unlink(missing_ok=True)
         file = self._held.pop(worker, None)
         if file is not None:
             os.close(file)
 
     def forget(self) -> None:
-        """Let go of all, in a forked child: it is neither the worker nor one of its processes."""
+        """Close all, in a forked child: it is neither the worker nor one of its processes."""
         for file in self._held.values():
             os.close(file)
         self._held.clear()

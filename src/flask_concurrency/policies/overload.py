@@ -80,5 +80,5 @@ class OverloadGuards:
         return reason
 
     def enter(self, now: float, age: float, deadline: float | None = None) -> Entry:
-        """Count one that was let in."""
+        """Count one that was admitted."""
         return self.late.enter(now, age, deadline)

@@ -1,4 +1,4 @@
-"""Tell those who would go on for ever that the server is about to end.
+"""Notify streams and other endless work that the server is about to stop.
 
 Knows neither what ends nor how long that may take.
 """
@@ -84,7 +84,7 @@ processes of a group, and a server's main process then tells its workers again."
 
 
 class Insistence:
-    """Tells a signal that insists from one that came twice."""
+    """Distinguishes a second signal that insists from one that was sent twice."""
 
     def __init__(self) -> None:
         self._first_at: float | None = None

@@ -177,7 +177,7 @@ def suspend(awaitable: Awaitable[T]) -> T:
 def in_thread(executor: Executor, fn: Callable[..., T], /, *args: Any) -> T:
     """Call a function that blocks in a thread of ``executor``; only where :func:`can_suspend`.
 
-    A cancellation is kept until the call has ended, for calls that must not be torn in two. They
+    A cancellation is kept until the call has ended, for calls that must not be interrupted. They
     should be short.
     """
     return suspend(_to_its_end(executor.submit(fn, *args)))

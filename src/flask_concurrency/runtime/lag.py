@@ -20,7 +20,7 @@ AHEAD: Final = 0.01
 """Seconds ahead for which a call is set, to see how much later it is made."""
 
 STALE: Final = 0.5
-"""Seconds after which a measurement says nothing any more."""
+"""Seconds after which a measurement is stale."""
 
 
 class LoopLag:

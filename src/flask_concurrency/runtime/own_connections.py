@@ -81,9 +81,9 @@ class OwnConnections:
         self._without = 0
 
     def arrival(self, now: float) -> Arrival:
-        """The age of the request that comes in now. Its end is to be told by :meth:`ended`.
+        """The age of the request that comes in now. The caller reports its end by :meth:`ended`.
 
-        :raises OSError: The kernel says no.
+        :raises OSError: The kernel refuses.
         """
         with self._lock:
             if now - self._looked_at >= EVERY:

@@ -39,7 +39,7 @@ class Alarm:
         self._keeper = keeper
 
     def cancel(self) -> None:
-        """Let the call not be made, and forget it; nothing happens if it was.
+        """Cancel the call; nothing happens if it was made.
 
         Takes no lock, since a destructor may call it, in the middle of anything.
         """
@@ -53,7 +53,7 @@ class Timekeeper:
 
     A call is to be short and must not wait: the next one waits for it. What it raises is logged.
 
-    :param clock: Tells the time.
+    :param clock: Source of the time.
     :param idle: Seconds for which the thread waits for the next alarm before it ends.
     :ivar cancelled: About how many alarms it keeps that were cancelled.
     """

@@ -112,7 +112,7 @@ class CircuitBreaker:
                 logger.warning("%s %s", error, self._meanwhile)
 
     def covers(self, instant: float) -> bool:
-        """Whether the store was out at an instant, as far as the latest outage tells."""
+        """Whether the store was out at an instant, as far as the latest outage shows."""
         with self._lock:
             if self._out_at is not None and instant >= self._out_at:
                 return True

@@ -104,7 +104,7 @@ class FallbackStore:
             self._return(pending, after)
 
     def forget(self, checks: Sequence[Check]) -> int:
-        """Start counts anew, in both stores.
+        """Reset counts, in both stores.
 
         :raises StoreError: The store cannot be written, so its counts are as they were.
         """
@@ -112,7 +112,7 @@ class FallbackStore:
         return self.store.forget(checks)
 
     def clear_limiters(self, limiters: Sequence[LimiterCounts]) -> int:
-        """Start limiters anew, in both stores.
+        """Reset limiters, in both stores.
 
         :raises StoreError: The store cannot be written, so its counts are as they were.
         """
@@ -120,7 +120,7 @@ class FallbackStore:
         return self.store.clear_limiters(limiters)
 
     def clear(self) -> int:
-        """Start all rates anew, in both stores.
+        """Reset all rates, in both stores.
 
         :raises StoreError: The store cannot be written, so its counts are as they were.
         """

@@ -127,7 +127,7 @@ class LimitsStore:
                 self._return(check, self._item(check.policy), self._name(check))
 
     def forget(self, checks: Sequence[Check]) -> int:
-        """Start the counts of these checks anew."""
+        """Reset the counts of these checks."""
         with self._talking():
             asked = [self._ask(check) for check in checks]
             for each in asked:

@@ -1,4 +1,4 @@
-"""Keep a stream of events alive while there is nothing to say, and end it when the server ends.
+"""Keep a stream of events alive between events, and end it when the server stops.
 
 Knows sources and drains; knows no request. What the source does, it does in the context variables
 of the code that made the stream.
@@ -60,7 +60,7 @@ async def beating_async(
         if task is not None:
             if not task.done():
                 task.cancel()
-                # Not awaited itself: how the source ends is of no interest to who has left.
+                # Not awaited itself: a client that has left needs no result of the source.
                 await asyncio.wait({task})
             if not task.cancelled():
                 task.exception()
@@ -137,7 +137,7 @@ class _Listening:
         self._wake()
 
     def stop(self) -> None:
-        """Let no timer ring any more."""
+        """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
 

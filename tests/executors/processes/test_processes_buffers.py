@@ -34,7 +34,7 @@ def segments_of(pool: ProcessExecutor) -> SegmentPool:
 
 
 def free_segments(pool: ProcessExecutor) -> set[int]:
-    """Return the numbers of the segments that nobody refers to, after a look at all."""
+    """Return the numbers of the segments without a reference, after a sweep."""
     segments = segments_of(pool)
     with segments._lock:
         segments._sweep()
@@ -254,7 +254,7 @@ def test_what_a_task_keeps_and_returns_are_two_things(one: ProcessExecutor) -> N
 def test_what_a_forked_child_of_a_task_sees_is_never_overwritten(
     one: ProcessExecutor, tmp_path: Any
 ) -> None:
-    """Nobody tells when it ends."""
+    """The owner cannot learn when the child ends."""
     os.mkfifo(tmp_path / "ask")
     one.submit(tasks.write_behind, str(tmp_path), np.full(2 * MIB, 9, np.uint8), 9).result(30)
     for number in range(20, 24):

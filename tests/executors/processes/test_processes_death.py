@@ -147,7 +147,7 @@ def test_kill_workers_ends_hanging_tasks(pool_of: PoolOf, make_gate: MakeGate) -
 
 @pytest.mark.slow
 def test_kill_workers_leaves_no_task_to_another_worker(pool_of: PoolOf) -> None:
-    """Not even one that its worker had not read: nobody wants it any more."""
+    """Not even one that its worker had not read: its future has already failed."""
     executor = pool_of(1)
     os.kill(executor.submit(tasks.worker_pid).result(30), signal.SIGSTOP)
     unread = executor.submit(tasks.nap, 3600)

@@ -98,7 +98,7 @@ def test_a_caller_waits_for_a_place(pool_of: PoolOf, make_gate: MakeGate) -> Non
 
 @pytest.mark.slow
 def test_a_callback_on_the_reading_thread_is_refused(pool_of: PoolOf) -> None:
-    """Nobody else would read the reply that makes room."""
+    """No other thread would read the reply that makes room."""
     executor = pool_of(1, max_queue=0, when_full="wait")
     called = threading.Event()
     told: list[QueueFull] = []
@@ -120,7 +120,7 @@ def test_a_callback_on_the_reading_thread_is_refused(pool_of: PoolOf) -> None:
 def test_a_background_task_has_no_deadline_and_its_failure_is_logged(
     pool: ProcessExecutor,
 ) -> None:
-    """With the traceback in the worker; nobody else may ever ask."""
+    """With the traceback in the worker; its future may never be read."""
     said: list[str] = []
     logged = threading.Event()
 

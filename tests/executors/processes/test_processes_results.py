@@ -1,4 +1,4 @@
-"""What comes back from worker processes: results and errors, whoever waits."""
+"""What comes back from worker processes: results and errors, to every kind of waiter."""
 
 from __future__ import annotations
 
@@ -386,7 +386,7 @@ def test_a_wait_ends_at_its_timeout(pool: ProcessExecutor, make_gate: Callable[[
 def test_a_waiting_thread_is_not_kept_by_a_slower_neighbour(
     pool: ProcessExecutor, make_gate: Callable[[], Any]
 ) -> None:
-    """Whoever reads for several tasks returns as soon as its own is done."""
+    """A thread that reads for several tasks returns as soon as its own is done."""
     slow, quick = make_gate(), make_gate()
     neighbour = pool.submit(tasks.pass_gate, *slow.paths, value="slow")
     mine = pool.submit(tasks.pass_gate, *quick.paths, value="quick")

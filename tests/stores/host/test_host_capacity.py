@@ -54,7 +54,7 @@ def test_a_full_bucket_forgets_who_would_be_forgotten_first(
 
 
 def test_a_full_bucket_takes_an_expired_place_first(open_store: OpenStore) -> None:
-    """Nobody is forgotten before the time while somebody is there who may be."""
+    """No live key is forgotten while an expired one can be."""
     clock = ManualClock()
     store = open_store(max_keys=16, clock=clock)
     store.take([rate("expired", period=10.0)])

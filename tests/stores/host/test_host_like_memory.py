@@ -116,7 +116,7 @@ class SeveralProcesses(RuleBasedStateMachine):
         ]
         self.taken = [entry for entry in self.taken if entry[0] != process]
         self.memory.give_back(held)
-        for check in held:  # whoever looks finds out who died
+        for check in held:  # the next look finds out who died
             self.processes[process].take([check._replace(cost=0)])
 
     def teardown(self) -> None:

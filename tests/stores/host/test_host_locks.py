@@ -1,4 +1,4 @@
-"""Who keeps whom out, for how long, and what becomes of locks when somebody fails or dies."""
+"""Whom a lock keeps out, for how long, and what becomes of it when its holder fails or dies."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def nothing() -> None: ...
 
 
 def test_one_process_keeps_the_others_out(open_store: OpenStore) -> None:
-    """Whoever comes meanwhile is told what is in the way, and what to do, in good time."""
+    """A process that comes meanwhile gets an error, soon, with the cause and the remedy."""
     one, two = open_store(clock=Interruption(nothing)), open_store(timeout=0.0)
     two.probe()
     one.probe()
@@ -81,7 +81,7 @@ def test_one_process_keeps_the_others_out(open_store: OpenStore) -> None:
 
 
 def test_permits_return_though_another_process_holds_the_lock(open_store: OpenStore) -> None:
-    """To leave, nobody has to wait for anybody."""
+    """Releasing waits for no lock."""
     one, two = open_store(clock=Interruption(nothing)), open_store(timeout=0.0)
     two.take([INSIDE])
     one.probe()
@@ -246,7 +246,7 @@ def test_only_a_whole_wait_says_that_a_lock_is_stuck(clock: ManualClock) -> None
             retry.wait_for(lambda: False)
         if clock.now - started_at >= 1.0:
             failed_at.append(clock.now)
-    assert len(failed_at) > 1, "nobody waited a whole second again"
+    assert len(failed_at) > 1, "no caller waited a whole second again"
 
 
 def test_a_stuck_shard_says_nothing_of_the_others(clock: ManualClock) -> None:

@@ -66,7 +66,7 @@ class Watchdog:
                 blamed = blamed or self._look(alive)
 
     def _look(self, alive: threading.Event) -> bool:
-        """Look what the loop's thread does, and tell whether a function is to blame for it."""
+        """Look what the loop's thread does, and return whether a function is to blame for it."""
         innermost = sys._current_frames().get(self._loops_thread)
         # A loop that is not running now has no one to blame.
         if innermost is None or not self._loop.is_running() or alive.is_set():

@@ -207,7 +207,7 @@ class Driver(Protocol):
         """Wait until the task is finished, ``timeout`` seconds at most."""
 
     def withdraw(self, task: Task) -> bool:
-        """Take a waiting task out of the queue, and say whether that was done."""
+        """Take a waiting task out of the queue, and return whether that was done."""
 
     def read_soon(self, task: Task) -> None:
         """Read the reply to the task as soon as it comes."""
@@ -245,7 +245,7 @@ class ProcessFuture(Future[T]):
         return task is not None and task.started_at is not None and not self.done()
 
     def cancel(self) -> bool:
-        """Cancel the call, and say whether it is cancelled; one that runs loses its worker."""
+        """Cancel the call, and return whether it is cancelled; one that runs loses its worker."""
         task = self.task
         if task is None:
             return super().cancel()
@@ -259,7 +259,7 @@ class ProcessFuture(Future[T]):
         return cancelled
 
     def cancel_if_waiting(self) -> bool:
-        """Cancel the call unless it runs, and say whether it is cancelled."""
+        """Cancel the call unless it runs, and return whether it is cancelled."""
         task = self.task
         if task is not None and not self.driver.withdraw(task):
             return False

@@ -197,7 +197,7 @@ class Supervisor:
         relay, self._relay = self._relay, None
         if relay is not None:
             self._watch.unregister(relay.fileno())
-            relay_records(relay)  # what the last ones said
+            relay_records(relay)  # what the last workers logged
             relay.close()
 
     def wait_for_exit(self, worker: Worker) -> None:

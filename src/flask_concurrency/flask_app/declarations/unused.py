@@ -85,7 +85,7 @@ class DeclarationRegistry:
         request_started.disconnect(self.forgotten)
 
     def forgotten(self, app: Flask, **_: object) -> None:
-        """Tell once of an app in use whose extension never got to know it; a receiver of signals.
+        """Log once that an app in use was never registered with its extension; a signal receiver.
 
         Else its limits and deadlines would apply to nothing in silence, and its async views would
         ask for another package.
@@ -108,7 +108,7 @@ class DeclarationRegistry:
         )
 
     def watch(self, limit: ChoosingLimit) -> None:
-        """Tell of a limit that a function gives, if that is a view and the limit is never used."""
+        """Log a limit that a function gives, if that is a view and the limit is never used."""
         self._limits.add(limit)
 
     def remember(self, target: object, decoration: object) -> None:

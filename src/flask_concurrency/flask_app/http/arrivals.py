@@ -129,7 +129,7 @@ class Arrivals:
                 except OSError as error:
                     if error.errno not in FOR_GOOD:
                         return UNKNOWN
-                    # Of a Unix socket the kernel tells nothing; others of the server may be TCP.
+                    # Of a Unix socket the kernel reports nothing; others of the server may be TCP.
                     if getattr(connection, "family", None) != _AF_UNIX:
                         self._leave("socket", error)
                 else:

@@ -1,6 +1,6 @@
 """Write down a job for its client: the JSON document of its status. Knows no ledger.
 
-What its function raised is told in debug mode alone: a message may hold anything.
+What its function raised is shown in debug mode alone: a message may hold anything.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Teller:
 
     :ivar urls: The address of each route, with :data:`_ID` for the job's id; none if there are no
         routes.
-    :ivar debug: Whether errors are told as they are.
+    :ivar debug: Whether errors are shown as they are.
     """
 
     urls: Mapping[str, str]

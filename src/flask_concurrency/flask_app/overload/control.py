@@ -46,7 +46,7 @@ class Rule(NamedTuple):
 
 
 class Admitted(NamedTuple):
-    """A request that was let in.
+    """A request that was admitted.
 
     :ivar permit: To be released when it ends.
     :ivar entries: What it was counted as.
@@ -103,7 +103,7 @@ class OverloadControl:
         self._clock = clock
 
     def admit_wsgi(self, environ: WSGIEnvironment) -> Admitted | OverloadResponse | None:
-        """Let a request in, or say what to answer.
+        """Admit a request, or return what to answer.
 
         :returns: ``None`` for what is not counted: WebSockets and preflights; and for a refusal
             that must be told by Flask, which stands under :data:`OVERLOADED` then.

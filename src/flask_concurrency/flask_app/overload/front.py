@@ -1,4 +1,4 @@
-"""Meet a request before Flask does: health checks, then the adaptive limits of the app.
+"""Handle a request before Flask does: health checks, then the adaptive limits of the app.
 
 Knows WSGI and ASGI; decides nothing by itself. An app that has neither pays one look.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from flask_concurrency.asgi.interface import Scope, Send
 
 ASKED: Final = "flask_concurrency.asked"
-"""Set in the WSGI environment of a request that was met on ASGI already."""
+"""Set in the WSGI environment of a request that was handled on ASGI already."""
 
 _LET_ON: Final = Admission({ASKED: True})
 

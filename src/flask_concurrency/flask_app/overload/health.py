@@ -12,7 +12,7 @@ METHODS: Final = ("GET", "HEAD")
 
 
 class Health(NamedTuple):
-    """What a health check is told.
+    """What a health check is answered.
 
     :ivar status: The WSGI status line.
     :ivar body: A JSON object.

@@ -125,7 +125,7 @@ class Publisher:
         self._finalizer = weakref.finalize(self, _remove, file, path)
 
     def _reset_after_fork(self) -> None:
-        """Leave the parent its file, in a forked child, and let go of the lock on it."""
+        """In a forked child, leave the file to the parent and close its lock."""
         self._lock = threading.Lock()
         self._said = None
         if self._finalizer is not None:

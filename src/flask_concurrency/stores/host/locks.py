@@ -79,7 +79,7 @@ class Locks(Protocol):
         ...
 
     def close(self, *, wait: bool) -> None:
-        """Let go of everything; a second call changes nothing.
+        """Close everything; a second call changes nothing.
 
         :param wait: Until no thread is inside any more. A fork's child has none to wait for.
         """
