@@ -262,6 +262,30 @@ def test_a_worker_that_dies_is_started_again(project: Project, ledger: Ledger) -
 
 
 @pytest.mark.slow
+def test_sighup_renews_the_worker(project: Project, ledger: Ledger, flask_serve: Any) -> None:
+    """A deploy replaces it with one that has the new code; what the old one runs is finished."""
+    shop = project("shop", SHOP)
+    served = flask_serve("--workers", "1", app="shop", directory=shop.parent)
+    held = _post(served, "/holds", {})
+    until(lambda: json.loads(served.get(held).text)["status"] == "running")
+    (first,) = ledger.workers()
+    project("shop", SHOP.replace('return {"rows": year}', 'return {"rows": -year}'))
+    served.process.send_signal(signal.SIGHUP)
+    until(lambda: {w.process for w in ledger.workers()} - {first.process} != set())
+    served.until_new_worker()
+    served.until_listening()
+    address = _post(served, "/reports", {"year": 5})
+    until(lambda: json.loads(served.get(address).text)["done"])
+    assert json.loads(served.get(f"{address}/result").text) == {"rows": -5}
+    (shop.parent / "gate").touch()
+    until(lambda: json.loads(served.get(held).text)["done"])
+    assert len(json.loads(served.get(held).text)["attempts"]) == 1
+    until(lambda: first.process not in [w.process for w in ledger.workers()])
+    served.process.send_signal(signal.SIGTERM)
+    assert served.ends() == 0
+
+
+@pytest.mark.slow
 def test_serving_runs_the_jobs(project: Project, ledger: Ledger, flask_serve: Any) -> None:
     """One command suffices: the server's clients get their results, through a killed worker."""
     shop = project("shop", SHOP)

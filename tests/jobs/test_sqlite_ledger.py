@@ -8,6 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -204,6 +205,68 @@ def test_a_file_that_was_removed_takes_nothing_more(make: Make, path: Path) -> N
     with pytest.raises(JobsUnavailable, match="removed or replaced"):
         submit(ledger)
     assert make().get(submit(ledger).id) is not None
+
+
+def test_many_that_open_a_new_file_at_once_agree(tmp_path: Path) -> None:
+    """One makes the tables; nobody takes a file that is being made for another program's."""
+    for number in range(20):
+        path = tmp_path / f"{number}.sqlite3"
+        ledgers = [SqliteLedger(path, app="shop", volatile=True) for _ in range(6)]
+        barrier = threading.Barrier(6)
+        ids: list[str] = []
+        errors: list[Exception] = []
+
+        def use(
+            ledger: SqliteLedger,
+            barrier: threading.Barrier = barrier,
+            ids: list[str] = ids,
+            errors: list[Exception] = errors,
+        ) -> None:
+            barrier.wait()
+            try:
+                ledger.counts()
+                ids.append(submit(ledger).id)
+            except Exception as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=use, args=(ledger,)) for ledger in ledgers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert errors == []
+        assert ledgers[0].counts().queued == len(ids) == 6
+        for ledger in ledgers:
+            ledger.close()
+
+
+def test_a_file_that_is_made_meanwhile_is_no_foreign_one(path: Path) -> None:
+    """What is read of a file to see whose it is, is read at one instant."""
+    other = sqlite3.connect(path, isolation_level=None, timeout=0.0)
+
+    class Interrupted:
+        """A connection; once it has read the first of the marks, another one makes the tables."""
+
+        def __init__(self) -> None:
+            self.connection = sqlite3.connect(path, isolation_level=None)
+
+        def execute(self, statement: str) -> sqlite3.Cursor:
+            if "user_version" in statement:
+                with suppress(sqlite3.OperationalError):  # it has to wait, and does
+                    other.execute("PRAGMA journal_mode = WAL")
+                    other.execute("BEGIN IMMEDIATE")
+                    sqlite_schema.make_tables(other, "shop")
+                    other.execute("COMMIT")
+            return self.connection.execute(statement)
+
+        @property
+        def in_transaction(self) -> bool:
+            return self.connection.in_transaction
+
+    asking = Interrupted()
+    assert sqlite_schema.is_checked(asking, path, "shop") in (True, False)  # type: ignore[arg-type]
+    asking.connection.close()
+    other.close()
 
 
 def test_nobody_else_may_read_the_file(make: Make, path: Path) -> None:
