@@ -18,6 +18,7 @@ from flask_concurrency.flask_app.http.responses import (
     soon,
 )
 from flask_concurrency.flask_app.loop_endpoints import LoopEndpoints
+from flask_concurrency.flask_app.telemetry.request_counting import refusal_changes
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -34,6 +35,11 @@ def make_asgi_app(app: Flask, state: AppState) -> AsgiBridge:
             state.prepare_front()
         return state.front.asgi(scope, enabled=state.enabled_now)
 
+    def count_refusal(method: str, limit: str) -> None:
+        if state.counters.counts_requests:
+            state.counters.get().add(refusal_changes(method, limit))
+
+    state.front.count_refusal = count_refusal
     return AsgiBridge(
         app,
         runs_on_loop=LoopEndpoints(app, state.owner),

@@ -372,6 +372,8 @@ class LateGuard:
         if verdict.settled_at is None:
             if self.in_flight <= self.cap:
                 verdict.settled_at = now
+            elif now - verdict.cut_at > QUIET:
+                self._verdict = None  # more come in than the cap allows, as critical requests may
             return
         if len(verdict.after) < verdict.needed and now - verdict.settled_at < QUIET:
             return

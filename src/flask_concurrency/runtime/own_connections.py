@@ -11,7 +11,6 @@ answers, such as a client that listens, is given to one request and then to no o
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import socket
@@ -20,7 +19,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from functools import cache
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flask_concurrency.runtime.forks import call_in_child
 from flask_concurrency.runtime.tcp_info import (
@@ -30,6 +29,9 @@ from flask_concurrency.runtime.tcp_info import (
     Arrival,
     waits_since,
 )
+
+if TYPE_CHECKING:
+    import ctypes
 
 EVERY: Final = 0.05
 """Seconds between two looks: one takes 0.3 ms for a hundred connections."""
@@ -149,6 +151,8 @@ def waiting_connections(now: float) -> list[Waiting]:
 
 @cache
 def _library() -> ctypes.PyDLL:
+    import ctypes  # takes some milliseconds, which most servers need not spend
+
     try:
         return ctypes.PyDLL(None)
     except (OSError, TypeError) as error:
@@ -162,6 +166,8 @@ class _Reader:
     """
 
     def __init__(self) -> None:
+        import ctypes
+
         library = _library()
         self._getsockopt = library.getsockopt
         self._getsockname = library.getsockname

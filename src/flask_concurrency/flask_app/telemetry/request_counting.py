@@ -84,6 +84,14 @@ class RequestCounting:
         self._counters().add(changes)
 
 
+def refusal_changes(method: str, limit: str) -> list[Change]:
+    """What to count of a request that a limit has refused before it was one of WSGI."""
+    return [
+        *REQUEST_DURATION.observed(0.0, known_method(method), UNROUTED, "503"),
+        LIMIT_DECISIONS.once(limit, UNROUTED, "busy"),
+    ]
+
+
 def _decided(journey: Journey, route: str) -> Iterable[Change]:
     decision = journey.decision
     # Where one refuses, the others spent nothing: the request was refused as a whole.
