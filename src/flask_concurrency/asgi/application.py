@@ -6,10 +6,10 @@ Knows scopes; knows no Flask: which requests run on the loop is told from outsid
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
+from flask_concurrency.asgi.admission import NO_MARKS, Admission
 from flask_concurrency.asgi.environ import make_environ
 from flask_concurrency.asgi.inbox import Inbox
 from flask_concurrency.asgi.input_stream import input_of
@@ -21,26 +21,10 @@ from flask_concurrency.asgi.websocket import serve_websocket
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.vocabulary.errors import QueueFull
-from flask_concurrency.vocabulary.permit import Ending, Permit
+from flask_concurrency.vocabulary.permit import Ending
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
-
-
-NO_MARKS: Final[Mapping[str, object]] = MappingProxyType({})
-
-
-class Admission(NamedTuple):
-    """What becomes of a request before the application sees it.
-
-    :ivar marks: What is put into its WSGI environment.
-    :ivar permit: To be released when it has been answered.
-    :ivar answer: Answers it in place of the application; ``None`` to pass it on.
-    """
-
-    marks: Mapping[str, object]
-    permit: Permit | None = None
-    answer: Callable[[Send], Awaitable[None]] | None = None
 
 
 class AsgiBridge:

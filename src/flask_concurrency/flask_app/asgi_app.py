@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, cast
 
 from flask import Flask, has_request_context, request
 
-from flask_concurrency.asgi.application import Admission, AsgiBridge
+from flask_concurrency.asgi.admission import Admission
+from flask_concurrency.asgi.application import AsgiBridge
 from flask_concurrency.asgi.interface import Scope
 from flask_concurrency.asgi.lifespan import Finish, ServerLife
 from flask_concurrency.flask_app.app_state import AppState
