@@ -9,8 +9,6 @@ from typing import Final, NamedTuple
 from flask_concurrency.asgi.interface import Send
 from flask_concurrency.vocabulary.permit import Permit
 
-NO_MARKS: Final[Mapping[str, object]] = MappingProxyType({})
-
 
 class Admission(NamedTuple):
     """What becomes of a request before the application sees it.
@@ -23,3 +21,7 @@ class Admission(NamedTuple):
     marks: Mapping[str, object]
     permit: Permit | None = None
     answer: Callable[[Send], Awaitable[None]] | None = None
+
+
+LET_ON: Final = Admission(MappingProxyType({}))
+"""To the application, as nothing has to be asked."""

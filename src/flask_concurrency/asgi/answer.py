@@ -7,19 +7,30 @@ Longer ones, and streams, go out part by part while their maker waits.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from flask_concurrency.asgi.inbox import Inbox
 from flask_concurrency.asgi.interface import Message, Send
-from flask_concurrency.asgi.reply import Reply, close_body
+from flask_concurrency.asgi.reply import Reply, Whole, close_body
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
+
+Answer = Callable[["WSGIEnvironment", Reply], Iterable[bytes] | Whole]
+"""Answers a request: with a body, once it has begun the reply as WSGI does, or as a whole."""
 
 SHORT: Final = 65_536
 """Bytes that a server takes whether or not the client reads: what asyncio buffers by itself."""
 
 
+def by_wsgi(wsgi_app: WSGIApplication) -> Answer:
+    """Answer with a WSGI application."""
+    return lambda environ, reply: wsgi_app(environ, reply.start_response)
+
+
 def say(
     reply: Reply,
-    body: Iterable[bytes],
+    body: Iterable[bytes] | Whole,
     inbox: Inbox,
     send: Callable[[Sequence[Message]], object],
 ) -> Sequence[Message]:
@@ -28,6 +39,8 @@ def say(
     :param send: Sends messages and returns when the server has taken them.
     :returns: What is left to send: all of a short answer, nothing of another.
     """
+    if isinstance(body, Whole):
+        return () if inbox.gone else body
     kept: list[Message] = []
     short = True
     try:

@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from flask_concurrency.asgi.admission import NO_MARKS, Admission
+from flask_concurrency.asgi.admission import LET_ON, Admission
+from flask_concurrency.asgi.answer import Answer, by_wsgi
 from flask_concurrency.asgi.environ import make_environ
 from flask_concurrency.asgi.inbox import Inbox
 from flask_concurrency.asgi.input_stream import input_of
@@ -43,6 +44,7 @@ class AsgiBridge:
         which this one is mounted in, what the server's lifespan does otherwise.
     :param max_body: Gives the bytes of a body that are read at all; ``None`` for any number.
     :param admit: Asked for every HTTP request; ``None`` to let all on.
+    :param answer: Answers in place of ``wsgi_app``, to the same effect.
     """
 
     def __init__(
@@ -59,14 +61,17 @@ class AsgiBridge:
         life: ServerLife,
         max_body: Callable[[], int | None] = lambda: None,
         admit: Callable[[Scope], Admission] | None = None,
+        answer: Answer | None = None,
     ) -> None:
         self._wsgi_app = wsgi_app
+        self._answer = by_wsgi(wsgi_app) if answer is None else answer
         self._runs_on_loop = runs_on_loop
         self._threads = threads
         self._sockets = sockets
         self._loop = loop
         self._busy = busy
-        self._ending = ending
+        self._answer_busy = by_wsgi(busy)
+        self._answer_ending = by_wsgi(ending)
         self._late = late
         self._life = life
         self.lifespan = life.within
@@ -86,10 +91,11 @@ class AsgiBridge:
         if kind == "http":
             self._life.request_begins()
             try:
-                if self._admit is None:
-                    await self._serve_request(scope, receive, send)
+                admission = LET_ON if self._admit is None else self._admit(scope)
+                if admission.answer is None and admission.permit is None:
+                    await self._serve_request(scope, receive, send, admission.marks)
                 else:
-                    await self._serve_admitted(self._admit(scope), scope, receive, send)
+                    await self._serve_admitted(admission, scope, receive, send)
             finally:
                 self._life.request_ends()
         elif kind == "lifespan":
@@ -125,20 +131,20 @@ class AsgiBridge:
                 permit.release(ending)
 
     async def _serve_request(
-        self, scope: Scope, receive: Receive, send: Send, marks: Mapping[str, object] = NO_MARKS
+        self, scope: Scope, receive: Receive, send: Send, marks: Mapping[str, object]
     ) -> None:
         inbox = Inbox(receive)
         environ = make_environ(scope)
         environ.update(marks)
         if self._life.ending:
-            await serve_on_loop(self._ending, environ, inbox, send)
+            await serve_on_loop(self._answer_ending, environ, inbox, send)
             return
         environ["wsgi.input"] = input_of(environ, inbox, self._loop, self._max_body)
         if self._runs_on_loop(environ):
-            await serve_on_loop(self._wsgi_app, environ, inbox, send)
+            await serve_on_loop(self._answer, environ, inbox, send, others=self._life.has_others)
             return
         request = ThreadRequest(
-            self._wsgi_app,
+            self._answer,
             environ,
             inbox,
             send,
@@ -152,4 +158,4 @@ class AsgiBridge:
         except QueueFull:
             if request.started:
                 raise
-            await serve_on_loop(self._busy, environ, inbox, send)
+            await serve_on_loop(self._answer_busy, environ, inbox, send)

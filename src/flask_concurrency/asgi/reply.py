@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flask_concurrency.asgi.interface import Message
 
 if TYPE_CHECKING:
     from _typeshed import OptExcInfo
+
+
+class Whole(NamedTuple):
+    """A short answer that is complete: the two messages that say it."""
+
+    start: Message
+    body: Message
 
 
 class Reply:

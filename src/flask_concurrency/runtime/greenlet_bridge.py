@@ -19,6 +19,7 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import Executor, Future
 from contextvars import Context
+from types import CoroutineType
 from typing import Any, Generic, TypeVar
 
 from greenlet import GreenletExit, getcurrent, greenlet
@@ -148,7 +149,8 @@ def suspend(awaitable: Awaitable[T]) -> T:
 
     :raises RuntimeError: This code is not driven by a coroutine.
     """
-    coroutine = awaitable if isinstance(awaitable, Coroutine) else _awaiting(awaitable)
+    known = type(awaitable) is CoroutineType or isinstance(awaitable, Coroutine)
+    coroutine: Any = awaitable if known else _awaiting(awaitable)
     stack = getcurrent()
     if not isinstance(stack, Suspendable):
         coroutine.close()

@@ -131,6 +131,9 @@ def readable(value: Any, loop: LoopThread, bodies: ThreadExecutor) -> Any:
 
     :param value: Anything a view returns.
     """
+    kind = type(value)
+    if kind is str or kind is dict or kind is list:
+        return value  # asked of nearly every view, and the classes below take long to tell
     if isinstance(value, Response):
         if not value.is_sequence:
             value.response = _readable_body(value.response, loop, bodies)
