@@ -206,7 +206,6 @@ def test_an_error_of_a_view_goes_where_it_goes_on_wsgi(
 ) -> None:
     """To the handler of 500, and to the teardown."""
     app.testing = False
-    app.logger.disabled = True
 
     def fail() -> str:
         raise ZeroDivisionError

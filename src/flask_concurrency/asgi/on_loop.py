@@ -6,17 +6,17 @@ Knows neither how the client's messages come in nor which requests come here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import Context
 from typing import TYPE_CHECKING
 
-from flask_concurrency.asgi.answer import Answer, say, send_all
+from flask_concurrency.asgi.answer import Answer, Body, say, send_all, send_streamed
 from flask_concurrency.asgi.cooperative_yield import CooperativeYield
 from flask_concurrency.asgi.disconnect_watch import DisconnectWatch
 from flask_concurrency.asgi.inbox import Inbox
 from flask_concurrency.asgi.interface import Message, Send
-from flask_concurrency.asgi.reply import Reply, Whole
-from flask_concurrency.runtime.greenlet_bridge import run_suspendable, suspend
+from flask_concurrency.asgi.reply import Reply, Streamed
+from flask_concurrency.runtime.greenlet_bridge import in_context, run_suspendable, suspend
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -43,7 +43,7 @@ async def serve_on_loop(
 
 
 async def answer_on_loop(
-    body: Callable[[], Iterable[bytes] | Whole],
+    body: Callable[[], Body],
     context: Context,
     reply: Reply,
     inbox: Inbox,
@@ -58,9 +58,19 @@ async def answer_on_loop(
     task = asyncio.current_task()
     assert task is not None
     wait_for_server = _Sending(inbox, send)
+
+    def made() -> Sequence[Message] | Streamed:
+        answer = body()
+        return (
+            answer if isinstance(answer, Streamed) else say(reply, answer, inbox, wait_for_server)
+        )
+
     watch = DisconnectWatch(inbox, task.cancel)
     try:
-        left = await run_suspendable(lambda: say(reply, body(), inbox, wait_for_server), context)
+        left = await run_suspendable(made, context)
+        if isinstance(left, Streamed):
+            await in_context(send_streamed(left, reply, inbox, send, context), context)
+            return
     except asyncio.CancelledError:
         if not watch.acted:
             raise

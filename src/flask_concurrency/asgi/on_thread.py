@@ -23,7 +23,7 @@ from flask_concurrency.asgi.inbox import READ_AHEAD, Inbox
 from flask_concurrency.asgi.input_stream import declared_length
 from flask_concurrency.asgi.interface import Message, Send
 from flask_concurrency.asgi.on_loop import answer_on_loop
-from flask_concurrency.asgi.reply import Reply, Whole, close_body
+from flask_concurrency.asgi.reply import Reply, Streamed, Whole, close_body
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.own_context import OwnContext
 from flask_concurrency.executors.threads import ThreadExecutor
@@ -40,7 +40,14 @@ ANSWERS_WITHIN: Final = 0.05
 class Portable(NamedTuple):
     """A body that may be read anywhere."""
 
-    body: Iterable[bytes]
+    body: Iterable[bytes] | Streamed
+
+    def close(self) -> None:
+        """Close it unread."""
+        if isinstance(self.body, Streamed):
+            self.body.close()
+        else:
+            close_body(self.body)
 
 
 class ThreadRequest:
@@ -134,7 +141,9 @@ class ThreadRequest:
         """Runs in the thread. Gives what is left to send, or a body to be read on the loop."""
         body = self._answer(self._environ, self._reply)
         self._answered = True  # what is sent may take as long as it takes
-        if PORTABLE in self._environ and not isinstance(body, Whole):
+        if isinstance(body, Streamed) or (
+            PORTABLE in self._environ and not isinstance(body, Whole)
+        ):
             return Portable(body)
         return say(self._reply, body, self._inbox, self._wait_for_server)
 
@@ -185,6 +194,6 @@ class ThreadRequest:
         if not isinstance(answer, Portable):
             return
         if loop_here() is None:
-            close_body(answer.body)
+            answer.close()
         else:  # it came at that very moment, and the loop cannot wait for its end here
-            self._threads.submit_in(self._own, close_body, answer.body)
+            self._threads.submit_in(self._own, answer.close)

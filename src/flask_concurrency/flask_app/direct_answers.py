@@ -17,7 +17,8 @@ import flask.app
 from flask import Flask
 from werkzeug.wrappers import Response
 
-from flask_concurrency.asgi.reply import Reply, Whole
+from flask_concurrency.asgi.answer import Body
+from flask_concurrency.asgi.reply import Reply, Streamed, Whole
 from flask_concurrency.engine.journey import NOT_ASKED, Journey
 from flask_concurrency.flask_app.contexts import CONTEXTS_ARE_MERGED
 from flask_concurrency.flask_app.current_journey import JOURNEY
@@ -29,6 +30,7 @@ from flask_concurrency.flask_app.middleware import (
     finish,
     told,
 )
+from flask_concurrency.flask_app.work.async_body import AsyncBody
 from flask_concurrency.vocabulary.permit import Ending
 
 if TYPE_CHECKING:
@@ -68,7 +70,7 @@ class DirectAnswers:
         self._direct = False
         self._plain: dict[type, bool] = {}
 
-    def __call__(self, environ: WSGIEnvironment, reply: Reply) -> Iterable[bytes] | Whole:
+    def __call__(self, environ: WSGIEnvironment, reply: Reply) -> Body:
         """The whole answer; or its body, once ``reply`` has begun."""
         app = self._app
         middleware: Any = app.wsgi_app
@@ -98,12 +100,13 @@ class DirectAnswers:
 
     def _dispatch(
         self, app: Flask, environ: WSGIEnvironment, journey: Journey, reply: Reply
-    ) -> Iterable[bytes] | Whole:
+    ) -> Body:
         """Do what ``Flask.wsgi_app`` does."""
         context = app.request_context(environ)
         error: BaseException | None = None
         body: Iterable[bytes] = ()
         start: Start | None = None
+        streamed: StreamedResponse | None = None
         try:
             try:
                 context.push()
@@ -117,11 +120,19 @@ class DirectAnswers:
             whole = self._whole(environ, response, journey)
             if whole is None:
                 start = Start(self._state, environ, journey, reply.start_response)
-                body = response(environ, start)
+                if self._comes_asynchronously(environ, response):
+                    streamed = StreamedResponse(response, journey)
+                    fields = response.get_wsgi_headers(environ).to_wsgi_list()
+                    start(response.status, fields)
+                else:
+                    body = response(environ, start)
         finally:
             if error is not None and app.should_ignore_error(error):
                 error = None
             context.pop(error)
+        if streamed is not None:
+            journey.stop_clock()
+            return streamed
         if whole is None:
             assert start is not None
             return finish(body, journey, start)
@@ -131,19 +142,33 @@ class DirectAnswers:
         response.close()
         return whole
 
+    def _comes_asynchronously(self, environ: WSGIEnvironment, response: Response) -> bool:
+        """Whether pieces of a response can be awaited, and nothing changes them on their way."""
+        return (
+            type(response.response) is AsyncBody
+            and self._is_plain(type(response))
+            and response.status_code >= 200
+            and response.status_code not in (204, 304)
+            and environ["REQUEST_METHOD"] != "HEAD"
+            and not response.direct_passthrough
+            and "Content-Length" not in response.headers
+        )
+
+    def _is_plain(self, kind: type[Response]) -> bool:
+        plain = self._plain.get(kind)
+        if plain is None:
+            plain = self._plain[kind] = _is_plain(kind)
+        return plain
+
     def _whole(
         self, environ: WSGIEnvironment, response: Response, journey: Journey
     ) -> Whole | None:
         """The messages of a response, if they are those that WSGI would come to."""
-        kind = type(response)
-        plain = self._plain.get(kind)
-        if plain is None:
-            plain = self._plain[kind] = _is_plain(kind)
         parts = response.response
         status = response.status_code
         if (
-            not plain
-            or type(parts) is not list
+            type(parts) is not list
+            or not self._is_plain(type(response))
             or len(parts) != 1
             or type(parts[0]) is not bytes
             or len(parts[0]) > TAKEN_AT_ONCE
@@ -181,6 +206,32 @@ class DirectAnswers:
             {"type": "http.response.start", "status": status, "headers": fields},
             {"type": "http.response.body", "body": body, "more_body": False},
         )
+
+
+class StreamedResponse(Streamed):
+    """The body of a response whose pieces come asynchronously; the journey ends with it.
+
+    :param response: Its body is an :class:`AsyncBody`.
+    """
+
+    __slots__ = ("_journey", "_response")
+
+    def __init__(self, response: Response, journey: Journey) -> None:
+        body: Any = response.response
+        super().__init__(body.source)
+        self._response = response
+        self._journey = journey
+
+    def sent(self) -> None:
+        """Nothing more comes: what the request held is given back."""
+        self._journey.end(Ending.COMPLETED)
+
+    def close(self) -> None:
+        """Close the source, and call what waits for the response's end."""
+        try:
+            self._response.close()
+        finally:
+            self._journey.end(Ending.ABANDONED)
 
 
 def _is_of_flask(function: Any) -> bool:
