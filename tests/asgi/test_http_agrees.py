@@ -138,6 +138,9 @@ BEHAVIOURS = {
     ),
 }
 
+BY_A_MIDDLEWARE = {"behind-a-proxy", "mounted"}
+"""Behaviours that Werkzeug's ProxyFix brings about."""
+
 
 @pytest.fixture
 def served() -> Iterator[dict[str, Any]]:
@@ -202,6 +205,27 @@ def expect(said: Said, behaviour: Behaviour, kind: str) -> None:
     if behaviour.body is not None:
         assert body == behaviour.body.replace(b"@", f"/{kind}".encode())
     assert set(behaviour.has) <= fields
+
+
+@pytest.fixture
+def direct(served: dict[str, Any]) -> dict[str, Any]:
+    """The same without its middleware, so that nothing stands between ASGI and Flask's dispatch."""
+    journeys = served["app"].wsgi_app
+    journeys.wsgi_app = journeys.wsgi_app.app  # without ProxyFix
+    return served
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("name", [name for name in BEHAVIOURS if name not in BY_A_MIDDLEWARE])
+def test_an_app_answers_alike_with_no_wsgi_between(
+    name: str, kind: str, direct: dict[str, Any], run: Run
+) -> None:
+    """Flask's own dispatch gives the same status, body and fields as WSGI: the right ones."""
+    behaviour = BEHAVIOURS[name]
+    method, _, path = behaviour.request.partition(" ")
+    wsgi = on_wsgi(direct["app"], method, f"/{kind}{path}", behaviour)
+    expect(wsgi, behaviour, kind)
+    assert run(on_asgi(direct["asgi"], method, f"/{kind}{path}", behaviour)) == wsgi
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
 
 from flask_concurrency.asgi.file_pieces import FilePieces
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 SCOPE = "asgi.scope"
 """Where in the WSGI environment the ASGI scope travels."""
+
+CONNECTION: Final = "flask_concurrency.websocket"
+"""Where in the WSGI environment the connection of a WebSocket travels."""
 
 PORTABLE = "flask_concurrency.portable"
 """Set in the WSGI environment where the answer has a body that any thread, and the loop, may

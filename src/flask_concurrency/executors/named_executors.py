@@ -11,18 +11,14 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from difflib import get_close_matches
-from typing import Any, Final
+from typing import Any
 
 from flask_concurrency.executors.context import Carrier, capture_context
 from flask_concurrency.executors.foreign_executor import ForeignExecutor
 from flask_concurrency.executors.processes.executor import ProcessExecutor
 from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.vocabulary.errors import ConfigurationError
-
-Meaning = str | Executor | Callable[[], Executor]
-"""What a name may stand for: another name, an executor, or a function that makes one."""
-
-RESERVED: Final = ("threads", "processes", "loop")
+from flask_concurrency.vocabulary.executor_names import Meaning
 
 
 class NamedExecutors:
@@ -132,20 +128,3 @@ class NamedExecutors:
         if isinstance(executor, ThreadExecutor | ProcessExecutor | ForeignExecutor):
             return executor  # it knows deadlines by itself
         return ForeignExecutor(name, executor, carry=self._carry)
-
-
-def check_meaning(name: object, meaning: object) -> None:
-    """Refuse what cannot be an executor's name, or what it stands for.
-
-    :raises ConfigurationError: Naming it and the remedy.
-    """
-    if not isinstance(name, str) or not name:
-        raise ConfigurationError(f"An executor's name is a text such as 'reports', not {name!r}.")
-    if name in RESERVED:
-        raise ConfigurationError(f"{name!r} is the app's own. Choose another name.")
-    if isinstance(meaning, str | Executor) or callable(meaning):
-        return
-    raise ConfigurationError(
-        f"Executor {name!r} = {meaning!r}: give a concurrent.futures.Executor, a function "
-        "that makes one, or another executor's name."
-    )

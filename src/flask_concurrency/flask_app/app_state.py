@@ -9,7 +9,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 from werkzeug.routing import Rule
@@ -22,13 +22,11 @@ from flask_concurrency.admission.waiting_room import WaitingRooms
 from flask_concurrency.engine.declaration import Declaration
 from flask_concurrency.engine.explanation import Explanation, explain
 from flask_concurrency.engine.plan import AdaptiveLimits, Plan, Source, compile_plan
-from flask_concurrency.executors.waiting import holds_requests_up
 from flask_concurrency.flask_app.app_counters import AppCounters
 from flask_concurrency.flask_app.app_store import AppStore
 from flask_concurrency.flask_app.declarations.options import KNOWN_METHODS
 from flask_concurrency.flask_app.declarations.time_limit import TimeLimit
 from flask_concurrency.flask_app.declarations.unused import DeclarationRegistry
-from flask_concurrency.flask_app.http.arrivals import SOURCES
 from flask_concurrency.flask_app.http.cors import CorsPolicy
 from flask_concurrency.flask_app.overload.asker import Askers
 from flask_concurrency.flask_app.overload.front import Front
@@ -41,11 +39,14 @@ from flask_concurrency.flask_app.settings import (
     left_over,
     written,
 )
-from flask_concurrency.flask_app.work.executors import AppExecutors
+from flask_concurrency.flask_app.work.first_use import ExecutorsAtFirstUse
 from flask_concurrency.runtime.drain import Drain
 from flask_concurrency.stores.fallback import FallbackStore
 from flask_concurrency.stores.store import Store
 from flask_concurrency.vocabulary.safe_logger import SafeLogger
+
+if TYPE_CHECKING:
+    from flask_concurrency.flask_app.work.executors import AppExecutors
 
 logger = SafeLogger("flask_concurrency.limits")
 
@@ -98,7 +99,7 @@ class AppState:
         *,
         settings: Settings,
         store: AppStore,
-        executors: AppExecutors,
+        executors: ExecutorsAtFirstUse,
         declarations: DeclarationRegistry,
         key: Callable[[], object],
         read_again: Callable[[], Settings],
@@ -107,7 +108,7 @@ class AppState:
     ) -> None:
         self.settings = settings
         self._store = store
-        self.executors = executors
+        self._executors = executors
         self._read_again = read_again
         self._config = config
         self._written = written(config)
@@ -118,7 +119,7 @@ class AppState:
         self.drain = Drain()
         self.counters = counters
         self.rooms = WaitingRooms(
-            server_threads=settings.server_threads, holds_requests_up=holds_requests_up
+            server_threads=settings.server_threads, holds_requests_up=_holds_requests_up
         )
         self.declarations = declarations
         self.cors: CorsPolicy | None = None
@@ -134,6 +135,15 @@ class AppState:
         self._lock = threading.Lock()
 
     @property
+    def executors(self) -> AppExecutors:
+        """Where the app's work runs; made, and its modules loaded, when first asked for."""
+        return self._executors.get()
+
+    @executors.setter
+    def executors(self, executors: AppExecutors) -> None:
+        self._executors.made = executors
+
+    @property
     def adaptive_snapshots(self) -> Callable[[], Mapping[str, AdaptiveSnapshot]]:
         """What gives, by their names, what the adaptive limits of this process do.
 
@@ -146,10 +156,10 @@ class AppState:
             if state is None:
                 return {}
             control = state.front.control
-            source = control.arrivals.source if control is not None else None
+            source = "" if control is None else control.arrivals.source_text
             return {
                 f"{limit.route}: {limit.name}" if limit.route else limit.name: limit.snapshot(
-                    "" if source is None else SOURCES[source]
+                    source
                 )
                 for limit in state.adaptive.all()
                 if limit.admitted or any(limit.refused.values())
@@ -345,6 +355,12 @@ class AppState:
             found.time,
             needs_no_check=not limited and method != "OPTIONS",
         )
+
+
+def _holds_requests_up() -> bool:
+    from flask_concurrency.executors.waiting import holds_requests_up
+
+    return holds_requests_up()
 
 
 def _report_left_over(app: Flask) -> None:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, cast
 
 from flask import Flask, has_request_context, request
 
-from flask_concurrency.asgi.application import Admission, AsgiBridge
+from flask_concurrency.asgi.admission import Admission
+from flask_concurrency.asgi.application import AsgiBridge
 from flask_concurrency.asgi.interface import Scope
 from flask_concurrency.asgi.lifespan import Finish, ServerLife
 from flask_concurrency.flask_app.app_state import AppState
+from flask_concurrency.flask_app.direct_answers import DirectAnswers
 from flask_concurrency.flask_app.http.responses import (
     REFUSED_UNASKED,
     DeadlinePassed,
@@ -57,6 +59,7 @@ def make_asgi_app(app: Flask, state: AppState) -> AsgiBridge:
         ),
         max_body=lambda: _max_body(app),
         admit=admit,
+        answer=DirectAnswers(app, state),
     )
 
 

@@ -6,7 +6,6 @@ from flask import Flask
 
 from flask_concurrency.engine.plan import Source, adaptive_limit, candidates
 from flask_concurrency.flask_app.app_state import AppState
-from flask_concurrency.flask_app.http.arrivals import Arrivals
 from flask_concurrency.flask_app.http.overload_responses import OverloadResponse
 from flask_concurrency.flask_app.overload.control import OverloadControl, Rule
 from flask_concurrency.vocabulary.limits import Adaptive
@@ -24,6 +23,8 @@ def make_control(app: Flask, state: AppState) -> OverloadControl | None:
             rules.append(Rule(limit, methods, found.key, OverloadResponse(limit.name)))
     if not rules:
         return None
+    from flask_concurrency.flask_app.http.arrivals import Arrivals
+
     askers = state.askers(app)
     return OverloadControl(
         rules,

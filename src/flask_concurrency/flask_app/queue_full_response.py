@@ -12,9 +12,9 @@ from flask.globals import app_ctx
 from flask.typing import ResponseReturnValue
 
 from flask_concurrency.admission.answer import Answer
+from flask_concurrency.flask_app.contexts import CONTEXTS_ARE_MERGED
 from flask_concurrency.flask_app.current_journey import journey_of
 from flask_concurrency.flask_app.http.responses import REFUSED_UNASKED, ServerBusy
-from flask_concurrency.flask_app.work.task_context import CONTEXTS_ARE_MERGED
 from flask_concurrency.vocabulary.errors import QueueFull
 
 

@@ -14,11 +14,11 @@ from math import inf
 from typing import Any, Literal
 
 from flask_concurrency.engine.declaration import Declaration
-from flask_concurrency.executors.named_executors import check_meaning
 from flask_concurrency.flask_app.declarations.options import LimitsLike, read_declarations
 from flask_concurrency.stores.fallback import ON_FAILURE, OnFailure
 from flask_concurrency.stores.opening import TIMEOUT
 from flask_concurrency.vocabulary.errors import ConfigurationError
+from flask_concurrency.vocabulary.executor_names import check_meaning
 
 PREFIX = "CONCURRENCY_"
 

@@ -113,6 +113,11 @@ class Arrivals:
     def _forget(self) -> None:
         self._lock = threading.Lock()
 
+    @property
+    def source_text(self) -> str:
+        """Where the age of the last request came from, for people; empty before the first."""
+        return "" if self.source is None else SOURCES[self.source]
+
     def of_environ(
         self, environ: WSGIEnvironment, now: float, inside: Callable[[], int]
     ) -> Arrival:

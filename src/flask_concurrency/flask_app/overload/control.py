@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from flask_concurrency.admission.adaptive_limit import AdaptiveLimit, Asker
 from flask_concurrency.asgi.environ import make_environ
-from flask_concurrency.flask_app.http.arrivals import Arrivals
 from flask_concurrency.flask_app.http.overload_responses import OverloadResponse
 from flask_concurrency.flask_app.overload.asker import Askers
 from flask_concurrency.policies.late_guard import Entry
@@ -21,6 +20,8 @@ from flask_concurrency.vocabulary.permit import Ending, Permit
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
+
+    from flask_concurrency.flask_app.http.arrivals import Arrivals
 
 ADMITTED: Final = "flask_concurrency.admitted"
 """Where in the WSGI environment stands as what a request was let in."""

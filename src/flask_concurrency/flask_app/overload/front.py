@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from flask_concurrency.admission.adaptive_limit import AdaptiveLimit
-from flask_concurrency.asgi.application import Admission
+from flask_concurrency.asgi.admission import Admission
 from flask_concurrency.engine.journey import Journey
 from flask_concurrency.flask_app.http.overload_responses import OverloadResponse
 from flask_concurrency.flask_app.overload.control import (

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from flask import Response, current_app, got_request_exception, request
 from werkzeug.exceptions import HTTPException
 
-from flask_concurrency.asgi.websocket import CONNECTION
+from flask_concurrency.asgi.environ import CONNECTION
 from flask_concurrency.asgi.websocket_connection import Connection
 from flask_concurrency.asgi.websocket_handles import AsgiWebSocket
 from flask_concurrency.flask_app.app_state import AppState
@@ -40,7 +40,6 @@ from flask_concurrency.vocabulary.websocket import (
 
 Handler = Callable[..., Any]
 
-MAX_MESSAGE_SIZE = 2**20
 INSTALL = 'pip install "Flask-Concurrency[websocket]"'
 
 
