@@ -1,7 +1,7 @@
 """An app with eight permits, whose visitors show by a connection of their own that they are inside.
 
-The kernel closes that connection with the process, however it ends. So the test that counts at the other end,
-at the Unix socket that ``PRESENCE`` names, needs neither the app's word nor the store's.
+The kernel closes that connection with the process, however it ends. So the test that counts at
+the other end, at the Unix socket that ``PRESENCE`` names, needs neither the app nor the store.
 """
 
 from __future__ import annotations
