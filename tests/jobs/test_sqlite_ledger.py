@@ -208,7 +208,7 @@ def test_a_file_that_was_removed_takes_nothing_more(make: Make, path: Path) -> N
 
 
 def test_many_that_open_a_new_file_at_once_agree(tmp_path: Path) -> None:
-    """One makes the tables; nobody takes a file that is being made for another program's."""
+    """One makes the tables; no other takes a file that is being made for another program's."""
     for number in range(20):
         path = tmp_path / f"{number}.sqlite3"
         ledgers = [SqliteLedger(path, app="shop", volatile=True) for _ in range(6)]
