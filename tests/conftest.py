@@ -75,7 +75,7 @@ def command(
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let Ctrl+C be heard in the processes that share the tests, which begin without."""
+    """Enable Ctrl+C in the processes that share the tests, which begin without."""
     if hasattr(config, "workerinput"):
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -83,7 +83,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, so that none runs alone at the end.
 
-    Only where processes share them: one alone tells of most mistakes in the order of collection.
+    Only where processes share them: one alone shows most mistakes in the order of collection.
     """
     if hasattr(config, "workerinput"):
         slow = Counter(item.path for item in items if item.get_closest_marker("slow"))

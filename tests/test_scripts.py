@@ -48,7 +48,7 @@ def install(tmp_path: Path) -> Path:
 def run(
     script: Path, *arguments: str, path: str = "", only: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Run a script from another directory, with ``path`` before PATH or ``only`` in its place."""
+    """Run a script from another directory, with ``path`` before PATH or ``only`` instead of it."""
     return subprocess.run(
         [BASH, str(script), *arguments],
         cwd="/",

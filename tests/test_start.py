@@ -30,7 +30,7 @@ OF_WHAT_IS_NOT_USED = (
     "simple_websocket",
     "subprocess",
 )
-"""Prefixes of modules that nobody asks for who has one limit on plain views."""
+"""Prefixes of modules that an app with one limit on plain views does not need."""
 
 ONE_LIMIT = """
 import sys
@@ -87,7 +87,7 @@ def test_an_app_with_one_limit_loads_neither_executors_nor_asgi_nor_cors() -> No
     ],
 )
 def test_the_first_use_loads_what_is_used(use: str, loads: str) -> None:
-    """What is missing at the start comes when somebody asks for it."""
+    """What is missing at the start is loaded when it is first used."""
     assert loads in loaded_by(
         ONE_LIMIT.replace("client = ", f"with app.app_context(): {use}\nclient = ")
     )

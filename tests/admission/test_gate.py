@@ -179,7 +179,7 @@ def test_what_is_not_charged_comes_back() -> None:
 
 
 def test_reserved_units_cannot_be_spent_twice() -> None:
-    """Of three at the same time two are let in, whatever their responses will be."""
+    """Of three at the same time two are admitted, whatever their responses will be."""
     login = gate(limiter(Rate("2/minute"), charge_when=lambda status: False))
     answers = [login.try_acquire() for _ in range(3)]
     assert [answer.decision.admitted for answer in answers] == [True, True, False]

@@ -67,7 +67,7 @@ def processes() -> list[int]:
 @app.get("/group")
 @concurrency.deadline(60.0)
 def group() -> list[int]:
-    """One task in each of the places there are."""
+    """One task on each of the executors there are."""
     with concurrency.task_group(timeout=50.0) as group:
         group.threads.submit(look_up, 1)
         group.processes.submit(square, number())

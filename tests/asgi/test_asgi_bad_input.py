@@ -86,7 +86,7 @@ def test_a_watch_takes_in_only_so_much(run: Run) -> None:
 
 
 def test_a_server_that_goes_on_after_the_end_is_watched_no_longer(run: Run) -> None:
-    """It could not tell a disconnect, and would keep the loop busy for ever."""
+    """Its messages could never show a disconnect, and would keep the loop busy for ever."""
 
     async def receive() -> dict[str, Any]:
         return part(b"", more=False)

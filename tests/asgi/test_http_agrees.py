@@ -21,7 +21,7 @@ from asgi_exchange import ask
 ROOT = Path(__file__).parents[2]
 APP = "tests/apps/http_behaviours"
 PER_SERVER = {"date", "server", "connection", "transfer-encoding", "keep-alive"}
-"""Fields that are a server's own affair."""
+"""Fields that each server sets by itself."""
 
 Field = tuple[str, str]
 Said = tuple[int, bytes, set[Field]]
@@ -281,7 +281,7 @@ def until_said(url: str, path: str, wanted: Callable[[bytes], bool]) -> None:
 def test_servers_tell_that_a_client_has_left(
     server: str, serve_all: Callable[[str, str], str]
 ) -> None:
-    """The view is cancelled, its ``finally`` runs, and its place is free again."""
+    """The view is cancelled, its ``finally`` runs, and its permit is free again."""
     url = serve_all(APP, server)
     with raw(url) as connection:
         connection.sendall(b"GET /wait/somebody HTTP/1.1\r\nHost: testserver\r\n\r\n")

@@ -178,7 +178,7 @@ class Served:
 
 @pytest.fixture
 def held(tmp_path: Path, environment: dict[str, str]) -> Held:
-    """A place in the served app's code that a test waits for and then lets go on."""
+    """A point in the served app's code that a test waits for and then releases."""
     place = Held(tmp_path / "entered", tmp_path / "leave")
     for name, pipe in (("ENTERED", place.entered), ("LEAVE", place.leave)):
         os.mkfifo(pipe)

@@ -28,7 +28,7 @@ def weight() -> int:
 
 @pytest.fixture
 def shop() -> Flask:
-    """An app that declares limits in every place."""
+    """An app that declares limits at every level."""
     app = Flask("shop")
     concurrency = Concurrency(app, default_limits="100/day", app_limits="1000/hour")
     api = concurrency.limit("50/day")(Blueprint("api", __name__, url_prefix="/api"))
@@ -105,7 +105,7 @@ def test_every_route_is_listed_in_short(explain: Callable[..., Result]) -> None:
 
 
 def test_one_route_is_explained_in_the_order_of_asking(explain: Callable[..., Result]) -> None:
-    """Each limit with its place, whose count it is, and who is counted."""
+    """Each limit with its origin, whose count it is, and who is counted."""
     result = explain("/", columns=100)
     assert result.output.splitlines() == [
         "GET / (index):",

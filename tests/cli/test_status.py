@@ -195,7 +195,7 @@ def test_an_app_without_limits_is_told_politely(run: Run) -> None:
 
 
 def test_what_executors_do_is_seen_from_outside(worker: Flask, run: Run) -> None:
-    """Each process tells it of itself; the command starts no executor of its own."""
+    """Each process publishes it; the command starts no executor of its own."""
     state = worker.extensions["concurrency"]
     publisher = Publisher(deployment(worker, state.settings), lambda: snapshots(state.executors))
     with worker.app_context():

@@ -37,7 +37,7 @@ def statuses(app: Flask, times: int, **options: str) -> list[int]:
 
 
 def test_the_sixth_failure_is_not_tried(run_block: Run) -> None:
-    """And is told to come back when the page says."""
+    """And ``Retry-After`` is what the page says."""
     app = run_block(PAGE, LOGIN)["app"]
 
     assert statuses(app, 6) == [401] * 5 + [429]

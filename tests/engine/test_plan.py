@@ -78,7 +78,7 @@ def test_other_methods_limits_do_not_apply() -> None:
 
 
 def test_the_same_text_twice_is_two_limits() -> None:
-    """They are told apart by name and count, and keep both whatever the method is."""
+    """Name and count distinguish them, and they keep both whatever the method is."""
     sources = (
         source("route", "5/minute", methods=frozenset({"GET"})),
         source("route", "5/minute", methods=frozenset({"POST"})),

@@ -41,7 +41,7 @@ def test_without_a_key_only_shared_counts_are_known(store: MemoryStore) -> None:
 
 
 def test_a_reset_starts_rates_anew_and_keeps_permits(store: MemoryStore) -> None:
-    """Forgetting who is inside would let too many in."""
+    """Dropping the permits of requests inside would admit too many."""
     assert reset([RATE, BUSY], store, key="ann") == 1
     assert reset([RATE, BUSY], store, key="bob") == 0
     rate, busy = look([RATE, BUSY], store, key="ann")

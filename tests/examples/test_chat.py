@@ -34,7 +34,7 @@ def heard(answer: requests.Response) -> Iterator[tuple[str, dict[str, Any]]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("server", ["uvicorn", "granian-asgi"])
 def test_what_is_said_is_heard_by_all(serve_all: Callable[..., str], server: str) -> None:
-    """At once, by those who are there; later, by those who come back; in any number."""
+    """At once, by connected clients; later, by clients that come back; in any number."""
     url = serve_all("examples/chat/app", server) + "/messages"
 
     def say(text: str) -> int:

@@ -87,7 +87,7 @@ def test_a_report_is_sent_while_it_is_made(app: Flask) -> None:
 def test_who_finds_four_reports_waits_for_one_to_end(
     app: Flask, waiting: Callable[[], Future[int]]
 ) -> None:
-    """The place is free when the last byte is sent, not when the view returns."""
+    """The permit is free when the last byte is sent, not when the view returns."""
     reports = [begun(app) for _ in range(4)]
     fifth = waiting()
 

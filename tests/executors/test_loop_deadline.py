@@ -49,7 +49,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_coroutine_is_cancelled_at_the_deadline(
     loop: LoopThread, on_loop: OnLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its ``finally`` has run when the caller hears of it."""
+    """Its ``finally`` has run when the caller gets the error."""
     monkeypatch.setattr(loop_deadline, "CLEAN_UP", 30.0)
     done = []
 

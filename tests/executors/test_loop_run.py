@@ -195,7 +195,7 @@ def test_an_exception_that_was_handled_leaves_no_cycle(loop: LoopThread) -> None
     gc.disable()
     try:
         failure = call()
-        loop.run(where())  # by now the loop's thread has let go of the failed task
+        loop.run(where())  # by now the loop's thread has released the failed task
         assert failure() is None
     finally:
         gc.enable()

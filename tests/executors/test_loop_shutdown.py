@@ -127,7 +127,7 @@ def test_draining_lets_tasks_finish(loop: LoopThread) -> None:
 def test_a_task_that_will_not_end_holds_up_neither_shutdown_nor_its_caller(
     loop: LoopThread, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Shutdown answers False and names it; its caller is let go."""
+    """Shutdown answers False and names it; its caller is released."""
     begun, stubborn = threading.Event(), threading.Event()
 
     async def refuse_to_end() -> None:

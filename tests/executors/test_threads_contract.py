@@ -283,7 +283,7 @@ def test_a_running_loop_can_await_a_call(pool_of: PoolOf) -> None:
 def test_cancelling_an_awaited_call_takes_it_out_of_the_queue(
     pool_of: PoolOf, occupy: Occupy
 ) -> None:
-    """The task never starts, and its place is free at once."""
+    """The task never starts, and its slot is free at once."""
     pool, ran = pool_of(1), threading.Event()
     gate = occupy(pool, 1)
 
@@ -313,6 +313,6 @@ def test_a_result_is_not_kept_alive_by_the_pool(pool_of: PoolOf) -> None:
     receiver, argument = Thing(), Thing()
     future = pool.submit(receiver.method, argument)
     refs = [weakref.ref(each) for each in (receiver, argument, future.result(5))]
-    pool.submit(int).result(5)  # the thread has let go of the task before
+    pool.submit(int).result(5)  # the thread has released the task before
     del receiver, argument, future
     assert [ref() for ref in refs] == [None, None, None]

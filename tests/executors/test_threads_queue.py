@@ -1,4 +1,4 @@
-"""The queue of the thread executor is bounded, and only live work takes its places."""
+"""The queue of the thread executor is bounded, and only live work takes its slots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""With ``when_full="wait"`` a full queue has its callers wait for a place."""
+"""With ``when_full="wait"`` a full queue has its callers wait for a slot."""
 
 from __future__ import annotations
 

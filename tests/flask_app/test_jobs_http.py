@@ -129,7 +129,7 @@ def test_its_status_tells_how_far_it_is(app: Flask, client: FlaskClient) -> None
 
 
 def test_an_unchanged_status_is_not_sent_again(app: Flask, client: FlaskClient) -> None:
-    """304 to who knows it; another version is sent."""
+    """304 to a client that has it; another version is sent."""
     response = submit(client)
     address = response.headers["Location"]
     first = get(client, address)

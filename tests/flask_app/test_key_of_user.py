@@ -1,4 +1,4 @@
-"""The logged-in user is who is counted, on every request that knows one."""
+"""The logged-in user is counted, on every request that knows one."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_a_number_is_a_user(app: Flask, number: int) -> None:
 def test_each_user_has_a_quota_of_their_own(
     app: Flask, clients: Callable[[str], FlaskClient], at: Stage
 ) -> None:
-    """Two users behind one address do not disturb each other, nor who is not logged in."""
+    """Two users behind one address do not disturb each other, nor an anonymous client."""
     concurrency = Concurrency(app)
 
     @app.get("/")

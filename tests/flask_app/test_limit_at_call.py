@@ -113,7 +113,7 @@ def test_an_async_view_asks_too(app: Flask, concurrency: Concurrency) -> None:
 
 
 def test_it_counts_beside_the_other_stages(app: Flask, concurrency: Concurrency) -> None:
-    """Every limit is told, and a permit is held to the end of the request."""
+    """Every limit is in the header fields, and a permit is held to the end of the request."""
 
     @app.get("/")
     @concurrency.limit("9/hour")

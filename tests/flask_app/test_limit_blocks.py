@@ -79,7 +79,7 @@ def test_a_block_outside_of_requests_says_whom_it_counts(
 
 
 def test_a_block_in_a_task_may_outlast_its_request(app: Flask, concurrency: Concurrency) -> None:
-    """Its place is taken until it ends, and not until the response is sent."""
+    """Its permit is held until it ends, and not until the response is sent."""
     entered, go_on = threading.Event(), threading.Event()
     printer = concurrency.limit(InFlight(1), name="printer")
 

@@ -44,7 +44,7 @@ def test_methods(place: str) -> None:
 
 @each_place
 def test_exempt_when(place: str) -> None:
-    """Who is exempt is not counted."""
+    """An exempt request is not counted."""
     app = make_app(place, Limits("1/hour", exempt_when=lambda: "X-Admin" in request.headers))
     assert [ask(app, headers={"X-Admin": "1"}) for _ in range(3)] == [200] * 3
     assert [ask(app) for _ in range(2)] == [200, 429]
@@ -75,7 +75,7 @@ def test_charge_when(place: str) -> None:
 
 @each_place
 def test_shadow(place: str) -> None:
-    """Counted, and let in."""
+    """Counted, and admitted."""
     app = make_app(place, Limits("1/hour", shadow=True))
     assert [ask(app) for _ in range(3)] == [200] * 3
 

@@ -31,7 +31,7 @@ def test_a_timeout_that_is_none_is_refused(value: Any) -> None:
 
 @pytest.mark.parametrize("policy", ["local", "admit", "refuse"])
 def test_there_are_three_policies(policy: str) -> None:
-    """Count here, let in, or not."""
+    """Count here, admit, or refuse."""
     settings = read_settings({"CONCURRENCY_ON_STORE_FAILURE": policy})
     assert settings.on_store_failure == policy
 

@@ -1,4 +1,4 @@
-"""A request that waits for a place, and its deadline."""
+"""A request that waits for a permit, and its deadline."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def let_time_pass(waiter: Waiter, seconds: float) -> None:
 
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch) -> Flask:
-    """An app with one place, and one more to wait."""
+    """An app with one permit, and one slot in its queue."""
     monkeypatch.setattr(Waiter, "wait", let_time_pass)
     app = Flask(__name__)
     concurrency = Concurrency(app, store="memory://")

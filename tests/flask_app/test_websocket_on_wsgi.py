@@ -134,7 +134,7 @@ def test_a_timeout_gives_nothing_and_loses_nothing(
 def test_a_message_may_have_its_size_and_no_more(
     size: int, kind: str, app: Flask, concurrency: Concurrency
 ) -> None:
-    """The handler hears why it ends."""
+    """The handler gets the reason why it ends."""
     heard: list[ConnectionClosed] = []
 
     @app.route("/sync", websocket=True)

@@ -1,4 +1,4 @@
-"""A worker as a program of its own, for drills: it ends as it is told to, or is killed."""
+"""A worker as a program of its own, for drills: it ends on command, or is killed."""
 
 from __future__ import annotations
 

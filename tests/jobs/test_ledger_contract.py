@@ -225,7 +225,7 @@ def test_a_key_lives_as_long_as_its_job(ledger: Ledger, clock: ManualClock) -> N
 
 
 def test_racing_submits_with_one_key_make_one_job(make_ledger: MakeLedger) -> None:
-    """Sixteen at once, each as a process of its own: one job, and all are told the same."""
+    """Sixteen at once, each as a process of its own: one job, and all get the same id."""
     ledgers = [make_ledger() for _ in range(16)]
     barrier, ids, new = threading.Barrier(16), set(), []
 
@@ -335,7 +335,7 @@ def test_living_workers_keep_their_jobs(ledger: Ledger, make_ledger: MakeLedger)
 
 
 def test_a_worker_that_has_left_gives_its_jobs_up(ledger: Ledger, make_ledger: MakeLedger) -> None:
-    """What a worker had claimed is queued again, and the record tells of the interruption."""
+    """What a worker had claimed is queued again, and the record shows the interruption."""
     record = started(ledger)
     ledger.leave("w1")
     other = make_ledger()

@@ -208,7 +208,7 @@ def test_a_file_that_was_removed_takes_nothing_more(make: Make, path: Path) -> N
 
 
 def test_many_that_open_a_new_file_at_once_agree(tmp_path: Path) -> None:
-    """One makes the tables; nobody takes a file that is being made for another program's."""
+    """One makes the tables; no other takes a file that is being made for another program's."""
     for number in range(20):
         path = tmp_path / f"{number}.sqlite3"
         ledgers = [SqliteLedger(path, app="shop", volatile=True) for _ in range(6)]
@@ -270,7 +270,7 @@ def test_a_file_that_is_made_meanwhile_is_no_foreign_one(path: Path) -> None:
 
 
 def test_nobody_else_may_read_the_file(make: Make, path: Path) -> None:
-    """The arguments of jobs are their owners' affair."""
+    """The arguments of jobs are for their owners alone."""
     submit(make())
     for name in ("", "-wal", "-shm"):
         assert path.with_name(path.name + name).stat().st_mode & 0o077 == 0
@@ -351,7 +351,7 @@ def test_a_url_that_names_no_place_is_refused(url: str) -> None:
 
 
 def test_counters_agree_with_what_they_count(make: Make) -> None:
-    """However jobs come and go, the counters of queued jobs tell as many as there are."""
+    """However jobs come and go, the counters of queued jobs equal their number."""
     ledger = make(capacity=Capacity(None, None))
     ledger.join(worker_info("w1"))
     for number in range(20):

@@ -133,7 +133,7 @@ def test_a_cancelled_job_is_ended(ledger: Ledger, worker: Worker, attempts: Atte
 def test_an_attempt_that_another_worker_has_is_ended(
     ledger: Ledger, worker: Worker, attempts: Attempts, make_ledger: MakeLedger
 ) -> None:
-    """A worker that was given up by mistake lets go, and its end does not count."""
+    """A worker that was given up by mistake releases its job, and its end does not count."""
     id = submit(ledger)
     worker.step()
     other = make_ledger()

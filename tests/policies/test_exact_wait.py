@@ -1,4 +1,4 @@
-"""A wait that is told is long enough, however long it is."""
+"""A wait that a policy returns is long enough, however long it is."""
 
 from __future__ import annotations
 

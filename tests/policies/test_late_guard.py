@@ -164,7 +164,7 @@ def test_what_hangs_does_not_keep_the_others_out() -> None:
 
 
 def test_what_was_overtaken_long_ago_counts_no_more() -> None:
-    """One of ten places hangs, the others end and are taken again."""
+    """One of ten requests hangs, the others end and new ones begin."""
     guard = LateGuard(0.5, most=10)
     guard.enter(0.0)
     for tenth in range(1, 20):

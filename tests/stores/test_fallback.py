@@ -98,7 +98,7 @@ def world() -> World:
 
 
 def test_a_store_that_is_there_is_simply_asked(world: World) -> None:
-    """Nothing is counted twice, and nothing is told."""
+    """Nothing is counted twice, and nothing is logged."""
     assert world.store.take([RATE])[0].remaining == 4
     assert world.spent() == 1
     assert world.store.snapshot().errors == 0
@@ -275,7 +275,7 @@ def test_a_store_that_goes_again_while_it_is_paid_is_owed_the_rest(world: World)
     world.remote.give_back = flaky  # type: ignore[method-assign]
     assert world.inside() == 2
     world.come_back()
-    # The one whose return met the second outage is let go of: the store's lease ends it.
+    # The one whose return met the second outage is dropped: the store's lease ends it.
     assert world.inside() == 1
 
 
@@ -299,7 +299,7 @@ def test_clearing_reaches_both_stores_and_says_if_it_failed(world: World) -> Non
 
 
 def test_a_forked_child_owes_nothing(world: World) -> None:
-    """What the parent held and owes is the parent's affair."""
+    """What the parent held is returned by the parent."""
     world.store.take([INSIDE])
     world.go()
     world.store.take([RATE, INSIDE])

@@ -27,7 +27,7 @@ REQUESTS = {"memory://": 60_000, "host://": 30_000, "kills": 10_000}
 WORKERS = 4
 KILLS = 60
 VISITS_TOLD = 20
-"""Requests after which a worker tells that it is there."""
+"""Requests after which a worker reports that it is there."""
 TOLD_BETWEEN_KILLS = 16
 SEEN = struct.Struct("@II")
 """What a worker has written about itself: its requests, and the answers it holds open."""

@@ -123,7 +123,7 @@ def policy(request: pytest.FixtureRequest) -> str:
 def visitor(
     proxy: FaultyProxy, policy: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Visitor]:
-    """A client that has been let in once, by Redis."""
+    """A client that has been admitted once, by Redis."""
     namespace = f"faults-{abs(hash(request.node.name))}"
     visitor = Visitor(proxy.port, policy, namespace)
     assert visitor.asks(1) == [200]

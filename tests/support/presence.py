@@ -1,4 +1,4 @@
-"""Count who is inside ``tests/apps/eight_places.py``, by the kernel's word. Linux only.
+"""Count the requests inside ``tests/apps/eight_places.py``, by the kernel's word. Linux only.
 
 A visitor is inside as long as its connection is open and its process is not about to end: a process
 that ends lets go of its places and of its connections one after the other, in any order.
@@ -19,7 +19,7 @@ from types import TracebackType
 CREDENTIALS = struct.Struct("3i")
 """Process, user and group of the other end of a Unix socket."""
 EXITING = 0x4
-"""``PF_EXITING`` among the flags of a process: it has begun to end, and lets go of all it holds."""
+"""``PF_EXITING`` among the flags of a process: it has begun to end, and closes all it holds."""
 
 
 class Presence:
@@ -66,7 +66,7 @@ class Presence:
 
     @property
     def inside(self) -> list[int]:
-        """The processes of those who are inside, one for each visitor."""
+        """The processes of the visitors inside, one for each visitor."""
         with self._changed:
             return [pid for pid in self._inside.values() if not _ends(pid)]
 
@@ -91,7 +91,7 @@ class Presence:
             self._held.clear()
 
     def wait(self, condition: Callable[[], bool], seconds: float) -> bool:
-        """Wait until ``condition`` holds, and tell whether it does."""
+        """Wait until ``condition`` holds, and return whether it does."""
         give_up_at = time.monotonic() + seconds
         with self._changed:
             while not condition() and (left := give_up_at - time.monotonic()) > 0:
@@ -140,7 +140,7 @@ class Presence:
         connection.setblocking(False)
         sent = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
         pid = CREDENTIALS.unpack(sent)[0]
-        self._look_at_all()  # who left before this one came in has left
+        self._look_at_all()  # a visitor that left before this one came in has left
         self._inside[connection] = pid
         self._selector.register(connection, selectors.EVENT_READ)
         self._seen.add(pid)

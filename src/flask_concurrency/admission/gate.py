@@ -46,7 +46,7 @@ class Gate:
     :param limiters: What applies; their names and ids are unique.
     :param store: Where they count.
     :param rooms: Where requests wait for in-flight limits that let them.
-    :param clock: Tells how long something took.
+    :param clock: Measures how long something took.
     """
 
     __slots__ = (

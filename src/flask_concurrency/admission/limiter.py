@@ -47,7 +47,7 @@ class Limiter:
     :param name: What refusals and header fields call it; unique within a gate.
     :param id: Whose counts it uses; limiters of one id share them.
     :param limit: The limit.
-    :param key: Gives who is counted; an empty answer is counted under one shared key.
+    :param key: Returns who is counted; an empty answer is counted under one shared key.
     :param cost: Units a request spends, or a callable that says so.
     :param exempt_when: Requests for which it answers true are not asked.
     :param charge_when: Asked with the response; units not to be charged are given back.

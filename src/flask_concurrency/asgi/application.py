@@ -1,6 +1,6 @@
 """Receive the scopes of an ASGI server, and decide what handles each.
 
-Knows scopes; knows no Flask: which requests run on the loop is told from outside.
+Knows scopes; knows no Flask: which requests run on the loop is decided outside.
 """
 
 from __future__ import annotations

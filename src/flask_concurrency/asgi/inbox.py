@@ -1,4 +1,4 @@
-"""Take in what the client sends: its body piece by piece, and that it has left.
+"""Receive what the client sends: its body piece by piece, and its disconnect.
 
 Knows messages; knows neither WSGI nor what is done with the body.
 """
@@ -49,7 +49,7 @@ class Inbox:
         return piece
 
     async def read_ahead(self, size: int = READ_AHEAD) -> None:
-        """Take in so many bytes of the body, or all there are if those are fewer."""
+        """Receive so many bytes of the body, or all there are if those are fewer."""
         while self._size < size and not self.ended and not self.gone:
             await self._take_in()
 

@@ -130,7 +130,7 @@ class ThreadRequest:
             await send_all(answer, self._inbox, self._send)
 
     async def _await_body(self) -> None:
-        """Take in a short body, or the beginning of a long one, so that no thread waits for it."""
+        """Receive a short body, or the beginning of a long one, so that no thread waits for it."""
         length = declared_length(self._environ)
         if not length or "HTTP_EXPECT" in self._environ:
             return  # there is none, or the client waits to be asked for it

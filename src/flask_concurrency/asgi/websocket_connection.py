@@ -78,11 +78,11 @@ class Connection:
         return self.ended or (CUT_OFF, None)
 
     def closed(self) -> ConnectionClosed:
-        """The error that tells of its end."""
+        """The error that reports its end."""
         return closed(*self.closing)
 
     async def begin(self) -> None:
-        """Take in the handshake.
+        """Receive the handshake.
 
         :raises RuntimeError: The server sent something else.
         """
@@ -97,7 +97,7 @@ class Connection:
     async def accept(
         self, subprotocol: str | None, *, max_message_size: int | None, drain: Drain
     ) -> None:
-        """Answer the handshake with a WebSocket, and begin to take in messages.
+        """Answer the handshake with a WebSocket, and begin to receive messages.
 
         :param max_message_size: Characters or bytes of a message; a larger one ends it.
         :param drain: Ends it, when it begins.
@@ -177,7 +177,7 @@ class Connection:
             await asyncio.wait({self._goodbye})  # which goes on if this is cancelled
 
     async def finish(self) -> None:
-        """Take in nothing any more, and leave nothing behind."""
+        """Receive no more messages, and leave nothing behind."""
         if self._drain is not None:
             self._drain.forget(self._ticket)
         self.abandon()

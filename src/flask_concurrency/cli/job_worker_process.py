@@ -48,14 +48,14 @@ class JobWorkerProcess:
             self._process.send_signal(signal.SIGHUP)
 
     def end(self) -> None:
-        """Tell it to end, and wait for that as long as its jobs may take."""
+        """Signal it to end, and wait for that as long as its jobs may take."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait()
 
 
 def keep(command: list[str], killed_after: float, parent: int) -> None:
-    """Keep a worker running until told to end, or until the parent is gone."""
+    """Keep a worker running until a signal to end, or until the parent is gone."""
     told: list[int] = []
     renewals: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):

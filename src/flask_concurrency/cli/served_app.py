@@ -1,4 +1,4 @@
-"""Load the app in a worker process, and see to it that the worker ends when it is told to.
+"""Load the app in a worker process, and have the worker end on every signal to stop.
 
 Knows Flask's loader and signals; knows no server and no limit.
 """

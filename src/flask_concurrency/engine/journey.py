@@ -117,7 +117,7 @@ def _joined(one: Permit, other: Permit) -> Permit:
 
 
 def _both(before: Decision, now: Decision) -> Decision:
-    """Two decisions as one; of a limit that was asked twice, as by a block, the later word."""
+    """Two decisions as one; of a limit that was asked twice, as by a block, the later verdict."""
     names = {verdict.name for verdict in now.verdicts}
     kept = tuple(verdict for verdict in before.verdicts if verdict.name not in names)
     still = Decision(before.admitted, kept)

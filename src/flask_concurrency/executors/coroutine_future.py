@@ -1,4 +1,4 @@
-"""Run a coroutine as a task of an event loop, and tell its end to a future for any thread.
+"""Run a coroutine as a task of an event loop, and settle a future that any thread may read.
 
 Knows neither what group the coroutine belongs to nor who waits for it.
 """

@@ -1,7 +1,7 @@
 """Decide how code waits for a task, and where it must not.
 
 That is on an event loop that serves requests, and in a child forked from the task's process. Knows
-no executor: a task is a future here, and a loop that serves requests is one it was told of.
+no executor: a task is a future here, and a loop that serves requests is one that was registered.
 """
 
 from __future__ import annotations

@@ -187,7 +187,7 @@ class AppState:
         return self._store.uri
 
     def askers(self, app: Flask) -> Askers:
-        """What finds out who asks, before Flask does."""
+        """What finds the client of a request, before Flask does."""
         if self._askers is None:
             self._askers = Askers(app, self.owner)
         return self._askers

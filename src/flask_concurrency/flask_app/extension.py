@@ -88,7 +88,7 @@ class Concurrency:
         :class:`~flask_concurrency.Limits`. Default: none.
     :param app_limits: Limits counted once for the whole app, 404 and 405 included; the same.
         Default: none.
-    :param key: Gives who is counted by a rate that names no key of its own. Default:
+    :param key: Returns who is counted by a rate that names no key of its own. Default:
         :func:`~flask_concurrency.keys.remote_address`.
     :param store: Where counts live, as a URI. Default: ``"host://"``, shared by all processes of
         this host; ``"memory://"`` with ``app.testing``.
@@ -198,7 +198,7 @@ class Concurrency:
 
         :param limits: What to allow, such as ``"5/minute; 8 in flight"``, or a function that gives
             it in each request.
-        :param key: Gives who is counted. Default: the extension's key for rates, all
+        :param key: Returns who is counted. Default: the extension's key for rates, all
             requests together for in-flight limits, since those protect the server.
         :param cost: Units a request spends; a callable is asked in each request. Default: ``1``.
         :param methods: HTTP methods it applies to; ``"GET"`` includes ``HEAD``. Default: all;
@@ -214,7 +214,7 @@ class Concurrency:
         :param final_cost: Asked with the response for the units that the request has cost, where
             that is known only after the work: ``cost`` is reserved first, and what was too much
             is given back, what is missing spent, as far as there is any left.
-        :param shadow: Count and report, but let in: to see what a limit would do.
+        :param shadow: Count and report, but admit: to see what a limit would do.
         :param static: Whether a blueprint's limit counts its static files, too.
         :raises ConfigurationError: Anything of it is malformed; raised here, not in a request.
         """
@@ -719,7 +719,7 @@ class Concurrency:
 
     @property
     def current(self) -> Decision | None:
-        """What the current request was told so far; ``None`` where no limit applies."""
+        """The decision on the current request so far; ``None`` where no limit applies."""
         journey: Journey | None = request.environ.get(JOURNEY)
         return None if journey is None or journey.decision is NOT_ASKED else journey.decision
 

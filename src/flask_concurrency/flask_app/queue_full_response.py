@@ -1,6 +1,6 @@
 """Decide what becomes of a request whose task an executor has refused: 503, as any other overload.
 
-Knows Flask's error handling; which executor is full is told by the error.
+Knows Flask's error handling; the error names the executor that is full.
 """
 
 from __future__ import annotations

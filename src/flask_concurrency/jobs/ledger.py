@@ -96,7 +96,7 @@ class Outcome:
 
 
 class Ledger(ABC):
-    """Keeps jobs so that what was accepted is not lost, and never runs twice in silence.
+    """Keeps jobs so that what was accepted is not lost, and every run is recorded.
 
     Every verb raises ``JobsUnavailable`` when its storage cannot be read or written in time; then
     nothing was changed.
@@ -112,7 +112,7 @@ class Ledger(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """Refuse a place that is not ours, or cannot keep what it is told.
+        """Refuse a place that is not ours, or cannot keep what is written.
 
         :raises ConfigurationError: It is such a place.
         """

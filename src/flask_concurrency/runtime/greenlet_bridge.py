@@ -199,7 +199,7 @@ def suspend(awaitable: Awaitable[T]) -> T:
             result: T = stop.value
             return result
         try:
-            # A bound method's name tells nothing; the driver is the ``_Run`` above.
+            # A bound method's name does not identify it; the driver is the ``_Run`` above.
             value = driver.switch(passed)  # type: ignore[union-attr]
         except BaseException as error:
             step, value = coroutine.throw, error

@@ -1,4 +1,4 @@
-"""Tell how late an event loop, or the interpreter, is: the last resort where no age is known.
+"""Measure how late an event loop, or the interpreter, is: the last resort where no age is known.
 
 Knows no request. What waits for its turn waits about as long as the turn of another that came when
 it did; that is measured while requests come, and only then.

@@ -1,11 +1,11 @@
-"""Tell how long requests wait by looking at all connections of this process.
+"""Find out how long requests wait by looking at all connections of this process.
 
 For servers that hand over neither the socket of a request nor its port. Knows descriptors; knows
 no server and no request. It is assumed that requests come in as they arrived. Where they do not,
 one is given the age of another.
 
 A connection waits if what came in last has not been answered. Some of those waiting are inside the
-app; those are told apart by having been given to a request before. So a connection that never
+app; those are the ones that were given to a request before. So a connection that never
 answers, such as a client that listens, is given to one request and then to no other.
 """
 

@@ -69,7 +69,7 @@ def arrival_by_socket(connection: HasOptions) -> Arrival:
 def read_arrival(info: bytes) -> Arrival:
     """Read a ``struct tcp_info``.
 
-    :raises OSError: It is too short to tell.
+    :raises OSError: It is too short to hold the age.
     """
     if len(info) < ENOUGH:
         raise OSError(f"The kernel tells {len(info)} bytes of a connection; {ENOUGH} are needed.")

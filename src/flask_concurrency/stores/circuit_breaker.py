@@ -51,7 +51,7 @@ class CircuitBreaker:
     :param recovered: Called once the store is back.
     :param meanwhile: What happens to requests while it is out, to be logged.
     :param slowest_probe: Seconds between two probes at most.
-    :param clock: Tells when things happened.
+    :param clock: Source of the time.
     :param pause: Waits some seconds, or less if its event is set, and says whether it is.
     :param start: Runs the probes somewhere else than in a request.
     :ivar open: Whether the store counts as out, so that it is not asked.
@@ -119,7 +119,7 @@ class CircuitBreaker:
             return self._last is not None and self._last[0] <= instant < self._last[1]
 
     def ensure_probing(self) -> None:
-        """Begin to probe anew where the thread is gone: a fork takes no threads along."""
+        """Start to probe again where the thread is gone: a fork takes no threads along."""
         if self._thread is None:
             with self._lock:
                 if self._thread is None and self._out_at is not None:

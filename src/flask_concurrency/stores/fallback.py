@@ -40,7 +40,7 @@ class FallbackStore:
     :param probe: Raises ``StoreError`` while the store is out.
     :param on_failure: ``"local"`` counts in this process meanwhile, ``"admit"`` and ``"refuse"``
         count nothing.
-    :param clock: Tells when units were spent.
+    :param clock: Dates the units that are spent.
     :param breaker: Makes the circuit breaker:
         :class:`~flask_concurrency.stores.circuit_breaker.CircuitBreaker`.
     """

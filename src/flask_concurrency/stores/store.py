@@ -47,7 +47,7 @@ class Store(Protocol):
         """Spend the units of all checks, or of none if any but a shadow is refused.
 
         :returns: One outcome a check, in order. If all but shadows are admitted, every check whose
-            outcome is admitted was spent; otherwise nothing was, and admitted outcomes tell what
+            outcome is admitted was spent; otherwise nothing was, and admitted outcomes show what
             is left without spending.
         :raises StoreError: The counts cannot be read or written.
         """

@@ -75,7 +75,7 @@ class _Listening:
     One task asks all the time, because a caller that gives up waiting for a source ends it; and one
     timer runs, set anew when it has rung, because most items come long before.
 
-    :ivar heard: The item that came, until it is taken.
+    :ivar heard: The item that came, until it is read.
     :ivar over: The source has ended, or failed.
     :ivar ending: The server ends.
     """
@@ -127,12 +127,12 @@ class _Listening:
         await self._reader
 
     def ended(self, _: object) -> None:
-        """Take in that the task has ended."""
+        """Note that the task has ended."""
         self.over = True
         self._wake()
 
     def end(self) -> None:
-        """Take in that the server ends."""
+        """Note that the server stops."""
         self.ending = True
         self._wake()
 

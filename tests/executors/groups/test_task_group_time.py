@@ -20,7 +20,7 @@ from group_tasks import SOON, double, fail
 
 
 def test_partial_gives_what_is_ready_when_time_is_up(bench: Any) -> None:
-    """And tells what is missing; a body that waits for that is cut off, which is no error."""
+    """And lists what is missing; a body that waits for that is cut off, which is no error."""
     with bench.group(timeout=5, policy="partial") as group:
         group.threads.submit(double, 1).result(SOON)
         missing = group.executor("hand").submit(double, 2)

@@ -194,7 +194,7 @@ def test_the_same_memory_serves_one_task_after_the_other(one: ProcessExecutor) -
 
 
 def test_results_are_written_where_memory_is_free(anew: ProcessExecutor) -> None:
-    """In the place of the arguments, or in a segment of an earlier result."""
+    """In the memory of the arguments, or in a segment of an earlier result."""
     array = numbers(2 * MIB)
     for _ in range(4):
         assert (anew.submit(np.add, array, 1).result(30) == array + 1).all()

@@ -1,4 +1,4 @@
-"""Who has which segment, without any worker."""
+"""Which task has which segment, without any worker."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Parts(BufferMessage):
 
 
 class CutOff(bytes):
-    """Tells of more than is sent."""
+    """Announces more than is sent."""
 
     def __len__(self) -> int:
         return 100

@@ -1,4 +1,4 @@
-"""How much memory a worker may take, and what is told of a task that wants more."""
+"""How much memory a worker may take, and the error of a task that wants more."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def test_pitfall_2_a_map_in_a_view_works_under(name: str, serve: Serve) -> None:
 
 @pytest.mark.parametrize("name", ["gunicorn-gthread", "granian"])
 def test_a_crash_in_a_view_stays_there(name: str, serve: Serve) -> None:
-    """That view is told, and those beside it are answered."""
+    """That view gets the error, and those beside it are answered."""
     _, url = serve(name)
     paths = ["crash", "double"] * 10
 

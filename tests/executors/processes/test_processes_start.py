@@ -318,7 +318,7 @@ def test_pitfall_27_a_spawned_worker_ends_with_its_owner(tmp_path: Path) -> None
 
 
 def test_an_unpicklable_initializer_does_not_stay(pool_of: PoolOf) -> None:
-    """The failure is a ``WorkerStartFailed``, whose cause is told in words."""
+    """The failure is a ``WorkerStartFailed``, whose cause is given as text."""
     executor = pool_of(1, initializer=tasks.echo, initargs=[lambda: None])
     error = executor.submit(abs, -1).exception(30)
     assert isinstance(error, WorkerStartFailed)

@@ -139,7 +139,7 @@ def test_a_damaged_file_is_built_anew(
     directory: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Its counts are not trusted, its place is taken, and that is said."""
+    """Its counts are not trusted, it is replaced, and that is logged."""
     store = open_store()
     assert left(store) == 4
     store.close()
@@ -224,7 +224,7 @@ def test_what_belongs_to_another_user_is_refused(
 
 
 def test_a_link_to_a_directory_is_refused(open_store: OpenStore, directory: Path) -> None:
-    """So is a file in its place."""
+    """So is a file at its path."""
     elsewhere = directory.with_name("elsewhere")
     elsewhere.mkdir(0o700)
     directory.symlink_to(elsewhere)

@@ -106,7 +106,7 @@ class SeveralProcesses(RuleBasedStateMachine):
 
     @rule(process=st.integers(0, PROCESSES - 1))
     def die(self, process: int) -> None:
-        """The kernel closes what the process had open, and a new process takes its place."""
+        """The kernel closes what the process had open, and a new process replaces it."""
         self.processes[process].close()
         self.processes[process] = self.process()
         held = [

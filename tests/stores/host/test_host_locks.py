@@ -114,7 +114,7 @@ def test_a_request_that_ends_while_another_is_counted_gives_back(open_store: Ope
 
 
 def test_asking_while_being_asked_is_an_error_not_a_deadlock(open_store: OpenStore) -> None:
-    """A finalizer that asks for a limit in the middle of counting is told so."""
+    """A finalizer that asks for a limit in the middle of counting gets an error."""
     store = open_store(clock=Interruption(nothing))
     store.probe()
 
@@ -160,7 +160,7 @@ def test_a_closed_store_opens_again(open_store: OpenStore) -> None:
 
 
 def test_closing_waits_for_who_is_counting(open_store: OpenStore) -> None:
-    """No thread ever touches a file that was let go of."""
+    """No thread ever touches a file that was closed."""
     store = open_store(clock=Interruption(nothing))
     store.probe()
     closing = threading.Thread(target=store.close)
@@ -214,7 +214,7 @@ def test_a_bounded_retry_ends_with_the_timeout(clock: ManualClock) -> None:
 
 
 def test_who_queued_behind_a_failure_waits_no_longer(clock: ManualClock) -> None:
-    """A hundred threads behind a stopped process are told after one timeout, not a hundred."""
+    """A hundred threads behind a stopped process get the error after one timeout, not a hundred."""
     retry = BoundedRetry("the lock", timeout=1.0)
     started_at = clock.now
     for _ in range(100):
@@ -237,7 +237,7 @@ def test_ordinary_contention_after_a_stall_is_waited_for(clock: ManualClock) -> 
 
 
 def test_only_a_whole_wait_says_that_a_lock_is_stuck(clock: ManualClock) -> None:
-    """Those who tried briefly do not prolong it, so under load, too, it ends after a second."""
+    """Brief attempts do not prolong it, so under load, too, it ends after a second."""
     retry = BoundedRetry("the lock", timeout=1.0)
     failed_at = []
     for _ in range(400):

@@ -215,7 +215,7 @@ def test_a_renewed_permit_stays(clock: ManualClock, store: RedisStore) -> None:
 def test_a_permit_the_server_lost_is_entered_again(
     redis_server: Any, namespace: str, clock: ManualClock, store: RedisStore
 ) -> None:
-    """A server that started empty learns from the next renewal who is inside."""
+    """A server that started empty gets the permits that are held with the next renewal."""
     store.take([INSIDE._replace(cost=2)])
     client = redis_server.client()
     client.delete(*client.scan_iter(f"*{namespace}*"))
@@ -235,7 +235,7 @@ def test_a_permit_returned_while_it_is_renewed_is_not_entered_again(
 
 
 def test_a_permit_that_lapsed_can_be_given_back(clock: ManualClock, store: RedisStore) -> None:
-    """Its place may be taken by then; nothing is counted twice."""
+    """Another request may hold it by then; nothing is counted twice."""
     store.take([INSIDE])
     clock.advance(20.0)
     for _ in range(3):
@@ -267,7 +267,7 @@ def test_the_server_s_clock_counts(redis_server: Any, namespace: str) -> None:
 
 
 def test_forgetting_spares_permits(store: RedisStore) -> None:
-    """Counts of rates start anew; who is inside stays inside."""
+    """Counts of rates are reset; permits stay held."""
     store.take([*RATES, INSIDE])
     assert store.forget([*RATES, INSIDE]) == 4
     assert [outcome.remaining for outcome in store.take([*RATES, INSIDE])] == [4, 4, 4, 4, 1]
@@ -351,7 +351,7 @@ def test_nothing_is_lost_to_rounding(store: RedisStore, clock: ManualClock) -> N
 
 
 def test_a_wait_longer_than_redis_can_tell_is_still_long(store: RedisStore) -> None:
-    """No client comes back after three hundred years, so none is told of more."""
+    """No client comes back after three hundred years, so no longer wait is sent."""
     check = Check("slow", TokenBucket(1, 1_000 * 365 * 86_400.0, 10**9), "k", 10**9)
     store.take([check])
     assert store.take([check])[0].retry_after == 9e9
@@ -401,7 +401,7 @@ def test_clients_are_named(redis_server: Any, store: RedisStore) -> None:
 
 
 def test_a_closed_store_opens_again(store: RedisStore) -> None:
-    """Closing lets go of connections; the counts are on the server."""
+    """Closing closes connections; the counts are on the server."""
     store.take(RATES)
     store.close()
     assert [outcome.remaining for outcome in store.take(RATES)] == [3, 3, 3, 3]

@@ -249,7 +249,7 @@ def test_an_unknown_host_is_an_outage() -> None:
 
 
 def test_permits_held_through_an_outage_are_returned(start_redis: Any) -> None:
-    """Taken before, given back meanwhile: the server hears of it when it is back."""
+    """Taken before, given back meanwhile: the server gets them when it is back."""
     server = start_redis()
     with opened(server.url) as store:
         store.take([INSIDE])

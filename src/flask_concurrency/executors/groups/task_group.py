@@ -272,7 +272,7 @@ class TaskGroup:
         self._deadline.__exit__(None, None, None)
 
     def _conclude(self, error: BaseException | None, interruption: BaseException | None) -> bool:
-        """Raise what comes of the group, or tell whether the body's error is settled thereby."""
+        """Raise the error of the group, or return whether the body's error is settled thereby."""
         tasks, deciding = self.tasks, self._group_tasks.deciding
         results = self._results = tuple(task.outcome() for task in tasks)
         conclusion = self._policy.conclude(

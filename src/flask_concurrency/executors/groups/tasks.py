@@ -215,7 +215,7 @@ class GroupTasks:
             self._one_ended()
 
     def _how_it_failed(self, task: GroupTask[Any], error: BaseException) -> How:
-        if self.deadline_has_passed:  # and is why it failed, as far as can be told
+        if self.deadline_has_passed:  # and is why it failed, as far as is known
             self.expire()
             if task.done() and (late := error_of(task)) is not None:
                 late.__cause__ = error

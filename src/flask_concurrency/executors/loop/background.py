@@ -86,7 +86,7 @@ class BackgroundTask(concurrent.futures.Future[T]):
         return managed_block(partial(super().exception, timeout))
 
     def set_cancelled(self) -> None:
-        """Take in that the task ended by cancellation."""
+        """Note that the task ended by cancellation."""
         super().cancel()
         self.set_running_or_notify_cancel()
 

@@ -108,7 +108,7 @@ class Call(Generic[T]):
             self.ended()
 
     def ended(self) -> None:
-        """Take in ``error`` or ``result``. Called once, on any thread."""
+        """Store ``error`` or ``result``. Called once, on any thread."""
         raise NotImplementedError
 
     async def _run(self) -> None:

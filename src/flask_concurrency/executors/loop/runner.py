@@ -135,7 +135,7 @@ class LoopRunner(LoopOwner):
 
 
 def _log(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log what asyncio can tell no caller, such as the exception of an orphaned task."""
+    """Log what asyncio can report to no caller, such as the exception of an orphaned task."""
     details = ", ".join(
         f"{key}={value!r}"
         for key, value in sorted(context.items())

@@ -21,7 +21,7 @@ logger = SafeLogger("flask_concurrency.watchdog")
 SHOWN = 6
 """Innermost frames in the log."""
 MANY = 1_000
-"""Places that are remembered as told."""
+"""Lines of code that are remembered as logged."""
 
 _OURS = str(Path(__file__).parents[2])
 _PYTHON = sysconfig.get_path("stdlib")

@@ -1,4 +1,4 @@
-"""Word the messages about workers and tasks that ended before their time. Decides nothing else."""
+"""Write the messages about workers and tasks that ended before their time. Decides nothing else."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ class Pool:
         future = task.future
         cancelled = future.cancelled()
         if cancelled and future._state == CANCELLED:  # not yet by an interrupted thread
-            future.set_running_or_notify_cancel()  # tells wait() and as_completed() of it
+            future.set_running_or_notify_cancel()  # notifies wait() and as_completed()
         if not self._abandoned:
             turn = Turn()
             try:

@@ -145,7 +145,7 @@ class Supervisor:
                         self._end_reading(ended)
 
     def stop(self) -> None:
-        """End the launcher; the workers have been told to end."""
+        """End the launcher; the workers have got the message to end."""
         with self._launcher_lock:
             self._stopped = True
             launcher, self._launcher = self._launcher, None

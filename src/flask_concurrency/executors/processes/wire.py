@@ -355,7 +355,7 @@ class Channel:
         self._shut(socket.SHUT_RD)
 
     def close(self) -> None:
-        """Tell the other side that this is the end, though other processes may have copies."""
+        """Shut the connection down: the other side sees the end though processes have copies."""
         self._shut(socket.SHUT_RDWR)
         self._socket.close()
 

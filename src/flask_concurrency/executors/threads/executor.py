@@ -71,7 +71,7 @@ class ThreadExecutor(Executor):
         raises, the pool takes no tasks any more: ``BrokenThreadPool``.
     :param carry: Captures what each task takes along; the context variables by default.
     :param on_first_task: Called when the first thread starts, in a forked child again.
-    :param clock: Tells when a task has expired.
+    :param clock: Decides when a task has expired.
     :param timekeeper: Makes calls at instants of ``clock``.
     :raises ConfigurationError: An option has an impossible value.
     """

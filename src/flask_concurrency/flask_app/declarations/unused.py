@@ -1,4 +1,4 @@
-"""Find what was decorated but applies to no request, since it would be unlimited in silence.
+"""Find what was decorated but applies to no request, since it would be unlimited without a warning.
 
 Knows views and blueprints; knows no request and no limit.
 """
@@ -87,8 +87,8 @@ class DeclarationRegistry:
     def forgotten(self, app: Flask, **_: object) -> None:
         """Log once that an app in use was never registered with its extension; a signal receiver.
 
-        Else its limits and deadlines would apply to nothing in silence, and its async views would
-        ask for another package.
+        Else its limits and deadlines would apply to nothing without a warning, and its async
+        views would ask for another package.
         """
         if app in self._looked_at or EXTENSION in app.extensions:
             return  # where another Concurrency serves the app, that one reports

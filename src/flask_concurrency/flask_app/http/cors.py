@@ -57,7 +57,7 @@ class CorsPolicy:
         from flask_cors import cross_origin
 
         origin = request.headers.get("Origin", "")
-        # Flask-CORS takes some texts for patterns: it is told of the one origin that asks.
+        # Flask-CORS takes some texts for patterns, so it gets only the one origin that asks.
         allowed: Any = _NO_ORIGIN
         if self.origins.any_origin:
             allowed = "*"

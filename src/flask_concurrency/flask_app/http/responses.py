@@ -196,7 +196,7 @@ def soon(draw: Callable[[int, int], int] = randint) -> int:
 def retry_after(decision: Decision, guess: Callable[[], int] = soon) -> int | None:
     """Whole seconds for ``Retry-After``; ``None`` if coming back cannot help.
 
-    The wait of a rate is sent as it is, rounded up: a client that comes then is let in, and
+    The wait of a rate is sent as it is, rounded up: a client that comes then is admitted, and
     jitter would only delay it.
 
     :param guess: Gives them where the wait is not known.

@@ -89,7 +89,7 @@ class AppJobs:
 
     @property
     def watcher(self) -> Watcher:
-        """Tells what changes."""
+        """Notifies of changes."""
         ledger = self.ledger
         with self._opening:
             if self._watcher is None:

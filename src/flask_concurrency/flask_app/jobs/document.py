@@ -112,7 +112,7 @@ def error_of(error: dict[str, str], debug: bool) -> dict[str, str]:
 
 
 def etag(record: JobRecord) -> str:
-    """What tells one version of a job's status from all others."""
+    """What distinguishes one version of a job's status from all others."""
     return f"{record.version}"
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from flask_concurrency.flask_app.http.arrivals import Arrivals
 
 ADMITTED: Final = "flask_concurrency.admitted"
-"""Where in the WSGI environment stands as what a request was let in."""
+"""The key of the WSGI environment for how a request was admitted."""
 
 OVERLOADED: Final = "flask_concurrency.overloaded"
 """Where in the WSGI environment stands the limit that refuses a request of another origin, whose
@@ -36,8 +36,8 @@ class Rule(NamedTuple):
 
     :ivar limit: The limit.
     :ivar methods: HTTP methods it applies to; ``None`` for all.
-    :ivar key: Gives who is counted.
-    :ivar response: What it tells those it refuses.
+    :ivar key: Returns who is counted.
+    :ivar response: What it answers to refused clients.
     """
 
     limit: AdaptiveLimit
@@ -107,7 +107,7 @@ class OverloadControl:
         """Admit a request, or return what to answer.
 
         :returns: ``None`` for what is not counted: WebSockets and preflights; and for a refusal
-            that must be told by Flask, which stands under :data:`OVERLOADED` then.
+            that must be answered by Flask, which stands under :data:`OVERLOADED` then.
         """
         if "HTTP_UPGRADE" in environ and environ["HTTP_UPGRADE"].lower() == "websocket":
             return None
@@ -129,7 +129,7 @@ class OverloadControl:
     ) -> Admitted | OverloadResponse | AdaptiveLimit | None:
         """The same for an HTTP request of ASGI; to be called on its event loop.
 
-        :returns: A limit where its refusal must be told by Flask.
+        :returns: A limit where Flask must answer its refusal.
         """
         method = scope["method"]
         headers = scope["headers"]

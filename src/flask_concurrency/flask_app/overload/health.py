@@ -27,7 +27,7 @@ class HealthChecks:
 
     :param live: The path that says whether the process works at all.
     :param ready: The path that says whether it should be sent requests.
-    :param draining: Whether the server was told to end.
+    :param draining: Whether the server is about to stop.
     :param saturated: Whether more than half of what comes is refused.
     :param stuck: Whether requests hang and nothing ends.
     :raises ConfigurationError: A path is none, or both are the same.

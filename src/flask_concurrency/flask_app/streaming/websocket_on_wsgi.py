@@ -229,7 +229,7 @@ class _Wake:
 
     The end of the server wakes them, too, in a signal handler, where no lock may be taken.
 
-    :ivar ending: The server has been told to end.
+    :ivar ending: The server is about to stop.
     :ivar notify: Called at each waking.
     """
 

@@ -1,4 +1,4 @@
-"""Make the executors of an app, and load their modules, when somebody first asks for them.
+"""Make the executors of an app, and load their modules, at their first use.
 
 Most apps use one kind of them, or none, and loading all takes as long as loading Flask. Knows no
 executor and no request.
@@ -75,7 +75,7 @@ class ExecutorsAtFirstUse:
         from flask_concurrency.flask_app.work.executors import run_async
 
         run = run_async(self._app, self.get(), self._runs_as_in_flask)
-        if self._app.async_to_sync == self._first_async_to_sync:  # nobody has put another there
+        if self._app.async_to_sync == self._first_async_to_sync:  # no other code has replaced it
             self._app.async_to_sync = run  # type: ignore[method-assign, assignment]
         return run(function)
 

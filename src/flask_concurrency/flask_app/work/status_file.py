@@ -57,7 +57,7 @@ class Publisher:
 
     :param name: Whose executors they are; the same for all processes of a deployment.
     :param snapshots: Asked every two seconds from :meth:`begin` on.
-    :param keeper: Tells when.
+    :param keeper: Calls it when it is due.
     """
 
     def __init__(self, name: str, snapshots: Snapshots, *, keeper: Timekeeper = timekeeper) -> None:

@@ -264,7 +264,7 @@ def _check(name: str, value: int, most: int) -> None:
 
 
 _OPENING = threading.RLock()
-"""Held while a file is opened or let go: no fork may see one that is half open."""
+"""Held while a file is opened or closed: no fork may see one that is half open."""
 
 
 if hasattr(os, "register_at_fork"):

@@ -43,7 +43,7 @@ def make_relay() -> tuple[socket.socket, socket.socket] | None:
 
 
 def levels_here() -> dict[str | None, int]:
-    """Tell the levels that were set in this process; the root logger's stands under ``None``."""
+    """Return the levels that were set in this process; the root logger's stands under ``None``."""
     loggers = logging.root.manager.loggerDict
     found: dict[str | None, int] = {
         name: logger.level

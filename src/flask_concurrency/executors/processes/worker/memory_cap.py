@@ -111,7 +111,7 @@ class MemoryCap:
             raise self.blame(name_of(fn), error) from error
 
     def blame(self, task: str, error: BaseException) -> BaseException:
-        """Return what to tell of an error: itself, unless the limit is its reason."""
+        """Return the error to report for an error: itself, unless the limit is its reason."""
         if self._limit is None or not isinstance(error, MemoryError):
             return error
         self.lift()
