@@ -175,7 +175,6 @@ def test_a_reply_that_is_none_is_the_policys(
     survive(visitor, proxy, policy)
 
 
-@pytest.mark.xfail(reason="A fault to mend: they are a 500, whatever the policy.", strict=True)
 @pytest.mark.parametrize("reply", WRONG_SHAPE)
 def test_a_reply_of_the_wrong_shape_is_the_policys(
     visitor: Visitor, proxy: FaultyProxy, policy: str, reply: bytes

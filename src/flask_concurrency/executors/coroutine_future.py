@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from flask_concurrency.executors.loop import LoopThread
+from flask_concurrency.executors.signal_safe_future import SignalSafeFuture
 from flask_concurrency.executors.waiting import loop_here
 from flask_concurrency.runtime.deadline import current_deadline
 from flask_concurrency.vocabulary.errors import ExecutorShutdown
@@ -22,7 +23,7 @@ from flask_concurrency.vocabulary.errors import ExecutorShutdown
 T = TypeVar("T")
 
 
-class CoroutineFuture(Future[T]):
+class CoroutineFuture(SignalSafeFuture[T]):
     """The future of a coroutine that runs on a loop. ``cancel()`` asks its task to end.
 
     The coroutine has the deadline of the caller that made this, whatever loop it runs on.

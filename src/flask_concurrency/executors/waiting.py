@@ -13,6 +13,7 @@ from math import inf
 from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
 
+from flask_concurrency.executors.signal_safe_future import SignalSafeFuture
 from flask_concurrency.runtime.forks import generation
 from flask_concurrency.runtime.greenlet_bridge import can_suspend
 from flask_concurrency.runtime.wakeup import WakeUp
@@ -125,7 +126,7 @@ class _WaiterList(list[Any]):
         self._known_to.remove_waiter(waiter)
 
 
-class TaskFuture(Future[T]):
+class TaskFuture(SignalSafeFuture[T]):
     """A ``Future`` in everything, except that two ways to wait for it are refused.
 
     It never stops a loop that serves. And it does not wait for ever in a forked child, where the

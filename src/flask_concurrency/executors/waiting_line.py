@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Generic, TypeVar
+
+from flask_concurrency.executors.signal_safe_future import SignalSafeFuture
 
 T = TypeVar("T")
 
-Slot = Future[None]
-"""Done when the task is queued, failed when it never will be. Its caller waits for it."""
+
+class Slot(SignalSafeFuture[None]):
+    """Done when the task is queued, failed when it never will be. Its caller waits for it."""
 
 
 class WaitingLine(Generic[T]):

@@ -145,6 +145,29 @@ def test_a_result_that_exits_when_it_is_pickled_keeps_its_worker(pool: ProcessEx
     assert pool.snapshot().workers == killed.workers
 
 
+class TimeIsUp(Exception):
+    """What a signal handler raises, as that of a time limit does."""
+
+
+class InterruptedOnce:
+    """An argument during whose pickling a signal comes, the first time."""
+
+    def __init__(self) -> None:
+        self.signals = [TimeIsUp()]
+
+    def __reduce__(self) -> tuple[type[int], tuple[int]]:
+        if self.signals:
+            raise self.signals.pop()
+        return int, (2,)
+
+
+def test_an_argument_is_not_blamed_for_a_signal(pool: ProcessExecutor) -> None:
+    """What a signal handler raises while a call is pickled arrives as it is."""
+    with pytest.raises(TimeIsUp):
+        pool.submit(abs, InterruptedOnce())  # type: ignore[arg-type] # an int, once there
+    assert pool.submit(tasks.double, 2).result(10) == 4
+
+
 def test_what_strikes_while_a_result_is_rebuilt_is_for_the_caller(
     pool: ProcessExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

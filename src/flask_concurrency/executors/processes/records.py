@@ -9,10 +9,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
 from typing import Any, Literal, Protocol, TypeVar
 
 from flask_concurrency.executors.processes.payloads import name_of
 from flask_concurrency.executors.processes.wire import Channel
+from flask_concurrency.executors.signal_safe_future import SignalSafeFuture
 from flask_concurrency.executors.waiting import wait_on_loop
 from flask_concurrency.executors.waiting_line import Slot
 from flask_concurrency.runtime.deadline import Deadline
@@ -222,7 +224,7 @@ class Driver(Protocol):
         """Mend what the calling thread was about, which an exception ended at some line."""
 
 
-class ProcessFuture(Future[T]):
+class ProcessFuture(SignalSafeFuture[T]):
     """A ``Future`` in everything, except that waiting for it does the work of a reader thread.
 
     And it can be cancelled until it is done: a task that runs loses its worker. For that it stays
@@ -238,6 +240,11 @@ class ProcessFuture(Future[T]):
 
     def __repr__(self) -> str:
         return super().__repr__().replace("state=pending", "state=running", int(self.running()))
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is done; asks without its lock, which an interrupted ``wait()`` may hold."""
+        return self._state in (CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED)
 
     def running(self) -> bool:
         """Whether a worker has the call now."""

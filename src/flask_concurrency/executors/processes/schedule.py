@@ -378,7 +378,7 @@ class Schedule:
         orders.finish += tuple(
             task
             for task in self.tasks.values()
-            if task.future.done() or (task.ending is not None and task.settler in (turn, None))
+            if task.future.ended or (task.ending is not None and task.settler in (turn, None))
         )
         self._match(turn, orders, now)
         self._hire(turn, orders)
