@@ -37,6 +37,7 @@ def main(options: dict[str, Any]) -> None:
         )
         signal.signal(signal.SIGTERM, lambda *_: worker.stop())
         signal.signal(signal.SIGINT, lambda *_: worker.stop())
+        executor.submit(abs, 0)
         print("ready", flush=True)
         worker.run(burst=bool(options.get("burst")))
 

@@ -269,6 +269,20 @@ def test_a_file_that_is_made_meanwhile_is_no_foreign_one(path: Path) -> None:
     other.close()
 
 
+def test_a_worker_whose_lock_was_removed_makes_it_again(make: Make) -> None:
+    """Whatever cleans the directory up: what is claimed then is not taken for a dead one's."""
+    ledger, other = make(), make()
+    ledger.join(worker_info("w1"))
+    first = submit(ledger).id
+    for path in ledger.path.with_name(f"{ledger.path.name}-workers").iterdir():
+        path.unlink()
+    assert [each.id for each in ledger.claim("w1", ["report"], 1)] == [first]
+    assert other.rescue() == []
+    assert [worker.id for worker in other.workers()] == ["w1"]
+    ledger.leave("w1")
+    assert [each.id for each in other.rescue()] == [first]
+
+
 def test_nobody_else_may_read_the_file(make: Make, path: Path) -> None:
     """The arguments of jobs are for their owners alone."""
     submit(make())

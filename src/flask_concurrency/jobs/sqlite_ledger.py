@@ -162,6 +162,8 @@ class SqliteLedger(Ledger):
 
     def claim(self, worker: str, names: Sequence[str], limit: int) -> list[JobRecord]:
         """Claim jobs that are due, all in one transaction."""
+        self._forked()
+        self.locks.keep(worker)
         if not self._due(names, 1):  # a worker without work takes no lock
             return []
         claimed = []

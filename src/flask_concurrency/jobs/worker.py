@@ -31,7 +31,7 @@ from flask_concurrency.vocabulary.errors import (
 )
 from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
-LOOK_EVERY: Final = 0.1
+LOOK_EVERY: Final = 0.25
 """Seconds after which due jobs are looked for though no other process has written."""
 RESCUE_EVERY: Final = 0.5
 PURGE_EVERY: Final = 30.0
