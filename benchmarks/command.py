@@ -32,6 +32,7 @@ TABLES = (
     "benchmarks.tables.counting",
     "benchmarks.tables.journeys",
     "benchmarks.tables.memory",
+    "benchmarks.tables.start",
     "benchmarks.tables.redis_outage",
     "benchmarks.tables.overload",
     "benchmarks.tables.jobs",

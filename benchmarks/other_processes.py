@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 LOOKS = 0.0005
-"""Seconds between two looks; nobody tells when a process ends that is not one's child."""
+"""Seconds between two looks: the end of a process that is not our child is not reported."""
 
 
 def proportional_memory(pid: int) -> float:

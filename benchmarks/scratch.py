@@ -12,7 +12,7 @@ SHARED_MEMORY = "/dev/shm"
 
 @contextmanager
 def host_store() -> Iterator[str]:
-    """The URI of a host store that nobody has used, gone at the end of the block."""
+    """The URI of a host store that is new, gone at the end of the block."""
     in_memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
     with TemporaryDirectory(prefix="flask-concurrency-benchmark-", dir=in_memory) as directory:
         yield f"host://{directory}"

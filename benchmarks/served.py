@@ -3,7 +3,7 @@
 Each function imports its library itself, so that no process pays for what another one loads.
 
 ``/`` an async view · ``/sync`` a plain one · ``/wait`` one that awaits :data:`WAIT` ·
-``/events`` a stream, which goes on when somebody asks for ``/publish``
+``/events`` a stream, which goes on when a client asks for ``/publish``
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ EVENT = b"data: news\n\n"
 
 
 class Feed:
-    """News for everybody who listens."""
+    """News for all listeners."""
 
     def __init__(self) -> None:
         self._published = asyncio.Event()
@@ -94,7 +94,7 @@ def ours() -> AsgiApplication:
 
 
 def direct() -> AsgiApplication:
-    """Flask called on the loop as it is, which holds up everybody: what no bridge can undercut."""
+    """Flask called on the loop as it is, which blocks all requests: what no bridge can undercut."""
     app = flask()
 
     async def call(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:

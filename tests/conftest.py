@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import wraps
 from pathlib import Path
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 import pytest
 from flask import Flask
 
 from flask_concurrency import Concurrency, watch_signals
+from flask_concurrency.runtime import drain
 from leak_detector import LeakDetector
 
 ROOT = Path(__file__).parent.parent
@@ -74,7 +75,7 @@ def command(
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let Ctrl+C be heard in the processes that share the tests, which begin without."""
+    """Enable Ctrl+C in the processes that share the tests, which begin without."""
     if hasattr(config, "workerinput"):
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -82,7 +83,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, so that none runs alone at the end.
 
-    Only where processes share them: one alone tells of most mistakes in the order of collection.
+    Only where processes share them: one alone shows most mistakes in the order of collection.
     """
     if hasattr(config, "workerinput"):
         slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
@@ -139,12 +140,18 @@ def runtime_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
 def signals_as_before() -> Iterator[None]:
     """Let no test change what a signal does to those after it.
 
-    But for the first stream of a process, from which on it watches for its end.
+    Each test begins as the first stream of a process does, which watches for the end, and no app
+    that an earlier test served delays that.
     """
-    watch_signals()
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    yield
+    original = {number: signal.getsignal(number) for number in SIGNALS}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drain, "_delays", WeakKeyDictionary())
+        watch_signals()
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        yield
     assert {number: signal.getsignal(number) for number in SIGNALS} == before
+    for number, handler in original.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -255,7 +262,7 @@ def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int, log: Pat
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
         except OSError:
-            time.sleep(0.02)  # nobody tells when a foreign process begins to listen
+            time.sleep(0.02)  # a foreign process cannot notify us when it begins to listen
         else:
             return
     pytest.fail(f"{process.args!r} did not start:\n{log.read_text()}")

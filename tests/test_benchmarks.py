@@ -137,7 +137,7 @@ def test_a_missed_target_is_told() -> None:
 
 @pytest.mark.parametrize(("seconds", "told"), [(0.010, "yes"), (0.030, "no")])
 def test_a_target_that_is_a_time_is_told_beside_it(seconds: float, told: str) -> None:
-    """Not every target is a ratio to somebody else."""
+    """Not every target is a ratio to a peer."""
     subject = Subject("ours", open=lambda: pytest.fail("nothing is opened"), at_most=0.025)
     run = Run(Benchmark("alone", "no peer", (subject,), unit="ms"), {"ours": [seconds]})
     text = text_of(run, compared=True)

@@ -116,7 +116,7 @@ def test_what_ended_is_no_leak(leak: str, leak_detector: LeakDetector) -> None:
 
 
 def test_all_that_is_left_is_named_at_once(leak_detector: LeakDetector, left: ExitStack) -> None:
-    """One failure tells of everything."""
+    """One failure lists everything."""
     both = "left behind: a held permit: .*, a thread: left-running"
     leaks = iter([held_permit(), running_thread()])
     with pytest.raises(Leak, match=both), leak_detector.no_leaks(AT_ONCE):

@@ -48,7 +48,7 @@ def install(tmp_path: Path) -> Path:
 def run(
     script: Path, *arguments: str, path: str = "", only: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Run a script from another directory, with ``path`` before PATH or ``only`` in its place."""
+    """Run a script from another directory, with ``path`` before PATH or ``only`` instead of it."""
     return subprocess.run(
         [BASH, str(script), *arguments],
         cwd="/",
@@ -212,7 +212,7 @@ def test_the_verdict_of_pytest_is_the_last_word(house: Path, verb: list[str]) ->
 def test_processes_share_the_tests_unless_some_are_named(
     house: Path, arguments: list[str], shared: bool
 ) -> None:
-    """Whoever names some wants to see them in order; and coverage sees one process."""
+    """A developer who names some wants to see them in order; and coverage sees one process."""
     (house / "tests").mkdir()
     (house / "tests" / "one.py").touch()
     put(house / ".venv" / "bin" / "python", 'echo "$@"')

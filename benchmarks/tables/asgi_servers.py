@@ -31,7 +31,7 @@ OURS, QUART = "ours, async view", "Quart, async view"
 OURS_SYNC, A2WSGI = "ours, sync view", "a2wsgi, sync view"
 STOCK = "bare Flask, async view, gunicorn gthread"
 DIRECT = "bare Flask, sync view, on the loop"
-"""No bridge at all, and nobody else is served meanwhile: what a bridge cannot undercut."""
+"""No bridge at all, and no other request is served meanwhile: what a bridge cannot undercut."""
 OURS_APART, QUART_APART = "ours, no server", "Quart, no server"
 OURS_SERVED, QUART_SERVED = "ours, uvicorn", "Quart, uvicorn"
 

@@ -21,6 +21,7 @@ TIMES = 20
 """Requests in one turn, one after the other."""
 
 BARE, OURS = "bare Flask on WSGI, sync view", "ours"
+DIRECT = "Flask on the loop as it is, sync view"
 QUART, QUART_SYNC, A2WSGI = "Quart", "Quart, sync view", "a2wsgi"
 
 
@@ -53,10 +54,12 @@ BENCHMARKS = (
         subjects=(
             Subject(BARE, on_wsgi),
             Subject(OURS, partial(on_asgi, "ours", "/")),
+            Subject(DIRECT, partial(on_asgi, "direct", "/sync")),
             Subject(QUART, partial(on_asgi, "quart", "/")),
         ),
         comparisons=(
             Comparison("an async view, beside Quart", OURS, QUART, at_most=1 / 1.3),
+            Comparison("beside Flask on the loop as it is", OURS, DIRECT, at_most=1.15),
             Comparison("beside a sync view on WSGI", OURS, BARE),
         ),
     ),

@@ -3,7 +3,7 @@
 Trips to the store, without any request, but for the last row: what the whole request of one more
 client takes once the store is full. Times are of the processor, spent by the thread that asks, so
 that a busy machine does not count. What was imported before is kept out of garbage collections,
-which would take 30 ms for it once in a while, whoever counts.
+which would take 30 ms for it once in a while, whichever library counts.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Measure what a Redis server that stops, hangs and comes back does to requests under load.
 
-Threads ask all the time. Whoever waits for the server when it goes out waits for the timeout;
-nobody else does, until it is back.
+Threads ask all the time. A thread that waits for the server when it goes out waits for the timeout;
+no other thread does, until it is back.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ def pebble_replacement() -> Iterator[Call]:
 
 @contextmanager
 def standard_replacement() -> Iterator[Call]:
-    """A pool of the standard library is broken: whoever sees that makes another one."""
+    """A pool of the standard library is broken: the caller that sees that makes another one."""
     from concurrent.futures import ProcessPoolExecutor
     from concurrent.futures.process import BrokenProcessPool
 

@@ -1,4 +1,4 @@
-"""Six services as slow as services are; ``offers`` takes longer than anybody waits."""
+"""Six services as slow as services are; ``offers`` takes longer than any client waits."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """An API with plans: a customer's key decides how much they may ask, and how much at once.
 
-Run it with ``flask --app examples/api_keys/app run``, then ask as a customer and as nobody::
+Run it with ``flask --app examples/api_keys/app run``, then ask as a customer and without a key::
 
     curl -i -H "X-API-Key: ada-5f2e91" http://127.0.0.1:5000/factors/360
     curl -i http://127.0.0.1:5000/factors/360
@@ -35,14 +35,14 @@ def customer() -> str | None:
 def who() -> str:
     """Who is counted: the customer, whichever of their keys they use, or else the address.
 
-    Never the header as it was sent: whoever invents keys would have a fresh quota with each.
+    Never the header as it was sent: a client that invents keys would have a fresh quota with each.
     """
     name = customer()
     return f"address:{remote_address()}" if name is None else f"customer:{name}"
 
 
 def plan() -> str:
-    """The plan of whoever asks."""
+    """The plan of the client that asks."""
     return CUSTOMERS.get(customer() or "", "trial")
 
 
@@ -52,7 +52,7 @@ concurrency.limit(lambda: PLANS[plan()], key=who, name="plan")(api)
 
 @api.before_request
 def refuse_wrong_keys() -> None:
-    """Runs after the limits, so whoever tries keys out spends the trial plan of their address."""
+    """Runs after the limits, so a client that tries keys out spends its address's trial plan."""
     if api_key() and customer() is None:
         abort(401)
 
@@ -85,7 +85,7 @@ def refused(error: Refusal) -> tuple[dict[str, object], int]:
     """Say it in JSON.
 
     Always 429: every limit here is the customer's own, also the one on requests in flight, so the
-    server is not busy for anybody else.
+    server is not busy for other clients.
     """
     return {
         "error": "plan_exhausted",

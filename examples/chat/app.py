@@ -1,4 +1,4 @@
-"""A chat: whoever has the page open reads at once what anybody says. Thousands may have it open.
+"""A chat: all who have the page open read at once what is said. Thousands may have it open.
 
 Run it on an event loop, where an open page costs no thread::
 
@@ -43,7 +43,7 @@ def listen() -> Response:
 @app.post("/messages")
 @concurrency.limit("30/minute")
 def say() -> tuple[str, int]:
-    """Say something to everybody in the room."""
+    """Send a message to all in the room."""
     name = request.form.get("name", "").strip()
     text = request.form.get("text", "").strip()
     if not name or not text or len(name) > 40 or len(text) > LONGEST:

@@ -1,4 +1,4 @@
-"""Hand on what is said to whoever listens. Knows neither requests nor browsers."""
+"""Hand messages on to all listeners. Knows neither requests nor browsers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Room:
         self._lock = threading.Lock()
 
     def say(self, name: str, text: str) -> None:
-        """Tell everybody."""
+        """Send a message to all listeners."""
         with self._lock:
             self._number += 1
             event = Event({"name": name, "text": text}, id=str(self._number))

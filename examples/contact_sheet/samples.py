@@ -1,4 +1,4 @@
-"""Paint the pictures that are shown before anybody uploads some. Knows no sheet.
+"""Paint the pictures that are shown before a visitor uploads some. Knows no sheet.
 
 Landscapes of ridges in mist, each from a seed and a few colours; and two files that are none.
 """

@@ -18,7 +18,7 @@ def launched(origins: Origins, stopped: Event | None = None) -> Iterator[Running
 
     Raises what :func:`examples.demo.servers.running` does.
 
-    :param stopped: Set by whoever wants the demo to stop while it still starts.
+    :param stopped: Set to stop the demo while it still starts.
     """
     with TemporaryDirectory(prefix="demo-counts-") as counts:
         told = {

@@ -73,7 +73,7 @@ def running(
     """Run ``servers`` until the block ends, however it ends.
 
     :param environment: Variables for the servers beside those of this process.
-    :param stopped: Set by whoever wants the servers to stop while they still start.
+    :param stopped: Set to stop the servers while they still start.
     :raises DemoError: A port is taken, or a server does not come up.
     :raises DemoStopped: ``stopped`` was set before all of them were up.
     """

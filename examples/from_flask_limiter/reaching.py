@@ -73,7 +73,7 @@ def from_a_network(app: Flask) -> int:
 
 
 def malformed_theirs() -> str:
-    """What becomes of a limit that nobody can read."""
+    """What becomes of a limit that cannot be read."""
     app, limiter = theirs()
     return f"{admitted(ask(with_view(app, limiter.limit('10 per fortnight')), 20))} come in"
 
@@ -125,7 +125,7 @@ def on_a_function_theirs() -> int:
 
 
 def on_a_function_ours() -> str:
-    """The same, here, where nothing limits it but somebody says so."""
+    """The same, here, where it limits nothing but a warning says so."""
     app, concurrency = ours()
     said: list[str] = []
 

@@ -1,7 +1,7 @@
 """Control over concurrency for Flask: who may come in, where the work runs, how it ends."""
 
-from flask_concurrency.executors.groups import TaskGroup, TaskResult
-from flask_concurrency.executors.processes.is_worker import in_worker
+from typing import TYPE_CHECKING
+
 from flask_concurrency.flask_app.current_scope import ScopeLocal, current_scope
 from flask_concurrency.flask_app.declarations.options import Limits
 from flask_concurrency.flask_app.extension import Concurrency
@@ -19,7 +19,6 @@ from flask_concurrency.flask_app.telemetry.signals import (
     worker_killed,
 )
 from flask_concurrency.runtime.drain import watch_signals
-from flask_concurrency.streams.server_sent_events import Event
 from flask_concurrency.vocabulary.decision import Decision, Verdict
 from flask_concurrency.vocabulary.errors import (
     ConcurrencyError,
@@ -45,8 +44,24 @@ from flask_concurrency.vocabulary.errors import (
     WorkerOutOfMemory,
     WorkerStartFailed,
 )
+from flask_concurrency.vocabulary.first_use import at_first_use
 from flask_concurrency.vocabulary.limits import Adaptive, InFlight, Rate
-from flask_concurrency.vocabulary.websocket import AsyncWebSocket, WebSocket
+
+if TYPE_CHECKING:
+    from flask_concurrency.executors.groups import TaskGroup, TaskResult
+    from flask_concurrency.executors.processes.is_worker import in_worker
+    from flask_concurrency.streams.server_sent_events import Event
+    from flask_concurrency.vocabulary.websocket import AsyncWebSocket, WebSocket
+
+__getattr__, __dir__ = at_first_use(
+    __name__,
+    {
+        "flask_concurrency.executors.groups": ("TaskGroup", "TaskResult"),
+        "flask_concurrency.executors.processes.is_worker": ("in_worker",),
+        "flask_concurrency.streams.server_sent_events": ("Event",),
+        "flask_concurrency.vocabulary.websocket": ("AsyncWebSocket", "WebSocket"),
+    },
+)
 
 __all__ = [
     "Adaptive",

@@ -1,4 +1,4 @@
-"""The adaptive limit of a process: who is inside, counted exactly once on every path."""
+"""The adaptive limit of a process counts each request inside exactly once on every path."""
 
 from __future__ import annotations
 

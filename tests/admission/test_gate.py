@@ -140,7 +140,7 @@ def test_keys_of_any_size_and_kind_are_counted_apart() -> None:
 
 
 def test_a_shadow_counts_and_reports_but_admits() -> None:
-    """Its refusal holds nobody up, and is told apart from one that does."""
+    """Its refusal keeps no request out, and is reported apart from one that does."""
     tried = gate(limiter(Rate("1/minute"), shadow=True), limiter(Rate("3/minute")))
     decisions = [tried.try_acquire().decision for _ in range(4)]
     assert [decision.admitted for decision in decisions] == [True, True, True, False]
@@ -151,7 +151,7 @@ def test_a_shadow_counts_and_reports_but_admits() -> None:
 
 
 def test_a_refusing_shadow_holds_no_permit() -> None:
-    """It let nobody in, so nobody leaves: the count stays right."""
+    """A request it refused holds no permit and releases none: the count stays right."""
     tried = gate(limiter(InFlight(1), shadow=True))
     first, second = tried.try_acquire(), tried.try_acquire()
     assert second.permit is None
@@ -179,7 +179,7 @@ def test_what_is_not_charged_comes_back() -> None:
 
 
 def test_reserved_units_cannot_be_spent_twice() -> None:
-    """Of three at the same time two are let in, whatever their responses will be."""
+    """Of three at the same time two are admitted, whatever their responses will be."""
     login = gate(limiter(Rate("2/minute"), charge_when=lambda status: False))
     answers = [login.try_acquire() for _ in range(3)]
     assert [answer.decision.admitted for answer in answers] == [True, True, False]

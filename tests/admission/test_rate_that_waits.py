@@ -84,7 +84,7 @@ def test_a_deadline_ends_the_wait(clock: ManualClock) -> None:
 
 
 def test_a_request_that_waits_is_not_overtaken() -> None:
-    """Who comes later waits behind it, and a quota of requests at most waits."""
+    """A later request waits behind it, and at most a quota of requests waits."""
     clock = ManualClock()
     rooms = WaitingRooms()
     paced = gate(clock, Rate("2/minute", max_wait=90.0), rooms=rooms)

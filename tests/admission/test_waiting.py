@@ -21,7 +21,7 @@ from flask_concurrency.vocabulary.errors import DeadlineExceeded
 from flask_concurrency.vocabulary.limits import Limit
 
 LONG = 30.0
-"""Seconds nobody waits in a test that works."""
+"""Seconds that no waiter spends in a test that passes."""
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 class Place:
-    """A gate with one or more limits, and the means to see who waits."""
+    """A gate with one or more limits, and the means to see which requests wait."""
 
     def __init__(
         self, *limits: Limit, server_threads: int | None = None, clock: Clock = monotonic
@@ -105,13 +105,13 @@ def test_the_order_is_kept(pool: ThreadPoolExecutor, order: str, served: list[in
 
 
 def test_who_comes_now_does_not_overtake(pool: ThreadPoolExecutor) -> None:
-    """A full queue refuses even if a place has just become free: it belongs to who waits."""
+    """A full queue refuses even if a permit was just released: it belongs to the waiter."""
     place = Place(InFlight(1, max_queue=1, max_wait=LONG))
     first = place.admitted()
     wake: Callable[..., None] = place.rooms.wake
     place.rooms.wake = lambda room: None  # type: ignore[method-assign]
     waiter = place.waiting(pool)
-    leave(first)  # the place is free, and the waiter does not know yet
+    leave(first)  # the permit is free, and the waiter does not know yet
     assert not place.gate.acquire().decision.admitted
     wake(("1 in flight", "k"))
     answer = waiter.result(LONG)
@@ -134,7 +134,7 @@ def test_the_queue_is_bounded(pool: ThreadPoolExecutor) -> None:
 
 
 def test_waiting_ends_in_time() -> None:
-    """Who waited in vain is refused, and its place in the queue is free again."""
+    """A waiter whose wait was in vain is refused, and its slot in the queue is free again."""
     place = Place(InFlight(1, max_queue=1, max_wait=0.01))
     first = place.admitted()
     for _ in range(2):
@@ -151,7 +151,7 @@ def asleep(waiter: Waiter, seconds: float) -> None:
 def test_a_place_that_becomes_free_before_the_wait_is_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Who left between the question and the seat woke nobody, so it is asked once more."""
+    """A permit released before the seat was taken woke no waiter, so the gate tries once more."""
     place = Place(InFlight(1, max_queue=1, max_wait=LONG))
     first = place.admitted()
     enter = place.rooms.enter
@@ -168,7 +168,7 @@ def test_a_place_that_becomes_free_before_the_wait_is_taken(
 def test_a_place_of_another_limit_that_becomes_free_is_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its leavers wake another room, so who is held up by it looks after a moment."""
+    """Leavers of the other limit wake another room, so the waiter looks again after a moment."""
     own, shared = (InFlight(1, max_queue=2, max_wait=LONG) for _ in range(2))
     rooms, store = WaitingRooms(), MemoryStore()
     mine = Limiter("own", "own", own, lambda: "me")
@@ -180,7 +180,7 @@ def test_a_place_of_another_limit_that_becomes_free_is_noticed(
 
     def next_events(waiter: Waiter, seconds: float) -> None:
         waits.append(seconds)
-        if not strangers:  # my first request ends, and a stranger is quicker
+        if not strangers:  # my first request ends, and another client is quicker
             leave(first)
             strangers.append(other.try_acquire())
         elif len(waits) == 2:  # only this room is woken
@@ -195,14 +195,14 @@ def test_a_place_of_another_limit_that_becomes_free_is_noticed(
 
 @pytest.fixture
 def passing(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
-    """A clock that whoever waits moves on by as long as it waits."""
+    """A clock that each waiter advances by as long as it waits."""
     clock = ManualClock(now=monotonic())  # deadlines are instants of that clock
     monkeypatch.setattr(Waiter, "wait", lambda waiter, seconds: clock.advance(seconds))
     return clock
 
 
 def test_a_waiter_gives_its_place_up_at_its_deadline(passing: ManualClock) -> None:
-    """Not when the limit would have made it; its seat and its place in the queue are free again."""
+    """Not when the limit would have made it; its seat and its slot in the queue are free again."""
     place = Place(InFlight(1, max_queue=1, max_wait=LONG), clock=passing)
     first = place.admitted()
     with within(2.0, passing), pytest.raises(DeadlineExceeded, match="a permit: 1 in flight"):
@@ -216,7 +216,7 @@ def test_a_waiter_gives_its_place_up_at_its_deadline(passing: ManualClock) -> No
 
 
 def test_a_limit_that_gives_up_first_refuses(passing: ManualClock) -> None:
-    """The request is still wanted then, so it is told when to come back."""
+    """The request is still wanted then, so its answer says when to come back."""
     place = Place(InFlight(1, max_queue=1, max_wait=2.0), clock=passing)
     first = place.admitted()
     with within(LONG, passing):
@@ -226,7 +226,7 @@ def test_a_limit_that_gives_up_first_refuses(passing: ManualClock) -> None:
 
 
 def test_a_place_that_is_free_is_taken_at_the_last_moment(passing: ManualClock) -> None:
-    """Whether there is time to use it, whoever uses it will see."""
+    """The gate admits; the request then sees for itself whether there is time left to use it."""
     place = Place(InFlight(1, max_queue=1, max_wait=2.0), clock=passing)
     with within(0.0, passing):
         inside = place.admitted()
@@ -240,7 +240,7 @@ def test_a_place_that_is_free_is_taken_at_the_last_moment(passing: ManualClock) 
 def test_a_deadline_that_comes_closer_is_seen(
     passing: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A waiter that is woken looks at it again: somebody may have cancelled its group."""
+    """A waiter that is woken looks at its deadline again: a task may have cancelled its group."""
     place = Place(InFlight(1, max_queue=1, max_wait=LONG), clock=passing)
     first = place.admitted()
     with within(LONG / 2, passing) as deadline:
@@ -252,7 +252,7 @@ def test_a_deadline_that_comes_closer_is_seen(
 
 
 def test_who_gives_up_hands_the_waking_on(pool: ThreadPoolExecutor) -> None:
-    """The place that was freed for a waiter who left at that instant goes to the next one."""
+    """A permit freed for a waiter that left at that instant goes to the next one."""
     rooms = WaitingRooms()
     gone, patient = rooms.enter("room", "fifo"), rooms.enter("room", "fifo")
     assert gone is not None
@@ -287,7 +287,7 @@ def test_a_rate_is_not_waited_for(pool: ThreadPoolExecutor) -> None:
 
 
 def test_waiting_spends_no_rate(pool: ThreadPoolExecutor) -> None:
-    """A request pays when it is let in, once."""
+    """A request is charged when it is admitted, once."""
     place = Place(Rate("3/minute"), InFlight(1, max_queue=2, max_wait=LONG))
     first = place.admitted()
     waiter = place.waiting(pool)
@@ -298,7 +298,7 @@ def test_waiting_spends_no_rate(pool: ThreadPoolExecutor) -> None:
 
 
 def test_some_threads_stay_free_to_refuse(pool: ThreadPoolExecutor) -> None:
-    """If all of a server's threads waited, nobody could be told that it is busy."""
+    """If all of a server's threads waited, none could answer that it is busy."""
     place = Place(InFlight(1, max_queue=9, max_wait=LONG), server_threads=FREE_THREADS + 1)
     first = place.admitted()
     waiter = place.waiting(pool)

@@ -1,7 +1,7 @@
-"""An app with eight places, whose visitors say by a connection of their own that they are inside.
+"""An app with eight permits, whose visitors show by a connection of their own that they are inside.
 
-The kernel closes that connection with the process, however it ends. So who counts at the other end,
-at the Unix socket that ``PRESENCE`` names, needs neither the app's word nor the store's.
+The kernel closes that connection with the process, however it ends. So the test that counts at
+the other end, at the Unix socket that ``PRESENCE`` names, needs neither the app nor the store.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ eight = concurrency.limit(InFlight(PLACES), name="eight")
 
 @contextmanager
 def inside(stays: bytes = b"v") -> Iterator[None]:
-    """Be counted; ``b"h"`` is held until the other end lets go."""
+    """Be counted; ``b"h"`` is held until the other end closes."""
     with socket.socket(socket.AF_UNIX) as presence:
         presence.connect(os.environ["PRESENCE"])
         presence.sendall(stays)

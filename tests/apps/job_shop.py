@@ -23,7 +23,7 @@ asgi = concurrency.asgi_app(app)
 
 @concurrency.job(timeout=600, retries=1, backoff=0.1)
 def build_report(year: int, steps: int = 4) -> dict[str, int]:
-    """Tell of progress, and return rows."""
+    """Report progress, and return rows."""
     for step in range(steps):
         concurrency.jobs.current.progress(step / steps, f"step {step}")
         time.sleep(0.02)

@@ -30,7 +30,7 @@ def hundred() -> str:
 @app.get("/inside")
 @eight
 def inside() -> dict[str, int]:
-    """Stay until the file ``leave`` exists, and tell how many were inside with us."""
+    """Stay until the file ``leave`` exists, and return how many were inside with us."""
     mark = SCRATCH / f"inside-{os.getpid()}-{time.monotonic_ns()}"
     mark.touch()
     seen = 0

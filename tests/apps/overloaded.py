@@ -1,4 +1,4 @@
-"""An app that is easily overloaded: two places, each taken for 20 ms."""
+"""An app that is easily overloaded: two permits, each held for 20 ms."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ loop_places: list[asyncio.Semaphore] = []
 
 @app.get("/work")
 def work() -> str:
-    """Wait for a place, and take it for a while."""
+    """Wait for a permit, and hold it for a while."""
     with places:
         time.sleep(SECONDS)
     return "done"

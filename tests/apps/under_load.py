@@ -20,7 +20,7 @@ concurrency = Concurrency(app)
 
 
 def number() -> int:
-    """What the client sent; its answer must be made of this and nobody else's."""
+    """What the client sent; its answer must be made of this and of no other client's number."""
     return int(request.args["n"])
 
 
@@ -67,7 +67,7 @@ def processes() -> list[int]:
 @app.get("/group")
 @concurrency.deadline(60.0)
 def group() -> list[int]:
-    """One task in each of the places there are."""
+    """One task on each of the executors there are."""
     with concurrency.task_group(timeout=50.0) as group:
         group.threads.submit(look_up, 1)
         group.processes.submit(square, number())

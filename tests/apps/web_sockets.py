@@ -24,7 +24,7 @@ app.config["CONCURRENCY_STORE"] = "memory://"
 concurrency = Concurrency(app)
 watch_signals()  # gunicorn's worker loads the app on its main thread
 ended: list[str] = []
-"""What the handlers of ``/watch`` heard at their ends, and which requests were torn down."""
+"""What the handlers of ``/watch`` received at their ends, and which requests were torn down."""
 
 
 @app.before_request
@@ -37,7 +37,7 @@ def greet() -> None:
 
 @app.teardown_request
 def tear_down(error: BaseException | None) -> None:
-    """Tell that it was called."""
+    """Record that it was called."""
     if request.path.endswith("/watch"):
         ended.append("torn down")
 
@@ -75,7 +75,7 @@ async def echo_async(ws: AsyncWebSocket) -> None:
 @app.route("/sync/each/<name>", websocket=True)
 @concurrency.websocket(subprotocols=["second", "first"], origins="https://shop.example")
 def each(ws: WebSocket, name: str) -> None:
-    """Tell what is known of the request, then count messages."""
+    """Send what is known of the request, then count messages."""
     ws.send(about(ws, name))
     for number, message in enumerate(ws):
         ws.send(f"{number}: {message!r}")
@@ -86,7 +86,7 @@ def each(ws: WebSocket, name: str) -> None:
 @app.route("/async/each/<name>", websocket=True)
 @concurrency.websocket(subprotocols=["second", "first"], origins="https://shop.example")
 async def each_async(ws: AsyncWebSocket, name: str) -> None:
-    """Tell what is known of the request, then count messages."""
+    """Send what is known of the request, then count messages."""
     await ws.send(about(ws, name))
     number = 0
     async for message in ws:
@@ -154,7 +154,7 @@ async def fail_async(ws: AsyncWebSocket) -> None:
 @app.route("/sync/nothing", websocket=True)
 @concurrency.websocket
 def nothing(ws: WebSocket) -> None:
-    """Have no patience, then hear the rest."""
+    """Time out at once, then receive the rest."""
     ws.send(f"{ws.receive(timeout=0)!r} {ws.receive(timeout=0.01)!r}")
     ws.send(f"{ws.receive(timeout=30)!r}")
 
@@ -162,7 +162,7 @@ def nothing(ws: WebSocket) -> None:
 @app.route("/async/nothing", websocket=True)
 @concurrency.websocket
 async def nothing_async(ws: AsyncWebSocket) -> None:
-    """Have no patience, then hear the rest."""
+    """Time out at once, then receive the rest."""
     await ws.send(f"{await ws.receive(timeout=0)!r} {await ws.receive(timeout=0.01)!r}")
     await ws.send(f"{await ws.receive(timeout=30)!r}")
 

@@ -61,7 +61,7 @@ def test_empty_messages_are_no_end(run: Run) -> None:
 
 
 def test_a_watch_takes_in_only_so_much(run: Run) -> None:
-    """Whoever does not read the body holds its sender up, not our memory."""
+    """A view that does not read the body slows its sender down and leaves our memory alone."""
     received = 0
 
     async def receive() -> dict[str, Any]:
@@ -86,7 +86,7 @@ def test_a_watch_takes_in_only_so_much(run: Run) -> None:
 
 
 def test_a_server_that_goes_on_after_the_end_is_watched_no_longer(run: Run) -> None:
-    """It could not tell a disconnect, and would keep the loop busy for ever."""
+    """Its messages could never show a disconnect, and would keep the loop busy for ever."""
 
     async def receive() -> dict[str, Any]:
         return part(b"", more=False)
@@ -144,7 +144,7 @@ def test_a_chunked_body_is_as_long_as_it_comes(
 def test_a_length_that_is_none_is_not_believed(
     length: str, app: Flask, asgi: AsgiApplication, run: Run
 ) -> None:
-    """Nothing is read, and nobody waits for it."""
+    """The server reads nothing and does not wait."""
 
     @app.post("/")
     def view() -> bytes:

@@ -33,7 +33,7 @@ def test_a_stream_that_is_closed_is_not_torn_out_of_that(
         async def parts() -> AsyncIterator[str]:
             try:
                 yield "a"
-                asked_again.append("for what nobody will read")
+                asked_again.append("for what is never read")
             finally:
                 exchanges[0].leave()
                 await until(lambda: exchanges[0].left_heard)
@@ -208,7 +208,7 @@ def test_a_generator_that_is_at_work_is_closed_after_its_step(
 def test_a_generator_that_raises_midway_closes_the_connection(
     app: Flask, asgi: AsgiApplication, run: Run
 ) -> None:
-    """The status has gone out, so only an early end can tell."""
+    """The status has gone out, so only an early end can show the error."""
 
     @app.get("/<kind>")
     async def view(kind: str) -> ResponseReturnValue:

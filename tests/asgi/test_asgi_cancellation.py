@@ -148,7 +148,7 @@ def test_a_server_may_say_that_sending_is_in_vain(
 def test_a_task_that_was_cancelled_is_an_error_of_its_view(
     app: Flask, asgi: AsgiApplication, run: Run
 ) -> None:
-    """Nobody cancelled the request, so it is answered, by the app's own handler, as on WSGI."""
+    """The request itself was not cancelled, so the app's own handler answers it, as on WSGI."""
 
     @app.errorhandler(CancelledError)
     def told(error: CancelledError) -> tuple[str, int]:
@@ -171,7 +171,7 @@ def test_a_task_that_was_cancelled_is_an_error_of_its_view(
 def test_a_thread_that_runs_on_answers_nobody(
     app: Flask, asgi: AsgiApplication, ended: list[BaseException | None], run: Run
 ) -> None:
-    """A sync view cannot be stopped; what it says is dropped, and torn down as usual."""
+    """A sync view cannot be stopped; its answer is dropped, and torn down as usual."""
     inside, leave = threading.Event(), threading.Event()
 
     @app.get("/")
@@ -231,7 +231,7 @@ def test_a_body_that_comes_as_its_request_is_cancelled_is_closed(
     run: Run,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The thread had answered, and the loop had not heard of it."""
+    """The thread had answered, and the loop had not been notified yet."""
     inside, leave = threading.Event(), threading.Event()
 
     @app.get("/")
@@ -253,7 +253,7 @@ def test_a_body_that_comes_as_its_request_is_cancelled_is_closed(
         exchange.task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await exchange.end()
-        again = Exchange(asgi)  # which waits for the place of the other
+        again = Exchange(asgi)  # which waits for the permit of the other
         await again.until_parts(1)
         again.leave()
         await again.end()

@@ -162,7 +162,7 @@ def test_a_full_pool_refuses_at_once(run: Run) -> None:
 def test_waiting_for_a_permit_holds_nothing_up(
     app: Flask, asgi: AsgiApplication, concurrency: Concurrency, run: Run
 ) -> None:
-    """A waiting room on the loop lets other requests through, and wakes who waits."""
+    """A waiting room on the loop lets other requests through, and wakes its waiters."""
     meeting = Meeting()
 
     @app.get("/narrow")

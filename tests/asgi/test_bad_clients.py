@@ -23,7 +23,7 @@ Echo = Callable[[Flask], None]
 
 
 class SlowReader(Exchange):
-    """A client that takes the parts of a body only as it is told to.
+    """A client that takes the parts of a body only on command.
 
     :ivar offered: Parts that were sent or are held up.
     """
@@ -61,7 +61,7 @@ def test_a_chunked_body_that_grows_too_large_is_refused(
     run: Run,
     echo_bodies: Echo,
 ) -> None:
-    """Its length was never declared, so reading it tells; what fits is read whole."""
+    """Its length was never declared, so reading it shows; what fits is read whole."""
     app.config["MAX_CONTENT_LENGTH"] = 10
 
     echo_bodies(app)
@@ -300,7 +300,7 @@ def busy_app(counts: Counter[str], go_on: threading.Event) -> Iterator[Flask]:
 def test_a_shutdown_amid_bad_requests_leaves_nothing(
     busy_app: Flask, counts: Counter[str], go_on: threading.Event, run: Run, end: str
 ) -> None:
-    """Each is torn down once, and gives its permit back, be it left or cancelled by its server."""
+    """Each is torn down once, and returns its permit, be it left or cancelled by its server."""
     concurrency: Concurrency = busy_app.extensions["concurrency"].owner
     asgi = concurrency.asgi_app(busy_app)
     said: list[str] = []

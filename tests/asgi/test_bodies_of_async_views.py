@@ -21,7 +21,7 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 @pytest.fixture
 def app() -> Flask:
-    """An app whose pool has one thread, and one place in its queue."""
+    """An app whose pool has one thread, and one slot in its queue."""
     app = Flask("asgi")
     app.testing = True
     app.config["CONCURRENCY_THREADS"] = {"max_workers": 1, "max_queue": 1}

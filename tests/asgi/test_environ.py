@@ -85,7 +85,7 @@ def test_repeated_fields_are_one() -> None:
 
 
 def test_a_field_cannot_pretend_to_be_another() -> None:
-    """WSGI cannot tell ``X_Forwarded_For`` from ``X-Forwarded-For``; proxies write the latter."""
+    """WSGI gives ``X_Forwarded_For`` and ``X-Forwarded-For`` one name; proxies write the latter."""
     fields = [("x_forwarded_for", "6.6.6.6"), ("content_length", "9"), ("x-odd", "\xe9")]
     environ = environ_of(headers=fields)
     assert not [name for name in environ if "FORWARDED" in name or "LENGTH" in name]

@@ -21,7 +21,7 @@ from asgi_exchange import ask
 ROOT = Path(__file__).parents[2]
 APP = "tests/apps/http_behaviours"
 PER_SERVER = {"date", "server", "connection", "transfer-encoding", "keep-alive"}
-"""Fields that are a server's own affair."""
+"""Fields that each server sets by itself."""
 
 Field = tuple[str, str]
 Said = tuple[int, bytes, set[Field]]
@@ -138,6 +138,9 @@ BEHAVIOURS = {
     ),
 }
 
+BY_A_MIDDLEWARE = {"behind-a-proxy", "mounted"}
+"""Behaviours that Werkzeug's ProxyFix brings about."""
+
 
 @pytest.fixture
 def served() -> Iterator[dict[str, Any]]:
@@ -204,6 +207,27 @@ def expect(said: Said, behaviour: Behaviour, kind: str) -> None:
     assert set(behaviour.has) <= fields
 
 
+@pytest.fixture
+def direct(served: dict[str, Any]) -> dict[str, Any]:
+    """The same without its middleware, so that nothing stands between ASGI and Flask's dispatch."""
+    journeys = served["app"].wsgi_app
+    journeys.wsgi_app = journeys.wsgi_app.app  # without ProxyFix
+    return served
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("name", [name for name in BEHAVIOURS if name not in BY_A_MIDDLEWARE])
+def test_an_app_answers_alike_with_no_wsgi_between(
+    name: str, kind: str, direct: dict[str, Any], run: Run
+) -> None:
+    """Flask's own dispatch gives the same status, body and fields as WSGI: the right ones."""
+    behaviour = BEHAVIOURS[name]
+    method, _, path = behaviour.request.partition(" ")
+    wsgi = on_wsgi(direct["app"], method, f"/{kind}{path}", behaviour)
+    expect(wsgi, behaviour, kind)
+    assert run(on_asgi(direct["asgi"], method, f"/{kind}{path}", behaviour)) == wsgi
+
+
 @pytest.mark.parametrize("kind", ["sync", "async"])
 @pytest.mark.parametrize("name", BEHAVIOURS)
 def test_an_app_answers_alike_on_both_interfaces(
@@ -257,7 +281,7 @@ def until_said(url: str, path: str, wanted: Callable[[bytes], bool]) -> None:
 def test_servers_tell_that_a_client_has_left(
     server: str, serve_all: Callable[[str, str], str]
 ) -> None:
-    """The view is cancelled, its ``finally`` runs, and its place is free again."""
+    """The view is cancelled, its ``finally`` runs, and its permit is free again."""
     url = serve_all(APP, server)
     with raw(url) as connection:
         connection.sendall(b"GET /wait/somebody HTTP/1.1\r\nHost: testserver\r\n\r\n")

@@ -164,3 +164,22 @@ def test_without_adaptive_limits_all_goes_on() -> None:
     concurrency = Concurrency(app)
     app.get("/")(lambda: "here")
     assert ask(concurrency.asgi_app(app), "/")[::2] == (200, b"here")
+
+
+@pytest.mark.parametrize("on_asgi", [False, True], ids=["WSGI", "ASGI"])
+def test_refusals_before_flask_are_in_the_metrics(on_asgi: bool) -> None:
+    """Though no route was looked for, and on ASGI no WSGI middleware saw them."""
+    app, concurrency, asgi = make_app()
+    concurrency.metrics(app, access=lambda: True)
+    told = Overload(app)
+    told.stand()
+    for _ in range(3):
+        if on_asgi:
+            assert ask(asgi, "/loop")[0] == 503
+        else:
+            assert app.test_client().get("/loop").status_code == 503
+    text = app.test_client().get("/metrics").text  # exempt, so it is let in
+    decided = [line for line in text.splitlines() if 'limit="app:adaptive"' in line]
+    (refused,) = [line for line in decided if 'result="shed"' in line]
+    assert float(refused.rpartition(" ")[2]) == 3.0
+    assert 'http_response_status_code="503"' in text

@@ -31,7 +31,7 @@ class Said(NamedTuple):
 
 
 class Visitor:
-    """Somebody with a browser that keeps one cookie."""
+    """A browser that keeps one cookie."""
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask

@@ -87,7 +87,7 @@ def test_an_ordinary_hook_of_an_async_view_may_use_a_group(
 def test_a_client_that_leaves_ends_the_tasks_of_its_request(
     app: Flask, asgi: AsgiApplication, concurrency: Concurrency, run: Run
 ) -> None:
-    """Nobody needs their results any more."""
+    """The request needs their results no longer."""
     ended: list[bool] = []
 
     async def story() -> None:

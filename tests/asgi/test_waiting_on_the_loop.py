@@ -157,7 +157,7 @@ def test_a_process_may_need_what_another_request_does(
 def test_a_task_of_the_view_must_await(
     app: Flask, asgi: AsgiApplication, concurrency: Concurrency, run: Run
 ) -> None:
-    """It has no stack of its own that could be set aside, so waiting there would stop everybody."""
+    """It has no stack of its own that could be suspended: waiting there would block the loop."""
     go_on = threading.Event()
 
     async def child() -> str:
@@ -176,7 +176,7 @@ def test_a_task_of_the_view_must_await(
 def test_pitfall_21_a_view_on_the_shared_loop_waits_and_others_go_on(
     app: Flask, concurrency: Concurrency
 ) -> None:
-    """On WSGI, too: two async views may need each other, or one place of a limit."""
+    """On WSGI, too: two async views may need each other, or one permit of a limit."""
     met = threading.Event()
     waits = threading.Event()
 
@@ -201,7 +201,7 @@ def test_pitfall_21_a_view_on_the_shared_loop_waits_and_others_go_on(
 
 
 def test_views_on_the_shared_loop_take_turns(app: Flask, concurrency: Concurrency) -> None:
-    """Who waits for a place in a block does not stop the one that has it."""
+    """A view that waits for a permit in a block does not stop the one that has it."""
     inside: list[int] = []
 
     @app.get("/")
@@ -230,7 +230,7 @@ def asked(request: pytest.FixtureRequest, app: Flask) -> Ask:
 
 
 def test_tasks_of_a_view_take_turns(app: Flask, concurrency: Concurrency, asked: Ask) -> None:
-    """With ``async with``; the view itself may do so, too, and is told what its tasks were."""
+    """With ``async with``; the view itself may do so, too, and sees the decisions of its tasks."""
     inside: list[int] = []
 
     async def child() -> None:
@@ -256,7 +256,7 @@ def test_tasks_of_a_view_take_turns(app: Flask, concurrency: Concurrency, asked:
 def test_a_task_of_a_view_does_not_stop_the_loop_for_a_place(
     app: Flask, concurrency: Concurrency, asked: Ask
 ) -> None:
-    """It is told what to write; where there is a place, it need not wait."""
+    """The error says what to write; where there is a permit, it need not wait."""
     turns = concurrency.limit(InFlight(1, max_queue=3, max_wait=30.0), name="turns")
 
     async def child() -> str:
@@ -275,7 +275,7 @@ def test_a_task_of_a_view_does_not_stop_the_loop_for_a_place(
 def test_a_task_that_is_cancelled_waits_no_longer(
     app: Flask, concurrency: Concurrency, asked: Ask
 ) -> None:
-    """Its seat is somebody else's at once."""
+    """Its seat is free for the next waiter at once."""
     turns = concurrency.limit(InFlight(1, max_queue=1, max_wait=30.0), name="turns")
     rooms = app.extensions["concurrency"].rooms
 
@@ -344,7 +344,7 @@ def test_pitfall_21_a_task_of_a_view_on_the_shared_loop_must_await(
 
 
 def test_what_is_done_is_there_at_once_on_any_loop(app: Flask, concurrency: Concurrency) -> None:
-    """Nobody waits then."""
+    """A finished future is read without waiting."""
 
     @app.get("/")
     async def view() -> ResponseReturnValue:

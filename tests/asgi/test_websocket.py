@@ -130,7 +130,7 @@ def test_the_clients_first_choice_of_subprotocols_wins(
 def test_a_timeout_gives_nothing_and_loses_nothing(
     kind: str, app: Flask, concurrency: Concurrency, asgi: AsgiApplication, run: Run
 ) -> None:
-    """What comes afterwards is there for the next one who asks."""
+    """A message that arrives afterwards is there for the next receive."""
 
     @app.route("/sync", websocket=True)
     @concurrency.websocket

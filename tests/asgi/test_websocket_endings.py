@@ -1,4 +1,4 @@
-"""How a WebSocket on ASGI ends, from either side, and what its handler hears of that."""
+"""How a WebSocket on ASGI ends, from either side, and what its handler sees of that."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_an_error_closes_with_1011_and_is_logged(
     ended: Any,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Error trackers hear of it; the client is told nothing else."""
+    """Error trackers get it; the client gets nothing but the code."""
     app.testing = False
     told: list[BaseException] = []
 
@@ -238,7 +238,7 @@ def test_a_deadline_ends_when_the_socket_is_open(
 def test_the_end_of_the_server_ends_it(
     kind: str, app: Flask, concurrency: Concurrency, asgi: AsgiApplication, run: Run, ended: Any
 ) -> None:
-    """The client is told 1001, whether its handler listens or not; one that comes later as well."""
+    """The client gets 1001, whether its handler listens or not; one that comes later as well."""
     drain = app.extensions["concurrency"].drain
     echo(app, concurrency, kind)
 
@@ -257,7 +257,7 @@ def test_the_end_of_the_server_ends_it(
 def test_a_server_that_cancels_leaves_nothing_behind(
     kind: str, app: Flask, concurrency: Concurrency, asgi: AsgiApplication, run: Run
 ) -> None:
-    """The handler ends, and so does its request; the client is told 1001."""
+    """The handler ends, and so does its request; the client gets 1001."""
     torn_down = threading.Event()
 
     @app.teardown_request

@@ -1,4 +1,4 @@
-"""What keeps a WebSocket on ASGI from being opened, and what its client is told then."""
+"""What keeps a WebSocket on ASGI from being opened, and what its client gets then."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_one_socket_more_than_threads_is_refused(app: Flask, run: Run) -> None:
 def test_a_permit_is_held_to_the_end_of_the_socket(
     kind: str, app: Flask, concurrency: Concurrency, asgi: AsgiApplication, run: Run
 ) -> None:
-    """The next one is refused by the limit's own answer, and let in afterwards."""
+    """The next one is refused by the limit's own answer, and admitted afterwards."""
     echo(app, concurrency, kind)
     concurrency.limit("1 in flight")(app.view_functions["/echo"])
 
@@ -69,7 +69,7 @@ def test_a_permit_is_held_to_the_end_of_the_socket(
 def test_a_rate_refuses_with_its_own_status(
     kind: str, app: Flask, concurrency: Concurrency, asgi: AsgiApplication, run: Run
 ) -> None:
-    """A quota is the client's affair: 429."""
+    """The client's own quota is spent: 429."""
     echo(app, concurrency, kind)
     concurrency.limit("1/day")(app.view_functions["/echo"])
 
@@ -107,7 +107,7 @@ def test_a_hook_can_refuse(
         (None, "ws", None),
         ("http://testserver", "ws", None),
         ("https://testserver", "wss", None),
-        ("https://testserver", "ws", None),  # a proxy in front ended TLS and did not tell
+        ("https://testserver", "ws", None),  # a proxy in front ended TLS without a header
         ("http://testserver", "wss", 403),
         ("http://testserver:8080", "ws", 403),
         ("http://testserver.evil.example", "ws", 403),

@@ -33,7 +33,7 @@ HEARD = {
     "granian-asgi": ("4321 None", "1005 None"),
     "gunicorn-asgi": ("4321 None", "1006 None"),
 }
-"""What each server tells of a client that closes with 4321 and "bye", and of one that is gone."""
+"""What each server reports of a client that closes with 4321 and "bye", and of one that is gone."""
 
 pytestmark = pytest.mark.slow
 
@@ -161,7 +161,7 @@ def test_handlers_agree(kind: str, server: str, url: str) -> None:
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_handlers_hear_that_a_client_leaves(kind: str, server: str, url: str) -> None:
-    """They hear as much of it as their server tells; teardown runs once."""
+    """They see as much of it as their server reports; teardown runs once."""
     said_goodbye, cut_off = HEARD[server]
     asked(f"{url}/ended")
     with opened(url, f"/{kind}/watch") as ws:
@@ -190,7 +190,7 @@ def test_open_sockets_hear_that_the_server_ends(server: str, serve: Callable[...
 
 
 def until_let_in(url: str, path: str) -> str | bytes:
-    """What the first to get the place says, which is free a moment after its holder has left."""
+    """The answer to the first that is admitted, a moment after the holder of the permit left."""
     while True:
         try:
             with opened(url, path) as ws:
@@ -200,7 +200,7 @@ def until_let_in(url: str, path: str) -> str | bytes:
 
 
 def until_ended(url: str, count: int = 2) -> list[str]:
-    """What was heard at the end of one handler and its request."""
+    """What one handler and its request recorded at their end."""
     heard: list[str] = []
     while len(heard) < count:
         heard += json.loads(asked(f"{url}/ended"))

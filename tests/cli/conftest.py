@@ -95,7 +95,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[ServerOptions]:
 
 
 def lives(pid: int) -> bool:
-    """Whether a process runs; one that ended and that nobody has asked about does not."""
+    """Whether a process runs; a zombie, which has ended and was not waited for, does not."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -104,7 +104,7 @@ def lives(pid: int) -> bool:
 
 
 def until(condition: Callable[[], bool], *, within: float = ENDS_WITHIN) -> None:
-    """Wait for what another process does without telling anybody."""
+    """Poll for what another process does without notifying us."""
     give_up_at = time.monotonic() + within
     while not condition():
         assert time.monotonic() < give_up_at, f"{condition} did not come true within {within} s."
@@ -141,7 +141,7 @@ class Served:
             return Answer(response.status, response.headers, response.read().decode())
 
     def listens(self) -> bool:
-        """Whether somebody answers."""
+        """Whether the server answers."""
         try:
             self.get("/nobody-home")
         except OSError:
@@ -149,11 +149,11 @@ class Served:
         return True
 
     def until_listening(self) -> None:
-        """Wait until somebody answers."""
+        """Wait until the server answers."""
         until(self.listens, within=STARTS_WITHIN)
 
     def until_refused(self) -> None:
-        """Wait until nobody listens any more."""
+        """Wait until the server listens no longer."""
         until(lambda: not self.listens())
 
     def until_gone(self, *pids: int) -> None:
@@ -178,7 +178,7 @@ class Served:
 
 @pytest.fixture
 def held(tmp_path: Path, environment: dict[str, str]) -> Held:
-    """A place in the served app's code that a test waits for and then lets go on."""
+    """A point in the served app's code that a test waits for and then releases."""
     place = Held(tmp_path / "entered", tmp_path / "leave")
     for name, pipe in (("ENTERED", place.entered), ("LEAVE", place.leave)):
         os.mkfifo(pipe)

@@ -28,7 +28,7 @@ def weight() -> int:
 
 @pytest.fixture
 def shop() -> Flask:
-    """An app that declares limits in every place."""
+    """An app that declares limits at every level."""
     app = Flask("shop")
     concurrency = Concurrency(app, default_limits="100/day", app_limits="1000/hour")
     api = concurrency.limit("50/day")(Blueprint("api", __name__, url_prefix="/api"))
@@ -105,7 +105,7 @@ def test_every_route_is_listed_in_short(explain: Callable[..., Result]) -> None:
 
 
 def test_one_route_is_explained_in_the_order_of_asking(explain: Callable[..., Result]) -> None:
-    """Each limit with its place, whose count it is, and who is counted."""
+    """Each limit with its origin, whose count it is, and who is counted."""
     result = explain("/", columns=100)
     assert result.output.splitlines() == [
         "GET / (index):",
@@ -219,7 +219,7 @@ def used_shop() -> Flask:
 
 
 def test_what_is_left_for_a_client_is_told_with_its_key(run: Run) -> None:
-    """Limit by limit, as the running server counts; what a function chooses nobody knows here."""
+    """Limit by limit, as the running server counts; what a function chooses is unknown here."""
     worker = used_shop()
     worker.test_client().get("/")
     held = worker.test_client().get("/", buffered=False)

@@ -1,4 +1,4 @@
-"""The interface that an app is served by follows from what it does, and the reason is told."""
+"""The interface that an app is served by follows from what it does, and the reason is printed."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_what_was_asked_for_wins(add: Add) -> None:
 
 
 def test_an_app_without_the_extension_has_no_choice() -> None:
-    """It is told what its streams lack."""
+    """A warning says what its streams lack."""
     app = Flask(__name__)
 
     @app.get("/")

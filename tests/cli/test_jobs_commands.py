@@ -227,7 +227,7 @@ def test_a_burst_runs_what_is_due(project: Project, ledger: Ledger) -> None:
 
 @pytest.mark.slow
 def test_a_worker_ends_with_its_parent(project: Project, ledger: Ledger) -> None:
-    """A server that was killed tells nobody, and its worker ends all the same."""
+    """A server that was killed cannot notify its worker, which ends all the same."""
     shop = project("shop", SHOP)
     script = (
         "import subprocess, os, sys, time\n"
@@ -259,6 +259,30 @@ def test_a_worker_that_dies_is_started_again(project: Project, ledger: Ledger) -
     finally:
         kept.end()
     assert ledger.workers() == []
+
+
+@pytest.mark.slow
+def test_sighup_renews_the_worker(project: Project, ledger: Ledger, flask_serve: Any) -> None:
+    """A deploy replaces it with one that has the new code; what the old one runs is finished."""
+    shop = project("shop", SHOP)
+    served = flask_serve("--workers", "1", app="shop", directory=shop.parent)
+    held = _post(served, "/holds", {})
+    until(lambda: json.loads(served.get(held).text)["status"] == "running")
+    (first,) = ledger.workers()
+    project("shop", SHOP.replace('return {"rows": year}', 'return {"rows": -year}'))
+    served.process.send_signal(signal.SIGHUP)
+    until(lambda: {w.process for w in ledger.workers()} - {first.process} != set())
+    served.until_new_worker()
+    served.until_listening()
+    address = _post(served, "/reports", {"year": 5})
+    until(lambda: json.loads(served.get(address).text)["done"])
+    assert json.loads(served.get(f"{address}/result").text) == {"rows": -5}
+    (shop.parent / "gate").touch()
+    until(lambda: json.loads(served.get(held).text)["done"])
+    assert len(json.loads(served.get(held).text)["attempts"]) == 1
+    until(lambda: first.process not in [w.process for w in ledger.workers()])
+    served.process.send_signal(signal.SIGTERM)
+    assert served.ends() == 0
 
 
 @pytest.mark.slow

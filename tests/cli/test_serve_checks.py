@@ -157,7 +157,7 @@ def test_a_privileged_port_is_refused_with_the_remedy(
     started: list[ServerOptions],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Tests may run as root, who has the privilege, so the kernel's answer is played."""
+    """Tests may run as root, who has the privilege, so the kernel's answer is simulated."""
 
     def refuse(self: socket.socket, address: object) -> None:
         raise PermissionError(13, "Permission denied")

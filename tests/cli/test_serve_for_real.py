@@ -52,7 +52,7 @@ def stop_by_ctrl_c(process: subprocess.Popen[str]) -> None:
 
 
 def stop_all_at_once(process: subprocess.Popen[str]) -> None:
-    """As systemd does by default: the main process is told, and its workers right after it."""
+    """As systemd does by default: the main process gets the signal, and then its workers."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
     for pid in (process.pid, *map(int, children.split())):
         with suppress(ProcessLookupError):  # the main process may have been quicker
@@ -83,7 +83,7 @@ def test_the_tutorials_app_keeps_its_promise(project: Project, flask_serve: Flas
 def test_an_idle_server_ends_at_once_and_leaves_nothing(
     stop: Callable[[subprocess.Popen[str]], None], project: Project, flask_serve: FlaskServe
 ) -> None:
-    """With exit code 0, whoever is told to stop."""
+    """With exit code 0, whichever process receives the signal."""
     directory = project("hello").parent
     server = flask_serve("--workers", "2", app="hello", directory=directory)
     assert len(server.workers) == 2
@@ -183,7 +183,7 @@ def test_sighup_serves_the_new_code(project: Project, flask_serve: FlaskServe) -
 
 
 def test_a_closed_terminal_ends_the_server(project: Project, flask_serve: FlaskServe) -> None:
-    """There SIGHUP means that nobody is left to stop it."""
+    """There SIGHUP means that its terminal is gone."""
     directory = project("hello").parent
     controller, terminal = os.openpty()
     try:
@@ -258,7 +258,7 @@ def test_an_app_without_the_extension_is_served(project: Project, flask_serve: F
 
 
 def test_workers_know_their_threads(project: Project, flask_serve: FlaskServe) -> None:
-    """So that requests which wait for a place leave some of them free to refuse."""
+    """So that requests which wait for a permit leave some of them free to refuse."""
     source = """
         from flask import Flask
         from flask_concurrency import Concurrency
@@ -465,7 +465,7 @@ def test_requests_and_the_servers_life_are_logged(
 
 
 def test_a_unix_socket_is_listened_on(project: Project, flask_serve: FlaskServe) -> None:
-    """In place of a port; the start tells its path."""
+    """Instead of a port; the start prints its path."""
     directory = project("shop", ENDS).parent
     path = directory / "shop.sock"
     server = flask_serve(

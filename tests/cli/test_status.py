@@ -116,7 +116,7 @@ def test_counts_of_routes_are_told_apart(run: Run) -> None:
 
 
 def test_a_reset_key_starts_anew(worker: Flask, run: Run) -> None:
-    """In every limit of the app; a key that nobody counts is said to be so."""
+    """In every limit of the app; of a key without counts it says so."""
     told = run("reset", "127.0.0.1", app=script(make_app()))
     assert (told.exit_code, told.output) == (0, "2 limits of '127.0.0.1' start anew.\n")
     assert "0 of 5\n" in run("status", "--key", "127.0.0.1", app=script(make_app())).output
@@ -126,7 +126,7 @@ def test_a_reset_key_starts_anew(worker: Flask, run: Run) -> None:
 
 
 def test_everybody_starts_anew_after_a_question(worker: Flask, run: Run) -> None:
-    """Whoever is asked and does not say yes has changed nothing."""
+    """An answer other than yes changes nothing."""
     held = worker.test_client().get("/", buffered=False)
     asked = run("reset", "--all", app=script(make_app()), answer="n\n")
     assert asked.exit_code == 1
@@ -180,7 +180,7 @@ def test_counts_of_one_process_cannot_be_seen(run: Run, command: list[str]) -> N
     "command", [["status"], ["reset", "k"], ["reset", "--all", "-y"], ["explain", "--key", "k"]]
 )
 def test_a_store_that_is_out_is_said_to_be_so(run: Run, command: list[str]) -> None:
-    """Rather than show what stands in for it, in which nobody was ever counted."""
+    """Rather than show the stand-in, in which no client was ever counted."""
     told = run(*command, app=script(make_app("redis://127.0.0.1:1/0")))
     assert told.exit_code == 1
     assert "'redis://127.0.0.1:1/0' is of no use: " in told.stderr
@@ -195,7 +195,7 @@ def test_an_app_without_limits_is_told_politely(run: Run) -> None:
 
 
 def test_what_executors_do_is_seen_from_outside(worker: Flask, run: Run) -> None:
-    """Each process tells it of itself; the command starts no executor of its own."""
+    """Each process publishes it; the command starts no executor of its own."""
     state = worker.extensions["concurrency"]
     publisher = Publisher(deployment(worker, state.settings), lambda: snapshots(state.executors))
     with worker.app_context():

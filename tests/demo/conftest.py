@@ -53,7 +53,7 @@ def page() -> FlaskClient:
 
 @pytest.fixture(scope="module")
 def origins() -> Origins:
-    """Five neighbouring ports that nobody uses."""
+    """Five neighbouring ports that are free."""
     from examples.demo.origins import Origins
 
     for port in range(8650, 9650, 5):

@@ -79,7 +79,7 @@ def test_more_at_once_than_there_are_places_are_told_that_the_server_is_busy(
 
 
 def test_the_countdown_runs_to_the_instant_of_the_next_permit(visitor: Visitor) -> None:
-    """It counts down second by second, and when it ends the next request is let in."""
+    """It counts down second by second, and when it ends the next request is admitted."""
     limit = visitor.panel("limit")
     limit.choose("/burst/ten-in-ten-seconds")
     limit.fill(requests=24, at_once=6, milliseconds=0)
@@ -326,7 +326,7 @@ def test_all_four_run_at_one_press(visitor: Visitor) -> None:
 
 
 def test_a_killed_worker_costs_a_tile_at_most(visitor: Visitor) -> None:
-    """The picture is whole, and the status line says who was killed."""
+    """The picture is whole, and the status line names the killed worker."""
     processes = visitor.panel("processes")
     processes.fill(iterations=200)
     processes.find('[name="kill"]').click()

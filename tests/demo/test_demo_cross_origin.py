@@ -43,7 +43,7 @@ def preflights(visitor: Visitor) -> int:
 
 
 def test_a_page_of_another_origin_reads_when_to_come_back(visitor: Visitor) -> None:
-    """Every call has its preflight, five are let in, the sixth is told when to try again."""
+    """Every call has its preflight, five are admitted, the sixth gets the time to try again."""
     preflights(visitor)
 
     answers = [call(visitor, "/burst/five-a-minute?milliseconds=0", n) for n in range(11)]

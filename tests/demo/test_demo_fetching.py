@@ -86,7 +86,7 @@ def test_a_redirect_is_not_followed(serve_wsgi: Serve) -> None:
 
 
 def test_an_endless_page_is_cut_off(serve_wsgi: Serve) -> None:
-    """Nobody fills the memory of the API."""
+    """A page cannot fill the memory of the API."""
 
     @Request.application
     def endless(_request: Request) -> Response:

@@ -49,7 +49,7 @@ def launched(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def processes_of(origins: Origins) -> set[int]:
-    """Ids of all processes that were told this demo's port: servers, workers, and theirs."""
+    """Ids of all processes that have this demo's port: servers, workers, and theirs."""
     told, found = f"{PORT_VARIABLE}={origins.port}".encode(), set()
     for entry in Path("/proc").iterdir():
         try:

@@ -1,4 +1,4 @@
-"""The page tells the truth, loads nothing from elsewhere, and runs no script but its own."""
+"""The page is correct, loads nothing from elsewhere, and runs no script but its own."""
 
 from __future__ import annotations
 

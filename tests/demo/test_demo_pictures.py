@@ -65,7 +65,7 @@ def test_the_middle_of_the_set_is_inside_and_its_surroundings_are_not() -> None:
 
 
 def test_tiles_of_a_region_show_what_the_whole_shows() -> None:
-    """A tile knows its place in the region."""
+    """A tile knows its position in the region."""
     region = Region(x=-0.7, y=0.2, zoom=3, width=12, height=8, iterations=40)
     whole = fractal.compute(FractalTile(region, Box(0, 0, 12, 8)))
     boxes = grid(12, 8, columns=3, rows=2)

@@ -13,7 +13,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _own_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the counts of a test's apps apart from everybody else's."""
+    """Keep the counts of a test's apps apart from those of all other tests."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
 
 
@@ -74,7 +74,7 @@ def test_every_link_between_pages_leads_somewhere(pages: dict[str, Any], root: P
 
 
 def test_every_page_can_be_found_from_the_index(pages: dict[str, Any]) -> None:
-    """Nobody writes a page that no reader comes to."""
+    """Every page has a link that leads a reader to it."""
     index = pages["docs/index.md"].text
     written = [name.removeprefix("docs/") for name in pages if name.startswith("docs/")]
     beside = ("index.md", "zh-CN/")  # itself, and the pages that their own index lists

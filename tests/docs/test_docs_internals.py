@@ -1,4 +1,4 @@
-"""The pages for those who change the code name files and folders that are there."""
+"""The pages for contributors name files and folders that are there."""
 
 from __future__ import annotations
 

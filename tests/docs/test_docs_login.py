@@ -37,7 +37,7 @@ def statuses(app: Flask, times: int, **options: str) -> list[int]:
 
 
 def test_the_sixth_failure_is_not_tried(run_block: Run) -> None:
-    """And is told to come back when the page says."""
+    """And ``Retry-After`` is what the page says."""
     app = run_block(PAGE, LOGIN)["app"]
 
     assert statuses(app, 6) == [401] * 5 + [429]
@@ -63,7 +63,7 @@ def test_a_success_spends_nothing(run_block: Run) -> None:
 
 
 def test_an_account_is_guarded_against_many_addresses(run_block: Run) -> None:
-    """Fifty failures, whoever makes them; then nobody gets in, as the page warns."""
+    """Fifty failures, from any address; then every login is refused, as the page warns."""
     app = run_block(PAGE, LOGIN)["app"]
 
     tried = [log_in(app, address=f"192.0.2.{number}").status_code for number in range(51)]
@@ -110,7 +110,7 @@ def test_guesses_at_the_same_instant_are_not_all_tried(
 
 
 def test_a_view_that_fails_is_not_charged(run_block: Run, caplog: pytest.LogCaptureFixture) -> None:
-    """A broken database locks nobody out."""
+    """A broken database locks no user out."""
     names = run_block(PAGE, LOGIN)
     names["PASSWORDS"] = None
 

@@ -1,4 +1,4 @@
-"""What takes the place of Flask-Limiter's options gives the same answers."""
+"""What replaces Flask-Limiter's options gives the same answers."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_what_takes_its_place_gives_the_same_answers(declare: Pair) -> None:
 
 
 def test_a_default_that_exempts_some_is_a_function() -> None:
-    """It gives ``None`` for those who are exempt."""
+    """It gives ``None`` for clients that are exempt."""
     answers = []
     for make, options_given in (
         (make_theirs, {"default_limits": ["1/hour"], "default_limits_exempt_when": trusted}),

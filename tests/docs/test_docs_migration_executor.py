@@ -1,4 +1,4 @@
-"""The page for those who come from Flask-Executor names all of it, and is right about it."""
+"""The page for users of Flask-Executor names all of it, and is right about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page for those who come from Quart names what Quart has and Flask has not."""
+"""The page for users of Quart names what Quart has and Flask has not."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ Begun = Callable[..., TestResponse]
 def test_who_finds_no_place_and_no_thread_to_wait_in_is_refused(
     run_block: Run, begun: Begun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At once, as with gunicorn's sync workers; a reader who leaves makes room."""
+    """At once, as with gunicorn's sync workers; a reader that leaves makes room."""
     monkeypatch.setenv(SERVER_THREADS, "1")
     app = run_block(PAGE, STREAM)["app"]
     reports = [begun(app, "/orders.csv") for _ in range(4)]

@@ -48,7 +48,7 @@ def test_where_only_the_place_is_taken_it_is_503(run_block: Run, begun: Begun) -
 
 
 def test_a_clients_own_limit_is_429(run_block: Run, begun: Begun) -> None:
-    """Their third request; but 503 for somebody else, once all places are taken."""
+    """Their third request; but 503 for another customer, once all permits are taken."""
     app = run_block(PAGE, BETWEEN)["app"]
     ada = [begun(app, "/report", X_API_Key="ada") for _ in range(3)]
     others = [begun(app, "/report", X_API_Key=f"customer {number}") for number in range(7)]

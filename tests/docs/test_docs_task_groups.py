@@ -54,7 +54,7 @@ def test_every_policy_has_a_row(pages: dict[str, Any]) -> None:
 
 
 def test_everything_of_other_executors_is_on_its_page(pages: dict[str, Any]) -> None:
-    """The two methods, and what is known of a stranger's executor."""
+    """The two methods, and what is known of an executor from outside the library."""
     text = section(pages[REFERENCE].text, "Other executors")
 
     assert first_cells(text) == {"concurrency.add_executor", "concurrency.executor"}

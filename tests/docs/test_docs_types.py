@@ -12,6 +12,8 @@ import pytest
 NAMES = """
 import asyncio
 
+from flask import request
+
 
 def make_report() -> str:
     return ""
@@ -27,6 +29,10 @@ def count_primes(numbers: range) -> int:
 
 def crunch(data: bytes) -> int:
     return len(data)
+
+
+def charge(order: dict) -> str:
+    return str(order)
 
 
 async def price(shop: str) -> int:

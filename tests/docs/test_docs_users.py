@@ -31,7 +31,7 @@ def logged_in(app: Flask, user_id: str) -> FlaskClient:
 
 
 def test_a_user_named_like_an_address_has_a_count_of_their_own(run_block: Run) -> None:
-    """Nobody spends the quota of another by the name they choose."""
+    """No user can spend the quota of another by the name they choose."""
     app = run_block(PAGE, FLASK_LOGIN)["app"]
     nobody = app.test_client()
 
@@ -43,7 +43,7 @@ def test_a_user_named_like_an_address_has_a_count_of_their_own(run_block: Run) -
 
 
 def test_a_user_found_by_a_hook_is_counted_at_the_view(run_block: Run) -> None:
-    """Users by name, everybody else by address, and wrong tokens not at all at this stage."""
+    """Users by name, all others by address, and wrong tokens not at all at this stage."""
     client = run_block(PAGE, OWN_HOOK)["app"].test_client()
 
     assert left(client, Authorization="Bearer t-1")["route:100/hour"] == 99
@@ -124,7 +124,7 @@ def test_an_address_bounds_those_who_invent_keys(run_block: Run) -> None:
 
 @pytest.mark.parametrize(("rows", "spent"), [("", 2), ("?rows=1000", 11), ("?rows=9999999", 11)])
 def test_a_bigger_export_costs_more(run_block: Run, rows: str, spent: int) -> None:
-    """And nobody can ask for one that costs more than there is."""
+    """And no request can ask for one that costs more than there is."""
     client = run_block(PAGE, COST)["app"].test_client()
 
     assert left(client, f"/export{rows}") == {"route:100/hour": 100 - spent}

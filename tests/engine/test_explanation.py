@@ -54,7 +54,7 @@ def test_what_is_explained_is_what_is_asked(method: str) -> None:
 
 
 def test_a_replaced_limit_stays_visible() -> None:
-    """Whoever misses a default learns what replaced it."""
+    """A reader who misses a default learns what replaced it."""
     explanation = explain(
         [source("default", "100/day"), source("route", "5/minute", replace=True)],
         method="GET",

@@ -78,7 +78,7 @@ def test_other_methods_limits_do_not_apply() -> None:
 
 
 def test_the_same_text_twice_is_two_limits() -> None:
-    """They are told apart by name and count, and keep both whatever the method is."""
+    """Name and count distinguish them, and they keep both whatever the method is."""
     sources = (
         source("route", "5/minute", methods=frozenset({"GET"})),
         source("route", "5/minute", methods=frozenset({"POST"})),
@@ -117,7 +117,7 @@ def test_in_flight_counts_everybody_unless_told_otherwise() -> None:
 
 
 def test_a_route_without_limits_has_no_gate() -> None:
-    """So a request to it asks nobody."""
+    """So a request to it asks no store."""
     assert (
         compile_plan([], endpoint="v", method="GET", key=client, store=MemoryStore()).arrival
         is None

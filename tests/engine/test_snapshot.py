@@ -1,4 +1,4 @@
-"""Looking spends nothing, and resetting lets nobody out who is inside."""
+"""A snapshot spends nothing, and a reset releases no permit that a request holds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def store() -> Iterator[MemoryStore]:
 
 
 def test_looking_shows_what_is_used_and_spends_nothing(store: MemoryStore) -> None:
-    """Twice the same, however often somebody looks."""
+    """Twice the same, however often a snapshot is taken."""
     for _ in range(3):
         rate, busy = look([RATE, BUSY], store, key="ann")
         assert (rate.key, rate.used, rate.quota, rate.period) == ("ann", 1, 5, 60.0)
@@ -41,7 +41,7 @@ def test_without_a_key_only_shared_counts_are_known(store: MemoryStore) -> None:
 
 
 def test_a_reset_starts_rates_anew_and_keeps_permits(store: MemoryStore) -> None:
-    """Forgetting who is inside would let too many in."""
+    """Dropping the permits of requests inside would admit too many."""
     assert reset([RATE, BUSY], store, key="ann") == 1
     assert reset([RATE, BUSY], store, key="bob") == 0
     rate, busy = look([RATE, BUSY], store, key="ann")

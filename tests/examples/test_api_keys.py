@@ -1,4 +1,4 @@
-"""Each customer of the example API gets what their plan says, and nobody gets more by trickery."""
+"""Each customer of the example API gets what their plan says, and no trick brings more."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_factors_of_a_number(app: Flask) -> None:
 
 @pytest.mark.parametrize(("api_key", "quota"), [("", 5), (BRIAN, 20)])
 def test_a_plan_is_what_its_customers_get(app: Flask, api_key: str, quota: int) -> None:
-    """Nobody's trial, and the free plan's minute."""
+    """The trial without a key, and the minute of the free plan."""
     assert served(asking_with(app, api_key), quota + 1) == quota
 
 
@@ -67,7 +67,7 @@ def test_a_customer_has_one_quota_for_all_their_keys(app: Flask) -> None:
 
 
 def test_invented_keys_bring_no_fresh_quota(app: Flask) -> None:
-    """Whoever tries keys out spends the trial plan of their address."""
+    """A client that guesses keys spends the trial plan of its address."""
     answers = [
         asking_with(app, f"guess-{number}").get("/factors/360").status_code for number in range(6)
     ]

@@ -22,7 +22,7 @@ def left(ratelimit: str) -> dict[str, int]:
 
 
 def test_the_sixth_hello_within_a_minute_is_refused(load_chapter: Callable[[str], Flask]) -> None:
-    """Five are greeted, the sixth is told when to come back."""
+    """Five are greeted, the sixth gets the time to come back."""
     client = load_chapter("chapter1_limits").test_client()
 
     answers = [client.get("/") for _ in range(6)]

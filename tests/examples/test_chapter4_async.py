@@ -72,7 +72,7 @@ def test_the_page_may_read_answers_and_refusals(load_chapter: Callable[[str], Fl
 
 
 def test_a_stranger_may_not_read_the_answer(load_chapter: Callable[[str], Flask]) -> None:
-    """An origin nobody named is allowed nothing."""
+    """An origin that the app does not list is allowed nothing."""
     client = load_chapter("chapter4_async").test_client()
 
     answer = client.get("/api", headers={"Origin": "https://evil.example"})

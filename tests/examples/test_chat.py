@@ -1,4 +1,4 @@
-"""Everybody who listens hears what is said, and what they missed while they were cut off."""
+"""All listeners receive what is said, and what they missed while they were cut off."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def heard(answer: requests.Response) -> Iterator[tuple[str, dict[str, Any]]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("server", ["uvicorn", "granian-asgi"])
 def test_what_is_said_is_heard_by_all(serve_all: Callable[..., str], server: str) -> None:
-    """At once, by those who are there; later, by those who come back; in any number."""
+    """At once, by connected clients; later, by clients that come back; in any number."""
     url = serve_all("examples/chat/app", server) + "/messages"
 
     def say(text: str) -> int:
@@ -64,7 +64,7 @@ def test_what_is_said_is_heard_by_all(serve_all: Callable[..., str], server: str
 
 @pytest.mark.slow
 def test_a_server_that_is_told_to_end_does_not_wait_for_its_listeners(tmp_path: Path) -> None:
-    """It says good-bye to them; otherwise it would wait until somebody kills it."""
+    """It ends their streams itself; otherwise it would wait until it is killed."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         bound.listen()

@@ -184,7 +184,7 @@ def test_no_picture_and_too_many_are_refused(app: Flask, number: int) -> None:
 def test_a_third_sheet_is_refused_where_it_cannot_wait(
     load_example: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With one thread in the server nobody may wait in it."""
+    """With one thread in the server no request may wait in it."""
     monkeypatch.setenv("FLASK_CONCURRENCY_SERVER_THREADS", "1")
     app = load_example("contact_sheet/app")
     concurrency = import_module("contact_sheet.app").concurrency

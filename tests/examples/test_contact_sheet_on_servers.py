@@ -24,7 +24,7 @@ def picture(colour: tuple[int, ...]) -> bytes:
 
 @pytest.mark.slow
 def test_no_client_gets_anothers_pictures(serve: Callable[..., str]) -> None:
-    """Two workers of the server, each with worker processes of its own; some wait for a place."""
+    """Two workers of the server, each with worker processes of its own; some wait for a permit."""
     url = serve("examples/contact_sheet/app", "gunicorn-gthread", workers=2, threads=16)
 
     def ask(client: int) -> list[tuple[int, ...]]:
@@ -33,7 +33,7 @@ def test_no_client_gets_anothers_pictures(serve: Callable[..., str]) -> None:
         files.insert(2, ("pictures", ("broken.png", b"no picture")))
         while True:
             answer = requests.post(url + "/sheet.png", files=files, timeout=60)
-            if answer.status_code != 503:  # no place for long: it is told to come again
+            if answer.status_code != 503:  # no permit for long: its answer says to come again
                 break
         assert answer.status_code == 200, answer.text
         sheet = Image.open(io.BytesIO(answer.content)).convert("RGB")

@@ -57,5 +57,5 @@ def test_every_query_asks_for_names_that_are_exported() -> None:
 
 
 def test_the_file_is_what_the_script_writes() -> None:
-    """Whoever changes a panel changes the script."""
+    """To change a panel, change the script."""
     assert json.loads(TARGET.read_text()) == dashboard()

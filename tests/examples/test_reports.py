@@ -87,7 +87,7 @@ def test_a_report_is_sent_while_it_is_made(app: Flask) -> None:
 def test_who_finds_four_reports_waits_for_one_to_end(
     app: Flask, waiting: Callable[[], Future[int]]
 ) -> None:
-    """The place is free when the last byte is sent, not when the view returns."""
+    """The permit is free when the last byte is sent, not when the view returns."""
     reports = [begun(app) for _ in range(4)]
     fifth = waiting()
 
@@ -107,7 +107,7 @@ def test_a_reader_who_leaves_makes_room(app: Flask, waiting: Callable[[], Future
 
 
 def test_the_thirteenth_is_refused_at_once(app: Flask, waiting: Callable[[], Future[int]]) -> None:
-    """Four inside and eight waiting: whoever comes now is told to come again. Health is well."""
+    """Four inside, eight waiting: the next one gets a 503 with Retry-After; health stays well."""
     reports = [begun(app) for _ in range(4)]
     waiters = [waiting() for _ in range(8)]
 

@@ -14,7 +14,7 @@ TEN_YEARS = "/orders.csv?days=3650"
 
 @pytest.mark.slow
 def test_four_readers_hold_the_places_of_both_workers(serve: Callable[..., str]) -> None:
-    """A fifth waits in vain, health is well, and a reader who leaves makes room."""
+    """A fifth waits in vain, health is well, and a reader that leaves makes room."""
     url = serve("examples/reports/app", "gunicorn-gthread", workers=2, threads=8)
 
     # Even if one worker has all four readers, it has a thread for the fifth.

@@ -1,4 +1,4 @@
-"""A coroutine ends at its caller's deadline, on a loop of ours and on somebody else's."""
+"""A coroutine ends at its caller's deadline, on our loop and on a loop of the caller's."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_coroutine_is_cancelled_at_the_deadline(
     loop: LoopThread, on_loop: OnLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its ``finally`` has run when the caller hears of it."""
+    """Its ``finally`` has run when the caller gets the error."""
     monkeypatch.setattr(loop_deadline, "CLEAN_UP", 30.0)
     done = []
 
@@ -93,7 +93,7 @@ def test_one_that_swallows_its_cancellation_is_cancelled_again(
 @pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize("ending", ["value", "error"])
 def test_what_it_ends_with_then_is_too_late(ending: str, loop: LoopThread, on_loop: OnLoop) -> None:
-    """A result or an error after the deadline is that of nobody's call."""
+    """A result or an error after the deadline reaches no caller."""
 
     async def late() -> str:
         try:

@@ -1,4 +1,4 @@
-"""The executor behind ``asyncio.to_thread``: lent by somebody else, and left open."""
+"""The executor behind ``asyncio.to_thread``: lent by its owner, and left open."""
 
 from __future__ import annotations
 

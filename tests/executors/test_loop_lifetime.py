@@ -128,7 +128,7 @@ def test_what_fails_or_has_no_end_keeps_nothing_else_open(
 
 
 def test_only_async_functions_are_taken() -> None:
-    """The mistake is told where it is made."""
+    """The mistake is reported where it is made."""
     loop = LoopThread()
     for method in (loop.at_start, loop.at_end):
         with pytest.raises(TypeError, match="give an async function without parameters"):

@@ -45,7 +45,7 @@ def test_pitfall_9_a_lock_made_in_one_call_works_in_the_next(loop: LoopThread) -
 
     async def make() -> asyncio.Lock:
         lock = asyncio.Lock()
-        await lock.acquire()  # a lock binds itself to the loop only when somebody has to wait
+        await lock.acquire()  # a lock binds itself to the loop only when a task has to wait
         waiter = asyncio.ensure_future(lock.acquire())
         await until_idle()
         lock.release()
@@ -195,7 +195,7 @@ def test_an_exception_that_was_handled_leaves_no_cycle(loop: LoopThread) -> None
     gc.disable()
     try:
         failure = call()
-        loop.run(where())  # by now the loop's thread has let go of the failed task
+        loop.run(where())  # by now the loop's thread has released the failed task
         assert failure() is None
     finally:
         gc.enable()

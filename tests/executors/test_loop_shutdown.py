@@ -1,4 +1,4 @@
-"""The end of the loop: nothing new, nothing left, nobody kept waiting."""
+"""The end of the loop: nothing new, nothing left, no caller kept waiting."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_loop_without_a_thread_to_spare_refuses_work(
 
 
 def test_shutdown_before_first_use_starts_nothing() -> None:
-    """A loop nobody used ends as it was, and stays ended."""
+    """A loop that was never used ends as it was, and stays ended."""
     loop = LoopThread()
     assert loop.shutdown()
     assert loop.shutdown()
@@ -127,7 +127,7 @@ def test_draining_lets_tasks_finish(loop: LoopThread) -> None:
 def test_a_task_that_will_not_end_holds_up_neither_shutdown_nor_its_caller(
     loop: LoopThread, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Shutdown answers False and names it; its caller is let go."""
+    """Shutdown answers False and names it; its caller is released."""
     begun, stubborn = threading.Event(), threading.Event()
 
     async def refuse_to_end() -> None:
@@ -148,7 +148,7 @@ def test_a_task_that_will_not_end_holds_up_neither_shutdown_nor_its_caller(
 
 
 def test_asynchronous_generators_are_closed(loop: LoopThread) -> None:
-    """A generator that somebody left half-way runs its ``finally``."""
+    """A generator that was left half-way runs its ``finally``."""
     closed = []
 
     async def numbers() -> AsyncIterator[int]:

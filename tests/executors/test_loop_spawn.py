@@ -1,4 +1,4 @@
-"""Coroutines nobody waits for: they live on, and their failures are never lost."""
+"""Coroutines without a waiting caller: they live on, and their failures are never lost."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_failure_is_logged_and_kept_in_the_future(
 def test_an_orphaned_tasks_failure_is_logged(
     loop: LoopThread, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A task that a view made itself and forgot tells the log, too."""
+    """A task that a view made itself and forgot is logged, too."""
 
     async def forget() -> None:
         task = asyncio.create_task(fail())

@@ -1,4 +1,4 @@
-"""Whoever blocks an event loop is named in the log, with what to do instead."""
+"""Code that blocks an event loop is named in the log, with what to do instead."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_the_function_that_blocks_is_named(watched: LoopThread, told: Told) -> N
 
 
 def test_the_same_place_is_told_once(watched: LoopThread, told: Told) -> None:
-    """A log does not fill up with what everybody knows."""
+    """The log does not repeat what it has already said."""
     again = threading.Event()
 
     async def careless(event: threading.Event) -> None:

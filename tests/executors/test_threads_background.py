@@ -1,4 +1,4 @@
-"""Work that nobody waits for is bounded, joined, and heard of when it fails."""
+"""Background work is bounded and joined, and its failures are logged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ trace: ContextVar[str] = ContextVar("trace", default="none")
 
 
 def test_a_spawned_task_is_a_future(pool_of: PoolOf) -> None:
-    """Whoever wants to may wait for it; what it is called with is passed on as it is."""
+    """A caller may wait for it; its arguments are passed on as they are."""
     assert pool_of().spawn(dict, fn=1, self=2).result(30) == {"fn": 1, "self": 2}
 
 
@@ -52,7 +52,7 @@ def test_a_spawned_task_sees_the_other_variables_of_its_caller(pool_of: PoolOf) 
 def test_a_spawned_task_that_fails_is_logged_with_its_traceback(
     pool_of: PoolOf, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nobody may ever ask its future."""
+    """Its future may never be read."""
     pool = pool_of(1, name="reports")
 
     def send_mail() -> None:
@@ -70,7 +70,7 @@ def test_a_spawned_task_that_fails_is_logged_with_its_traceback(
 def test_a_cancelled_background_task_is_no_failure(
     pool_of: PoolOf, occupy: Occupy, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Somebody wanted it so."""
+    """The caller wanted it so."""
     pool = pool_of(1)
     occupy(pool, 1)
     pool.spawn(int, "x").cancel()
@@ -128,7 +128,7 @@ def test_a_task_that_spawns_goes_on_at_once(pool_of: PoolOf) -> None:
 
 @pytest.mark.parametrize("ask", ["result", "exception"])
 def test_pitfall_21_a_task_may_wait_for_what_it_spawned(pool_of: PoolOf, ask: str) -> None:
-    """On the only thread, which runs it when it is waited for; after that it is kept by nobody."""
+    """On the only thread, which runs it when it is waited for; afterwards it has no reference."""
     pool = pool_of(1)
 
     def parent() -> object:

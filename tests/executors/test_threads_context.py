@@ -26,7 +26,7 @@ user: ContextVar[object] = ContextVar("user", default="nobody")
 
 
 def test_a_task_sees_the_context_variables_of_its_caller(pool_of: PoolOf) -> None:
-    """By every way in; what it sets itself nobody else sees."""
+    """By every way in; what it sets there no other task sees."""
     pool = pool_of(1)
 
     def read_and_write() -> object:

@@ -43,7 +43,7 @@ def test_submit_returns_a_future_of_the_call(pool_of: PoolOf) -> None:
 
 
 def test_a_task_runs_in_a_named_thread_of_the_pool(pool_of: PoolOf) -> None:
-    """Whoever reads a stack dump sees whose thread it is."""
+    """A reader of a stack dump sees whose thread it is."""
     thread = pool_of(name="reports").submit(threading.current_thread).result(5)
     assert thread.name.startswith("reports_")
 
@@ -197,7 +197,7 @@ def test_shutdown_finishes_what_was_accepted(pool_of: PoolOf, occupy: Occupy) ->
 
 
 def test_shutdown_without_waiting_returns_at_once(pool_of: PoolOf, occupy: Occupy) -> None:
-    """The tasks go on, and nobody waits for them."""
+    """The tasks go on, and the caller does not wait for them."""
     pool = pool_of(1)
     gate = occupy(pool, 1)
     future = pool.submit(int, "7")
@@ -283,7 +283,7 @@ def test_a_running_loop_can_await_a_call(pool_of: PoolOf) -> None:
 def test_cancelling_an_awaited_call_takes_it_out_of_the_queue(
     pool_of: PoolOf, occupy: Occupy
 ) -> None:
-    """The task never starts, and its place is free at once."""
+    """The task never starts, and its slot is free at once."""
     pool, ran = pool_of(1), threading.Event()
     gate = occupy(pool, 1)
 
@@ -313,6 +313,6 @@ def test_a_result_is_not_kept_alive_by_the_pool(pool_of: PoolOf) -> None:
     receiver, argument = Thing(), Thing()
     future = pool.submit(receiver.method, argument)
     refs = [weakref.ref(each) for each in (receiver, argument, future.result(5))]
-    pool.submit(int).result(5)  # the thread has let go of the task before
+    pool.submit(int).result(5)  # the thread has released the task before
     del receiver, argument, future
     assert [ref() for ref in refs] == [None, None, None]

@@ -35,7 +35,7 @@ def one(pool_of: PoolOf, time: ManualTimekeeper) -> ThreadExecutor:
 
 
 class Hanging:
-    """A task that has begun, and ends when it is told to."""
+    """A task that has begun, and ends on command."""
 
     def __init__(self) -> None:
         self.begun, self.gate = threading.Event(), threading.Event()
@@ -56,7 +56,7 @@ class Hanging:
 def test_pitfall_15_a_deadline_counts_from_submission(
     one: ThreadExecutor, time: ManualTimekeeper, occupy: Occupy
 ) -> None:
-    """Time in the queue is time: who waits hears at the instant, while the thread is busy."""
+    """Time in the queue is time: the waiter gets the error on time, while the thread is busy."""
     occupy(one, 1)
     ran = threading.Event()
     with within(2.0, time.clock):
@@ -165,7 +165,7 @@ def test_pitfall_13_a_thread_is_never_interrupted(
 def test_pitfall_16_a_late_result_reaches_nobody(
     one: ThreadExecutor, time: ManualTimekeeper
 ) -> None:
-    """Neither its own waiter, who was told otherwise, nor that of the next task."""
+    """Neither its own waiter, which already has an error, nor that of the next task."""
     task = Hanging()
     with within(1.0, time.clock):
         future = task.begin(one, time)
@@ -258,7 +258,7 @@ def test_a_running_task_of_an_expired_group_sees_it(
 
 
 def test_a_map_ends_at_its_deadline(one: ThreadExecutor, time: ManualTimekeeper) -> None:
-    """By what runs and by what waits; its consumer hears, and its place is free."""
+    """For what runs and for what waits; its consumer gets the error, and its slot is free."""
     task = Hanging()
     with within(2.0, time.clock):
         results = one.map(lambda i: i if i == 0 else task(time), range(3))

@@ -77,7 +77,7 @@ def test_a_drained_pool_takes_no_work_from_outside(pool_of: PoolOf, occupy: Occu
 def test_pitfall_19_a_drain_is_bounded_and_names_what_it_left(
     pool_of: PoolOf, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What runs runs on; what waits is cancelled, so that its waiters hear."""
+    """What runs runs on; what waits is cancelled, so that its waiters return."""
     pool = pool_of(1, name="reports")
     begun, gate, called = threading.Event(), threading.Event(), list[Future[Any]]()
 

@@ -43,14 +43,14 @@ def test_calls_start_before_anybody_consumes(pool_of: PoolOf) -> None:
 
 
 def test_a_map_may_be_ten_times_as_long_as_the_queue(pool_of: PoolOf) -> None:
-    """It takes as many places as there are threads, and a next call takes over its place."""
+    """It takes as many slots as there are threads, and a next call takes over its slot."""
     pool = pool_of(2, max_queue=5)
     assert list(pool.map(lambda i: i + 1, range(50))) == list(range(1, 51))
     assert pool.snapshot().refused == 0
 
 
 def test_a_map_takes_the_places_there_are(pool_of: PoolOf, occupy: Occupy) -> None:
-    """One free place is enough for any number of calls."""
+    """One free slot is enough for any number of calls."""
     pool = pool_of(3, max_queue=2)
     gate = occupy(pool, 3)
     other = pool.submit(int)
@@ -74,7 +74,7 @@ def test_a_long_map_does_not_starve_others(pool_of: PoolOf, occupy: Occupy) -> N
 
 
 def test_the_first_error_ends_a_map(pool_of: PoolOf, occupy: Occupy) -> None:
-    """It is raised in place of its result; what has not started never does."""
+    """It is raised instead of its result; what has not started never does."""
     pool, seen = pool_of(1), list[int]()
 
     def call(i: int) -> int:
@@ -117,7 +117,7 @@ def test_closing_the_results_cancels_the_rest(pool_of: PoolOf) -> None:
 
 
 def test_a_timeout_counts_from_the_call_of_map(pool_of: PoolOf, occupy: Occupy) -> None:
-    """What is not there in time raises TimeoutError, and gives its place in the queue back."""
+    """What is not there in time raises TimeoutError, and frees its slot in the queue."""
     pool = pool_of(1)
     occupy(pool, 1)
     results = pool.map(int, range(3), timeout=0.001)

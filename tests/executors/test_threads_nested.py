@@ -169,7 +169,7 @@ def test_an_iterator_over_nested_tasks_that_is_dropped_counts_as_waiting_no_more
 def test_a_failure_that_no_caller_asks_for_is_logged(
     pool_of: PoolOf, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As of a background task; one that was asked for is its caller's affair."""
+    """As of a background task; one whose result was read raises in its caller."""
     pool = pool_of(1)
     with pytest.raises(ZeroDivisionError):
         pool.submit(divmod, 1, 0).result(5)
@@ -208,7 +208,7 @@ def test_nested_tasks_never_stand_behind_outside_ones(pool_of: PoolOf, occupy: O
 
 
 def test_a_task_may_consume_a_map_that_was_started_outside(pool_of: PoolOf) -> None:
-    """The only thread waits for calls that nobody else could run: it runs them itself."""
+    """The only thread waits for calls that no other thread could run: it runs them itself."""
     pool, entered, gate = pool_of(1), threading.Event(), threading.Event()
 
     def call(i: int) -> int:

@@ -1,4 +1,4 @@
-"""The queue of the thread executor is bounded, and only live work takes its places."""
+"""The queue of the thread executor is bounded, and only live work takes its slots."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_queue_without_bound_takes_all(pool_of: PoolOf, occupy: Occupy) -> Non
 
 
 def test_a_cancelled_task_gives_its_place_back_at_once(pool_of: PoolOf, occupy: Occupy) -> None:
-    """While the threads are busy: the queue holds work that somebody still wants."""
+    """While the threads are busy: the queue holds only work that is still wanted."""
     pool = pool_of(1, max_queue=2)
     gate = occupy(pool, 1)
     first, second = pool.submit(int), pool.submit(int)

@@ -1,4 +1,4 @@
-"""With ``when_full="wait"`` a full queue has its callers wait for a place."""
+"""With ``when_full="wait"`` a full queue has its callers wait for a slot."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def stand(pool: ThreadExecutor, count: int) -> None:
 def test_a_caller_waits_for_a_place(
     full: tuple[ThreadExecutor, threading.Event], aside: Aside
 ) -> None:
-    """It is let in when the thread takes the task before it; nobody is refused."""
+    """It is admitted when the thread takes the task before it; no caller is refused."""
     pool, gate = full
     submitted = aside(pool.submit, int, "7")
     stand(pool, 1)
@@ -217,7 +217,7 @@ def test_an_event_loop_is_never_kept_waiting(
 def test_an_awaiting_caller_that_is_cancelled_leaves_the_line(
     full: tuple[ThreadExecutor, threading.Event], loop: LoopThread
 ) -> None:
-    """Its task never starts, and whoever stands behind it is let in."""
+    """Its task never starts, and the caller behind it is admitted."""
     pool, gate = full
     ran: list[int] = []
 
@@ -250,7 +250,7 @@ def test_a_queue_of_none_waits_for_a_free_thread(
 
 
 def test_many_callers_get_through_a_narrow_queue(pool_of: PoolOf, aside: Aside) -> None:
-    """Nothing is lost, and nobody is forgotten in line."""
+    """Nothing is lost, and no caller is forgotten in line."""
     pool = pool_of(2, max_queue=1, when_full="wait")
 
     def hand_in(first: int) -> int:

@@ -25,7 +25,7 @@ each_store = pytest.mark.parametrize("store", ["memory://", "host://"])
 @each_store
 @pytest.mark.parametrize("key", [*ODD, "k" * 1_000_000], ids=lambda key: ascii(key[:9]))
 def test_a_key_of_any_text_is_counted(store: str, key: str) -> None:
-    """It is let in once, and refused after that; whoever else there is has a count of their own."""
+    """It is admitted once and refused after that; every other key has a count of its own."""
     app = Flask(__name__)
     concurrency = Concurrency(app, store=store)
     who = [key]
@@ -37,7 +37,7 @@ def test_a_key_of_any_text_is_counted(store: str, key: str) -> None:
 
 @pytest.mark.parametrize("key", [None, b"", b"\xff", 0, False, 1.5, (), object])
 def test_a_key_that_is_no_text_is_counted(key: object) -> None:
-    """As its text, and nothing as nobody: in no case is there no limit."""
+    """As its text, and None as the anonymous key: in no case is there no limit."""
     app = Flask(__name__)
     app.get("/")(Concurrency(app).limit("1/hour", key=lambda: key)(lambda: ""))
     assert [app.test_client().get("/").status_code for _ in range(2)] == [200, 429]

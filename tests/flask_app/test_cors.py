@@ -1,4 +1,4 @@
-"""CORS: who may read what, refusals included, and which configurations are refused."""
+"""CORS: which origins may read what, refusals included, and which configurations are refused."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_errors_and_unknown_paths_carry_the_headers(app: Flask, concurrency: Con
 def test_other_origins_read_nothing(
     app: Flask, concurrency: Concurrency, origin: str | None
 ) -> None:
-    """And a cache is told that the answer depends on who asked."""
+    """And ``Vary`` shows a cache that the answer depends on the origin."""
     concurrency.cors(app, origins=SHOP)
     app.get("/")(lambda: "hello")
     response = ask(app, origin=origin)

@@ -15,7 +15,7 @@ App = Callable[..., tuple[Flask, Concurrency]]
 
 
 def test_app_limits_count_everything_once(make: App) -> None:
-    """Scanners that only find 404 and 405 spend the app's limit like everybody else."""
+    """Scanners that only find 404 and 405 spend the app's limit like all other clients."""
     app, _ = make(app_limits="3/minute")
     app.get("/")(lambda: "")
     assert statuses(app, "/", 1) == [200]

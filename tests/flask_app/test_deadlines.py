@@ -1,4 +1,4 @@
-"""A request has one deadline: 504 after it, and nobody works for it any more."""
+"""A request has one deadline: 504 after it, and no task works for it any more."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_deadline_that_is_no_time_is_refused_where_it_is_written(
 
 
 def test_a_view_sees_how_much_time_is_left(app: Flask, concurrency: Concurrency) -> None:
-    """And no view has a deadline that nobody gave it."""
+    """And a view without a deadline sees ``None``."""
 
     @app.get("/timed")
     @concurrency.deadline(LONG)
@@ -172,7 +172,7 @@ def test_the_app_may_answer_itself(
 
 
 def test_a_handler_registered_before_the_extension_is_kept() -> None:
-    """The extension answers only what nobody answers."""
+    """The extension answers only what no handler of the app answers."""
     app = Flask(__name__)
     app.config["CONCURRENCY_STORE"] = "memory://"
     app.register_error_handler(DeadlineExceeded, lambda error: ("mine", 503))

@@ -1,4 +1,4 @@
-"""A view answers with events; the stream holds its place to the end, and ends with the server."""
+"""A view answers with events; the stream holds its permit to the end, and ends with the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Apps that nobody refers to any more, as each test of a test suite makes one."""
+"""Apps without a reference, as each test of a test suite leaves one behind."""
 
 from __future__ import annotations
 

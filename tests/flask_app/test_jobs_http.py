@@ -129,7 +129,7 @@ def test_its_status_tells_how_far_it_is(app: Flask, client: FlaskClient) -> None
 
 
 def test_an_unchanged_status_is_not_sent_again(app: Flask, client: FlaskClient) -> None:
-    """304 to who knows it; another version is sent."""
+    """304 to a client that has it; another version is sent."""
     response = submit(client)
     address = response.headers["Location"]
     first = get(client, address)
@@ -308,6 +308,28 @@ def test_long_polling_ends_with_a_change(app: Flask, client: FlaskClient) -> Non
     assert response.get_json()["status"] == "running"
 
 
+def test_an_async_view_submits_off_its_loop(tmp_path: Path) -> None:
+    """In a thread the job has the owner and the key of the request, and the wait is bounded."""
+    app, concurrency = make(tmp_path, max_wait=0.05)
+    report = concurrency.jobs.declared["report"]
+
+    @app.post("/async")
+    async def create_async() -> Any:
+        job = await concurrency.threads.run(report.submit, 1)
+        return job.accepted()
+
+    fields = {"Prefer": "wait=60", "X-User": "ann", "Idempotency-Key": "k"}
+    client = app.test_client()
+    answers = [client.post("/async", headers=fields) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [202, 202]
+    assert answers[0].headers["Location"] == answers[1].headers["Location"]
+    assert get(client, answers[0].headers["Location"]).status_code == 404
+    assert get(client, answers[0].headers["Location"], X_User="ann").status_code == 200
+    concurrency.threads.shutdown()
+    concurrency.loop.shutdown()
+    jobs(app).ledger.close()
+
+
 def test_with_few_threads_nobody_waits(tmp_path: Path) -> None:
     """A server of two threads would stand still with two clients that wait."""
     app, _ = make(tmp_path, max_wait=60)
@@ -345,7 +367,7 @@ def test_events_of_a_job_end_with_it(app: Flask, client: FlaskClient) -> None:
 
 
 def test_events_of_all_jobs_of_a_user(app: Flask, client: FlaskClient) -> None:
-    """One stream tells of what runs and of what is submitted later, and of nobody else's."""
+    """One stream reports what runs and what is submitted later, and no other user's jobs."""
     ended = submit(client, 1, X_User="ann").get_json()["id"]
     finish(app)
     first = submit(client, 2, X_User="ann").get_json()["id"]

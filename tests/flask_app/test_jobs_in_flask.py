@@ -102,7 +102,7 @@ def test_what_was_declared_wins_over_the_configuration(tmp_path: Path) -> None:
 def test_the_arguments_of_submit_are_the_functions(
     app: Flask, concurrency: Concurrency, report: DeclaredJob[..., Any]
 ) -> None:
-    """A wrong one is told where it is written, and nothing is kept."""
+    """A wrong one is reported where it is written, and nothing is kept."""
     with app.app_context():
         job = report.submit(2026, currency="CHF")
         assert concurrency.jobs.submit(report, 1).name == "report"
@@ -237,7 +237,7 @@ def test_functions_that_are_no_jobs_are_refused(concurrency: Concurrency) -> Non
 
 
 def test_only_a_job_has_a_current_one(concurrency: Concurrency) -> None:
-    """A function that is called directly is told so, and may ask first."""
+    """A function that is called directly gets an error, and may ask first."""
     assert concurrency.jobs.running() is None
     with pytest.raises(JobError, match="No job runs here"):
         _ = concurrency.jobs.current

@@ -16,7 +16,7 @@ from flask_concurrency.testing.jobs import jobs_run_inline, run_jobs
 
 @pytest.fixture
 def app(tmp_path: Path) -> Iterator[Flask]:
-    """An app with a job that submits others, one that fails, and one that tells how far it is."""
+    """An app with a job that submits others, one that fails, and one that reports its progress."""
     app = Flask("shop", instance_path=str(tmp_path))
     app.testing = True
     concurrency = Concurrency(app)
@@ -74,7 +74,7 @@ def test_a_job_that_submits_itself_for_ever_ends(app: Flask) -> None:
 
 
 def test_jobs_run_at_once(app: Flask) -> None:
-    """Within the block the answer to the submit tells of the end; after it, jobs wait again."""
+    """Within the block the answer to the submit shows the end; after it, jobs wait again."""
     client = app.test_client()
     with jobs_run_inline(app):
         told = client.post("/counts/1").get_json()

@@ -1,4 +1,4 @@
-"""The logged-in user is who is counted, on every request that knows one."""
+"""The logged-in user is counted, on every request that knows one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STAGES: list[Stage] = ["arrival", "view"]
 
 
 class Person(UserMixin):  # type: ignore[misc]
-    """A user as an app has them; the loader of these tests knows everybody."""
+    """A user as an app has them; the loader of these tests finds every name."""
 
     def __init__(self, name: str) -> None:
         self.id = name
@@ -95,7 +95,7 @@ def test_who_is_not_logged_in_is_counted_by_address(
 def test_a_name_that_looks_like_an_address_is_still_a_name(
     app: Flask, clients: Callable[[str], FlaskClient]
 ) -> None:
-    """Nobody can spend an address's quota, or hide in it, by the name they choose."""
+    """No user can spend an address's quota, or hide in it, by the name they choose."""
     app.add_url_rule("/whom", "whom", user)
     client = clients("192.0.2.7")
     client.post("/login/address:192.0.2.9")
@@ -133,7 +133,7 @@ def test_a_number_is_a_user(app: Flask, number: int) -> None:
 def test_each_user_has_a_quota_of_their_own(
     app: Flask, clients: Callable[[str], FlaskClient], at: Stage
 ) -> None:
-    """Two users behind one address do not disturb each other, nor who is not logged in."""
+    """Two users behind one address do not disturb each other, nor an anonymous client."""
     concurrency = Concurrency(app)
 
     @app.get("/")

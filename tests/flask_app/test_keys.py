@@ -36,7 +36,7 @@ def test_a_subscriber_is_one_client(address: str, counted: str) -> None:
 
 
 def test_a_forwarded_header_is_not_believed() -> None:
-    """Whoever sends ``X-Forwarded-For`` without a configured proxy stays who they are."""
+    """A client that sends ``X-Forwarded-For`` without a configured proxy keeps its address."""
     headers = {"X-Forwarded-For": "203.0.113.9"}
     with Flask(__name__).test_request_context(
         "/", headers=headers, environ_base={"REMOTE_ADDR": "192.0.2.7"}
@@ -45,7 +45,7 @@ def test_a_forwarded_header_is_not_believed() -> None:
 
 
 def test_a_header_is_a_key() -> None:
-    """With its value; without it, nobody known."""
+    """With its value; without it, the anonymous key."""
     api_key = header("X-API-Key")
     with Flask(__name__).test_request_context("/", headers={"X-API-Key": "secret"}):
         assert api_key() == "secret"

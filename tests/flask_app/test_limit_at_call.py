@@ -35,7 +35,7 @@ def status(app: Flask, token: str | None = None, path: str = "/") -> int:
 
 
 def assert_users_are_counted_apart(app: Flask, tokens: list[str]) -> None:
-    """Five anonymous requests lock nobody out, and each user has a count."""
+    """Five anonymous requests lock no user out, and each user has a count."""
     assert [status(app) for _ in range(4)] == [401] * 4
     for token in tokens:
         assert [status(app, token) for _ in range(3)] == [200, 200, 429]
@@ -113,7 +113,7 @@ def test_an_async_view_asks_too(app: Flask, concurrency: Concurrency) -> None:
 
 
 def test_it_counts_beside_the_other_stages(app: Flask, concurrency: Concurrency) -> None:
-    """Every limit is told, and a permit is held to the end of the request."""
+    """Every limit is in the header fields, and a permit is held to the end of the request."""
 
     @app.get("/")
     @concurrency.limit("9/hour")

@@ -52,7 +52,7 @@ def test_a_block_limits_what_is_done_inside(app: Flask, concurrency: Concurrency
 
 
 def test_a_block_holds_its_permit_to_its_end(app: Flask, concurrency: Concurrency) -> None:
-    """Inside the block nobody else fits, behind it the place is free, also after an error."""
+    """Inside the block no second caller fits; behind it the permit is free, also after an error."""
     one = concurrency.limit(InFlight(1), name="printer")
     with app.test_request_context("/"):
         with one, pytest.raises(ServerBusy), one:
@@ -73,13 +73,13 @@ def test_a_block_outside_of_requests_says_whom_it_counts(
             pass
         with pytest.raises(QuotaExceeded), daily:
             pytest.fail("a second report")
-        printer = concurrency.limit("1 in flight", name="printer")  # counts everybody
+        printer = concurrency.limit("1 in flight", name="printer")  # counts all callers together
         with printer, pytest.raises(ServerBusy), printer:
             pytest.fail("two at the printer")
 
 
 def test_a_block_in_a_task_may_outlast_its_request(app: Flask, concurrency: Concurrency) -> None:
-    """Its place is taken until it ends, and not until the response is sent."""
+    """Its permit is held until it ends, and not until the response is sent."""
     entered, go_on = threading.Event(), threading.Event()
     printer = concurrency.limit(InFlight(1), name="printer")
 
@@ -144,7 +144,7 @@ def test_a_block_is_charged_by_the_response(app: Flask, concurrency: Concurrency
 
 
 def test_a_block_may_be_left_in_another_context(app: Flask, concurrency: Concurrency) -> None:
-    """A generator that streams is closed by whoever notices that the client has left."""
+    """A server closes a streaming generator in the context where it notices the disconnect."""
     seat = concurrency.limit("2 in flight", name="seat")
 
     def stream() -> Generator[int]:
@@ -176,7 +176,7 @@ BLOCKS: list[tuple[dict[str, Any], str]] = [
 def test_a_block_that_means_nothing_is_refused(
     app: Flask, concurrency: Concurrency, options: dict[str, Any], told: str
 ) -> None:
-    """Rather than counting somewhere nobody would look."""
+    """The error names the mistake, instead of a count that limits no request."""
     block = concurrency.limit("1/day", **options)
     with app.app_context(), pytest.raises(ConfigurationError, match=told), block:
         pytest.fail("entered")

@@ -166,7 +166,7 @@ def test_a_limit_that_is_chosen_twice_is_asked_once(app: Flask, concurrency: Con
 
 
 def test_only_failed_logins_are_charged(app: Flask, concurrency: Concurrency) -> None:
-    """Who knows the password is never locked out by logging in; who guesses is."""
+    """A user with the right password is never locked out by logging in; a guesser is."""
 
     @app.post("/login")
     @concurrency.limit("2/minute", charge_when=lambda response: response.status_code == 401)

@@ -154,7 +154,7 @@ def test_a_class_answers_head_with_what_limits_get(make: App) -> None:
 
 
 def test_each_method_of_a_class_has_a_count_of_its_own(make: App) -> None:
-    """Who has read as often as they may can still write."""
+    """A client that has read as often as it may can still write."""
     app, concurrency = make()
 
     class Items(MethodView):

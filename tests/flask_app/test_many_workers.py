@@ -35,7 +35,7 @@ def get(url: str, path: str) -> tuple[int, Message, str]:
 
 
 def free(url: str) -> int:
-    """Places that are free, as one more visitor is told."""
+    """Permits that are free, as one more visitor sees it."""
     status, headers, _ = get(url, "/probe")
     return 0 if status != 200 else int(headers["RateLimit"].rpartition("r=")[2]) + 1
 
@@ -43,7 +43,7 @@ def free(url: str) -> int:
 def eventually(told: Callable[[], object], expected: object, *, seconds: float = 30.0) -> None:
     give_up_at = time.monotonic() + seconds
     while (found := told()) != expected and time.monotonic() < give_up_at:
-        time.sleep(0.02)  # a foreign process's end is told to nobody
+        time.sleep(0.02)  # a foreign process cannot notify us of its end
     assert found == expected
 
 
@@ -62,7 +62,7 @@ def test_pitfall_25_of_a_thousand_requests_all_workers_together_admit_a_hundred(
 def test_never_more_than_eight_are_inside_all_workers(
     serve: Serve, server: str, workers: int, tmp_path: Path
 ) -> None:
-    """And the eight places are free again when they have left."""
+    """And the eight permits are free again when they have left."""
     url = serve(APP, server, workers=workers, threads=32)
     with ThreadPoolExecutor(24) as pool:
         visitors = [pool.submit(get, url, "/inside") for _ in range(24)]
@@ -95,7 +95,7 @@ def test_a_killed_worker_gives_its_permits_back_at_once(serve: Serve, tmp_path: 
 def test_a_client_that_leaves_midway_gives_its_permit_back(
     serve: Serve, server: str, workers: int
 ) -> None:
-    """A stream holds its place while it is sent, and not a moment longer."""
+    """A stream holds its permit while it is sent, and not a moment longer."""
     url = serve(APP, server, workers=workers, threads=32)
     clients = []
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""``concurrency.metrics``: what is counted of requests, and who may see it."""
+"""``concurrency.metrics``: what is counted of requests, and which clients may see it."""
 
 from __future__ import annotations
 

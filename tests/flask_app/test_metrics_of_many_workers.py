@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 
 def counted(url: str, route: str) -> dict[str, int]:
-    """Requests of a route by status, as a scrape of any worker tells."""
+    """Requests of a route by status, as a scrape of any worker shows."""
     status, _, text = get(url, "/metrics")
     assert status == 200
     return {
@@ -31,7 +31,7 @@ def counted(url: str, route: str) -> dict[str, int]:
 def test_every_worker_shows_what_clients_counted_through_a_kill(
     serve: Serve, server: str, kills: int
 ) -> None:
-    """A killed worker takes no count along, and the next one goes on in its place."""
+    """The counts of a killed worker stay, and the next one goes on with them."""
     url = serve(APP, server, workers=2, threads=8)
     seen: Counter[str] = Counter()
     with ThreadPoolExecutor(4) as pool:

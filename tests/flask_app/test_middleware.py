@@ -20,7 +20,7 @@ from flask_concurrency.flask_app.refusal_observers import SENT_FOR_A_REFUSAL
 
 
 def test_a_response_the_app_keeps_stays_as_it_was() -> None:
-    """A response sent twice, as from a cache, tells each client its own count, once."""
+    """A response sent twice, as from a cache, shows each client its own count, once."""
     app = Flask(__name__)
     concurrency = Concurrency(app)
     kept = Response("kept")
@@ -84,7 +84,7 @@ def answers(app: Flask, times: int, **options: Any) -> list[TestResponse]:
 
 
 def test_a_refusal_is_repeated_before_flask() -> None:
-    """Whoever goes on asking costs next to nothing, and hears the same."""
+    """A client that goes on asking costs next to nothing, and gets the same answer."""
     app, _, counting = refused_app()
     _, asked, *repeated = answers(app, 9)
     assert counting.met == 2
@@ -120,7 +120,7 @@ def test_what_the_app_would_see_it_sees(listen: Callable[[Flask], object]) -> No
 @pytest.mark.parametrize("signal", SENT_FOR_A_REFUSAL, ids=lambda signal: signal.name)
 @pytest.mark.parametrize(("own", "met"), [(True, 5), (False, 2)])
 def test_a_signal_is_heard_by_its_own_app(own: bool, met: int, signal: NamedSignal) -> None:
-    """Who listens to another app of the process hears nothing of this one, and costs nothing."""
+    """A receiver of another app of the process gets nothing of this one, and costs nothing."""
     app, _, counting = refused_app()
 
     def listen(sender: Flask, **told: object) -> None:

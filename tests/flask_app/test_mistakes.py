@@ -16,7 +16,7 @@ from flask_concurrency.flask_app.settings import Settings, read_settings
 def test_limit_without_parentheses_says_what_to_write(
     above: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Below ``@app.get`` it fails at once; above it a warning tells in the first request."""
+    """Below ``@app.get`` it fails at once; above it the first request logs a warning."""
     app = Flask("shop")
     concurrency = Concurrency(app)
 

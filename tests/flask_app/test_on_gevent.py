@@ -90,5 +90,5 @@ def test_background_work_is_finished_before_a_worker_ends(serve: Serve, tmp_path
 
     give_up_at = time.monotonic() + GIVE_UP
     while time.monotonic() < give_up_at and len(list(done.iterdir())) < 3:
-        time.sleep(0.05)  # nobody tells when a foreign process has ended
+        time.sleep(0.05)  # a foreign process cannot notify us of its end
     assert {path.name for path in done.iterdir()} == {"loop", "process", "thread"}

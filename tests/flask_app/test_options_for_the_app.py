@@ -44,7 +44,7 @@ def test_methods(place: str) -> None:
 
 @each_place
 def test_exempt_when(place: str) -> None:
-    """Who is exempt is not counted."""
+    """An exempt request is not counted."""
     app = make_app(place, Limits("1/hour", exempt_when=lambda: "X-Admin" in request.headers))
     assert [ask(app, headers={"X-Admin": "1"}) for _ in range(3)] == [200] * 3
     assert [ask(app) for _ in range(2)] == [200, 429]
@@ -75,7 +75,7 @@ def test_charge_when(place: str) -> None:
 
 @each_place
 def test_shadow(place: str) -> None:
-    """Counted, and let in."""
+    """Counted, and admitted."""
     app = make_app(place, Limits("1/hour", shadow=True))
     assert [ask(app) for _ in range(3)] == [200] * 3
 
@@ -96,7 +96,7 @@ def test_an_app_limit_with_options_counts_what_no_route_serves() -> None:
 
 
 def test_a_name_is_shared_with_routes_and_blocks() -> None:
-    """As everywhere: whoever gives it spends from one count."""
+    """As everywhere: all limits of one name spend from one count."""
     app = Flask(__name__)
     concurrency = Concurrency(app, default_limits=Limits("2/hour", name="mail"))
 

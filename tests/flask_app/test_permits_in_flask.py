@@ -48,7 +48,7 @@ def concurrency(app: Flask) -> Concurrency:
 
 
 def left(app: Flask, path: str = "/probe") -> int:
-    """Places that are free, as the next request is told."""
+    """Permits that are free, as the next request sees it."""
     told = app.test_client().get(path).headers["RateLimit"]
     return int(told.rpartition("r=")[2]) + 1
 
@@ -61,7 +61,7 @@ def serve(app: Flask, concurrency: Concurrency, view: Any, quota: int) -> None:
 
 
 def test_of_twenty_at_once_four_are_let_in(app: Flask, concurrency: Concurrency) -> None:
-    """Sixteen hear 503 while the four are still inside, and all places are free afterwards."""
+    """Sixteen get 503 while the four are still inside, and all permits are free afterwards."""
     inside = Inside()
     serve(app, concurrency, inside, 4)
     answers: Counter[int] = Counter()
@@ -126,7 +126,7 @@ def wsgi_body(app: Flask, path: str = "/") -> Any:
 
 
 def test_a_stream_holds_its_place_to_the_last_byte(app: Flask, concurrency: Concurrency) -> None:
-    """The view has returned long before; the place is taken until the server has asked for all."""
+    """The view has returned long before; the permit is held until the server has asked for all."""
     serve(app, concurrency, stream, 2)
     body = wsgi_body(app)
     assert left(app) == 1

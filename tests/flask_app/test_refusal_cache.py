@@ -14,7 +14,7 @@ def refused(retry_after: float | None) -> Decision:
 
 
 def test_a_refusal_is_repeated_with_its_waits_counted_down() -> None:
-    """The client hears how long it still is, not how long it was."""
+    """The client gets the time that is still left, not the time that was."""
     clock = ManualClock()
     cache = RefusalCache(clock=clock)
     cache.remember("client", refused(12.0))

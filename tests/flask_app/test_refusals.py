@@ -66,7 +66,7 @@ def test_a_busy_server_is_a_503_problem(app: Flask) -> None:
 
 
 def test_a_client_with_too_much_at_once_is_told_so() -> None:
-    """A limit on what each client has in flight is that client's affair: 429, and soon again."""
+    """A limit on what each client has in flight refuses that client: 429, and soon again."""
     concurrency = Concurrency()
     app = Flask("per client")
     concurrency.init_app(app)
@@ -111,7 +111,7 @@ def test_a_client_that_obeys_retry_after_gets_its_quota(limit: str, promised: in
 
 
 def test_a_browser_gets_a_page(app: Flask) -> None:
-    """Whoever prefers HTML is answered in HTML, with names escaped."""
+    """A client that prefers HTML is answered in HTML, with names escaped."""
     response = app.test_client().get("/closed", headers={"Accept": BROWSER})
     assert (response.status_code, response.mimetype) == (429, "text/html")
     assert "&lt;sms&gt;:0/day" in response.text
@@ -124,7 +124,7 @@ def test_a_door_that_never_opens_names_no_time(app: Flask) -> None:
 
 
 def test_retry_after_is_for_refusals_only(app: Flask) -> None:
-    """A client that was let in is not asked to wait."""
+    """A client that was admitted is not asked to wait."""
     response = app.test_client().get("/once")
     assert response.status_code == 200
     assert "Retry-After" not in response.headers
@@ -155,7 +155,7 @@ def test_fields_can_be_turned_off() -> None:
 
 
 def test_the_fields_of_old_are_sent_on_request() -> None:
-    """They tell of the tightest rate, and of an instant instead of a wait."""
+    """They show the tightest rate, and an instant instead of a wait."""
     app = Flask(__name__)
     app.config["CONCURRENCY_HEADERS"] = "legacy"
     concurrency = Concurrency(app)
@@ -214,7 +214,7 @@ def test_who_finds_a_busy_server_is_spread() -> None:
 
 
 def test_what_is_known_exactly_is_told_exactly() -> None:
-    """A quota's instant is no guess, also where a place is taken, too."""
+    """A quota's instant is exact, also where a permit is taken, too."""
 
     def never() -> int:
         raise AssertionError("nothing is to be guessed")

@@ -46,7 +46,7 @@ def test_a_default_of_none_may_be_written(key: str) -> None:
 def test_the_environment_may_speak_to_commands_and_to_the_app(
     variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """``from_prefixed_env`` takes along what ``flask concurrency serve`` is told."""
+    """``from_prefixed_env`` takes along the options of ``flask concurrency serve``."""
     monkeypatch.setenv(f"FLASK_CONCURRENCY_{variable}", "4")
     monkeypatch.setenv("FLASK_CONCURRENCY_HEADERS", "false")
     app = Flask(__name__)

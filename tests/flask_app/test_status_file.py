@@ -57,7 +57,7 @@ def test_what_has_not_changed_is_not_written() -> None:
 
 
 def test_a_process_without_a_thread_to_spare_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever has work for an executor must not fail for it."""
+    """A caller that submits work must not fail for it."""
 
     def no_thread(*_: object) -> Alarm:
         raise RuntimeError("can't start new thread")
@@ -69,7 +69,7 @@ def test_a_process_without_a_thread_to_spare_says_nothing(monkeypatch: pytest.Mo
 
 
 def test_it_is_gone_with_its_app() -> None:
-    """A publisher that nobody holds any more takes its file along."""
+    """A publisher that is garbage-collected removes its file."""
     ours = publisher([0])
     ours.publish()
     del ours
@@ -78,7 +78,7 @@ def test_it_is_gone_with_its_app() -> None:
 
 
 def test_a_dead_process_says_nothing_any_more() -> None:
-    """Killed, it cannot remove its file; whoever reads removes it."""
+    """Killed, it cannot remove its file; the next reader removes it."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -98,7 +98,7 @@ def test_a_dead_process_says_nothing_any_more() -> None:
 
 
 def test_what_a_dead_process_left_goes_with_the_next_one() -> None:
-    """Of another deployment, too, which nobody may ever ask about again."""
+    """Of another deployment, too, whose status may never be read again."""
     child = os.fork()
     if child == 0:
         forgotten = publisher([7], "forgotten shop")

@@ -47,7 +47,7 @@ def test_publishing_begins_at_the_first_task(begun: list[object], use: Use) -> N
 
 
 def test_an_app_under_test_publishes_nothing(begun: list[object]) -> None:
-    """Its processes have no deployment that anybody looks at."""
+    """Its processes belong to no deployment that an operator looks at."""
     app = Flask(__name__)
     app.testing = True
     concurrency = Concurrency(app)

@@ -24,14 +24,14 @@ def test_a_timeout_is_any_number_of_seconds(seconds: float) -> None:
 
 @pytest.mark.parametrize("value", [0, -1, "1", None, True, float("inf"), float("nan")])
 def test_a_timeout_that_is_none_is_refused(value: Any) -> None:
-    """Nobody waits for ever, and nobody can answer at once."""
+    """A store is not waited for without end, and cannot answer in no time."""
     with pytest.raises(ConfigurationError, match="CONCURRENCY_STORE_TIMEOUT"):
         read_settings({"CONCURRENCY_STORE_TIMEOUT": value})
 
 
 @pytest.mark.parametrize("policy", ["local", "admit", "refuse"])
 def test_there_are_three_policies(policy: str) -> None:
-    """Count here, let in, or not."""
+    """Count here, admit, or refuse."""
     settings = read_settings({"CONCURRENCY_ON_STORE_FAILURE": policy})
     assert settings.on_store_failure == policy
 

@@ -85,7 +85,7 @@ def test_pitfall_3_overlapping_tasks_have_a_context_each(
 
 
 def test_overlapping_requests_keep_to_themselves(app: Flask, threads: ThreadExecutor) -> None:
-    """Requests on several threads at once, each with overlapping tasks: nobody reads another's."""
+    """Requests on several threads at once, each with overlapping tasks: each reads its own."""
     inside = threading.Barrier(4, timeout=5)
 
     @app.get("/user/<name>")

@@ -15,7 +15,7 @@ View = Callable[..., Any]
 
 
 class ReadAndInterrupted(dict[str, View]):
-    """View functions; whoever reads one for the second time is overtaken, if it can be."""
+    """View functions; the second read of one lets the other thread go first, if it can."""
 
     def __init__(self, views: dict[str, View], overtake: Callable[[], None]) -> None:
         super().__init__(views)

@@ -1,4 +1,4 @@
-"""A request that waits for a place, and its deadline."""
+"""A request that waits for a permit, and its deadline."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flask_concurrency.admission.waiting_room import Waiter
 from flask_concurrency.runtime.deadline import current_deadline
 
 LONG = 30.0
-"""Seconds that nobody waits here."""
+"""Seconds that no request waits here."""
 
 
 def let_time_pass(waiter: Waiter, seconds: float) -> None:
@@ -25,7 +25,7 @@ def let_time_pass(waiter: Waiter, seconds: float) -> None:
 
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch) -> Flask:
-    """An app with one place, and one more to wait."""
+    """An app with one permit, and one slot in its queue."""
     monkeypatch.setattr(Waiter, "wait", let_time_pass)
     app = Flask(__name__)
     concurrency = Concurrency(app, store="memory://")
@@ -52,7 +52,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Flask:
 
 
 def test_a_deadline_that_passes_in_the_queue_is_a_504(app: Flask) -> None:
-    """Whoever comes next finds the queue empty, and then the place free."""
+    """The next request finds the queue empty, and then the permit free."""
     with ExitStack() as inside:
         inside.enter_context(app.test_client().get("/", buffered=False))
         for _ in range(2):  # the second could not wait if the first had left its seat taken

@@ -50,7 +50,7 @@ def test_messages_come_and_go_on_the_lent_socket(
 
 @BOTH
 def test_a_refusal_is_an_ordinary_answer(kind: str, app: Flask, concurrency: Concurrency) -> None:
-    """The server sends it, since nobody has accepted."""
+    """The server sends it, since the view has not accepted."""
     echo_at_both(app, concurrency)
 
     @app.before_request
@@ -106,7 +106,7 @@ def test_a_missing_package_names_the_command_that_installs_it(
 def test_a_timeout_gives_nothing_and_loses_nothing(
     kind: str, app: Flask, concurrency: Concurrency
 ) -> None:
-    """What comes afterwards is there for the next one who asks."""
+    """A message that arrives afterwards is there for the next receive."""
 
     @app.route("/sync", websocket=True)
     @concurrency.websocket
@@ -134,7 +134,7 @@ def test_a_timeout_gives_nothing_and_loses_nothing(
 def test_a_message_may_have_its_size_and_no_more(
     size: int, kind: str, app: Flask, concurrency: Concurrency
 ) -> None:
-    """The handler hears why it ends."""
+    """The handler gets the reason why it ends."""
     heard: list[ConnectionClosed] = []
 
     @app.route("/sync", websocket=True)

@@ -24,7 +24,7 @@ BOTH = pytest.mark.parametrize("kind", ["sync", "async"])
 
 @BOTH
 def test_the_end_of_the_server_ends_it(kind: str, app: Flask, concurrency: Concurrency) -> None:
-    """A handler that waits is woken, and its client told; one that comes later hears it, too."""
+    """A handler that waits is woken, and its client gets the code; a later one as well."""
     echo_at_both(app, concurrency)
     drain = app.extensions["concurrency"].drain
 
@@ -41,7 +41,7 @@ def test_the_end_of_the_server_ends_it(kind: str, app: Flask, concurrency: Concu
 def test_sending_ends_with_the_server_as_well(
     kind: str, app: Flask, concurrency: Concurrency
 ) -> None:
-    """A handler that never receives hears of it by what it sends."""
+    """A handler that never receives notices it when it sends."""
 
     @app.route("/sync", websocket=True)
     @concurrency.websocket
@@ -66,7 +66,7 @@ def test_sending_ends_with_the_server_as_well(
 def test_a_client_that_is_cut_off_ends_its_handler(
     kind: str, app: Flask, concurrency: Concurrency
 ) -> None:
-    """With 1006, as there was no goodbye; the request is torn down once, with no error."""
+    """With 1006, as there was no close frame; the request is torn down once, with no error."""
     heard: list[object] = []
 
     @app.teardown_request

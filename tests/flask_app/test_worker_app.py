@@ -84,7 +84,7 @@ def test_pitfall_5_each_task_of_a_worker_has_an_app_context_of_its_own(make_shop
 
 @pytest.mark.slow
 def test_the_name_of_the_app_in_its_module_is_found(make_shop: MakeShop) -> None:
-    """Though it got that name after the extension was told of it."""
+    """Though it got that name after the extension was made."""
     shop = make_shop("shop_with_name", end="\nstore = create_app()\n", max_workers=1)
     with shop.store.app_context():
         assert shop.concurrency.processes.submit(shop.color).result(30) == "red"
@@ -145,7 +145,7 @@ def test_why_an_app_was_not_found_is_told(make_shop: MakeShop) -> None:
 
 
 def test_other_errors_are_left_as_they_are() -> None:
-    """The note is for those who want the app."""
+    """The note is for tasks that use the app."""
     with pytest.raises(RuntimeError) as caught, find_app(None, "mine")():
         raise RuntimeError("something else")
     assert not hasattr(caught.value, "__notes__")

@@ -3,7 +3,9 @@
 ``FLASK_SUITE`` tells how: ``"stock"`` leaves Flask alone, ``"extension"`` puts ``Concurrency`` on
 every app, ``"limits"`` gives each default limits that are never reached, ``"asgi"`` has the test
 client of each app ask its ``asgi_app``, on an event loop that runs in a thread of its own, and with
-``"loop"`` all requests run on that loop, those of plain views too.
+``"loop"`` all requests run on that loop, those of plain views too. There a middleware gives each
+environment what the test client put into it, so that answers go by way of WSGI; with ``"direct"``
+none does, and Flask's dispatch answers by itself, on the loop.
 ``OUTCOMES`` names the file that takes what became of each test, as JSON.
 """
 
@@ -27,9 +29,10 @@ from flask import Flask
 from werkzeug.http import HTTP_STATUS_CODES
 
 from flask_concurrency import Concurrency
+from flask_concurrency.asgi import application
 
 MODE = os.environ["FLASK_SUITE"]
-ON_ASGI = MODE in ("asgi", "loop")
+ON_ASGI = MODE in ("asgi", "loop", "direct")
 NEVER_REACHED = "1000000/minute; 1000 in flight"
 ANSWERS_WITHIN = 20.0
 SENT_AS = "HTTP_X_FLASK_SUITE"
@@ -64,12 +67,12 @@ def extend_every_app() -> None:
 
     def __init__(self: Flask, *args: Any, **options: Any) -> None:
         stock(self, *args, **options)
-        if ON_ASGI:
+        if ON_ASGI and MODE != "direct":
             _take_extras(self)
         concurrency = Concurrency(self, default_limits=NEVER_REACHED if MODE == "limits" else None)
         if ON_ASGI:
             self.extensions["flask_suite"] = concurrency.asgi_app(self)
-        if MODE == "loop":
+        if MODE in ("loop", "direct"):
             concurrency.runs_on("loop")(self)
 
     Flask.__init__ = __init__  # type: ignore[method-assign]
@@ -88,6 +91,19 @@ def ask_by_asgi() -> None:
         return stock(app, environ, buffered)
 
     werkzeug.test.run_wsgi_app = run
+
+
+def _take_extras_without_middleware() -> None:
+    """Give each environment the same, where the bridge makes it."""
+    bridge: Any = application
+    make = bridge.make_environ
+
+    def make_environ(scope: Any) -> dict[str, Any]:
+        environ: dict[str, Any] = make(scope)
+        environ.update(extras.pop(environ.pop(SENT_AS, ""), {}))
+        return environ
+
+    bridge.make_environ = make_environ
 
 
 def _take_extras(app: Flask) -> None:
@@ -195,3 +211,5 @@ if MODE != "stock":
     extend_every_app()
 if ON_ASGI:
     ask_by_asgi()
+if MODE == "direct":
+    _take_extras_without_middleware()

@@ -17,7 +17,7 @@ AS_SAID = {
 
 
 def told(**outcomes: str) -> list[str]:
-    """What is told where some tests do something else than the lists say."""
+    """The message where some tests do something else than the lists say."""
     changed = {f"Pool.test_{name}": outcome for name, outcome in outcomes.items()}
     found: list[str] = differences.compare({**AS_SAID, **changed}, [SAID, FAULT])
     return found

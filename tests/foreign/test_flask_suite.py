@@ -45,6 +45,7 @@ LISTS: dict[str, list[Difference | Fault]] = {
     "limits": [*FAULTS_TO_MEND],
     "asgi": [*NOT_ON_ASGI, *FAULTS_TO_MEND],
     "loop": [*NOT_ON_ASGI, *FAULTS_TO_MEND],
+    "direct": [*NOT_ON_ASGI, *FAULTS_TO_MEND],
 }
 
 
@@ -53,7 +54,9 @@ def runs(flask_suite: Path, start: Any) -> dict[str, Any]:
     """The suite in all its ways, side by side; see ``flask_plugin``."""
     pytest_ = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider"]
     pytest_ += ["-p", "flask_plugin", "--timeout=60", "tests"]
-    left_out = {way: [f"--deselect={STREAM_ON_ANOTHER_THREAD}"] for way in ("asgi", "loop")}
+    left_out = {
+        way: [f"--deselect={STREAM_ON_ANOTHER_THREAD}"] for way in ("asgi", "loop", "direct")
+    }
     return {
         way: start(
             way, [*pytest_, *left_out.get(way, [])], path=[], cwd=flask_suite, FLASK_SUITE=way

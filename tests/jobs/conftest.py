@@ -90,7 +90,7 @@ def ledger(make_ledger: MakeLedger) -> Ledger:
 
 @pytest.fixture(params=["sqlite", "redis"])
 def drill(request: pytest.FixtureRequest, tmp_path: Path, redis_url: str) -> Iterator[Drill]:
-    """A place for drills with real processes, on each kind of ledger."""
+    """An environment for drills with real processes, on each kind of ledger."""
     url = redis_url if request.param == "redis" else f"sqlite:///{tmp_path / 'jobs.sqlite3'}"
     place = Drill(url, tmp_path, app=f"drill-{os.getpid()}-{next(_namespaces)}")
     yield place

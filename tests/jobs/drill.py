@@ -1,4 +1,4 @@
-"""A place for drills: one ledger, workers that are real processes, and what their jobs said."""
+"""An environment for drills: one ledger, real worker processes, and what their jobs reported."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class Drill:
         return sum(each.event == "start" for each in self.said(id))
 
     def until(self, ask: Callable[[], T | None], within: float = WITHIN) -> T:
-        """Ask until there is an answer: what other processes do tells nobody."""
+        """Poll until there is an answer: other processes do not notify us."""
         give_up_at = time.monotonic() + within
         while (answer := ask()) is None:
             if time.monotonic() > give_up_at:
@@ -134,7 +134,7 @@ class Drill:
         self.until(lambda: None if any(map(runs, processes)) else True, within)
 
     def assert_nothing_ran_in_silence(self) -> None:
-        """No start that its record does not tell of; no end twice without a second attempt."""
+        """Every start is in its record; none ends twice without a second attempt."""
         starts = Counter((s.id, s.attempt) for s in self.said() if s.event == "start")
         assert max(starts.values(), default=1) == 1, "one attempt started twice"
         for id, count in Counter(id for id, _ in starts).items():

@@ -121,7 +121,7 @@ def to_file(directory: str) -> ResultFile:
 
 
 def told(count: int) -> int:
-    """Tell of progress, and go on until told to end."""
+    """Report progress, and go on until the test ends it."""
     job = current_job()
     assert job is not None
     say("start")

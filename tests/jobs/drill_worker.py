@@ -1,4 +1,4 @@
-"""A worker as a program of its own, for drills: it ends as it is told to, or is killed."""
+"""A worker as a program of its own, for drills: it ends on command, or is killed."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ def main(options: dict[str, Any]) -> None:
         )
         signal.signal(signal.SIGTERM, lambda *_: worker.stop())
         signal.signal(signal.SIGINT, lambda *_: worker.stop())
+        executor.submit(abs, 0)
         print("ready", flush=True)
         worker.run(burst=bool(options.get("burst")))
 

@@ -64,7 +64,7 @@ def test_a_killed_task_process_costs_its_job_one_attempt(drill: Drill) -> None:
 
 @pytest.mark.parametrize("another", [True, False], ids=["another-alive", "restarted"])
 def test_a_killed_worker_loses_no_job(drill: Drill, another: bool) -> None:
-    """4: its job starts again on another worker, or on the one that is started in its place."""
+    """4: its job starts again on another worker, or on the one that replaces it."""
     first = drill.worker()
     id = drill.submit("first_time_hold", str(drill.home / "never"))
     process = drill.started(id).process

@@ -225,7 +225,7 @@ def test_a_key_lives_as_long_as_its_job(ledger: Ledger, clock: ManualClock) -> N
 
 
 def test_racing_submits_with_one_key_make_one_job(make_ledger: MakeLedger) -> None:
-    """Sixteen at once, each as a process of its own: one job, and all are told the same."""
+    """Sixteen at once, each as a process of its own: one job, and all get the same id."""
     ledgers = [make_ledger() for _ in range(16)]
     barrier, ids, new = threading.Barrier(16), set(), []
 
@@ -316,7 +316,7 @@ def test_a_change_elsewhere_is_seen(ledger: Ledger, make_ledger: MakeLedger) -> 
 
 
 def test_workers_are_known_while_they_live(ledger: Ledger, make_ledger: MakeLedger) -> None:
-    """A worker that has joined is told to everybody, one that has left is not."""
+    """A worker that has joined is listed for every reader, one that has left is not."""
     other = make_ledger()
     other.join(worker_info("w2", "mail"))
     assert [(w.id, w.names) for w in ledger.workers()] == [("w1", ("report",)), ("w2", ("mail",))]
@@ -325,7 +325,7 @@ def test_workers_are_known_while_they_live(ledger: Ledger, make_ledger: MakeLedg
 
 
 def test_living_workers_keep_their_jobs(ledger: Ledger, make_ledger: MakeLedger) -> None:
-    """Nothing is taken from a worker that lives, whoever asks."""
+    """No job is taken from a worker that lives, whichever worker asks."""
     record = started(ledger)
     assert ledger.rescue() == []
     assert make_ledger().rescue() == []
@@ -335,7 +335,7 @@ def test_living_workers_keep_their_jobs(ledger: Ledger, make_ledger: MakeLedger)
 
 
 def test_a_worker_that_has_left_gives_its_jobs_up(ledger: Ledger, make_ledger: MakeLedger) -> None:
-    """What a worker had claimed is queued again, and the record tells of the interruption."""
+    """What a worker had claimed is queued again, and the record shows the interruption."""
     record = started(ledger)
     ledger.leave("w1")
     other = make_ledger()

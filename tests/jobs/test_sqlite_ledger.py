@@ -8,6 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -206,8 +207,84 @@ def test_a_file_that_was_removed_takes_nothing_more(make: Make, path: Path) -> N
     assert make().get(submit(ledger).id) is not None
 
 
+def test_many_that_open_a_new_file_at_once_agree(tmp_path: Path) -> None:
+    """One makes the tables; no other takes a file that is being made for another program's."""
+    for number in range(20):
+        path = tmp_path / f"{number}.sqlite3"
+        ledgers = [SqliteLedger(path, app="shop", volatile=True) for _ in range(6)]
+        barrier = threading.Barrier(6)
+        ids: list[str] = []
+        errors: list[Exception] = []
+
+        def use(
+            ledger: SqliteLedger,
+            barrier: threading.Barrier = barrier,
+            ids: list[str] = ids,
+            errors: list[Exception] = errors,
+        ) -> None:
+            barrier.wait()
+            try:
+                ledger.counts()
+                ids.append(submit(ledger).id)
+            except Exception as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=use, args=(ledger,)) for ledger in ledgers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert errors == []
+        assert ledgers[0].counts().queued == len(ids) == 6
+        for ledger in ledgers:
+            ledger.close()
+
+
+def test_a_file_that_is_made_meanwhile_is_no_foreign_one(path: Path) -> None:
+    """What is read of a file to see whose it is, is read at one instant."""
+    other = sqlite3.connect(path, isolation_level=None, timeout=0.0)
+
+    class Interrupted:
+        """A connection; once it has read the first of the marks, another one makes the tables."""
+
+        def __init__(self) -> None:
+            self.connection = sqlite3.connect(path, isolation_level=None)
+
+        def execute(self, statement: str) -> sqlite3.Cursor:
+            if "user_version" in statement:
+                with suppress(sqlite3.OperationalError):  # it has to wait, and does
+                    other.execute("PRAGMA journal_mode = WAL")
+                    other.execute("BEGIN IMMEDIATE")
+                    sqlite_schema.make_tables(other, "shop")
+                    other.execute("COMMIT")
+            return self.connection.execute(statement)
+
+        @property
+        def in_transaction(self) -> bool:
+            return self.connection.in_transaction
+
+    asking = Interrupted()
+    assert sqlite_schema.is_checked(asking, path, "shop") in (True, False)  # type: ignore[arg-type]
+    asking.connection.close()
+    other.close()
+
+
+def test_a_worker_whose_lock_was_removed_makes_it_again(make: Make) -> None:
+    """Whatever cleans the directory up: what is claimed then is not taken for a dead one's."""
+    ledger, other = make(), make()
+    ledger.join(worker_info("w1"))
+    first = submit(ledger).id
+    for path in ledger.path.with_name(f"{ledger.path.name}-workers").iterdir():
+        path.unlink()
+    assert [each.id for each in ledger.claim("w1", ["report"], 1)] == [first]
+    assert other.rescue() == []
+    assert [worker.id for worker in other.workers()] == ["w1"]
+    ledger.leave("w1")
+    assert [each.id for each in other.rescue()] == [first]
+
+
 def test_nobody_else_may_read_the_file(make: Make, path: Path) -> None:
-    """The arguments of jobs are their owners' affair."""
+    """The arguments of jobs are for their owners alone."""
     submit(make())
     for name in ("", "-wal", "-shm"):
         assert path.with_name(path.name + name).stat().st_mode & 0o077 == 0
@@ -288,7 +365,7 @@ def test_a_url_that_names_no_place_is_refused(url: str) -> None:
 
 
 def test_counters_agree_with_what_they_count(make: Make) -> None:
-    """However jobs come and go, the counters of queued jobs tell as many as there are."""
+    """However jobs come and go, the counters of queued jobs equal their number."""
     ledger = make(capacity=Capacity(None, None))
     ledger.join(worker_info("w1"))
     for number in range(20):

@@ -133,7 +133,7 @@ def test_a_cancelled_job_is_ended(ledger: Ledger, worker: Worker, attempts: Atte
 def test_an_attempt_that_another_worker_has_is_ended(
     ledger: Ledger, worker: Worker, attempts: Attempts, make_ledger: MakeLedger
 ) -> None:
-    """A worker that was given up by mistake lets go, and its end does not count."""
+    """A worker that was given up by mistake releases its job, and its end does not count."""
     id = submit(ledger)
     worker.step()
     other = make_ledger()
@@ -151,7 +151,7 @@ def test_an_attempt_that_another_worker_has_is_ended(
 def test_a_claim_that_was_not_begun_is_given_up(
     ledger: Ledger, worker: Worker, attempts: Attempts, clock: ManualClock
 ) -> None:
-    """An error between the claim and the start leaves no job running that nobody runs."""
+    """An error between the claim and the start leaves no job marked as running."""
     id = submit(ledger)
     (lost,) = ledger.claim(worker.id, ["report"], 1)
     assert lost.id == id

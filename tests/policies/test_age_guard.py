@@ -47,7 +47,7 @@ def test_the_patient_are_refused_last() -> None:
 
 
 def test_it_stands_as_long_as_it_refuses_the_impatient() -> None:
-    """Otherwise those would be let in again and again, and the others would wait for them."""
+    """Otherwise those would be admitted again and again, and the others would wait for them."""
     guard = AgeGuard(1.0)
     for now in (0.0, 0.05, INTERVAL):
         guard.refuses(now, 0.2)

@@ -1,4 +1,4 @@
-"""A wait that is told is long enough, however long it is."""
+"""A wait that a policy returns is long enough, however long it is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flask_concurrency.vocabulary.limits import ALGORITHMS, Algorithm
 @pytest.mark.parametrize("now", [0.0, 1e6, 6e10])
 @pytest.mark.parametrize("wait", [0.0, 0.1, 60.0, 6e10])
 def test_it_ends_where_a_microsecond_is_lost_in_the_rounding(now: float, wait: float) -> None:
-    """After a few questions: a store asks them while everybody else waits for it."""
+    """After a few questions, since a store asks them while all its other callers wait."""
     asked = count(1)
 
     def admits(at: float) -> bool:
@@ -30,7 +30,7 @@ def test_it_ends_where_a_microsecond_is_lost_in_the_rounding(now: float, wait: f
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("text", ["1/999 years", "7/500 years", "3/1000 years"])
 def test_a_limit_of_centuries_is_decided_like_any_other(text: str, algorithm: Algorithm) -> None:
-    """Whoever comes back at the instant that was told is let in."""
+    """A client that comes back at the instant it was given is admitted."""
     policy = policy_for(Rate(text, algorithm=algorithm))
     state, now = None, 123_456.789
     for _ in range(policy.quota + 1):

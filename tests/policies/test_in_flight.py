@@ -1,4 +1,4 @@
-"""The count of who is inside."""
+"""The count of requests inside."""
 
 from __future__ import annotations
 

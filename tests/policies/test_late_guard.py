@@ -164,7 +164,7 @@ def test_what_hangs_does_not_keep_the_others_out() -> None:
 
 
 def test_what_was_overtaken_long_ago_counts_no_more() -> None:
-    """One of ten places hangs, the others end and are taken again."""
+    """One of ten requests hangs, the others end and new ones begin."""
     guard = LateGuard(0.5, most=10)
     guard.enter(0.0)
     for tenth in range(1, 20):
@@ -232,3 +232,24 @@ def test_bases_are_bounded() -> None:
         entry.route = f"route {number}"
         guard.leave(entry, number * 10.0 + 0.01)
     assert len(guard.bases) == MAX_ROUTES
+
+
+def test_a_cut_that_is_not_kept_is_not_judged_for_ever() -> None:
+    """Critical and exempt requests may keep more inside than the cap: later looks go on."""
+    guard = LateGuard(0.5)
+    inside: list[tuple[float, Entry]] = []
+    free_at = [0.0] * 10
+    judging: list[bool] = []
+    for number in range(4_000):
+        now = number / 400
+        while inside and inside[0][0] <= now:
+            ends_at, entry = inside.pop(0)
+            guard.leave(entry, ends_at)
+        entry = guard.enter(now)  # whatever the guard says
+        free_at.sort()
+        free_at[0] = max(free_at[0], now) + 0.05
+        inside.append((free_at[0], entry))
+        inside.sort(key=lambda each: each[0])
+        judging.append(guard.judging)
+    first = judging.index(True)
+    assert not all(judging[first:])

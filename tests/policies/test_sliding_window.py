@@ -236,7 +236,7 @@ def test_a_lower_quota_leaves_nothing_and_says_when() -> None:
 
 
 def test_moving_window_is_another_name_of_the_default() -> None:
-    """Those who migrate write what they know; any quota is possible."""
+    """Users who migrate write the name they know; any quota is possible."""
     rate = Rate("5000/day", algorithm="moving-window")
     assert rate == Rate("5000/day")
     assert policy_for(rate) == SlidingWindow(5_000, 86_400.0)

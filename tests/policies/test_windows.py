@@ -79,7 +79,7 @@ def test_a_cost_above_the_quota_never_fits(policy: Any) -> None:
 
 @pytest.mark.parametrize("policy", every_policy(0, 60.0))
 def test_a_quota_of_zero_is_closed(policy: Any) -> None:
-    """``0`` admits nobody, ever, and says so."""
+    """``0`` admits no request, ever, and says so."""
     assert policy.take(None, 0.0, 1)[1][:3] == (False, 0, None)
 
 

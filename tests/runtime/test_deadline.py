@@ -154,7 +154,7 @@ def test_expiring_is_seen_at_once_in_other_threads(clock: ManualClock) -> None:
 
 
 def test_one_deadline_may_be_entered_by_many_at_once(clock: ManualClock) -> None:
-    """Tasks that leave in any order, the first ones first here, disturb nobody's deadline."""
+    """Tasks may leave in any order, the first ones first here: each keeps its own deadline."""
     shared = within(5.0, clock)
 
     async def enter(mine: asyncio.Event, others: asyncio.Event) -> tuple[object, object]:
@@ -183,7 +183,7 @@ def test_a_deadline_may_be_entered_inside_itself(clock: ManualClock) -> None:
 
 
 def test_leaving_a_block_leaves_what_was_forgotten_inside(clock: ManualClock) -> None:
-    """A generator that nobody finishes leaves no deadline behind."""
+    """A generator that is never finished leaves no deadline behind."""
 
     def forgotten() -> object:
         with within(1.0, clock):
@@ -199,7 +199,7 @@ def test_leaving_a_block_leaves_what_was_forgotten_inside(clock: ManualClock) ->
 
 
 def test_a_context_can_be_made_to_forget_its_deadline(clock: ManualClock) -> None:
-    """For work that nobody waits for; the context it was copied from keeps its own."""
+    """For background work; the context it was copied from keeps its own."""
     with within(5.0, clock):
         context = copy_context()
         forget_deadline(context)

@@ -1,4 +1,4 @@
-"""Whoever would go on for ever hears that the server is about to end."""
+"""Work without an end of its own is notified that the server is about to stop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from flask_concurrency.runtime.drain import Drain, watch_signals
 
 
 def test_everybody_is_told_once() -> None:
-    """Those who forgot their ticket are not told; who comes later is told at once."""
+    """A listener that was unregistered is not called; a later one is called at once."""
     drain, told = Drain(), []
     drain.call(lambda: told.append("first"))
     drain.forget(drain.call(lambda: told.append("forgotten")))
@@ -99,7 +99,7 @@ def test_only_the_main_thread_can_watch_signals(handled: list[int]) -> None:
 
 
 def test_a_handler_that_was_put_in_place_is_watched_as_well(handled: list[int]) -> None:
-    """Servers put theirs in place when they start, which may be after the first stream."""
+    """Servers install theirs when they start, which may be after the first stream."""
     told: list[str] = []
     drain = Drain()
     drain.call(lambda: told.append("draining"))
@@ -111,7 +111,7 @@ def test_a_handler_that_was_put_in_place_is_watched_as_well(handled: list[int]) 
 
 @pytest.fixture
 def handled() -> Iterator[list[int]]:
-    """The signals that a server hears of, whose handler has taken the place of ours."""
+    """The signals that a server gets, whose handler has replaced ours."""
     assert watch_signals()
     heard: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))

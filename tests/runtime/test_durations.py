@@ -1,4 +1,4 @@
-"""The times of the last tasks, summed up when somebody looks."""
+"""The times of the last tasks, summed up when a snapshot is taken."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_every_percentile_is_the_time_of_some_task(times: list[tuple[float, floa
 
 
 def test_threads_may_record_while_somebody_looks() -> None:
-    """No lock is taken, and nothing is torn: both times of an entry are of the same task."""
+    """Without a lock, both times of an entry are of the same task."""
     durations, over = Durations(lately=50), threading.Event()
 
     def record() -> None:

@@ -220,7 +220,7 @@ def test_elsewhere_it_is_an_error_that_names_the_remedy() -> None:
 
 @pytest.mark.parametrize("woken_by", ["loop", "thread", "before"])
 def test_a_wake_up_reaches_who_is_suspended(woken_by: str) -> None:
-    """Whoever wakes it, and if it was before anybody waited."""
+    """From the loop or from a thread, and also if it was set before the wait began."""
     wake_up = WakeUp()
 
     def function() -> str:

@@ -115,7 +115,7 @@ def test_a_client_that_has_closed_is_gone(pair: Pair) -> None:
 
 
 def test_a_connection_that_is_not_there_is_none(pair: Pair) -> None:
-    """Also where its port is listened on, which the kernel would tell of instead."""
+    """Also where its port is listened on, which the kernel would report instead."""
     host, port, *_ = pair.addresses
     assert SockDiag().arrival(host, port, host, 1) is None
     assert SockDiag().arrival(host, 1, host, 2) is None
@@ -138,7 +138,7 @@ def test_a_unix_socket_says_no(tmp_path: Path) -> None:
 
 
 def test_too_little_says_nothing() -> None:
-    """An older kernel tells less."""
+    """An older kernel reports less."""
     with pytest.raises(OSError, match="8 bytes"):
         read_arrival(b"\x01" * 8)
 

@@ -79,7 +79,7 @@ def test_no_call_comes_before_its_instant(keeper: Timekeeper, later: Later) -> N
 
 
 def test_what_is_due_already_is_done_soon(keeper: Timekeeper, later: Later) -> None:
-    """On the thread all the same: whoever asks may hold a lock that the call takes."""
+    """On the timer's thread all the same: the caller may hold a lock that the call takes."""
     threads: list[str] = []
     keeper.call_at(monotonic() - 60, lambda: threads.append(threading.current_thread().name))
     keeper.call_at(monotonic(), later.end)

@@ -58,7 +58,7 @@ class RedisServer:
                     if probe.recv(100):
                         return
             except OSError:
-                time.sleep(0.005)  # nobody tells when a foreign process begins to listen
+                time.sleep(0.005)  # the server cannot notify us when it begins to listen
         pytest.fail(f"redis-server did not start:\n{(self._home / 'log').read_text()}")
 
     def kill(self) -> None:
@@ -68,7 +68,7 @@ class RedisServer:
         self._process.wait()
 
     def freeze(self) -> None:
-        """Let it hang: connections are accepted by the kernel, nobody answers."""
+        """Let it hang: the kernel accepts connections, the server never answers."""
         self._process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -120,7 +120,7 @@ def namespace() -> str:
 
 @pytest.fixture
 def free_port() -> Callable[[], int]:
-    """Find ports nobody listens on."""
+    """Find ports on which no server listens."""
 
     def find() -> int:
         with socket.socket() as probe:

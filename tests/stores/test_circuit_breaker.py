@@ -57,7 +57,7 @@ class Stage:
         return closing.is_set() or not self.answers
 
     def _recovered(self) -> None:
-        assert not self.breaker.open, "whoever is told asks the store at once"
+        assert not self.breaker.open, "a listener calls the store at once"
         self.recoveries += 1
 
 
@@ -67,7 +67,7 @@ def stage() -> Stage:
 
 
 def test_the_first_failure_opens_and_a_probe_closes(stage: Stage) -> None:
-    """In between nobody asks the store, and one thread probes."""
+    """In between no request calls the store, and one thread probes."""
     assert not stage.breaker.open
     stage.breaker.trip(GONE)
     stage.breaker.trip(GONE)

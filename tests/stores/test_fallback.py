@@ -98,14 +98,14 @@ def world() -> World:
 
 
 def test_a_store_that_is_there_is_simply_asked(world: World) -> None:
-    """Nothing is counted twice, and nothing is told."""
+    """Nothing is counted twice, and nothing is logged."""
     assert world.store.take([RATE])[0].remaining == 4
     assert world.spent() == 1
     assert world.store.snapshot().errors == 0
 
 
 def test_one_request_meets_the_outage_and_no_other(world: World) -> None:
-    """While the circuit is open nobody waits for the store, not even to give back."""
+    """While the circuit is open no request waits for the store, not even to give back."""
     world.store.take([INSIDE])
     world.go()
     before = world.remote.calls
@@ -117,7 +117,7 @@ def test_one_request_meets_the_outage_and_no_other(world: World) -> None:
 
 
 def test_local_counts_in_this_process(world: World) -> None:
-    """As many as the limit allows, and no more; everybody starts at nothing."""
+    """As many as the limit allows, and no more; every key starts at zero."""
     for _ in range(3):
         world.store.take([RATE])
     world.go()
@@ -138,7 +138,7 @@ def test_admit_lets_everybody_in() -> None:
 
 
 def test_refuse_lets_nobody_in() -> None:
-    """Whom a limit concerns is not decided upon; shadows hold nobody up as ever."""
+    """The limit raises instead of deciding; a shadow limit keeps no request out, as ever."""
     world = World("refuse")
     world.go()
     for checks in ([RATE, INSIDE], [RATE, INSIDE._replace(shadow=True)]):
@@ -170,7 +170,7 @@ def test_a_permit_taken_before_is_returned_when_the_store_is_back(world: World) 
 
 
 def test_a_permit_taken_meanwhile_is_not_returned_to_the_store(world: World) -> None:
-    """It never knew of it: somebody else would get in."""
+    """The store never counted it: giving it back would admit one request too many."""
     world.store.take([INSIDE])
     world.go()
     world.store.take([INSIDE])
@@ -229,7 +229,7 @@ def test_units_return_to_where_they_were_spent(world: World) -> None:
 
 
 def test_giving_back_may_be_what_meets_the_outage(world: World) -> None:
-    """It raises nothing, and opens the circuit for everybody else."""
+    """It raises nothing, and opens the circuit for all other requests."""
     world.store.take([INSIDE])
     world.go()
     world.store.give_back([INSIDE])
@@ -248,7 +248,7 @@ def test_an_error_of_one_key_leaves_the_circuit_closed(world: World) -> None:
 
 
 def test_an_error_of_one_key_does_not_come_out_of_giving_back(world: World) -> None:
-    """The permit's lease ends it; everybody else's store stays open."""
+    """The permit's lease ends it; the store stays open for every other key."""
     world.store.take([INSIDE])
     world.go(StoreError("foreign."))
     world.store.give_back([INSIDE])
@@ -275,7 +275,7 @@ def test_a_store_that_goes_again_while_it_is_paid_is_owed_the_rest(world: World)
     world.remote.give_back = flaky  # type: ignore[method-assign]
     assert world.inside() == 2
     world.come_back()
-    # The one whose return met the second outage is let go of: the store's lease ends it.
+    # The one whose return met the second outage is dropped: the store's lease ends it.
     assert world.inside() == 1
 
 
@@ -299,7 +299,7 @@ def test_clearing_reaches_both_stores_and_says_if_it_failed(world: World) -> Non
 
 
 def test_a_forked_child_owes_nothing(world: World) -> None:
-    """What the parent held and owes is the parent's affair."""
+    """What the parent held is returned by the parent."""
     world.store.take([INSIDE])
     world.go()
     world.store.take([RATE, INSIDE])

@@ -59,7 +59,7 @@ def test_who_is_counted_apart_has_another_name() -> None:
 
 
 def test_a_name_tells_a_person_which_limit_it_counts() -> None:
-    """Whoever looks into the server finds the route and the limit in it."""
+    """A person who looks into the server finds the route and the limit in it."""
     assert ":2:s:route_index_route_5_minute~" in name("route\x1findex\x1froute:5/minute", "k")
 
 

@@ -66,7 +66,7 @@ def test_a_refused_stage_spends_nothing(store: LimitsStore) -> None:
 def test_whoever_comes_between_refuses_and_units_return_where_they_can(
     store: LimitsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another process may spend between the look and the hit; never are too many let in."""
+    """Another process may spend between the look and the hit; never are too many admitted."""
     fixed, last = CHECKS[1], Check("last", SlidingWindow(1, 60.0), "k", 1)
     limiter = store._limiter(last.policy)
     monkeypatch.setattr(limiter, "hit", lambda *arguments, **options: False)
@@ -214,7 +214,7 @@ def test_a_storage_of_our_own_is_cleared(store: LimitsStore) -> None:
 
 
 def test_a_storage_that_others_share_is_not_cleared(redis_server: Any) -> None:
-    """The library could only forget what everybody counts there."""
+    """The library could only delete the counts of all who share it."""
     url = "limits+redis+unix://" + redis_server.url.removeprefix("unix://")
     store = LimitsStore(url)
     store.take(CHECKS)

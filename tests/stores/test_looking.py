@@ -138,7 +138,7 @@ def test_a_look_leaves_no_trace_in_memory() -> None:
 
 
 def test_a_look_leaves_no_trace_in_the_mapped_file(tmp_path: Path) -> None:
-    """Nor a place of anybody who counts."""
+    """It takes no cell, either."""
     store = HostStore("looked at", directory=tmp_path / "counts", clock=ManualClock())
     store.take([Check(repr(policy), policy, "k", 0) for policy in POLICIES])
     assert store.snapshot().keys == 0

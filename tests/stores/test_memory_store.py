@@ -50,7 +50,7 @@ def test_expired_keys_make_room_as_new_ones_come() -> None:
 
 
 def test_a_key_with_nobody_inside_is_not_remembered() -> None:
-    """In-flight counts take memory only while somebody is inside."""
+    """In-flight counts take memory only while a permit is held."""
     store = MemoryStore()
     inside = [Check("route", InFlightCount(2), "k", 1)]
     store.take(inside)

@@ -181,7 +181,7 @@ def test_an_error_of_the_source_is_the_stream_s() -> None:
 
 
 def test_a_source_keeps_one_context_for_all_its_steps() -> None:
-    """That of the one who made the stream; what it sets, it finds again, and nobody else does."""
+    """That of the code that made the stream; only the source sees what it sets there."""
 
     async def mine() -> AsyncIterator[str]:
         yield whose.get()

@@ -166,7 +166,7 @@ def live(kind: type) -> int:
 def test_requests_that_end_in_every_way_leave_nothing(
     app: Flask, counts: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No permit, place in a queue, task, stack, context or thread; each is torn down once."""
+    """No permit, slot in a queue, task, stack, context or thread; each is torn down once."""
     monkeypatch.setattr(disconnect_watch, "LOOK_AFTER", 0.0)
     stacks: weakref.WeakSet[Any] = weakref.WeakSet()
 

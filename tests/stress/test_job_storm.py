@@ -19,7 +19,7 @@ SECONDS = float(os.environ.get("JOB_STORM_SECONDS", "12"))
 
 @pytest.mark.timeout(SECONDS * 3 + 120)
 def test_a_storm_loses_no_job(tmp_path: Path) -> None:
-    """5: each accepted job has one end; none started more often than its record tells."""
+    """5: each accepted job has one end; none started more often than its record shows."""
     drill = Drill(f"sqlite:///{tmp_path / 'jobs.sqlite3'}", tmp_path)
     try:
         accepted, kills = _storm(drill)

@@ -27,7 +27,7 @@ REQUESTS = {"memory://": 60_000, "host://": 30_000, "kills": 10_000}
 WORKERS = 4
 KILLS = 60
 VISITS_TOLD = 20
-"""Requests after which a worker tells that it is there."""
+"""Requests after which a worker reports that it is there."""
 TOLD_BETWEEN_KILLS = 16
 SEEN = struct.Struct("@II")
 """What a worker has written about itself: its requests, and the answers it holds open."""
@@ -96,7 +96,7 @@ PATHS = ["/ok", "/raises", "/aborts", "/exits", "/stream", "/broken", "/file", "
 
 
 class Visitor:
-    """Somebody who asks for anything, and leaves in any way, with up to six answers open.
+    """A client that requests any path and leaves in any way, with up to six answers open.
 
     :ivar held: Answers that are open.
     """
@@ -145,7 +145,7 @@ class Visitor:
 
 
 def assert_all_places_are_free(app: Flask) -> None:
-    """As many come in as there are places, and no one more."""
+    """As many requests are admitted as there are permits, and not one more."""
     with ExitStack() as inside:
         for _ in range(4):
             answer = app.test_client().get("/stream", buffered=False)
@@ -169,7 +169,7 @@ def test_kills_leak_no_permit(tmp_path: Path) -> None:
     """Workers of one host are killed in the middle of anything, most of them holding permits."""
     board = mmap.mmap(-1, (KILLS + WORKERS) * SEEN.size)  # what each worker has done, and holds
     reading, writing = os.pipe()
-    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4_096)  # nobody runs far ahead of the killer
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4_096)  # no worker runs far ahead of the killer
 
     def work(number: int) -> None:
         app, _ = make_app("host://", tmp_path)

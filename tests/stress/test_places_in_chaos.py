@@ -1,4 +1,4 @@
-"""Eight places, six kinds of clients, and workers that are killed, stopped and replaced meanwhile.
+"""Eight permits, six kinds of clients, and workers that are killed, stopped and replaced meanwhile.
 
 There are never more than eight inside, by the kernel's word, and in the end all eight are free.
 """
@@ -27,7 +27,7 @@ from presence import Presence
 ROOT = Path(__file__).parents[2]
 PLACES = 8
 OF_EACH_KIND = 4
-"""Clients: 24 in all, three for each place."""
+"""Clients: 24 in all, three for each permit."""
 BETWEEN_FAULTS = 60
 """Visitors that come in before the next fault."""
 STAYS_STOPPED = 2.0
@@ -64,7 +64,7 @@ TALES: list[Callable[[Any], Awaitable[None]]] = []
 
 
 class Crowd:
-    """Clients of a server, until they are told to stop.
+    """Clients of a server, until they are stopped.
 
     :ivar answers: How often each path was answered with each status.
     """
@@ -224,7 +224,7 @@ def begin_chaos(name: str, server: int, presence: Presence) -> None:
 
 
 async def fill_all_places(crowd: Crowd, presence: Presence) -> list[int]:
-    """Have eight visitors come in and stay, and ask for a ninth place meanwhile."""
+    """Have eight visitors come in and stay, and ask for a ninth permit meanwhile."""
     async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
 
         async def visit() -> int:
@@ -247,7 +247,7 @@ async def fill_all_places(crowd: Crowd, presence: Presence) -> list[int]:
 def test_no_harm_lets_a_ninth_in_or_loses_a_place(
     server: tuple[str, int, int], presence: Presence
 ) -> None:
-    """Workers die, hang and are replaced, clients leave in every way: eight places stay eight."""
+    """Workers die, hang and are replaced, clients leave in every way: eight permits stay eight."""
     name, process, port = server
     crowd = Crowd(port)
 

@@ -60,7 +60,7 @@ def url(tmp_path: Path) -> Iterator[str]:
 
 
 def eventually(tell: Callable[[], Any], expected: object) -> Any:
-    """Ask until the answer is as expected; nobody tells when a foreign process gets there."""
+    """Ask until the answer is as expected: a foreign process cannot notify us."""
     give_up_at = time.monotonic() + PATIENCE
     while (told := tell()) != expected and time.monotonic() < give_up_at:
         time.sleep(0.1)

@@ -33,13 +33,13 @@ BACK_WITHIN = 1.0
 BUSY = 0.5
 """Seconds a machine that is busy with other tests may take on top."""
 SEEN = struct.Struct("@QQQ")
-"""What a worker tells of itself: requests, outages, and whether its store is out."""
+"""What a worker reports of itself: requests, outages, and whether its store is out."""
 
 Live = Callable[["Workers", FallbackStore, int], None]
 
 
 class Workers:
-    """Processes that share one host store, and a page on which each tells how it goes."""
+    """Processes that share one host store, and a page on which each reports its state."""
 
     def __init__(self, directory: Path, live: Live) -> None:
         self._directory = directory
@@ -60,7 +60,7 @@ class Workers:
         return self.page[-1] == 0
 
     def kill(self, number: int) -> None:
-        """Kill a worker, and start another in its place."""
+        """Kill a worker, and start another one."""
         os.kill(self.pids[number], signal.SIGKILL)
         os.waitpid(self.pids[number], 0)
         self.pids[number] = self._start(number)
@@ -103,7 +103,7 @@ def until(condition: Callable[[], bool], within: float) -> float:
     started_at = monotonic()
     while not condition():
         assert monotonic() - started_at < within, "it did not happen in time"
-        time.sleep(0.002)  # a foreign process tells nobody
+        time.sleep(0.002)  # a foreign process cannot notify us
     return monotonic() - started_at
 
 

@@ -72,7 +72,7 @@ def settled(worker: int, ceiling: dict[str, int] | None = None) -> Any:
         if (low and still) or time.monotonic() > give_up_at:
             return found
         last = found
-        time.sleep(0.2)  # nobody tells what a foreign process has let go of
+        time.sleep(0.2)  # a foreign process cannot notify us of what it released
 
 
 def summary(server: str, crowd: Any, took: float, before: list[Any], after: list[Any]) -> str:

@@ -13,7 +13,7 @@ from flask_concurrency.asgi.interface import AsgiApplication
 
 @dataclass
 class Answer:
-    """What a server was told to send."""
+    """What a server was given to send."""
 
     status: int = 0
     fields: list[tuple[str, str]] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Exchange:
     :param fields: Header fields of the request beside ``Host``.
     :param scope: What else the scope says.
     :ivar answer: What was sent so far.
-    :ivar left_heard: The application was told that the client has left.
+    :ivar left_heard: The application has received that the client left.
     :ivar task: The application.
     """
 

@@ -1,4 +1,4 @@
-"""Play an ASGI server that tells an application of its start and its end. Knows no Flask."""
+"""Play an ASGI server that notifies an application of its start and its end. Knows no Flask."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class SocketExchange:
         self.tell_of_the_end(code, reason)
 
     def tell_of_the_end(self, code: int, reason: str = "") -> None:
-        """Tell that the client has left, and go on to take what is sent to it, as some do."""
+        """Report that the client has left, and go on to take what is sent to it, as some do."""
         self._incoming.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
 
     async def hear(self) -> str | bytes | int:
@@ -90,7 +90,7 @@ class SocketExchange:
         return self.sent.pop(0)
 
     async def end(self) -> list[dict[str, Any]]:
-        """Wait for the end, and give what was sent and not heard.
+        """Wait for the end, and return what was sent and not received.
 
         :raises Exception: What the application raised.
         """

@@ -17,7 +17,7 @@ kept: list[Any] = []
 
 
 def describe(value: Any) -> tuple[str, str, int]:
-    """Tell what arrived: its type, the module of that, and a sum over all of it."""
+    """Return what arrived: its type, the module of that, and a sum over all of it."""
     return type(value).__name__, type(value).__module__, sum_of(value)
 
 
@@ -43,7 +43,7 @@ def keep(array: Array) -> None:
 
 
 def take_kept() -> tuple[bool, Any]:
-    """Tell whether what was kept is still of one piece, and what its first item is."""
+    """Return whether what was kept is still of one piece, and what its first item is."""
     (array,) = kept
     kept.clear()
     return bool((array == array[0]).all()), int(array[0])
@@ -98,7 +98,7 @@ def die_copying(array: Array) -> Array:
 
 
 def write_behind(path: str, array: Array, number: int) -> int:
-    """Fork a child that lives on, and that tells what it sees once the test asks."""
+    """Fork a child that lives on, and that reports what it sees once the test asks."""
     ask, tell = os.path.join(path, "ask"), os.path.join(path, "tell")
     child = os.fork()
     if not child:

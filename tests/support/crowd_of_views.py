@@ -25,7 +25,7 @@ ROUND = (
 
 @dataclass(slots=True)
 class Crowd:
-    """Fifty clients and what they were told.
+    """Fifty clients and what they were answered.
 
     :ivar answered: Right answers, by path.
     :ivar wrong: What was wrong with the others.

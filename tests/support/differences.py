@@ -48,7 +48,7 @@ Entry = Difference | Fault
 
 
 def compare(outcomes: Mapping[str, str], entries: Sequence[Entry]) -> list[str]:
-    """Tell which tests did something else than ``entries`` say, one text for each.
+    """Return which tests did something else than ``entries`` say, one text for each.
 
     :param outcomes: For each test ``"passed"``, ``"skipped"``, or ``"failed: "`` and why.
     """
@@ -64,7 +64,7 @@ def compare(outcomes: Mapping[str, str], entries: Sequence[Entry]) -> list[str]:
 
 
 def outdated(tests: Sequence[str], entries: Sequence[Entry]) -> list[str]:
-    """Tell which entries are about no test at all."""
+    """Return which entries are about no test at all."""
     return [
         f"There is no such test: {entry}"
         for entry in entries
@@ -73,7 +73,7 @@ def outdated(tests: Sequence[str], entries: Sequence[Entry]) -> list[str]:
 
 
 def unstated(entries: Sequence[Entry], docs: Path = DOCS) -> list[str]:
-    """Tell which differences the documentation does not state."""
+    """Return which differences the documentation does not state."""
     return [
         f"docs/{entry.page} does not say: {entry.sentence}"
         for entry in entries

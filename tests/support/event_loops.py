@@ -1,6 +1,6 @@
 """Decide when a test goes on that waits for its event loop, or for threads beside it.
 
-Counts no turns of the loop: how many the code under test takes is its own affair.
+Counts no turns of the loop: how many the code under test takes is not a part of its contract.
 """
 
 from __future__ import annotations

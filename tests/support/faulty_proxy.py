@@ -1,4 +1,4 @@
-"""Stand between a Redis client and its server, and do what networks and strangers do."""
+"""Stand between a Redis client and its server, and do what bad networks and peers do."""
 
 from __future__ import annotations
 

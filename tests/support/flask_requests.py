@@ -1,4 +1,4 @@
-"""Make requests to an app with limits, and tell in short what they are answered."""
+"""Make requests to an app with limits, and return in short what they are answered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Count who is inside ``tests/apps/eight_places.py``, by the kernel's word. Linux only.
+"""Count the requests inside ``tests/apps/eight_places.py``, by the kernel's word. Linux only.
 
 A visitor is inside as long as its connection is open and its process is not about to end: a process
 that ends lets go of its places and of its connections one after the other, in any order.
@@ -19,7 +19,7 @@ from types import TracebackType
 CREDENTIALS = struct.Struct("3i")
 """Process, user and group of the other end of a Unix socket."""
 EXITING = 0x4
-"""``PF_EXITING`` among the flags of a process: it has begun to end, and lets go of all it holds."""
+"""``PF_EXITING`` among the flags of a process: it has begun to end, and closes all it holds."""
 
 
 class Presence:
@@ -66,7 +66,7 @@ class Presence:
 
     @property
     def inside(self) -> list[int]:
-        """The processes of those who are inside, one for each visitor."""
+        """The processes of the visitors inside, one for each visitor."""
         with self._changed:
             return [pid for pid in self._inside.values() if not _ends(pid)]
 
@@ -91,11 +91,11 @@ class Presence:
             self._held.clear()
 
     def wait(self, condition: Callable[[], bool], seconds: float) -> bool:
-        """Wait until ``condition`` holds, and tell whether it does."""
+        """Wait until ``condition`` holds, and return whether it does."""
         give_up_at = time.monotonic() + seconds
         with self._changed:
             while not condition() and (left := give_up_at - time.monotonic()) > 0:
-                self._changed.wait(min(left, 0.1))  # a process that ends tells nobody
+                self._changed.wait(min(left, 0.1))  # a process that ends notifies no other
             return condition()
 
     def await_entries(self, number: int, seconds: float) -> None:
@@ -108,7 +108,7 @@ class Presence:
         """Wait until a visitor comes in by a process by which none has come so far."""
         known = self.seen
         if not self.wait(lambda: bool(self.seen - known), seconds):
-            raise AssertionError(f"No new process has let anybody in; {self}")
+            raise AssertionError(f"No new process has admitted a request; {self}")
 
     def await_ends(self, seconds: float) -> None:
         """Wait until all processes by which any visitor has come so far have ended."""
@@ -120,7 +120,7 @@ class Presence:
         """A process by which a visitor is inside now."""
         with self._changed:
             if not self.wait(lambda: bool(self.inside), seconds):
-                raise AssertionError(f"Nobody is inside; {self}")
+                raise AssertionError(f"No request is inside; {self}")
             return self.inside[0]
 
     def __str__(self) -> str:
@@ -140,7 +140,7 @@ class Presence:
         connection.setblocking(False)
         sent = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
         pid = CREDENTIALS.unpack(sent)[0]
-        self._look_at_all()  # who left before this one came in has left
+        self._look_at_all()  # a visitor that left before this one came in has left
         self._inside[connection] = pid
         self._selector.register(connection, selectors.EVENT_READ)
         self._seen.add(pid)

@@ -46,8 +46,8 @@ def submit_and_return(entered: str, released: str) -> None:
 
 
 def pass_gate(entered: str, released: str, *, value: Any = None) -> Any:
-    """Tell that the task runs, then run until the test says otherwise; see the gate fixture."""
-    # Opened before the test hears of it: what it writes would be lost once it has closed its end.
+    """Report that the task runs, then run until the test releases it; see the gate fixture."""
+    # Opened before the report: what the test writes would be lost once it has closed its end.
     with open(released, "rb") as answer, open(entered, "wb", buffering=0) as news:
         news.write(b"\0")
         answer.read(1)
@@ -211,7 +211,7 @@ def change_setting(value: str) -> str:
 
 
 def use_own_pool(numbers: Iterable[int]) -> tuple[list[int], bool]:
-    """Use a pool within a pool, and tell whether it was done in this very process."""
+    """Use a pool within a pool, and return whether it was done in this very process."""
     with inner as executor:
         doubled = list(executor.map(double, numbers))
         return doubled, executor.submit(os.getpid).result() == os.getpid()
@@ -265,7 +265,7 @@ def fail_to_start(words: str) -> NoReturn:
 
 
 def surroundings() -> dict[str, Any]:
-    """Tell what a worker has taken over from its owner, and what not."""
+    """Return what a worker has taken over from its owner, and what not."""
     return {
         "path": sys.path,
         "argv": sys.argv,
@@ -293,7 +293,7 @@ def _listens(fd: int) -> bool:
 
 
 def subprocess_signals() -> str:
-    """Tell which stop signals a program that a task starts would ignore."""
+    """Return which stop signals a program that a task starts would ignore."""
     probe = (
         "import signal; print([s.name for s in (signal.SIGINT, signal.SIGTERM)"
         " if signal.getsignal(s) == signal.SIG_IGN])"
@@ -319,7 +319,7 @@ def append_to(path: str, text: str) -> None:
 
 
 def time_left(nested: bool = False) -> float | None:
-    """Tell what ``remaining()`` is in a task, or in a task of that task."""
+    """Return what ``remaining()`` is in a task, or in a task of that task."""
     return inner.submit(remaining).result() if nested else remaining()
 
 

@@ -59,7 +59,7 @@ def wait_until_gone(pids: set[int], within: float) -> set[int]:
     """Wait until none of some processes runs, and return those that still do in the end."""
     give_up_at = time.monotonic() + within
     while (left := {pid for pid in pids if _runs(pid)}) and time.monotonic() < give_up_at:
-        time.sleep(0.01)  # nobody tells of the end of a process that is not one's child
+        time.sleep(0.01)  # a process that is not our child cannot notify us of its end
     return left
 
 

@@ -117,7 +117,7 @@ def test_a_child_leaves_its_parent_its_file(directory: Path) -> None:
 def test_without_a_file_this_process_counts_alone_and_catches_up(
     directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A directory of somebody else is not written to; one line of the log says so."""
+    """A directory of another user is not written to; one line of the log says so."""
     clock = ManualClock()
     directory.parent.chmod(0o777)
     counters = Counters(directory, clock=clock)
@@ -153,7 +153,7 @@ def test_a_removed_directory_is_made_anew(
 
 @pytest.mark.parametrize("damage", ["empty", "foreign", "cut", "names"])
 def test_a_damaged_file_is_begun_anew(directory: Path, damage: str) -> None:
-    """And read by no one meanwhile: a wrong number is worse than a missing one."""
+    """And not read meanwhile: a wrong number is worse than a missing one."""
     first = claim_file(directory, timeout=1)
     path = first.path
     first.register(REQUESTS)

@@ -1,4 +1,4 @@
-"""The grammar of limits: what may be written, and what a mistake is told."""
+"""The grammar of limits: what may be written, and the message of a mistake."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ MISTAKES = [  # text -> (the place the caret shows, words of the message)
 
 @pytest.mark.parametrize(("text", "told"), MISTAKES)
 def test_a_malformed_limit_is_told_where_and_how(text: str, told: tuple[str, str]) -> None:
-    """The message shows the text, points at the place, and gives an example."""
+    """The message shows the text, points at the position, and gives an example."""
     with pytest.raises(ConfigurationError) as caught:
         read_limits(text)
     message = str(caught.value)

@@ -28,7 +28,7 @@ def failing() -> Iterator[SafeLogger]:
 def test_a_filter_that_raises_is_told_on_standard_error(
     failing: SafeLogger, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As the standard library tells of a handler that fails."""
+    """As the standard library reports a handler that fails."""
     failing.warning("%r ended late", "task")
     assert "RuntimeError: Working outside of request context." in capsys.readouterr().err
 

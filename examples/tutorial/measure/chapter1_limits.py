@@ -93,7 +93,7 @@ def admitted(app: Flask, requests: int = 6) -> int:
 
 
 def in_the_room(*, limited: bool) -> str:
-    """Send five requests that all stay until everybody's fate is known.
+    """Send five requests that all stay until each has come in or was refused.
 
     :param limited: By the number inside, or else by the tutorial's rate.
     """

@@ -9,7 +9,7 @@ from flask import Flask
 
 
 class Room:
-    """A view in which everybody stays until the fate of all is known.
+    """A view in which all requests stay until each has come in or was refused.
 
     :param expected: Requests that will come.
     :ivar most: Requests inside at the same time, at most.
@@ -25,14 +25,14 @@ class Room:
     def stay(self) -> str:
         """Come in, and leave when all the others came in or were refused."""
         with self._changed:
-            self.most += 1  # nobody leaves before the last one came
+            self.most += 1  # no request leaves before the last one came
             self._changed.notify_all()
             if not self._changed.wait_for(self._all_decided, timeout=10):
                 raise TimeoutError(f"Only {self.most + self.refused} of {self.expected} came.")
         return "done"
 
     def turn_away(self) -> None:
-        """Count one who was refused."""
+        """Count a request that was refused."""
         with self._changed:
             self.refused += 1
             self._changed.notify_all()

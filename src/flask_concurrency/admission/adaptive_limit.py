@@ -35,11 +35,11 @@ STUCK: Final = 30.0
 
 
 class Asker(NamedTuple):
-    """Who asks to be let in.
+    """What the guards must know of a request.
 
     :ivar priority: How much the request matters.
     :ivar key: A hash of the client; ``None`` to count no shares.
-    :ivar exempt: Whether it is let in whatever the guards say.
+    :ivar exempt: Whether it is admitted whatever the guards say.
     """
 
     priority: Priority = "normal"
@@ -62,7 +62,7 @@ class AdaptiveSnapshot:
     :ivar age: Seconds that the request which came last had waited.
     :ivar standing: Whether a queue stands before the app.
     :ivar judging: Whether it is being found out if the cap helps.
-    :ivar admitted: Requests let in.
+    :ivar admitted: Requests admitted.
     :ivar too_old: Requests refused for their age.
     :ivar too_many: Requests refused for the cap.
     :ivar gone: Requests whose clients had left before.
@@ -95,14 +95,14 @@ class Watcher(Protocol):
 
 
 class AdaptiveLimit:
-    """One adaptive limit as this process counts it; a forked child begins anew.
+    """One adaptive limit as this process counts it; a forked child starts from zero.
 
     :param limit: What was declared.
     :param name: What refusals call it.
     :param route: The route whose limit it is; empty where there is none in particular.
     :param shadow: Whether it only counts what it would refuse.
     :param watcher: Told what becomes of it.
-    :param clock: Tells the time.
+    :param clock: Source of the time.
     """
 
     def __init__(
@@ -164,10 +164,10 @@ class AdaptiveLimit:
         now: float | None = None,
         deadline: float | None = None,
     ) -> Entry | Reason:
-        """Admit a request, or say why not.
+        """Admit a request, or return the reason of its refusal.
 
         :param age: Seconds it has waited before.
-        :param who: Says who asks; called only where that makes a difference.
+        :param who: Returns who asks; called only where that makes a difference.
         :param now: The instant, if it is known.
         :param deadline: Seconds in which its answer is worth having, if not the limit's own.
         :returns: What is to be released at the end, or the reason.
@@ -313,7 +313,7 @@ def ask_adaptive(
     """Ask limits one after the other.
 
     :param age: Seconds the request has waited before.
-    :param who: Says who asks.
+    :param who: Returns who asks.
     :param route: What the request asks for.
     :param deadline: Seconds in which its answer is worth having, if not the limits' own.
     :returns: What is to be released at the end, or the limit that refuses.

@@ -47,7 +47,7 @@ class PendingCharges:
 
     :param charges: What was taken, and who says whether it is charged.
     :param store: Where it was taken.
-    :param clock: Tells how long ago that was.
+    :param clock: Measures how long ago that was.
     """
 
     __slots__ = ("_charges", "_clock", "_store", "_taken_at")
@@ -85,9 +85,9 @@ class PendingCharges:
 
 
 class Answer:
-    """What one request was told, and what it took.
+    """The decision about one request, and what it took.
 
-    :ivar decision: Whether it was let in, and why.
+    :ivar decision: Whether it was admitted, and why.
     :ivar permit: To be released at the end; ``None`` where no in-flight limit applies.
     :ivar waited: The limit that was waited for, and how many seconds; ``None`` for none.
     :ivar refused_key: Whose count refused it; ``None`` where no client's did.

@@ -47,7 +47,7 @@ class Gate:
     :param store: Where they count.
     :param rooms: Where requests wait for in-flight limits that let them.
     :param exempt: Keys that are not counted for a while; ``None`` where there are never any.
-    :param clock: Tells how long something took.
+    :param clock: Measures how long something took.
     """
 
     __slots__ = (
@@ -119,7 +119,7 @@ class Gate:
     def _acquire(self, rows: Sequence[LimiterRow], checks: list[Check]) -> Answer:
         for (limiter, *_), check in zip(rows, checks, strict=True):
             if _is_paced(limiter) and not limiter.shadow and self._rooms.occupied(_room(check)):
-                # To ask would overtake the requests that wait.
+                # To try to acquire now would overtake the requests that wait.
                 return self._wait(rows, checks, None, limiter.limit, check)
         answer = self._answer(rows, self._behind_the_queues(rows, checks))
         in_the_way = _waited_for(answer, rows, checks)

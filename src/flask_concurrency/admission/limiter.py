@@ -47,7 +47,7 @@ class Limiter:
     :param name: What refusals and header fields call it; unique within a gate.
     :param id: Whose counts it uses; limiters of one id share them.
     :param limit: The limit.
-    :param key: Gives who is counted; an empty answer is counted under one shared key.
+    :param key: Returns who is counted; an empty answer is counted under one shared key.
     :param cost: Units a request spends, or a callable that says so.
     :param exempt_when: Requests for which it answers true are not asked.
     :param charge_when: Asked with the response; units not to be charged are given back.
@@ -87,7 +87,7 @@ class Limiter:
 
     @property
     def repeats(self) -> bool:
-        """Whether nothing but time lets in again whom it refused: no option, no other route."""
+        """Whether only time admits a refused client again: no option, no other route."""
         return not (
             self.period is None
             or self.shared
@@ -129,7 +129,7 @@ class Limiter:
 
 
 class DynamicLimiter:
-    """Limiters that a function chooses anew in each request.
+    """Limiters that a function chooses in each request.
 
     :param chosen: The function.
     :param prefix: What the names of its limiters begin with.
@@ -157,7 +157,7 @@ class DynamicLimiter:
         """The limiters of this request; made once for each limit that was ever chosen.
 
         :param named: What was chosen for the request before, to which these are added. One that
-            asks what one of them asks is left out; one that is only named alike gets a number.
+            counts the same as one of them is left out; one with only its name gets a number.
         :raises ConfigurationError: What was chosen is no limit.
         """
         written = self.chosen.choose()

@@ -11,8 +11,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Hashable
 
-from flask_concurrency.runtime.greenlet_bridge import holds_thread
-from flask_concurrency.runtime.wakeup import WakeUp
 from flask_concurrency.vocabulary.errors import LoopBlocked
 from flask_concurrency.vocabulary.limits import Order
 
@@ -30,6 +28,9 @@ class Waiter:
     __slots__ = ("_woken", "holds_thread", "order", "room")
 
     def __init__(self, room: Hashable, order: Order) -> None:
+        from flask_concurrency.runtime.greenlet_bridge import holds_thread
+        from flask_concurrency.runtime.wakeup import WakeUp
+
         self.room = room
         self.order = order
         self.holds_thread = holds_thread()

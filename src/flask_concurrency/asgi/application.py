@@ -1,15 +1,16 @@
-"""Receive what an ASGI server has to say, and decide who deals with it.
+"""Receive the scopes of an ASGI server, and decide what handles each.
 
-Knows scopes; knows no Flask: which requests run on the loop is told from outside.
+Knows scopes; knows no Flask: which requests run on the loop is decided outside.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
+from flask_concurrency.asgi.admission import LET_ON, Admission
+from flask_concurrency.asgi.answer import Answer, by_wsgi
 from flask_concurrency.asgi.environ import make_environ
 from flask_concurrency.asgi.inbox import Inbox
 from flask_concurrency.asgi.input_stream import input_of
@@ -21,26 +22,10 @@ from flask_concurrency.asgi.websocket import serve_websocket
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.vocabulary.errors import QueueFull
-from flask_concurrency.vocabulary.permit import Ending, Permit
+from flask_concurrency.vocabulary.permit import Ending
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
-
-
-NO_MARKS: Final[Mapping[str, object]] = MappingProxyType({})
-
-
-class Admission(NamedTuple):
-    """What becomes of a request before the application sees it.
-
-    :ivar marks: What is put into its WSGI environment.
-    :ivar permit: To be released when it has been answered.
-    :ivar answer: Answers it in place of the application; ``None`` to let it on.
-    """
-
-    marks: Mapping[str, object]
-    permit: Permit | None = None
-    answer: Callable[[Send], Awaitable[None]] | None = None
 
 
 class AsgiBridge:
@@ -59,6 +44,7 @@ class AsgiBridge:
         which this one is mounted in, what the server's lifespan does otherwise.
     :param max_body: Gives the bytes of a body that are read at all; ``None`` for any number.
     :param admit: Asked for every HTTP request; ``None`` to let all on.
+    :param answer: Answers in place of ``wsgi_app``, to the same effect.
     """
 
     def __init__(
@@ -75,14 +61,17 @@ class AsgiBridge:
         life: ServerLife,
         max_body: Callable[[], int | None] = lambda: None,
         admit: Callable[[Scope], Admission] | None = None,
+        answer: Answer | None = None,
     ) -> None:
         self._wsgi_app = wsgi_app
+        self._answer = by_wsgi(wsgi_app) if answer is None else answer
         self._runs_on_loop = runs_on_loop
         self._threads = threads
         self._sockets = sockets
         self._loop = loop
         self._busy = busy
-        self._ending = ending
+        self._answer_busy = by_wsgi(busy)
+        self._answer_ending = by_wsgi(ending)
         self._late = late
         self._life = life
         self.lifespan = life.within
@@ -102,10 +91,11 @@ class AsgiBridge:
         if kind == "http":
             self._life.request_begins()
             try:
-                if self._admit is None:
-                    await self._serve_request(scope, receive, send)
+                admission = LET_ON if self._admit is None else self._admit(scope)
+                if admission.answer is None and admission.permit is None:
+                    await self._serve_request(scope, receive, send, admission.marks)
                 else:
-                    await self._serve_admitted(self._admit(scope), scope, receive, send)
+                    await self._serve_admitted(admission, scope, receive, send)
             finally:
                 self._life.request_ends()
         elif kind == "lifespan":
@@ -141,20 +131,20 @@ class AsgiBridge:
                 permit.release(ending)
 
     async def _serve_request(
-        self, scope: Scope, receive: Receive, send: Send, marks: Mapping[str, object] = NO_MARKS
+        self, scope: Scope, receive: Receive, send: Send, marks: Mapping[str, object]
     ) -> None:
         inbox = Inbox(receive)
         environ = make_environ(scope)
         environ.update(marks)
         if self._life.ending:
-            await serve_on_loop(self._ending, environ, inbox, send)
+            await serve_on_loop(self._answer_ending, environ, inbox, send)
             return
         environ["wsgi.input"] = input_of(environ, inbox, self._loop, self._max_body)
         if self._runs_on_loop(environ):
-            await serve_on_loop(self._wsgi_app, environ, inbox, send)
+            await serve_on_loop(self._answer, environ, inbox, send, others=self._life.has_others)
             return
         request = ThreadRequest(
-            self._wsgi_app,
+            self._answer,
             environ,
             inbox,
             send,
@@ -168,4 +158,4 @@ class AsgiBridge:
         except QueueFull:
             if request.started:
                 raise
-            await serve_on_loop(self._busy, environ, inbox, send)
+            await serve_on_loop(self._answer_busy, environ, inbox, send)

@@ -7,7 +7,7 @@ import asyncio
 SENDS_AT_ONCE = 32
 """Messages after which the loop goes on, whether or not the server made the sender wait. Some take
 all at once when the client reads no more (granian 2.8, hypercorn 0.18): a sender that does nothing
-else would keep the loop for ever, and never hear that the client has left."""
+else would keep the loop for ever, and never notice that the client has left."""
 
 
 class CooperativeYield:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
 
 from flask_concurrency.asgi.file_pieces import FilePieces
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 SCOPE = "asgi.scope"
 """Where in the WSGI environment the ASGI scope travels."""
+
+CONNECTION: Final = "flask_concurrency.websocket"
+"""Where in the WSGI environment the connection of a WebSocket travels."""
 
 PORTABLE = "flask_concurrency.portable"
 """Set in the WSGI environment where the answer has a body that any thread, and the loop, may
@@ -105,7 +108,7 @@ def _add_fields(environ: WSGIEnvironment, fields: list[tuple[bytes, bytes]]) -> 
         environ[key] = ("; " if key == "HTTP_COOKIE" else ",").join(values)
 
 
-@lru_cache(256)  # nearly all that clients send; who sends others, fills it with them for a while
+@lru_cache(256)  # nearly all that clients send; a client can displace them for a while
 def _key_of(name: bytes) -> str | None:
     """What WSGI calls a field, if it is to be seen at all."""
     if b"_" in name:

@@ -1,4 +1,4 @@
-"""Take in what the client sends: its body piece by piece, and that it has left.
+"""Receive what the client sends: its body piece by piece, and its disconnect.
 
 Knows messages; knows neither WSGI nor what is done with the body.
 """
@@ -49,7 +49,7 @@ class Inbox:
         return piece
 
     async def read_ahead(self, size: int = READ_AHEAD) -> None:
-        """Take in so many bytes of the body, or all there are if those are fewer."""
+        """Receive so many bytes of the body, or all there are if those are fewer."""
         while self._size < size and not self.ended and not self.gone:
             await self._take_in()
 
@@ -65,7 +65,7 @@ class Inbox:
         return True
 
     async def _take_in(self) -> bool:
-        """Await one message more; false if it was one that must not come any more.
+        """Await one more message; return false if it is one that must not follow.
 
         :raises RuntimeError: The server sent something else than a body and a disconnect.
         """

@@ -1,4 +1,4 @@
-"""Follow a server from its start to its end, be it told by a lifespan or by a signal.
+"""Follow a server from its start to its end, by its lifespan or by a signal.
 
 Knows no request, only how many there are.
 """
@@ -47,7 +47,7 @@ class ServerLife:
     finished, because some servers end by a signal, which waits for nothing; then clients are
     closed.
 
-    Servers tell of their end only when all connections are closed. Those that would stay open for
+    Servers announce their end only when all connections are closed. Those that would stay open for
     ever, such as event streams, end before, by the signal. Where no lifespan comes, the signal is
     all there is: what it did before is done only once requests and accepted work have ended.
 
@@ -96,7 +96,7 @@ class ServerLife:
             await self.end()
 
     def begin(self) -> None:
-        """Take in that the server starts, and will tell of its end."""
+        """Note that the server starts, and will announce its end."""
         self._known = True
         watch_signals()
 
@@ -108,6 +108,10 @@ class ServerLife:
         left = max(0.0, self._finish.timeout - (monotonic() - began_at))
         await _in_a_thread(partial(self._finish.executors, left))
         await self._loop.end(self._finish.timeout)
+
+    def has_others(self) -> bool:
+        """Whether more than one request is there."""
+        return self._requests > 1
 
     def request_begins(self) -> None:
         """Count a request; at the first one without a lifespan, watch signals instead."""

@@ -16,14 +16,14 @@ from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from flask_concurrency.asgi.answer import say, send_all
+from flask_concurrency.asgi.answer import Answer, say, send_all
 from flask_concurrency.asgi.disconnect_watch import DisconnectWatch
 from flask_concurrency.asgi.environ import ON_DEADLINE, PORTABLE
 from flask_concurrency.asgi.inbox import READ_AHEAD, Inbox
 from flask_concurrency.asgi.input_stream import declared_length
 from flask_concurrency.asgi.interface import Message, Send
 from flask_concurrency.asgi.on_loop import answer_on_loop
-from flask_concurrency.asgi.reply import Reply, close_body
+from flask_concurrency.asgi.reply import Reply, Streamed, Whole, close_body
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.own_context import OwnContext
 from flask_concurrency.executors.threads import ThreadExecutor
@@ -40,12 +40,20 @@ ANSWERS_WITHIN: Final = 0.05
 class Portable(NamedTuple):
     """A body that may be read anywhere."""
 
-    body: Iterable[bytes]
+    body: Iterable[bytes] | Streamed
+
+    def close(self) -> None:
+        """Close it unread."""
+        if isinstance(self.body, Streamed):
+            self.body.close()
+        else:
+            close_body(self.body)
 
 
 class ThreadRequest:
-    """One request, its thread, and what they tell each other.
+    """One request, its thread, and the messages between them.
 
+    :param answer: Answers it.
     :param threads: The pool.
     :param loop: The server's loop.
     :param late: Answers where the application has not at the request's deadline.
@@ -55,7 +63,7 @@ class ThreadRequest:
 
     def __init__(
         self,
-        wsgi_app: WSGIApplication,
+        answer: Answer,
         environ: WSGIEnvironment,
         inbox: Inbox,
         send: Send,
@@ -65,7 +73,7 @@ class ThreadRequest:
         late: WSGIApplication,
         max_body: int | None = None,
     ) -> None:
-        self._wsgi_app = wsgi_app
+        self._answer = answer
         self._environ = environ
         self._inbox = inbox
         self._send = send
@@ -88,7 +96,7 @@ class ThreadRequest:
     async def serve(self) -> None:
         """Answer the request.
 
-        :raises QueueFull: The pool has no place for it.
+        :raises QueueFull: The pool has no slot for it.
         :raises Exception: What the application raised and did not answer itself.
         """
         await self._await_body()
@@ -122,7 +130,7 @@ class ThreadRequest:
             await send_all(answer, self._inbox, self._send)
 
     async def _await_body(self) -> None:
-        """Take in a short body, or the beginning of a long one, so that no thread waits for it."""
+        """Receive a short body, or the beginning of a long one, so that no thread waits for it."""
         length = declared_length(self._environ)
         if not length or "HTTP_EXPECT" in self._environ:
             return  # there is none, or the client waits to be asked for it
@@ -131,9 +139,11 @@ class ThreadRequest:
 
     def _work(self) -> Sequence[Message] | Portable:
         """Runs in the thread. Gives what is left to send, or a body to be read on the loop."""
-        body = self._wsgi_app(self._environ, self._reply.start_response)
+        body = self._answer(self._environ, self._reply)
         self._answered = True  # what is sent may take as long as it takes
-        if PORTABLE in self._environ:
+        if isinstance(body, Streamed) or (
+            PORTABLE in self._environ and not isinstance(body, Whole)
+        ):
             return Portable(body)
         return say(self._reply, body, self._inbox, self._wait_for_server)
 
@@ -170,7 +180,7 @@ class ThreadRequest:
             self._sender = None
 
     def _let_go(self, future: Future[Any]) -> None:
-        """Drop whatever the thread still says, and let it not wait for those who are not there."""
+        """Drop what the thread still sends, and do not let it wait for a client that has left."""
         self._inbox.gone = True
         future.cancel()
         if self._sender is not None:  # gunicorn (27) would wait for ever until the client reads
@@ -184,6 +194,6 @@ class ThreadRequest:
         if not isinstance(answer, Portable):
             return
         if loop_here() is None:
-            close_body(answer.body)
+            answer.close()
         else:  # it came at that very moment, and the loop cannot wait for its end here
-            self._threads.submit_in(self._own, close_body, answer.body)
+            self._threads.submit_in(self._own, answer.close)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flask_concurrency.asgi.interface import Message
 
@@ -11,8 +12,35 @@ if TYPE_CHECKING:
     from _typeshed import OptExcInfo
 
 
+class Whole(NamedTuple):
+    """A short answer that is complete: the two messages that say it."""
+
+    start: Message
+    body: Message
+
+
+class Streamed(ABC):
+    """The body of an answer that has begun, whose pieces come asynchronously.
+
+    :ivar source: Gives the pieces, one after the other.
+    """
+
+    __slots__ = ("source",)
+
+    def __init__(self, source: AsyncIterator[bytes | str]) -> None:
+        self.source = source
+
+    @abstractmethod
+    def sent(self) -> None:
+        """Take in that there are no more of them."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """What PEP 3333 demands on every path; it may wait."""
+
+
 class Reply:
-    """One answer: its ``start_response``, and the messages that say it.
+    """One answer: its ``start_response``, and the messages that carry it.
 
     :ivar started: The first message was given away, so the status stands.
     :ivar complete: The last one was.
@@ -51,7 +79,7 @@ class Reply:
         return self._written.append
 
     def messages(self, body: Iterable[bytes]) -> Iterator[Message]:
-        """Say the answer, each message as soon as its part of the body is there.
+        """Yield the answer, each message as soon as its part of the body is there.
 
         The iteration goes on after the last message, because to the body that means it was sent.
 
@@ -68,6 +96,14 @@ class Reply:
         if not self.complete:
             yield from self._begin()
             yield self._part(b"".join(self._written), last=True)
+
+    def piece(self, chunk: bytes) -> list[Message]:
+        """Say a piece of a body of unknown length."""
+        return [*self._begin(), self._part(chunk)] if chunk else []
+
+    def last(self) -> list[Message]:
+        """Say that there is no more of it."""
+        return [*self._begin(), self._part(b"", last=True)]
 
     def _begin(self) -> Iterator[Message]:
         if not self.started:

@@ -10,9 +10,9 @@ import asyncio
 import io
 from collections.abc import Callable
 from contextvars import Context
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from flask_concurrency.asgi.environ import SCOPE, make_environ
+from flask_concurrency.asgi.environ import CONNECTION, SCOPE, make_environ
 from flask_concurrency.asgi.interface import Message, Receive, Scope, Send
 from flask_concurrency.asgi.reply import Reply, close_body
 from flask_concurrency.asgi.websocket_connection import Connection
@@ -23,9 +23,6 @@ from flask_concurrency.vocabulary.errors import QueueFull
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
-
-CONNECTION: Final = "flask_concurrency.websocket"
-"""Where in the WSGI environment the :class:`Connection` travels."""
 
 
 async def serve_websocket(

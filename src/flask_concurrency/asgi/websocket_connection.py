@@ -33,8 +33,8 @@ CLOSES_WITHIN: Final = 5.0
 """Seconds that a server gets to say goodbye, where its client does not answer that."""
 
 READ_AHEAD: Final = 16
-"""Messages that are read before the handler asks for them, so that one that only sends hears that
-the client has left. If the handler never asks, back-pressure stops the client."""
+"""Messages that are read before the handler asks for them, so that one that only sends notices
+when the client leaves. If the handler never asks, back-pressure stops the client."""
 
 DENIAL: Final = "websocket.http.response"
 """The extension by which a server sends a whole answer in place of a WebSocket."""
@@ -78,11 +78,11 @@ class Connection:
         return self.ended or (CUT_OFF, None)
 
     def closed(self) -> ConnectionClosed:
-        """The error that tells of its end."""
+        """The error that reports its end."""
         return closed(*self.closing)
 
     async def begin(self) -> None:
-        """Take in the handshake.
+        """Receive the handshake.
 
         :raises RuntimeError: The server sent something else.
         """
@@ -97,7 +97,7 @@ class Connection:
     async def accept(
         self, subprotocol: str | None, *, max_message_size: int | None, drain: Drain
     ) -> None:
-        """Answer the handshake with a WebSocket, and begin to take in messages.
+        """Answer the handshake with a WebSocket, and begin to receive messages.
 
         :param max_message_size: Characters or bytes of a message; a larger one ends it.
         :param drain: Ends it, when it begins.
@@ -177,7 +177,7 @@ class Connection:
             await asyncio.wait({self._goodbye})  # which goes on if this is cancelled
 
     async def finish(self) -> None:
-        """Take in nothing any more, and leave nothing behind."""
+        """Receive no more messages, and leave nothing behind."""
         if self._drain is not None:
             self._drain.forget(self._ticket)
         self.abandon()
@@ -186,7 +186,7 @@ class Connection:
             await asyncio.wait({self._goodbye})
 
     def abandon(self) -> None:
-        """Let both sides hear that it goes no further, unless they have."""
+        """Notify client and handler that it has ended, unless they know."""
         if self.accepted:
             self._close(GOING_AWAY, DRAINING)
         else:

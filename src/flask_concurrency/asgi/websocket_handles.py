@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class _OnConnection:
-    """What both kinds tell of their connection."""
+    """What both kinds report of their connection."""
 
     def __init__(self, connection: Connection, subprotocol: str | None) -> None:
         self._connection = connection

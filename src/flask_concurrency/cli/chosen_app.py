@@ -73,7 +73,7 @@ def asgi_app_of(app: Flask) -> AsgiApplication:
 
 
 def not_served(app: Flask) -> str:
-    """What to tell the author of an app without the extension."""
+    """The message to the author of an app without the extension."""
     return (
         f"{app.name!r} has no limits: Flask-Concurrency is installed, but the app does not use it. "
         "Add 'concurrency = Concurrency(app)', or call concurrency.init_app(app) in its factory."

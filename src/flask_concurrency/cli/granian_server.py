@@ -41,7 +41,7 @@ def become_server(options: ServerOptions) -> NoReturn:
 
 def serve(options: ServerOptions) -> None:
     """Serve until SIGTERM or SIGINT; SIGHUP replaces the workers one by one."""
-    os.environ[SERVED_WITH] = str(options.threads)  # so that some of them never wait for a place
+    os.environ[SERVED_WITH] = str(options.threads)  # so that some of them never wait for a permit
     if options.import_path is not None:
         os.environ["FLASK_APP"] = options.import_path  # as what worker processes of tasks find it
     if options.asgi:
@@ -79,6 +79,22 @@ def serve(options: ServerOptions) -> None:
         signal.signal(signal.SIGTERM, end)
         signal.signal(signal.SIGINT, end)
 
+    jobs = JobWorkerProcess(options.import_path, options.graceful_timeout)
+
+    @server.on_startup
+    def keep_job_worker() -> None:
+        if not options.runs_jobs:
+            return
+        jobs.start()
+        if hasattr(signal, "SIGHUP"):
+            replace_workers: Any = signal.getsignal(signal.SIGHUP)
+
+            def replace_all(signum: int, frame: object) -> None:
+                jobs.renew()
+                replace_workers(signum, frame)
+
+            signal.signal(signal.SIGHUP, replace_all)
+
     @server.on_startup
     def watch_files() -> None:
         if options.reload is not None and hasattr(signal, "SIGHUP"):
@@ -91,16 +107,13 @@ def serve(options: ServerOptions) -> None:
             signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
 
     load = load_asgi_app if options.asgi else load_app
-    jobs = JobWorkerProcess(options.import_path, options.graceful_timeout)
-    if options.runs_jobs:
-        server.on_startup(jobs.start)
     try:
         server.serve(
             target_loader=partial(load, options.import_path, options.graceful_timeout),
             wrap_loader=False,
         )
     except SystemExit:
-        # A worker that was told at the same time, as by systemd, and was quicker, looks to granian
+        # A worker that got the signal, too, as by systemd, and was quicker, looks to granian
         # like one that failed.
         if not told:
             raise

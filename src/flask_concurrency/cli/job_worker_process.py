@@ -42,22 +42,38 @@ class JobWorkerProcess:
         """Start it."""
         self._process = subprocess.Popen(self._command)
 
+    def renew(self) -> None:
+        """Replace the worker by one that loads the app anew; the old one finishes its jobs."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGHUP)
+
     def end(self) -> None:
-        """Tell it to end, and wait for that as long as its jobs may take."""
+        """Signal it to end, and wait for that as long as its jobs may take."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait()
 
 
 def keep(command: list[str], killed_after: float, parent: int) -> None:
-    """Keep a worker running until told to end, or until the parent is gone."""
+    """Keep a worker running until a signal to end, or until the parent is gone."""
     told: list[int] = []
+    renewals: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: told.append(number))
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, lambda number, _: renewals.append(number))
     died, starts_at, began_at = 0, 0.0, 0.0
     worker: subprocess.Popen[bytes] | None = None
+    retired: list[subprocess.Popen[bytes]] = []
     while not told and os.getppid() == parent:
         now = time.monotonic()
+        retired = [each for each in retired if each.poll() is None]
+        if renewals:
+            renewals.clear()
+            if worker is not None:
+                worker.terminate()
+                retired.append(worker)
+            worker, died, starts_at = None, 0, now
         if worker is None and now >= starts_at:
             worker = subprocess.Popen([*command, "--parent", str(os.getpid())])
             began_at = now
@@ -71,14 +87,13 @@ def keep(command: list[str], killed_after: float, parent: int) -> None:
             )
             worker = None
         time.sleep(LOOK_EVERY)
-    if worker is None:
-        return
-    worker.terminate()
-    try:
-        worker.wait(killed_after)
-    except subprocess.TimeoutExpired:
-        worker.kill()
-        worker.wait()
+    for each in [*retired, *([] if worker is None else [worker])]:
+        each.terminate()
+        try:
+            each.wait(killed_after)
+        except subprocess.TimeoutExpired:
+            each.kill()
+            each.wait()
 
 
 if __name__ == "__main__":

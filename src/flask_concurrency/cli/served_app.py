@@ -1,4 +1,4 @@
-"""Load the app in a worker process, and see to it that the worker ends when it is told to.
+"""Load the app in a worker process, and have the worker end on every signal to stop.
 
 Knows Flask's loader and signals; knows no server and no limit.
 """
@@ -40,7 +40,7 @@ def load_app(import_path: str | None, graceful_timeout: float) -> Flask:
     if server is None or os.name != "posix":  # a free-threaded Python's workers are threads
         return ScriptInfo(app_import_path=import_path).load_app()
     # A terminal sends Ctrl-C to a whole group. A granian worker that gets it beside the main
-    # process's SIGTERM may never stop, and one that gets it again stands still with all requests.
+    # process's SIGTERM may never stop, and one that gets it again blocks all its requests.
     os.setpgrp()
     # A forked worker starts with the main process's handlers, which would swallow a stop that
     # comes while the app is being loaded.
@@ -83,11 +83,11 @@ def load_asgi_app(import_path: str | None, graceful_timeout: float) -> AsgiAppli
 
 
 def _end_when_told(server: int, told: socket.socket, graceful_timeout: float) -> None:
-    """End this process once it is told to stop, or the server's main process is gone.
+    """End this process on a signal to stop, or when the server's main process is gone.
 
     A main process that was killed sends no signal, though its workers would keep the port.
 
-    And a worker's main thread can miss what it is told: a handler runs there, but the signal may
+    And a worker's main thread can miss a signal: the handler runs there, but the signal may
     interrupt another thread, mostly if it comes together with a connection while a request is in
     flight. The worker would go on serving until it is killed with whatever is then in flight. So
     the main thread is woken, by a signal that means nothing, until it has run its handlers.

@@ -88,7 +88,7 @@ def status(info: ScriptInfo, key: str | None, watch: bool, as_json: bool) -> Non
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 @pass_script_info
 def reset(info: ScriptInfo, key: str | None, every_key: bool, yes: bool, as_json: bool) -> None:
-    """Start the rates of KEY anew, in every limit of the app; who is inside stays inside.
+    """Reset the rates of KEY, in every limit of the app; permits stay held.
 
     KEY is what the limit counts by, such as 192.0.2.7; "" for what counts all requests together.
     """

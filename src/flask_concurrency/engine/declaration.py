@@ -22,7 +22,7 @@ class Declaration:
     """Limits as one call to ``limit()`` or one configuration value wrote them.
 
     :ivar limits: What was written, read into objects.
-    :ivar key: Gives who is counted; ``None`` leaves it to the limit's kind: the extension's key
+    :ivar key: Returns who is counted; ``None`` leaves it to the limit's kind: the extension's key
         for rates, all requests together for in-flight limits.
     :ivar cost: Units a request spends, or a callable that says so.
     :ivar methods: HTTP methods it applies to, in capitals; ``None`` for all.

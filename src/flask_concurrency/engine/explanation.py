@@ -34,7 +34,7 @@ class ExplainedLimit:
         chooses the limit in each request.
     :ivar period: Seconds; ``None`` for an in-flight limit.
     :ivar algorithm: How a rate is counted; ``None`` for an in-flight limit.
-    :ivar key: The function that gives who is counted.
+    :ivar key: The function that returns who is counted.
     :ivar scope: ``"process"`` where each process counts by itself; else ``None``.
     :ivar cost: Units a request spends, or the function that says so.
     :ivar methods: HTTP methods it was declared for; ``None`` for all.

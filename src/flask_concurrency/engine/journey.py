@@ -15,7 +15,7 @@ NOT_ASKED = Decision(True, ())
 
 
 class Journey:
-    """What one request was told and what it holds.
+    """What one request was answered and what it holds.
 
     :ivar decision: What every gate asked so far has said, as one.
     :ivar overdue: Whether it was given up because its deadline had passed.
@@ -24,7 +24,7 @@ class Journey:
     :ivar ended_by_middleware: Whether the middleware will call :meth:`end`.
     """
 
-    # Every request begins one, most meet no limit: what is on the class costs nothing to begin.
+    # Every request makes one and most have no limit: class attributes cost nothing to set.
     _answers: tuple[Answer, ...] = ()
     _deadline: Deadline | None = None
     _held: Permit | None = None
@@ -130,7 +130,7 @@ def _joined(one: Permit, other: Permit) -> Permit:
 
 
 def _both(before: Decision, now: Decision) -> Decision:
-    """Two decisions as one; of a limit that was asked twice, as by a block, the later word."""
+    """Two decisions as one; of a limit that was asked twice, as by a block, the later verdict."""
     names = {verdict.name for verdict in now.verdicts}
     kept = tuple(verdict for verdict in before.verdicts if verdict.name not in names)
     still = Decision(before.admitted, kept)

@@ -95,7 +95,7 @@ class Candidate:
     :ivar source: Where it was declared.
     :ivar limit: The limit.
     :ivar name: What refusals and header fields call it; unique within the route.
-    :ivar key: Gives who is counted.
+    :ivar key: Returns who is counted.
     :ivar left_out: Why it does not apply, such as ``"replaced by route"`` or ``"only POST"``;
         ``None`` if it does.
     """

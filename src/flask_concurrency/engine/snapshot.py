@@ -78,7 +78,7 @@ def look(limiters: Iterable[Limiter], store: Store, *, key: str | None) -> list[
 
 
 def reset(limiters: Iterable[Limiter], store: Store, *, key: str) -> int:
-    """Start the rates of one key anew; who is inside stays inside.
+    """Reset the rates of one key; permits stay held.
 
     :returns: How many limits counted the key.
     """

@@ -1,4 +1,4 @@
-"""Run a coroutine as a task of an event loop, and tell its end to a future for any thread.
+"""Run a coroutine as a task of an event loop, and settle a future that any thread may read.
 
 Knows neither what group the coroutine belongs to nor who waits for it.
 """
@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from flask_concurrency.executors.loop import LoopThread
+from flask_concurrency.executors.signal_safe_future import SignalSafeFuture
 from flask_concurrency.executors.waiting import loop_here
 from flask_concurrency.runtime.deadline import current_deadline
 from flask_concurrency.vocabulary.errors import ExecutorShutdown
@@ -22,7 +23,7 @@ from flask_concurrency.vocabulary.errors import ExecutorShutdown
 T = TypeVar("T")
 
 
-class CoroutineFuture(Future[T]):
+class CoroutineFuture(SignalSafeFuture[T]):
     """The future of a coroutine that runs on a loop. ``cancel()`` asks its task to end.
 
     The coroutine has the deadline of the caller that made this, whatever loop it runs on.
@@ -93,7 +94,7 @@ class CoroutineFuture(Future[T]):
             with nullcontext() if deadline is None else deadline:
                 result = await self._coroutine
         except asyncio.CancelledError:
-            raise  # told by :meth:`_task_ended`, which hears of it even if this never began
+            raise  # reported by :meth:`_task_ended`, which is called even if this never began
         except BaseException as error:
             # All of them stop here: asyncio lets SystemExit end the loop, which all requests share.
             self._settle(error)

@@ -9,10 +9,12 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from flask_concurrency.executors.signal_safe_future import SignalSafeFuture
+
 T = TypeVar("T")
 
 
-class LinkedFuture(Future[T]):
+class LinkedFuture(SignalSafeFuture[T]):
     """A future that ends as another one does, unless it ends before.
 
     ``cancel()`` is passed on, and what comes of it is up to the other future's executor.

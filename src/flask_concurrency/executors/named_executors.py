@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from difflib import get_close_matches
-from typing import Any, Final
+from typing import Any
 
 from flask_concurrency.executors.context import Carrier, capture_context
 from flask_concurrency.executors.foreign_executor import ForeignExecutor
@@ -19,11 +19,7 @@ from flask_concurrency.executors.processes.executor import ProcessExecutor
 from flask_concurrency.executors.task_end import OnTaskEnd
 from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.vocabulary.errors import ConfigurationError
-
-Meaning = str | Executor | Callable[[], Executor]
-"""What a name may stand for: another name, an executor, or a function that makes one."""
-
-RESERVED: Final = ("threads", "processes", "loop")
+from flask_concurrency.vocabulary.executor_names import Meaning
 
 
 class NamedExecutors:
@@ -138,20 +134,3 @@ class NamedExecutors:
         return ForeignExecutor(
             name, executor, carry=self._carry, on_task_end=self._on_task_end(name)
         )
-
-
-def check_meaning(name: object, meaning: object) -> None:
-    """Refuse what cannot be an executor's name, or what it stands for.
-
-    :raises ConfigurationError: Naming it and the remedy.
-    """
-    if not isinstance(name, str) or not name:
-        raise ConfigurationError(f"An executor's name is a text such as 'reports', not {name!r}.")
-    if name in RESERVED:
-        raise ConfigurationError(f"{name!r} is the app's own. Choose another name.")
-    if isinstance(meaning, str | Executor) or callable(meaning):
-        return
-    raise ConfigurationError(
-        f"Executor {name!r} = {meaning!r}: give a concurrent.futures.Executor, a function "
-        "that makes one, or another executor's name."
-    )

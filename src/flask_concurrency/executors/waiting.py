@@ -1,7 +1,7 @@
 """Decide how code waits for a task, and where it must not.
 
 That is on an event loop that serves requests, and in a child forked from the task's process. Knows
-no executor: a task is a future here, and a loop that serves requests is one it was told of.
+no executor: a task is a future here, and a loop that serves requests is one that was registered.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from math import inf
 from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
 
+from flask_concurrency.executors.signal_safe_future import SignalSafeFuture
 from flask_concurrency.runtime.forks import generation
 from flask_concurrency.runtime.greenlet_bridge import can_suspend
 from flask_concurrency.runtime.wakeup import WakeUp
@@ -49,7 +50,7 @@ def loop_here() -> asyncio.AbstractEventLoop | None:
 
 
 def wait_on_loop(future: Future[Any], timeout: float | None) -> bool:
-    """Wait as code on an event loop can, and tell whether that is over.
+    """Wait as code on an event loop can, and return whether that is over.
 
     Where it can be suspended, it is, until the future is done or ``timeout`` seconds have passed.
     ``False`` where it may block: in any thread, and on a loop that serves no requests.
@@ -125,7 +126,7 @@ class _WaiterList(list[Any]):
         self._known_to.remove_waiter(waiter)
 
 
-class TaskFuture(Future[T]):
+class TaskFuture(SignalSafeFuture[T]):
     """A ``Future`` in everything, except that two ways to wait for it are refused.
 
     It never stops a loop that serves. And it does not wait for ever in a forked child, where the
@@ -170,7 +171,7 @@ class TaskFuture(Future[T]):
         return super().exception(timeout)
 
     def _wait_otherwise(self, timeout: float | None) -> bool:
-        """Wait as the caller must, and tell whether that is over."""
+        """Wait as the caller must, and return whether that is over."""
         if self.run_here is not None:
             run_here, self.run_here = self.run_here, None
             if run_here is not None:

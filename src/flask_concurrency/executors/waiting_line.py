@@ -1,4 +1,4 @@
-"""Decide who is next to get a place in a full queue, and how long a caller waits for it.
+"""Decide who is next to get a slot in a full queue, and how long a caller waits for it.
 
 Knows neither the queue nor what a task is. The line itself is guarded by its executor's lock.
 """
@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Generic, TypeVar
+
+from flask_concurrency.executors.signal_safe_future import SignalSafeFuture
 
 T = TypeVar("T")
 
-Slot = Future[None]
-"""Done when the task is queued, failed when it never will be. Its caller waits for it."""
+
+class Slot(SignalSafeFuture[None]):
+    """Done when the task is queued, failed when it never will be. Its caller waits for it."""
 
 
 class WaitingLine(Generic[T]):
@@ -52,7 +54,7 @@ class WaitingLine(Generic[T]):
 
 
 def turn_away(slot: Slot, error: BaseException) -> None:
-    """Tell the caller that its task is not let in."""
+    """Refuse a caller's task with an error."""
     if slot.set_running_or_notify_cancel():
         slot.set_exception(error)
 

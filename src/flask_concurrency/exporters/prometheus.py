@@ -38,7 +38,7 @@ class Gauge:
     """Something that goes up and down, as it is now.
 
     :ivar name: Dotted, as the metrics' names.
-    :ivar labels: What tells its series apart.
+    :ivar labels: What distinguishes its series.
     :ivar values: A value for the labels of each series.
     """
 

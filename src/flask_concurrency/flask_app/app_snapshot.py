@@ -93,7 +93,7 @@ def read_jobs(app: Flask) -> JobsSnapshot | None:
 
 
 def reset_counts(app: Flask, state: AppState, *, key: str | None, name: str | None) -> int:
-    """Start rates anew; who is inside stays inside.
+    """Reset rates; permits stay held.
 
     :param key: Whose; ``None`` for every key.
     :param name: Only limits of this name; ``None`` for all.

@@ -9,7 +9,7 @@ import threading
 import weakref
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 from werkzeug.routing import Rule
@@ -22,13 +22,11 @@ from flask_concurrency.admission.waiting_room import WaitingRooms
 from flask_concurrency.engine.declaration import Declaration
 from flask_concurrency.engine.explanation import Explanation, explain
 from flask_concurrency.engine.plan import AdaptiveLimits, Plan, Source, compile_plan
-from flask_concurrency.executors.waiting import holds_requests_up
 from flask_concurrency.flask_app.app_counters import AppCounters
 from flask_concurrency.flask_app.app_store import AppStore
 from flask_concurrency.flask_app.declarations.options import KNOWN_METHODS
 from flask_concurrency.flask_app.declarations.time_limit import TimeLimit
 from flask_concurrency.flask_app.declarations.unused import DeclarationRegistry
-from flask_concurrency.flask_app.http.arrivals import SOURCES
 from flask_concurrency.flask_app.http.cors import CorsPolicy
 from flask_concurrency.flask_app.overload.asker import Askers
 from flask_concurrency.flask_app.overload.front import Front
@@ -41,12 +39,15 @@ from flask_concurrency.flask_app.settings import (
     left_over,
     written,
 )
-from flask_concurrency.flask_app.work.executors import AppExecutors
+from flask_concurrency.flask_app.work.first_use import ExecutorsAtFirstUse
 from flask_concurrency.runtime.drain import Drain
 from flask_concurrency.stores.fallback import FallbackStore
 from flask_concurrency.stores.store import Store
 from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.safe_logger import SafeLogger
+
+if TYPE_CHECKING:
+    from flask_concurrency.flask_app.work.executors import AppExecutors
 
 logger = SafeLogger("flask_concurrency.limits")
 
@@ -92,7 +93,7 @@ class AppState:
     :ivar key: Gives who is counted where a declaration does not say.
     :ivar exempt_keys: Keys that are not counted for a while; ``None`` where nothing sets any.
     :ivar front: What stands before the app: health checks, adaptive limits of the whole app.
-    :ivar drain: Ends what would go on for ever when the server is told to end.
+    :ivar drain: Ends streams and other endless work when the server is about to stop.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class AppState:
         *,
         settings: Settings,
         store: AppStore,
-        executors: AppExecutors,
+        executors: ExecutorsAtFirstUse,
         declarations: DeclarationRegistry,
         key: Callable[[], object],
         read_again: Callable[[], Settings],
@@ -110,7 +111,7 @@ class AppState:
     ) -> None:
         self.settings = settings
         self._store = store
-        self.executors = executors
+        self._executors = executors
         self._read_again = read_again
         self._config = config
         self._written = written(config)
@@ -122,7 +123,7 @@ class AppState:
         self.drain = Drain()
         self.counters = counters
         self.rooms = WaitingRooms(
-            server_threads=settings.server_threads, holds_requests_up=holds_requests_up
+            server_threads=settings.server_threads, holds_requests_up=_holds_requests_up
         )
         self.declarations = declarations
         self.cors: CorsPolicy | None = None
@@ -139,6 +140,15 @@ class AppState:
         self._lock = threading.Lock()
 
     @property
+    def executors(self) -> AppExecutors:
+        """Where the app's work runs; made, and its modules loaded, when first asked for."""
+        return self._executors.get()
+
+    @executors.setter
+    def executors(self, executors: AppExecutors) -> None:
+        self._executors.made = executors
+
+    @property
     def adaptive_snapshots(self) -> Callable[[], Mapping[str, AdaptiveSnapshot]]:
         """What gives, by their names, what the adaptive limits of this process do.
 
@@ -151,10 +161,10 @@ class AppState:
             if state is None:
                 return {}
             control = state.front.control
-            source = control.arrivals.source if control is not None else None
+            source = "" if control is None else control.arrivals.source_text
             return {
                 f"{limit.route}: {limit.name}" if limit.route else limit.name: limit.snapshot(
-                    "" if source is None else SOURCES[source]
+                    source
                 )
                 for limit in state.adaptive.all()
                 if limit.admitted or any(limit.refused.values())
@@ -182,7 +192,7 @@ class AppState:
         return self._store.uri
 
     def askers(self, app: Flask) -> Askers:
-        """What finds out who asks, before Flask does."""
+        """What finds the client of a request, before Flask does."""
         if self._askers is None:
             self._askers = Askers(app, self.owner)
         return self._askers
@@ -351,6 +361,12 @@ class AppState:
             found.time,
             needs_no_check=not limited and method != "OPTIONS",
         )
+
+
+def _holds_requests_up() -> bool:
+    from flask_concurrency.executors.waiting import holds_requests_up
+
+    return holds_requests_up()
 
 
 def _report_left_over(app: Flask) -> None:

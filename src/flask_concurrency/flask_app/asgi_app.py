@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, cast
 
 from flask import Flask, has_request_context, request
 
-from flask_concurrency.asgi.application import Admission, AsgiBridge
+from flask_concurrency.asgi.admission import Admission
+from flask_concurrency.asgi.application import AsgiBridge
 from flask_concurrency.asgi.interface import Scope
 from flask_concurrency.asgi.lifespan import Finish, ServerLife
 from flask_concurrency.flask_app.app_state import AppState
+from flask_concurrency.flask_app.direct_answers import DirectAnswers
 from flask_concurrency.flask_app.http.responses import (
     REFUSED_UNASKED,
     DeadlinePassed,
@@ -18,6 +20,7 @@ from flask_concurrency.flask_app.http.responses import (
     soon,
 )
 from flask_concurrency.flask_app.loop_endpoints import LoopEndpoints
+from flask_concurrency.flask_app.telemetry.request_counting import refusal_changes
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -34,6 +37,11 @@ def make_asgi_app(app: Flask, state: AppState) -> AsgiBridge:
             state.prepare_front()
         return state.front.asgi(scope, enabled=state.enabled_now)
 
+    def count_refusal(method: str, limit: str) -> None:
+        if state.counters.counts_requests:
+            state.counters.get().add(refusal_changes(method, limit))
+
+    state.front.count_refusal = count_refusal
     return AsgiBridge(
         app,
         runs_on_loop=LoopEndpoints(app, state.owner),
@@ -51,6 +59,7 @@ def make_asgi_app(app: Flask, state: AppState) -> AsgiBridge:
         ),
         max_body=lambda: _max_body(app),
         admit=admit,
+        answer=DirectAnswers(app, state),
     )
 
 

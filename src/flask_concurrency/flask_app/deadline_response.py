@@ -1,6 +1,6 @@
 """Decide what becomes of a request whose deadline has passed: 504, whatever its view says.
 
-Knows Flask's error handling; who notices that the time is up is decided elsewhere.
+Knows Flask's error handling; what notices that the time is up is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 from flask_concurrency.engine.journey import Journey
+from flask_concurrency.flask_app.contexts import CONTEXTS_ARE_MERGED
 from flask_concurrency.flask_app.current_journey import JOURNEY
 from flask_concurrency.flask_app.http.responses import DeadlinePassed
 from flask_concurrency.flask_app.view_wrapping import put_around_view
-from flask_concurrency.flask_app.work.task_context import CONTEXTS_ARE_MERGED
 from flask_concurrency.runtime.deadline import remaining
 from flask_concurrency.runtime.deadline_messages import view_was_late
 from flask_concurrency.vocabulary.errors import DeadlineExceeded

@@ -10,26 +10,18 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, overload
 
 from flask import Flask, Response, current_app, has_app_context, request
 
 from flask_concurrency.admission.limiter import normalized_key
-from flask_concurrency.asgi.application import AsgiBridge
 from flask_concurrency.engine.declaration import Stage
 from flask_concurrency.engine.journey import NOT_ASKED, Journey
-from flask_concurrency.executors.groups import AllTaskGroup, TaskGroup
-from flask_concurrency.executors.groups.policy import PolicyName
-from flask_concurrency.executors.loop import LoopThread
-from flask_concurrency.executors.named_executors import Meaning, check_meaning
-from flask_concurrency.executors.processes.executor import ProcessExecutor
-from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.flask_app import hooks
 from flask_concurrency.flask_app.app_counters import AppCounters
 from flask_concurrency.flask_app.app_snapshot import Snapshot, read_snapshot, reset_counts
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.app_store import AppStore
-from flask_concurrency.flask_app.asgi_app import make_asgi_app
 from flask_concurrency.flask_app.current_journey import JOURNEY
 from flask_concurrency.flask_app.declarations import decorations
 from flask_concurrency.flask_app.declarations.decorations import EXEMPT
@@ -47,33 +39,38 @@ from flask_concurrency.flask_app.http.origins import Origins
 from flask_concurrency.flask_app.jobs.options import UNSET, Unset
 from flask_concurrency.flask_app.limit_decorator import LimitDecorator
 from flask_concurrency.flask_app.loop_endpoints import PLACE, FlaskEndpoints, Place, RunsOn
-from flask_concurrency.flask_app.metrics_endpoint import add_metrics
 from flask_concurrency.flask_app.overload.health import HealthChecks
 from flask_concurrency.flask_app.settings import read_settings
-from flask_concurrency.flask_app.streaming.event_streams import Source, event_response
-from flask_concurrency.flask_app.streaming.websockets import (
-    MAX_MESSAGE_SIZE,
-    Handler,
-    websocket_options,
-    websocket_view,
-)
-from flask_concurrency.flask_app.work.executors import make_executors
+from flask_concurrency.flask_app.work.first_use import ExecutorsAtFirstUse
 from flask_concurrency.flask_app.work.status_publishing import StatusPublishing
 from flask_concurrency.runtime.deadline import remaining
 from flask_concurrency.runtime.drain import watch_signals
 from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.errors import ConfigurationError
+from flask_concurrency.vocabulary.executor_names import Meaning, check_meaning
 from flask_concurrency.vocabulary.limits import DynamicLimit, LimitLike
 from flask_concurrency.vocabulary.priority import Priority
 from flask_concurrency.vocabulary.request_functions import check_function
 
 if TYPE_CHECKING:
+    # Loaded by the methods that need them: an app with a few limits starts twice as fast.
+    from flask_concurrency.asgi.application import AsgiBridge
+    from flask_concurrency.executors.groups import AllTaskGroup, TaskGroup
+    from flask_concurrency.executors.groups.policy import PolicyName
+    from flask_concurrency.executors.loop import LoopThread
+    from flask_concurrency.executors.processes.executor import ProcessExecutor
+    from flask_concurrency.executors.threads import ThreadExecutor
     from flask_concurrency.flask_app.jobs.declared_job import DeclaredJob
     from flask_concurrency.flask_app.jobs.jobs import Jobs
+    from flask_concurrency.flask_app.streaming.event_streams import Source
+    from flask_concurrency.flask_app.streaming.websockets import Handler
 
 Target = TypeVar("Target", bound=Any)
 P = ParamSpec("P")
 T = TypeVar("T")
+
+MAX_MESSAGE_SIZE: Final = 2**20
+"""Characters or bytes of a WebSocket's message, unless another bound is given."""
 
 
 class Concurrency:
@@ -91,7 +88,7 @@ class Concurrency:
         :class:`~flask_concurrency.Limits`. Default: none.
     :param app_limits: Limits counted once for the whole app, 404 and 405 included; the same.
         Default: none.
-    :param key: Gives who is counted by a rate that names no key of its own. Default:
+    :param key: Returns who is counted by a rate that names no key of its own. Default:
         :func:`~flask_concurrency.keys.remote_address`.
     :param store: Where counts live, as a URI. Default: ``"host://"``, shared by all processes of
         this host; ``"memory://"`` with ``app.testing``.
@@ -139,7 +136,7 @@ class Concurrency:
         settings = read_again()
         publishing = StatusPublishing(app, settings)
         counters = AppCounters(app, settings)
-        executors = make_executors(
+        executors = ExecutorsAtFirstUse(
             app,
             settings,
             added=self._added,
@@ -206,7 +203,7 @@ class Concurrency:
 
         :param limits: What to allow, such as ``"5/minute; 8 in flight"``, or a function that gives
             it in each request.
-        :param key: Gives who is counted. Default: the extension's key for rates, all
+        :param key: Returns who is counted. Default: the extension's key for rates, all
             requests together for in-flight limits, since those protect the server.
         :param cost: Units a request spends; a callable is asked in each request. Default: ``1``.
         :param methods: HTTP methods it applies to; ``"GET"`` includes ``HEAD``. Default: all;
@@ -222,7 +219,7 @@ class Concurrency:
         :param final_cost: Asked with the response for the units that the request has cost, where
             that is known only after the work: ``cost`` is reserved first, and what was too much
             is given back, what is missing spent, as far as there is any left.
-        :param shadow: Count and report, but let in: to see what a limit would do.
+        :param shadow: Count and report, but admit: to see what a limit would do.
         :param static: Whether a blueprint's limit counts its static files, too.
         :raises ConfigurationError: Anything of it is malformed; raised here, not in a request.
         """
@@ -399,6 +396,8 @@ class Concurrency:
         :param app: The app, after :meth:`init_app`.
         :raises ConfigurationError: It is not served by this extension yet.
         """
+        from flask_concurrency.flask_app.asgi_app import make_asgi_app
+
         return make_asgi_app(app, self._state(app))
 
     def metrics(
@@ -415,6 +414,8 @@ class Concurrency:
             clients of this machine that no proxy has passed on.
         :raises ConfigurationError: The path is taken, or prometheus-client is missing.
         """
+        from flask_concurrency.flask_app.metrics_endpoint import add_metrics
+
         add_metrics(app, self._state(app), path, access, self.exempt)
 
     def opentelemetry(self, app: Flask, *, meter_provider: Any = None) -> None:
@@ -486,6 +487,8 @@ class Concurrency:
         :raises TypeError: ``source`` gives no events.
         :raises ValueError: ``heartbeat`` is no time.
         """
+        from flask_concurrency.flask_app.streaming.event_streams import event_response
+
         state = self._current_state()
         return event_response(
             source,
@@ -538,6 +541,11 @@ class Concurrency:
             one closes it with code 1009. ``None``: any number. Default: 1 MiB.
         :raises ConfigurationError: An option is malformed.
         """
+        from flask_concurrency.flask_app.streaming.websockets import (
+            websocket_options,
+            websocket_view,
+        )
+
         options = websocket_options(origins, subprotocols, max_message_size)
 
         def decorate(handler: Handler) -> Callable[..., Response]:
@@ -706,12 +714,14 @@ class Concurrency:
             the deadline ``group.results()`` are those that are ready.
         :raises ConfigurationError: ``timeout`` or ``policy`` is none.
         """
+        from flask_concurrency.executors.groups import AllTaskGroup, TaskGroup
+
         executors = self._current_state().executors
         make = AllTaskGroup if policy == "all" else TaskGroup
         return make(executors.named.get, executors.loop, timeout=timeout, policy=policy)
 
     def reset(self, key: object = None, *, name: str | None = None) -> int:
-        """Start rates anew, as after the right password; who is inside stays inside.
+        """Reset rates, as after the right password; permits stay held.
 
         .. code-block:: python
 
@@ -759,7 +769,7 @@ class Concurrency:
 
     @property
     def current(self) -> Decision | None:
-        """What the current request was told so far; ``None`` where no limit applies."""
+        """The decision on the current request so far; ``None`` where no limit applies."""
         journey: Journey | None = request.environ.get(JOURNEY)
         return None if journey is None or journey.decision is NOT_ASKED else journey.decision
 

@@ -29,12 +29,12 @@ from flask_concurrency.flask_app.http.responses import (
     cannot_count,
     refusal,
 )
-from flask_concurrency.runtime.greenlet_bridge import run_suspendable
 from flask_concurrency.vocabulary.errors import ConfigurationError, StoreError, UnreadableCost
 from flask_concurrency.vocabulary.limits import Adaptive, DynamicLimit, InFlight
 from flask_concurrency.vocabulary.permit import Ending
 
 Target = TypeVar("Target", bound=Any)
+Outcome = TypeVar("Outcome")
 
 
 class _NoView(ConfigurationError, AttributeError):
@@ -108,7 +108,7 @@ class LimitDecorator:
             @functools.wraps(target)
             async def asking(*args: Any, **kwargs: Any) -> Any:
                 if has_request_context():
-                    await run_suspendable(check, copy_context())
+                    await _run(check)
                 return await target(*args, **kwargs)
         else:
 
@@ -145,7 +145,7 @@ class LimitDecorator:
         :raises Refusal: A limit refuses; Flask answers 429 or 503 unless it is caught.
         :raises ConfigurationError: The limit has no name.
         """
-        self._enter(await run_suspendable(self._take, copy_context()))
+        self._enter(await _run(self._take))
         return self
 
     async def __aexit__(
@@ -155,7 +155,7 @@ class LimitDecorator:
         traceback: TracebackType | None,
     ) -> None:
         """Give back what was held; units of a rate stay spent."""
-        await run_suspendable(partial(_give_back, self._leave(), error), copy_context())
+        await _run(partial(_give_back, self._leave(), error))
 
     def chooses_by(self, functions: Collection[Any]) -> str | None:
         """The name of the first of these functions that it takes for one that gives limits."""
@@ -243,10 +243,17 @@ def _give_back(answer: Answer, error: BaseException | None) -> None:
 
 
 def _join(answer: Answer) -> None:
-    """Let the current request, if there is one, tell what a block was told, and settle it.
+    """Add the decision of a block to the current request, if there is one, and settle it.
 
     The permit is the block's own: in a task it may last longer than the request.
     """
     if has_request_context():
         with _joining:  # the tasks of one request may all be in a block
             journey_of(request.environ).join(answer.without_permit())
+
+
+async def _run(function: Callable[[], Outcome]) -> Outcome:
+    """Run what may wait, without holding up the loop."""
+    from flask_concurrency.runtime.greenlet_bridge import run_suspendable
+
+    return await run_suspendable(function, copy_context())

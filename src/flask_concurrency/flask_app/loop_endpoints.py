@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from flask import Flask, has_request_context, request
 from werkzeug.exceptions import HTTPException
 
-from flask_concurrency.asgi.websocket import CONNECTION
+from flask_concurrency.asgi.environ import CONNECTION
 from flask_concurrency.flask_app.declarations import decorations
 from flask_concurrency.vocabulary.errors import ConfigurationError
 

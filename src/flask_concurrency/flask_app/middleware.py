@@ -59,7 +59,7 @@ class HasSettings(Protocol):
 class JourneyMiddleware:
     """WSGI middleware that reports each request's decision and ends its journey exactly once.
 
-    :param wsgi_app: What was there before, usually Flask's own ``wsgi_app``.
+    :ivar wsgi_app: What was there before, usually Flask's own ``wsgi_app``.
     :param state: Has the settings, which may change until the first request.
     :param refusals: Refusals to repeat without Flask.
     """
@@ -71,16 +71,13 @@ class JourneyMiddleware:
         state: HasSettings,
         refusals: RefusalCache,
     ) -> None:
-        self._wsgi_app = wsgi_app
+        self.wsgi_app = wsgi_app
         self._state = state
         self._refusals = refusals
         self._refused = refusals.refused  # asked first, since it is empty for most of the time
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         journey = environ[JOURNEY] = Journey()
-        length: int | None = None
-        started = False
-        late: _LateBody | None = None
         state = self._state
         front = state.front
         if front.made_for is not state.settings:
@@ -90,49 +87,23 @@ class JourneyMiddleware:
             if answer is not None:
                 return answer
 
-        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            nonlocal length, started
-            started = True
-            if journey.holds_permit:
-                length, is_event_stream = _length_and_kind(headers)
-                if late is not None:
-                    late.expect(length)
-                if is_event_stream and ADMITTED in environ:
-                    # It is answered with its beginning; how long it goes on says nothing of the
-                    # app.
-                    environ[ADMITTED].end_early()
-            decision = journey.decision
-            if decision is not NOT_ASKED:
-                fields = self._state.settings.headers
-                if fields:
-                    headers = headers + rate_limit_fields(decision.verdicts)
-                if fields == "legacy":
-                    headers = [*headers, *legacy_fields(decision.verdicts, wall())]
-                # A view may have caught a refusal and answered all the same.
-                if not decision.admitted and is_error(status):
-                    headers = [*headers, *_when_to_return(decision, headers)]
-                    if request_refused.receivers:
-                        state.tell_refused(environ, decision, status)
-            return start_response(status, headers, exc_info)
-
-        if (self._refused or self._state.settings.max_request_age is not None) and (
-            refused := self._refused_here(environ)
-        ):
+        refused = self.refuse(environ)
+        if refused is not None:
             journey.decision = refused.decision
-            return refused(environ, start)
+        start = Start(self._state, environ, journey, start_response)
         try:
-            body = self._wsgi_app(environ, start)
+            body = (self.wsgi_app if refused is None else refused)(environ, start)
         except BaseException:
             journey.stop_clock()
             journey.end(Ending.ABANDONED)
             raise
-        if not started:  # middleware that is a generator: the app has not been called yet
-            late = _LateBody(body, journey, None)
-            return late
-        if not journey.has_anything_to_end:
-            return body
-        journey.stop_clock()
-        return _Body(body, journey, length) if journey.holds_permit else body
+        return finish(body, journey, start)
+
+    def refuse(self, environ: WSGIEnvironment) -> Refusal | None:
+        """The refusal of a request that Flask need not see; ``None`` to let it on."""
+        if self._refused or self._state.settings.max_request_age is not None:
+            return self._refused_here(environ)
+        return None
 
     def _refused_here(self, environ: WSGIEnvironment) -> Refusal | None:
         """Refuse what Flask need not see; never a request of another origin, which needs CORS."""
@@ -149,7 +120,93 @@ class JourneyMiddleware:
         return refusal(again)
 
 
-def _when_to_return(decision: Decision, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+class Start:
+    """What one application calls to begin its answer: adds what its client is told of its limits.
+
+    :param state: Has the settings.
+    :param journey: The request's.
+    :param start_response: The server's.
+    :ivar length: The bytes that follow, as far as that is known and of interest.
+    :ivar started: Whether it was called.
+    :ivar late: The body that began before it was.
+    """
+
+    __slots__ = ("_environ", "_journey", "_start_response", "_state", "late", "length", "started")
+
+    def __init__(
+        self,
+        state: HasSettings,
+        environ: WSGIEnvironment,
+        journey: Journey,
+        start_response: StartResponse,
+    ) -> None:
+        self._state = state
+        self._environ = environ
+        self._journey = journey
+        self._start_response = start_response
+        self.length: int | None = None
+        self.started = False
+        self.late: _LateBody | None = None
+
+    def __call__(
+        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
+    ) -> Callable[[bytes], object]:
+        """See PEP 3333."""
+        self.started = True
+        journey = self._journey
+        if journey.holds_permit:
+            self.length, is_event_stream = _length_and_kind(headers)
+            if self.late is not None:
+                self.late.expect(self.length)
+            if is_event_stream and ADMITTED in self._environ:
+                # It is answered with its beginning; how long it goes on says nothing of the app.
+                self._environ[ADMITTED].end_early()
+        decision = journey.decision
+        if decision is not NOT_ASKED:
+            headers = headers + told(decision, status, headers, self._state.settings.headers)
+            tell_if_refused(self._state, self._environ, decision, status)
+        return self._start_response(status, headers, exc_info)
+
+
+def told(
+    decision: Decision, status: str, headers: Iterable[tuple[str, str]], fields: object
+) -> list[tuple[str, str]]:
+    """The header fields that tell a client of its limits.
+
+    :param headers: What is sent beside them.
+    :param fields: What the settings say of them.
+    """
+    more = rate_limit_fields(decision.verdicts) if fields else []
+    if fields == "legacy":
+        more = [*more, *legacy_fields(decision.verdicts, wall())]
+    # A view may have caught a refusal and answered all the same.
+    if not decision.admitted and is_error(status):
+        more = [*more, *_when_to_return(decision, headers)]
+    return more
+
+
+def tell_if_refused(
+    state: HasSettings, environ: WSGIEnvironment, decision: Decision, status: str
+) -> None:
+    """Send the signal of a refused request, if this is one and anything listens."""
+    if not decision.admitted and request_refused.receivers and is_error(status):
+        state.tell_refused(environ, decision, status)
+
+
+def finish(body: Iterable[bytes], journey: Journey, start: Start) -> Iterable[bytes]:
+    """The body to give the server, which ends the journey where it holds anything."""
+    if not start.started:  # middleware that is a generator: the app has not been called yet
+        start.late = _LateBody(body, journey, None)
+        return start.late
+    if not journey.has_anything_to_end:
+        return body
+    journey.stop_clock()
+    return _Body(body, journey, start.length) if journey.holds_permit else body
+
+
+def _when_to_return(
+    decision: Decision, headers: Iterable[tuple[str, str]]
+) -> list[tuple[str, str]]:
     """``Retry-After``, unless a handler of the app set it or coming back is of no use."""
     seconds = retry_after(decision)
     if seconds is None or any(name.lower() == "retry-after" for name, _ in headers):

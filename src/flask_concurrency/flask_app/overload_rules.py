@@ -1,4 +1,4 @@
-"""Make of an app's settings what stands before it under overload. Knows settings; meets nothing."""
+"""Build from an app's settings what runs before Flask under overload. Sees no request."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from flask import Flask
 
 from flask_concurrency.engine.plan import Source, adaptive_limit, candidates
 from flask_concurrency.flask_app.app_state import AppState
-from flask_concurrency.flask_app.http.arrivals import Arrivals
 from flask_concurrency.flask_app.http.overload_responses import OverloadResponse
 from flask_concurrency.flask_app.overload.control import OverloadControl, Rule
 from flask_concurrency.vocabulary.limits import Adaptive
@@ -24,6 +23,8 @@ def make_control(app: Flask, state: AppState) -> OverloadControl | None:
             rules.append(Rule(limit, methods, found.key, OverloadResponse(limit.name)))
     if not rules:
         return None
+    from flask_concurrency.flask_app.http.arrivals import Arrivals
+
     askers = state.askers(app)
     return OverloadControl(
         rules,

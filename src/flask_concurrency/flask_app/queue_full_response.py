@@ -1,6 +1,6 @@
 """Decide what becomes of a request whose task an executor has refused: 503, as any other overload.
 
-Knows Flask's error handling; which executor is full is told by the error.
+Knows Flask's error handling; the error names the executor that is full.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from flask.globals import app_ctx
 from flask.typing import ResponseReturnValue
 
 from flask_concurrency.admission.answer import Answer
+from flask_concurrency.flask_app.contexts import CONTEXTS_ARE_MERGED
 from flask_concurrency.flask_app.current_journey import journey_of
 from flask_concurrency.flask_app.http.responses import REFUSED_UNASKED, ServerBusy
-from flask_concurrency.flask_app.work.task_context import CONTEXTS_ARE_MERGED
 from flask_concurrency.vocabulary.errors import QueueFull
 
 

@@ -14,11 +14,11 @@ from math import inf
 from typing import Any, Literal
 
 from flask_concurrency.engine.declaration import Declaration
-from flask_concurrency.executors.named_executors import check_meaning
 from flask_concurrency.flask_app.declarations.options import LimitsLike, read_declarations
 from flask_concurrency.stores.fallback import ON_FAILURE, OnFailure
 from flask_concurrency.stores.opening import TIMEOUT
 from flask_concurrency.vocabulary.errors import ConfigurationError
+from flask_concurrency.vocabulary.executor_names import check_meaning
 
 PREFIX = "CONCURRENCY_"
 
@@ -26,7 +26,7 @@ STANDS_STILL = 0.25
 """Seconds for which an event loop may stand still in debug mode; people notice a little less."""
 
 SERVED_WITH = "FLASK_CONCURRENCY_SERVER_THREADS"
-"""Environment variable in which ``flask concurrency serve`` tells its workers their threads."""
+"""Environment variable in which ``flask concurrency serve`` passes its workers their threads."""
 
 UNLIMITED = "FLASK_CONCURRENCY_UNLIMITED"
 """Environment variable in which ``flask concurrency tune`` tells its server to limit nothing."""
@@ -103,14 +103,14 @@ class Settings:
         its proxy wrote in ``X-Request-Start``; older ones are refused, since their clients have
         given up. Set it only behind a proxy that sets the header. Default: any age.
     :ivar trust_request_start: ``TRUST_REQUEST_START``, whether a proxy sets ``X-Request-Start`` on
-        every request, so that it tells the age of one where the kernel cannot. Default: only with
+        every request, so that it gives the age of one where the kernel cannot. Default: only with
         ``MAX_REQUEST_AGE``.
     :ivar skip_gone_clients: ``SKIP_GONE_CLIENTS``, whether an adaptive limit drops requests whose
         client has closed its side of the connection. Set it to false for clients that close their
         side and still read. Default: true.
     :ivar server_threads: ``SERVER_THREADS``, how many requests the server runs at once in one
-        process; two of them never wait for a permit. Default: what ``flask concurrency serve``
-        was told; elsewhere not known, and all may wait.
+        process; two of them never wait for a permit. Default: the option of
+        ``flask concurrency serve``; elsewhere not known, and all may wait.
     :ivar watchdog: ``WATCHDOG``, seconds for which an event loop may stand still before the log
         names the function that blocks it; ``None`` for any time. Default: ``"debug"``, 0.25 in
         debug mode and any time otherwise.
@@ -247,7 +247,7 @@ def _check_prefix(key: str, known: Mapping[str, object]) -> None:
 
 
 def _is_of_kubernetes(key: str) -> bool:
-    """Whether Kubernetes tells in the environment where a service is that is called as we are."""
+    """Whether Kubernetes wrote this variable for a service that has our name."""
     return _OF_A_SERVICE.fullmatch(key) is not None and f"FLASK_{key}" in os.environ
 
 

@@ -110,7 +110,7 @@ class Running:
         self._written_at = now
         try:
             goes_on = self._report(self.unwritten)
-        except JobsUnavailable:  # to tell of the work is worth less than the work
+        except JobsUnavailable:  # progress is worth less than the work itself
             return
         self.unwritten = None
         if not goes_on:

@@ -96,7 +96,7 @@ class Outcome:
 
 
 class Ledger(ABC):
-    """Keeps jobs so that what was accepted is not lost, and never runs twice in silence.
+    """Keeps jobs so that what was accepted is not lost, and every run is recorded.
 
     Every verb raises ``JobsUnavailable`` when its storage cannot be read or written in time; then
     nothing was changed.
@@ -112,7 +112,7 @@ class Ledger(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """Refuse a place that is not ours, or cannot keep what it is told.
+        """Refuse a place that is not ours, or cannot keep what is written.
 
         :raises ConfigurationError: It is such a place.
         """
@@ -182,7 +182,7 @@ class Ledger(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of files and connections; another call opens them again."""
+        """Close files and connections; another call opens them again."""
 
     def claim_one(self, worker: str, id: str) -> JobRecord | None:
         """Claim one job, if it is due: for engines that carry ids to workers."""

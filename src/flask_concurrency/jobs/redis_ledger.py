@@ -103,7 +103,7 @@ class RedisLedger(Ledger):
         self._client = ScriptClient(self._address, timeout=self._timeout)
 
     def check(self) -> None:
-        """Refuse a server that forgets what it was told.
+        """Refuse a server that may lose what was written.
 
         :raises ConfigurationError: It writes nothing to a disk, or may evict keys.
         """
@@ -167,7 +167,7 @@ class RedisLedger(Ledger):
         return self._change(id, change)
 
     def claim(self, worker: str, names: Sequence[str], limit: int) -> list[JobRecord]:
-        """Claim jobs that are due; one that another worker was quicker with is left to it."""
+        """Claim jobs that are due; one that another worker claimed first is left to it."""
         if not names:
             return []
         now, *rows = self._run("due", str(limit), *names)
@@ -227,7 +227,7 @@ class RedisLedger(Ledger):
             self._run("beat", worker, "0", "")
 
     def workers(self) -> list[WorkerInfo]:
-        """The workers that have been heard of lately."""
+        """The workers that renewed their entry lately."""
         _, _, _, *said = self._run("look")
         found = [json.loads(each) for each in said if each]
         infos = [WorkerInfo(**{**each, "names": tuple(each["names"])}) for each in found]

@@ -162,6 +162,8 @@ class SqliteLedger(Ledger):
 
     def claim(self, worker: str, names: Sequence[str], limit: int) -> list[JobRecord]:
         """Claim jobs that are due, all in one transaction."""
+        self._forked()
+        self.locks.keep(worker)
         if not self._due(names, 1):  # a worker without work takes no lock
             return []
         claimed = []
@@ -231,7 +233,7 @@ class SqliteLedger(Ledger):
         self.locks.join(worker)
 
     def leave(self, worker: str) -> None:
-        """Let go of that lock."""
+        """Release that lock."""
         self.locks.leave(worker)
 
     @contextmanager
@@ -464,7 +466,7 @@ class SqliteLedger(Ledger):
         )
 
     def _forked(self) -> None:
-        """Begin anew in a forked child; the parent's connections must not even be closed there."""
+        """Reset in a forked child; the parent's connections must not even be closed there."""
         process = os.getpid()
         if process != self._process:
             _inherited.append((self._writer, self._reader))

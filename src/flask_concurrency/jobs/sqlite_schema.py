@@ -124,11 +124,24 @@ def make_tables(connection: sqlite3.Connection, app: str) -> None:
 
 
 def is_checked(connection: sqlite3.Connection, path: Path, app: str) -> bool:
-    """Whether the tables are there and ours; not if the file is empty. Only reads.
+    """Whether the tables are there and ours; not if the file is empty. Only reads, at one instant.
+
+    Another process may be making the tables: half of the old state and half of the new one would
+    look like another program's.
 
     :param app: Whose jobs they are.
     :raises ConfigurationError: The file is another program's, another app's, or a newer one's.
     """
+    if connection.in_transaction:
+        return _is_checked(connection, path, app)
+    connection.execute("BEGIN")
+    try:
+        return _is_checked(connection, path, app)
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def _is_checked(connection: sqlite3.Connection, path: Path, app: str) -> bool:
     try:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
     except sqlite3.DatabaseError as error:

@@ -1,4 +1,4 @@
-"""Tell those who follow jobs what has changed: one thread asks for all of them.
+"""Notify the followers of jobs of changes: one thread polls for all of them.
 
 To ask a SQLite file whether anything was written takes 2 microseconds; only then is anything read.
 The thread lives while there is anything to watch. Knows no request and no event loop.
@@ -85,7 +85,7 @@ class Watcher:
                 watches = set(self._watches)
             try:
                 changes = self._ledger.changes()
-                # What changed between a caller's own reading and its first look here is told, too.
+                # A change between a caller's own reading and its first look here is reported, too.
                 for watch in watches if changes != seen else watches - fresh:
                     _look(watch)
                 seen, fresh = changes, watches

@@ -31,7 +31,7 @@ from flask_concurrency.vocabulary.errors import (
 )
 from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
-LOOK_EVERY: Final = 0.1
+LOOK_EVERY: Final = 0.25
 """Seconds after which due jobs are looked for though no other process has written."""
 RESCUE_EVERY: Final = 0.5
 PURGE_EVERY: Final = 30.0
@@ -159,7 +159,7 @@ class Worker:
         ):
             return free <= 0 or now < self._claims_after
         claimed = self._ledger.claim(self.id, self._names, free)
-        # With all places taken there may be more, to be looked for once one is free.
+        # With all slots taken there may be more, to be looked for once one is free.
         self._looked_at = -inf if len(claimed) == free else now
         for record in claimed:
             self._start(record)

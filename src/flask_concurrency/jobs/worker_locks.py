@@ -43,6 +43,7 @@ class WorkerLocks:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._held: dict[str, int] = {}
+        self._joined: dict[str, WorkerInfo] = {}
         _all_locks.add(self)
 
     def join(self, worker: WorkerInfo) -> None:
@@ -58,6 +59,7 @@ class WorkerLocks:
             os.close(file)
             raise
         self._held[worker.id] = file
+        self._joined[worker.id] = worker
 
     def hold(self, worker: str) -> bool:
         """Hold a worker's file for this process, too; whether the worker was not given up yet.
@@ -82,22 +84,26 @@ class WorkerLocks:
         return True
 
     def leave(self, worker: str) -> None:
-        """Remove a worker's file and let go of it."""
+        """Remove a worker's file and release its lock."""
         self._path(worker).unlink(missing_ok=True)
+        self._joined.pop(worker, None)
         file = self._held.pop(worker, None)
         if file is not None:
             os.close(file)
 
     def forget(self) -> None:
-        """Let go of all, in a forked child: it is neither the worker nor one of its processes."""
+        """Close all, in a forked child: it is neither the worker nor one of its processes."""
         for file in self._held.values():
             os.close(file)
         self._held.clear()
+        self._joined.clear()
 
-    def is_intact(self, worker: str) -> bool:
-        """Whether the file that a worker of this process holds is still the one others find."""
-        file = self._held.get(worker)
-        return file is not None and os.fstat(file).st_nlink > 0
+    def keep(self, worker: str) -> None:
+        """Make a worker's file again that was removed; others would take the worker for dead."""
+        info, file = self._joined.get(worker), self._held.get(worker)
+        if info is not None and file is not None and os.fstat(file).st_nlink == 0:
+            os.close(self._held.pop(worker))
+            self.join(info)
 
     @contextmanager
     def given_up(self, worker: str) -> Iterator[bool]:

@@ -43,7 +43,7 @@ class AgeGuard:
         self._last_old_at = 0.0
 
     def refuses(self, now: float, age: float, patience: float = 1.0) -> bool:
-        """Take note of a request that comes in, and say whether it is too old.
+        """Take note of a request that comes in, and return whether it is too old.
 
         :param now: The instant.
         :param age: Seconds since it arrived in the kernel; ``0.0`` if that is not known.

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from math import ceil, inf
 
 MICROSECOND = 1e-6
-"""The finest wait told. Stores on other machines count in it, too."""
+"""The finest wait returned. Stores on other machines count in it, too."""
 
 
 def exact_wait(wait: float, now: float, admits: Callable[[float], bool]) -> float:

@@ -83,7 +83,7 @@ class FairShare:
         return self._active > 1 and given > SLACK + GREED * self._total / self._active
 
     def give(self, key: int, now: float) -> None:
-        """Count a request that was let in."""
+        """Count a request that was admitted."""
         self._pass_time(now)
         self._given[self._cohort(key)] += self._weight
 

@@ -103,7 +103,7 @@ FORGOTTEN: Final = 10.0
 
 HUNG: Final = 2.0
 """After so many deadlines, or one and a half times as many bases, a request that later ones have
-overtaken is hung and counts no more: what never ends must not keep out what would."""
+overtaken is hung and counts no more: it must not keep out requests that would end."""
 
 MAX_ROUTES: Final = 256
 """Routes whose bases are kept; the one that came first is forgotten first."""
@@ -372,6 +372,8 @@ class LateGuard:
         if verdict.settled_at is None:
             if self.in_flight <= self.cap:
                 verdict.settled_at = now
+            elif now - verdict.cut_at > QUIET:
+                self._verdict = None  # more come in than the cap allows, as critical requests may
             return
         if len(verdict.after) < verdict.needed and now - verdict.settled_at < QUIET:
             return

@@ -47,7 +47,7 @@ class OverloadGuards:
         self._busy_until = -inf
 
     def chooses(self, now: float) -> bool:
-        """Whether it matters who asks: not all can be let in, or could not a moment ago."""
+        """Whether it matters who asks: not all can be admitted, or could not a moment ago."""
         return (
             self.age.standing or now < self._busy_until or self.late.in_flight >= self.late.cap / 2
         )
@@ -55,7 +55,7 @@ class OverloadGuards:
     def refuses(
         self, now: float, age: float, priority: Priority = "normal", key: int | None = None
     ) -> Reason | None:
-        """Why a request is not let in; ``None`` to let it in.
+        """Why a request is refused; ``None`` to admit it.
 
         :param now: The instant.
         :param age: Seconds since it arrived in the kernel; ``0.0`` if that is not known.
@@ -80,5 +80,5 @@ class OverloadGuards:
         return reason
 
     def enter(self, now: float, age: float, deadline: float | None = None) -> Entry:
-        """Count one that was let in."""
+        """Count one that was admitted."""
         return self.late.enter(now, age, deadline)

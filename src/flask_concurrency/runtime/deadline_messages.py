@@ -1,6 +1,6 @@
-"""Word what is said when a deadline has passed. Decides nothing, and knows no executor.
+"""Write the messages of a deadline that has passed. Decides nothing, and knows no executor.
 
-What happens when time is up, and where it is noticed, is told beside each message.
+What happens when time is up, and where it is noticed, stands beside each message.
 """
 
 from __future__ import annotations

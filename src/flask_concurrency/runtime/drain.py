@@ -1,4 +1,4 @@
-"""Tell those who would go on for ever that the server is about to end.
+"""Notify streams and other endless work that the server is about to stop.
 
 Knows neither what ends nor how long that may take.
 """
@@ -21,7 +21,7 @@ _drains: weakref.WeakSet[Drain] = weakref.WeakSet()
 
 
 class Drain:
-    """The end of a server, from the moment it is told to end.
+    """The end of a server, from the signal to stop on.
 
     May begin in a signal handler, so no lock is taken here.
     """
@@ -33,7 +33,7 @@ class Drain:
 
     @property
     def begun(self) -> bool:
-        """Whether the server has been told to end."""
+        """Whether the server is about to stop."""
         return self._begun
 
     def begin(self) -> None:
@@ -61,7 +61,7 @@ class Drain:
 
 
 def watch_signals() -> bool:
-    """Begin all drains of this process when it is told to end, and then do what was done before.
+    """Begin all drains of this process on a signal to stop, and then do what was done before.
 
     Python lets only the main thread do this. Once is enough, unless another handler was put in
     place of this one meanwhile, as servers do when they start.
@@ -79,12 +79,12 @@ def watch_signals() -> bool:
 
 
 SAME_WITHIN = 1.0
-"""Seconds within which a second signal is the first one once more: service managers tell all
-processes of a group, and a server's main process then tells its workers again."""
+"""Seconds within which a second signal is the first one once more: service managers signal all
+processes of a group, and a server's main process then signals its workers again."""
 
 
 class Insistence:
-    """Tells a signal that insists from one that came twice."""
+    """Distinguishes a second signal that insists from one that was sent twice."""
 
     def __init__(self) -> None:
         self._first_at: float | None = None

@@ -1,7 +1,7 @@
 """Refuse to work where gevent has replaced threads too late. Knows no executor.
 
 What was imported before ``gevent.monkey.patch_all()`` keeps the real locks and threads, so a
-greenlet that waits for one stops every greenlet of its thread, for ever and without a word.
+greenlet that waits for one stops every greenlet of its thread, for ever and without an error.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import Executor, Future
 from contextvars import Context
+from types import CoroutineType
 from typing import Any, Generic, TypeVar
 
 from greenlet import GreenletExit, getcurrent, greenlet
@@ -132,6 +133,37 @@ class _Run(Generic[T]):
             del failure  # else its traceback would hold this frame, and this frame it
 
 
+class _InContext(Generic[T]):
+    """One coroutine that is awaited in a context of its own."""
+
+    __slots__ = ("_context", "_coroutine")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T], context: Context) -> None:
+        self._coroutine = coroutine
+        self._context = context
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        step: Callable[[Any], Any] = self._coroutine.send
+        value: Any = None
+        while True:
+            try:
+                passed = self._context.run(step, value)
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            try:
+                value = yield passed
+            except BaseException as error:
+                step, value = self._coroutine.throw, error
+            else:
+                step = self._coroutine.send
+
+
+def in_context(coroutine: Coroutine[Any, Any, T], context: Context) -> Awaitable[T]:
+    """Give an awaitable that runs a coroutine with other context variables, in the same task."""
+    return _InContext(coroutine, context)
+
+
 def can_suspend() -> bool:
     """Whether :func:`suspend` may be called here."""
     return isinstance(getcurrent(), Suspendable)
@@ -148,7 +180,8 @@ def suspend(awaitable: Awaitable[T]) -> T:
 
     :raises RuntimeError: This code is not driven by a coroutine.
     """
-    coroutine = awaitable if isinstance(awaitable, Coroutine) else _awaiting(awaitable)
+    known = type(awaitable) is CoroutineType or isinstance(awaitable, Coroutine)
+    coroutine: Any = awaitable if known else _awaiting(awaitable)
     stack = getcurrent()
     if not isinstance(stack, Suspendable):
         coroutine.close()
@@ -166,7 +199,7 @@ def suspend(awaitable: Awaitable[T]) -> T:
             result: T = stop.value
             return result
         try:
-            # A bound method's name tells nothing; the driver is the ``_Run`` above.
+            # A bound method's name does not identify it; the driver is the ``_Run`` above.
             value = driver.switch(passed)  # type: ignore[union-attr]
         except BaseException as error:
             step, value = coroutine.throw, error
@@ -177,7 +210,7 @@ def suspend(awaitable: Awaitable[T]) -> T:
 def in_thread(executor: Executor, fn: Callable[..., T], /, *args: Any) -> T:
     """Call a function that blocks in a thread of ``executor``; only where :func:`can_suspend`.
 
-    A cancellation is kept until the call has ended, for calls that must not be torn in two. They
+    A cancellation is kept until the call has ended, for calls that must not be interrupted. They
     should be short.
     """
     return suspend(_to_its_end(executor.submit(fn, *args)))

@@ -1,4 +1,4 @@
-"""Tell how late an event loop, or the interpreter, is: the last resort where no age is known.
+"""Measure how late an event loop, or the interpreter, is: the last resort where no age is known.
 
 Knows no request. What waits for its turn waits about as long as the turn of another that came when
 it did; that is measured while requests come, and only then.
@@ -20,7 +20,7 @@ AHEAD: Final = 0.01
 """Seconds ahead for which a call is set, to see how much later it is made."""
 
 STALE: Final = 0.5
-"""Seconds after which a measurement says nothing any more."""
+"""Seconds after which a measurement is stale."""
 
 
 class LoopLag:

@@ -1,17 +1,16 @@
-"""Tell how long requests wait by looking at all connections of this process.
+"""Find out how long requests wait by looking at all connections of this process.
 
 For servers that hand over neither the socket of a request nor its port. Knows descriptors; knows
 no server and no request. It is assumed that requests come in as they arrived. Where they do not,
 one is given the age of another.
 
 A connection waits if what came in last has not been answered. Some of those waiting are inside the
-app; those are told apart by having been given to a request before. So a connection that never
+app; those are the ones that were given to a request before. So a connection that never
 answers, such as a client that listens, is given to one request and then to no other.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import socket
@@ -20,7 +19,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from functools import cache
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flask_concurrency.runtime.forks import call_in_child
 from flask_concurrency.runtime.tcp_info import (
@@ -30,6 +29,9 @@ from flask_concurrency.runtime.tcp_info import (
     Arrival,
     waits_since,
 )
+
+if TYPE_CHECKING:
+    import ctypes
 
 EVERY: Final = 0.05
 """Seconds between two looks: one takes 0.3 ms for a hundred connections."""
@@ -81,9 +83,9 @@ class OwnConnections:
         self._without = 0
 
     def arrival(self, now: float) -> Arrival:
-        """The age of the request that comes in now. Its end is to be told by :meth:`ended`.
+        """The age of the request that comes in now. The caller reports its end by :meth:`ended`.
 
-        :raises OSError: The kernel says no.
+        :raises OSError: The kernel refuses.
         """
         with self._lock:
             if now - self._looked_at >= EVERY:
@@ -149,6 +151,8 @@ def waiting_connections(now: float) -> list[Waiting]:
 
 @cache
 def _library() -> ctypes.PyDLL:
+    import ctypes  # takes some milliseconds, which most servers need not spend
+
     try:
         return ctypes.PyDLL(None)
     except (OSError, TypeError) as error:
@@ -162,6 +166,8 @@ class _Reader:
     """
 
     def __init__(self) -> None:
+        import ctypes
+
         library = _library()
         self._getsockopt = library.getsockopt
         self._getsockname = library.getsockname

@@ -51,7 +51,7 @@ class SockDiag:
         """What the kernel knows of the connection between two addresses.
 
         :returns: ``None`` if there is no such connection, any more.
-        :raises OSError: It says no, as where Netlink is not allowed.
+        :raises OSError: It refuses, as where Netlink is not allowed.
         :raises ValueError: An address is none.
         """
         family, source = _packed(local)
@@ -110,7 +110,7 @@ class _Channel:
     def ask(self, question: bytes, sequence: int) -> bytes:
         """Give the answer to a question of this number; what came late for another is dropped.
 
-        :raises OSError: The kernel says no.
+        :raises OSError: The kernel refuses.
         """
         self._socket.send(question)
         while True:

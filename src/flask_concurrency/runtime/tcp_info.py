@@ -47,7 +47,7 @@ class Arrival(NamedTuple):
 
 
 UNKNOWN: Final = Arrival(0.0, False)
-"""What is told where nothing is known: as young as can be, and there."""
+"""The answer where nothing is known: no age, and connected."""
 
 
 class HasOptions(Protocol):
@@ -61,7 +61,7 @@ class HasOptions(Protocol):
 def arrival_by_socket(connection: HasOptions) -> Arrival:
     """What the kernel knows of the connection of a socket.
 
-    :raises OSError: It says no: no TCP socket, such as a Unix socket, or a closed one.
+    :raises OSError: It refuses: no TCP socket, such as a Unix socket, or a closed one.
     """
     return read_arrival(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, SIZE))
 
@@ -69,7 +69,7 @@ def arrival_by_socket(connection: HasOptions) -> Arrival:
 def read_arrival(info: bytes) -> Arrival:
     """Read a ``struct tcp_info``.
 
-    :raises OSError: It is too short to tell.
+    :raises OSError: It is too short to hold the age.
     """
     if len(info) < ENOUGH:
         raise OSError(f"The kernel tells {len(info)} bytes of a connection; {ENOUGH} are needed.")

@@ -39,7 +39,7 @@ class Alarm:
         self._keeper = keeper
 
     def cancel(self) -> None:
-        """Let the call not be made, and forget it; nothing happens if it was.
+        """Cancel the call; nothing happens if it was made.
 
         Takes no lock, since a destructor may call it, in the middle of anything.
         """
@@ -53,7 +53,7 @@ class Timekeeper:
 
     A call is to be short and must not wait: the next one waits for it. What it raises is logged.
 
-    :param clock: Tells the time.
+    :param clock: Source of the time.
     :param idle: Seconds for which the thread waits for the next alarm before it ends.
     :ivar cancelled: About how many alarms it keeps that were cancelled.
     """
@@ -66,7 +66,9 @@ class Timekeeper:
 
     def _reset_after_fork(self) -> None:
         """Begin without alarms: a child has its parent's, and not its thread."""
-        self._changed = threading.Condition(threading.Lock())
+        # In C, and not a condition's own: an exception of a signal handler never leaves it held.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._due: list[tuple[float, int, Alarm]] = []
         self._numbers = itertools.count()
         self._running = False
@@ -78,7 +80,7 @@ class Timekeeper:
         :raises RuntimeError: No thread can be started.
         """
         alarm = Alarm(at, callback, self)
-        with self._changed:
+        with self._lock:
             self._throw_cancelled_away()
             if not self._running:
                 thread = threading.Thread(target=self._run, name="concurrency-time", daemon=True)
@@ -98,7 +100,7 @@ class Timekeeper:
 
     def __len__(self) -> int:
         """Alarms that are due one day."""
-        with self._changed:
+        with self._lock:
             return sum(alarm.callback is not None for _, _, alarm in self._due)
 
     def _throw_cancelled_away(self) -> None:
@@ -120,7 +122,7 @@ class Timekeeper:
 
     def _next(self) -> Alarm | None:
         """Wait for the next alarm; ``None`` when none has come for a while."""
-        with self._changed:
+        with self._lock:
             while True:
                 while self._due and self._due[0][2].callback is None:
                     heapq.heappop(self._due)

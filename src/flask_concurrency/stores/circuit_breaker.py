@@ -51,7 +51,7 @@ class CircuitBreaker:
     :param recovered: Called once the store is back.
     :param meanwhile: What happens to requests while it is out, to be logged.
     :param slowest_probe: Seconds between two probes at most.
-    :param clock: Tells when things happened.
+    :param clock: Source of the time.
     :param pause: Waits some seconds, or less if its event is set, and says whether it is.
     :param start: Runs the probes somewhere else than in a request.
     :ivar open: Whether the store counts as out, so that it is not asked.
@@ -116,14 +116,14 @@ class CircuitBreaker:
                 logger.warning("%s %s", error, self._meanwhile)
 
     def covers(self, instant: float) -> bool:
-        """Whether the store was out at an instant, as far as the latest outage tells."""
+        """Whether the store was out at an instant, as far as the latest outage shows."""
         with self._lock:
             if self._out_at is not None and instant >= self._out_at:
                 return True
             return self._last is not None and self._last[0] <= instant < self._last[1]
 
     def ensure_probing(self) -> None:
-        """Begin to probe anew where the thread is gone: a fork takes no threads along."""
+        """Start to probe again where the thread is gone: a fork takes no threads along."""
         if self._thread is None:
             with self._lock:
                 if self._thread is None and self._out_at is not None:

@@ -40,7 +40,7 @@ class FallbackStore:
     :param probe: Raises ``StoreError`` while the store is out.
     :param on_failure: ``"local"`` counts in this process meanwhile, ``"admit"`` and ``"refuse"``
         count nothing.
-    :param clock: Tells when units were spent.
+    :param clock: Dates the units that are spent.
     :param breaker: Makes the circuit breaker:
         :class:`~flask_concurrency.stores.circuit_breaker.CircuitBreaker`.
     :ivar on_outage: Told why the store is out, each time it goes out.
@@ -106,7 +106,7 @@ class FallbackStore:
             self._return(pending, after)
 
     def forget(self, checks: Sequence[Check]) -> int:
-        """Start counts anew, in both stores.
+        """Reset counts, in both stores.
 
         :raises StoreError: The store cannot be written, so its counts are as they were.
         """
@@ -114,7 +114,7 @@ class FallbackStore:
         return self.store.forget(checks)
 
     def clear_limiters(self, limiters: Sequence[LimiterCounts]) -> int:
-        """Start limiters anew, in both stores.
+        """Reset limiters, in both stores.
 
         :raises StoreError: The store cannot be written, so its counts are as they were.
         """
@@ -122,7 +122,7 @@ class FallbackStore:
         return self.store.clear_limiters(limiters)
 
     def clear(self) -> int:
-        """Start all rates anew, in both stores.
+        """Reset all rates, in both stores.
 
         :raises StoreError: The store cannot be written, so its counts are as they were.
         """

@@ -22,7 +22,7 @@ from flask_concurrency.stores.store import Check
 LAYOUT = 2
 """Counted up when something else is stored: two versions of this library then count apart."""
 WHO = 16
-"""Bytes that tell one key from another: no two of any number of clients will ever meet."""
+"""Bytes of a key's digest: so many that no two clients will ever share one."""
 MAX_READABLE = 60
 MAX_LIMITERS = 10_000
 """Limiters whose part of the name is kept ready; an app has as many as routes times limits."""

@@ -47,7 +47,7 @@ LETTERS: dict[Strategy, str] = {
     FixedWindowRateLimiter: "f",
     MovingWindowRateLimiter: "m",
 }
-"""How the names of keys tell apart what is stored differently."""
+"""How the names of keys distinguish what is stored differently."""
 
 
 class _Asked(NamedTuple):
@@ -67,7 +67,7 @@ class LimitsStore:
     :param uri: The storage's URI with ``limits+`` in front, as in
         ``"limits+memcached://localhost:11211"``.
     :param namespace: Whose counts these are; any text.
-    :param timeout: Seconds a trip takes at most, where the storage's client can be told.
+    :param timeout: Seconds a trip takes at most, where the storage's client can be configured.
     :param clock: The clock the library counts by.
     :raises ConfigurationError: The library has no such storage, or its client is not installed.
     """
@@ -127,7 +127,7 @@ class LimitsStore:
                 self._return(check, self._item(check.policy), self._name(check))
 
     def forget(self, checks: Sequence[Check]) -> int:
-        """Start the counts of these checks anew."""
+        """Reset the counts of these checks."""
         with self._talking():
             asked = [self._ask(check) for check in checks]
             for each in asked:
@@ -137,7 +137,7 @@ class LimitsStore:
     def clear_limiters(self, limiters: Sequence[LimiterCounts]) -> int:
         """The library cannot find the keys of a limiter.
 
-        :raises StoreError: Always; start keys anew one by one.
+        :raises StoreError: Always; reset keys one by one.
         """
         raise StoreError(
             f"{self._text!r} cannot clear a limiter: the limits library does not list the keys "
@@ -145,7 +145,7 @@ class LimitsStore:
         )
 
     def clear(self) -> int:
-        """Start all counts anew, where the storage holds no counts of others.
+        """Reset all counts, where the storage holds no counts of others.
 
         :raises StoreError: The storage could forget the counts of others, too.
         """
@@ -278,7 +278,7 @@ def _outcome(asked: _Asked, admitted: bool, *, spent: bool) -> Outcome:
 
 
 def _options(scheme: str, timeout: float) -> dict[str, float]:
-    """How each storage's client is told not to wait for ever."""
+    """The options that keep each storage's client from waiting for ever."""
     if scheme == "memcached":
         return {"timeout": timeout, "connect_timeout": timeout}
     if scheme.startswith("mongodb"):

@@ -141,7 +141,7 @@ class MemoryStore:
         return outcomes
 
     def forget(self, checks: Sequence[Check]) -> int:
-        """Start the counts of these checks' rates anew; permits stay held."""
+        """Reset the counts of these checks' rates; permits stay held."""
         forgotten = 0
         with self._lock:
             for check in checks:
@@ -152,7 +152,7 @@ class MemoryStore:
         return forgotten
 
     def clear_limiters(self, limiters: Sequence[LimiterCounts]) -> int:
-        """Start the counts of these limiters' rates anew, of every key; permits stay held."""
+        """Reset the counts of these limiters' rates, of every key; permits stay held."""
         names = [limiter_id for limiter_id, _ in limiters]
         with self._lock:
             return sum(
@@ -163,7 +163,7 @@ class MemoryStore:
             )
 
     def clear(self) -> int:
-        """Start the counts of all rates anew, of every key; permits stay held."""
+        """Reset the counts of all rates, of every key; permits stay held."""
         with self._lock:
             return sum(
                 self._clear(table)

@@ -47,7 +47,7 @@ class Store(Protocol):
         """Spend the units of all checks, or of none if any but a shadow is refused.
 
         :returns: One outcome a check, in order. If all but shadows are admitted, every check whose
-            outcome is admitted was spent; otherwise nothing was, and admitted outcomes tell what
+            outcome is admitted was spent; otherwise nothing was, and admitted outcomes show what
             is left without spending.
         :raises StoreError: The counts cannot be read or written.
         """
@@ -63,7 +63,7 @@ class Store(Protocol):
         ...
 
     def forget(self, checks: Sequence[Check]) -> int:
-        """Start the counts of these checks' rates anew; permits stay held.
+        """Reset the counts of these checks' rates; permits stay held.
 
         :returns: How many of them had a count.
         :raises StoreError: The counts cannot be written.
@@ -71,7 +71,7 @@ class Store(Protocol):
         ...
 
     def clear_limiters(self, limiters: Sequence[LimiterCounts]) -> int:
-        """Start the counts of these limiters' rates anew, of every key; permits stay held.
+        """Reset the counts of these limiters' rates, of every key; permits stay held.
 
         It takes as long as there are keys, so it is not for requests.
 
@@ -81,10 +81,10 @@ class Store(Protocol):
         ...
 
     def clear(self) -> int:
-        """Start the counts of all rates anew, of every key; permits stay held.
+        """Reset the counts of all rates, of every key; permits stay held.
 
-        Who is inside is still there, so to forget permits would let too many in. It takes as long
-        as there are keys, so it is not for requests; what is counted meanwhile may stay.
+        Permits are kept because their requests are still running. It visits every key, so call it
+        outside of requests; what is counted meanwhile may stay.
 
         :returns: How many keys had a count.
         :raises StoreError: The counts cannot be written, or not without those of others.
@@ -92,5 +92,5 @@ class Store(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of files and connections; the counts stay where they are."""
+        """Close files and connections; the counts stay where they are."""
         ...

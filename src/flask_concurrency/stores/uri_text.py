@@ -40,7 +40,7 @@ def cut(uri: str) -> UriParts:
 def without_credentials(uri: str) -> str:
     """A URI for people: no credentials, and no options, for a password may be one.
 
-    Where it is so misspelt that its parts cannot be told apart, less of it is shown.
+    Where it is so misspelt that its parts cannot be distinguished, less of it is shown.
     """
     scheme, credentials, rest = cut(uri)
     if not scheme:

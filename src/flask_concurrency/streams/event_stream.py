@@ -1,4 +1,4 @@
-"""Keep a stream of events alive while there is nothing to say, and end it when the server ends.
+"""Keep a stream of events alive between events, and end it when the server stops.
 
 Knows sources and drains; knows no request. What the source does, it does in the context variables
 of the code that made the stream.
@@ -60,7 +60,7 @@ async def beating_async(
         if task is not None:
             if not task.done():
                 task.cancel()
-                # Not awaited itself: how the source ends is of no interest to who has left.
+                # Not awaited itself: a client that has left needs no result of the source.
                 await asyncio.wait({task})
             if not task.cancelled():
                 task.exception()
@@ -75,7 +75,7 @@ class _Listening:
     One task asks all the time, because a caller that gives up waiting for a source ends it; and one
     timer runs, set anew when it has rung, because most items come long before.
 
-    :ivar heard: The item that came, until it is taken.
+    :ivar heard: The item that came, until it is read.
     :ivar over: The source has ended, or failed.
     :ivar ending: The server ends.
     """
@@ -127,17 +127,17 @@ class _Listening:
         await self._reader
 
     def ended(self, _: object) -> None:
-        """Take in that the task has ended."""
+        """Note that the task has ended."""
         self.over = True
         self._wake()
 
     def end(self) -> None:
-        """Take in that the server ends."""
+        """Note that the server stops."""
         self.ending = True
         self._wake()
 
     def stop(self) -> None:
-        """Let no timer ring any more."""
+        """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
 

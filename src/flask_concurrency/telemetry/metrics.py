@@ -35,7 +35,7 @@ class Metric:
 
     :ivar name: Dotted, as OpenTelemetry writes it.
     :ivar kind: A counter of events, or a histogram of what they took.
-    :ivar labels: What tells the series of it apart.
+    :ivar labels: What distinguishes its series.
     :ivar unit: ``"s"``, ``"By"``, or what is counted, such as ``"{request}"``.
     :ivar help: What it means, one line.
     :ivar bounds: Upper bounds of a histogram's buckets.

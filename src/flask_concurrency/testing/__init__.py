@@ -1,4 +1,4 @@
-"""For test suites: fresh counts, time that only moves when told, tasks that run inline."""
+"""For test suites: fresh counts, time that only the test advances, tasks that run inline."""
 
 from flask_concurrency.testing.counts import fresh_counts
 from flask_concurrency.testing.executors import inline_executors

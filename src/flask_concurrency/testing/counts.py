@@ -18,7 +18,7 @@ from flask_concurrency.vocabulary.clock import Clock, monotonic
 
 @contextmanager
 def fresh_counts(clock: Clock = monotonic) -> Iterator[None]:
-    """Let every app of this process count anew in the block, in memory, and no refusal be kept.
+    """Have every app of this process count from zero in the block, in memory, and keep no refusal.
 
     Apps that are made in the block count there, too, whatever store they name. What was counted
     before goes on afterwards.

@@ -1,4 +1,4 @@
-"""Run an app's jobs inside a test: by hand, when the test says so, or at once when submitted.
+"""Run an app's jobs inside a test: when the test calls for it, or at once when submitted.
 
 The functions run in the process and thread of the test, each in an app context of its own; all else
 is as with a worker: arguments and results cross as JSON, errors are kept, retries are counted.

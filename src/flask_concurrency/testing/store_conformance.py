@@ -50,7 +50,7 @@ ODD_KEYS = ("", " ", "\0", "\ud800", "a/b", "{tag}", "a\x1fb", "ключ", "🗝
 
 
 def follow(scenario: Scenario, open_store: OpenStore) -> None:
-    """A key is answered what the table says, instant by instant."""
+    """Each answer for a key is that of the table, instant by instant."""
     start = 1_000.0
     clock = ManualClock(start)
     store = open_store(clock)
@@ -216,7 +216,7 @@ def a_negative_cost_is_refused(open_store: OpenStore) -> None:
 
 
 def clearing_starts_every_key_anew(open_store: OpenStore) -> None:
-    """Every key of every rate has all its units again; who is inside is still inside."""
+    """Every key of every rate has all its units again; permits stay held."""
     clock = ManualClock()
     store = open_store(clock)
     assert store.clear() == 0

@@ -1,4 +1,4 @@
-"""What came of asking to be let in: one verdict a policy, one decision a stage.
+"""What came of a request for admission: one verdict a policy, one decision a stage.
 
 Plain records; they know neither how they were computed nor how HTTP spells them.
 """
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Outcome(NamedTuple):
-    """What one policy says to one request.
+    """What one policy decides about one request.
 
     :ivar admitted: Whether this policy lets the request in.
     :ivar remaining: Whole units left after the request (before it, where it is refused).

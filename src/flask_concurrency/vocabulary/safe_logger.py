@@ -27,7 +27,7 @@ class SafeLogger(Adapter):
         super().__init__(logging.getLogger(name))
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
-        """Log, or say on standard error why not, as the standard library's handlers do."""
+        """Log, or write to standard error why not, as the standard library's handlers do."""
         try:
             super().log(level, msg, *args, stacklevel=2, **kwargs)  # where it was called, not here
         except Exception:

@@ -1,6 +1,6 @@
 """Name what a handler does with a WebSocket, and check what it says.
 
-Knows neither servers nor threads: those who bring messages are its subclasses.
+Knows neither servers nor threads: the subclasses bring the messages.
 
 The names are those of simple-websocket (https://simple-websocket.readthedocs.io), which Flask-Sock
 hands to its handlers.
@@ -34,7 +34,7 @@ Sendable = str | bytes | bytearray | memoryview
 
 
 class _Socket(ABC):
-    """What both kinds of WebSocket tell.
+    """What both kinds of WebSocket report.
 
     :ivar subprotocol: The one that was agreed upon; ``None`` for none.
     """

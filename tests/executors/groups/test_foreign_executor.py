@@ -19,7 +19,7 @@ seen: ContextVar[str] = ContextVar("seen", default="nothing")
 
 @pytest.fixture
 def foreign(bench: Any) -> ForeignExecutor:
-    """The executor that is run by hand, as a stranger's."""
+    """The executor that is run by hand, as one from outside the library."""
     return ForeignExecutor("far", bench.hand, call_at=bench.alarms.call_at)
 
 

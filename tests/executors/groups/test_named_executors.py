@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from flask_concurrency.executors.foreign_executor import ForeignExecutor
-from flask_concurrency.executors.named_executors import NamedExecutors, check_meaning
+from flask_concurrency.executors.named_executors import NamedExecutors
 from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.vocabulary.errors import ConfigurationError
+from flask_concurrency.vocabulary.executor_names import check_meaning
 
 
 class Unstarted(ThreadPoolExecutor):

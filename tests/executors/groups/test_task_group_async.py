@@ -122,7 +122,7 @@ async def test_a_body_that_awaits_a_loser_goes_on_after_the_block(bench: Any) ->
         loser = group.loop.submit(for_ever)
         group.threads.submit(double, 21)
         await loser
-        pytest.fail("nobody comes here")
+        pytest.fail("the block goes on")
 
     assert group.result() == 42
 
@@ -206,7 +206,7 @@ async def test_a_coroutine_may_be_cancelled_before_its_loop_knows_of_it(bench: A
 
 
 def test_a_loop_that_is_closed_runs_no_coroutine(bench: Any) -> None:
-    """Somebody else ended it in the middle of a block."""
+    """The program closed it in the middle of a block."""
     group = bench.group()
     asyncio.run(group.__aenter__())
 

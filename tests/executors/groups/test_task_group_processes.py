@@ -31,7 +31,7 @@ def until_busy(processes: ProcessExecutor, workers: int) -> None:
     give_up_at = time.monotonic() + SOON
     while processes.snapshot().busy != workers:
         assert time.monotonic() < give_up_at
-        time.sleep(0.01)  # nobody tells when a worker begins
+        time.sleep(0.01)  # a worker does not notify us when it begins
 
 
 def test_a_worker_whose_result_is_not_needed_is_killed(

@@ -24,7 +24,7 @@ EXPECTED = (ValueError, KeyError, DeadlineExceeded, ExceptionGroup)
 
 
 def work(group: Callable[..., TaskGroup], kind: str) -> object:
-    """Return, fail, run until nobody wants it, or open a group inside."""
+    """Return, fail, run until cancelled, or open a group inside."""
     if kind == "fail":
         raise ValueError(kind)
     if kind == "overrun":

@@ -20,13 +20,13 @@ from group_tasks import SOON, double, fail
 
 
 def test_partial_gives_what_is_ready_when_time_is_up(bench: Any) -> None:
-    """And tells what is missing; a body that waits for that is cut off, which is no error."""
+    """And lists what is missing; a body that waits for that is cut off, which is no error."""
     with bench.group(timeout=5, policy="partial") as group:
         group.threads.submit(double, 1).result(SOON)
         missing = group.executor("hand").submit(double, 2)
         bench.alarms.advance(5)
         missing.result(SOON)
-        pytest.fail("nobody comes here")
+        pytest.fail("the block goes on")
 
     assert group.results() == [2]
     assert group.missing == (missing,)
@@ -50,7 +50,7 @@ def test_all_that_run_out_of_time_are_named(bench: Any) -> None:
 def test_a_task_that_fails_because_time_is_up_is_late_like_the_others(
     bench: Any, error: Exception
 ) -> None:
-    """Whoever passes ``remaining()`` on is told in many ways; the error is kept as the cause."""
+    """A task that passes ``remaining()`` on may get any error; the group keeps it as the cause."""
     with bench.failing(DeadlineExceeded, "2 of its 2 tasks", timeout=5) as (group, _):
         group.executor("hand").submit(check_deadline)
         group.executor("hand").submit(double, 1)
@@ -118,7 +118,7 @@ def test_a_group_inside_ends_with_the_one_around_it(bench: Any) -> None:
 
 
 def test_a_group_inside_a_task_ends_with_the_one_around_the_task(bench: Any) -> None:
-    """On another thread, which waits for something that nobody needs any more."""
+    """On another thread, which waits for a result that is needed no longer."""
     began = threading.Event()
 
     def nested() -> None:
@@ -145,7 +145,7 @@ def test_a_group_that_begins_inside_a_stopped_one_is_stopped(bench: Any) -> None
 
 
 def test_a_group_of_work_that_was_spawned_outlives_the_group_around(bench: Any) -> None:
-    """Nobody waits for that work, so it ends with nobody."""
+    """The outer group does not wait for that work, so it does not cancel it either."""
     began = threading.Event()
 
     def in_background() -> list[Any]:

@@ -66,7 +66,7 @@ class Gate:
         os.write(self._released, b"\0")
 
     def close(self) -> None:
-        """Take the gate away: a task that comes too late fails, and waits for nobody."""
+        """Remove the gate: a task that comes too late fails instead of waiting."""
         for path in self.paths:
             os.unlink(path)
         os.close(self._entered)

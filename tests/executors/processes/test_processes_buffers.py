@@ -34,7 +34,7 @@ def segments_of(pool: ProcessExecutor) -> SegmentPool:
 
 
 def free_segments(pool: ProcessExecutor) -> set[int]:
-    """Return the numbers of the segments that nobody refers to, after a look at all."""
+    """Return the numbers of the segments without a reference, after a sweep."""
     segments = segments_of(pool)
     with segments._lock:
         segments._sweep()
@@ -194,7 +194,7 @@ def test_the_same_memory_serves_one_task_after_the_other(one: ProcessExecutor) -
 
 
 def test_results_are_written_where_memory_is_free(anew: ProcessExecutor) -> None:
-    """In the place of the arguments, or in a segment of an earlier result."""
+    """In the memory of the arguments, or in a segment of an earlier result."""
     array = numbers(2 * MIB)
     for _ in range(4):
         assert (anew.submit(np.add, array, 1).result(30) == array + 1).all()
@@ -254,7 +254,7 @@ def test_what_a_task_keeps_and_returns_are_two_things(one: ProcessExecutor) -> N
 def test_what_a_forked_child_of_a_task_sees_is_never_overwritten(
     one: ProcessExecutor, tmp_path: Any
 ) -> None:
-    """Nobody tells when it ends."""
+    """The owner cannot learn when the child ends."""
     os.mkfifo(tmp_path / "ask")
     one.submit(tasks.write_behind, str(tmp_path), np.full(2 * MIB, 9, np.uint8), 9).result(30)
     for number in range(20, 24):

@@ -1,4 +1,4 @@
-"""Who has which segment, without any worker."""
+"""Which task has which segment, without any worker."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_segment_that_is_free_again_is_used_again(segments: SegmentPool) -> No
 
 
 def test_a_loan_that_is_forgotten_is_over(segments: SegmentPool) -> None:
-    """A task that was cancelled in the queue tells nobody."""
+    """A task that was cancelled in the queue returns no loan itself."""
     number = lend(segments, 2).segment.number
     assert lend(segments, 2).segment.number == number
 
@@ -165,7 +165,7 @@ def test_only_the_half_of_an_pool_is_exported(segments: SegmentPool) -> None:
 def test_a_fork_gives_up_what_is_exported(
     segments: SegmentPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A child may look at it as long as it lives, which nobody tells."""
+    """A child may look at it as long as it lives, and the pool cannot learn how long that is."""
     first = lend(segments, 2)
     exported = segments.export(first.take(), PAGE)
     monkeypatch.setattr(segment_module, "_forks", segment_module.forks() + 1)

@@ -39,7 +39,7 @@ class Parts(BufferMessage):
 
 
 class CutOff(bytes):
-    """Tells of more than is sent."""
+    """Announces more than is sent."""
 
     def __len__(self) -> int:
         return 100
@@ -105,7 +105,7 @@ def test_descriptors_that_nobody_takes_are_closed(ends: tuple[Channel, Channel])
     received = receive(ours)[2]
     assert len(received.descriptors) == 2
     del received
-    assert os.read(read, 1) == b""  # nobody has the other end
+    assert os.read(read, 1) == b""  # the other end is closed everywhere
     os.close(read)
 
 

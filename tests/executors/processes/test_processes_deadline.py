@@ -62,7 +62,7 @@ def test_a_running_task_ends_at_its_deadline_with_its_worker(
 def test_pitfall_15_the_time_in_the_queue_counts(
     pool: ProcessExecutor, make_gate: MakeGate
 ) -> None:
-    """A task that no worker has taken by its deadline never starts, and nobody is killed."""
+    """A task that no worker has taken by its deadline never starts, and no worker is killed."""
     gates = [make_gate(), make_gate()]
     running = [pool.submit(tasks.pass_gate, *gate.paths, value="done") for gate in gates]
     for gate in gates:
@@ -183,7 +183,7 @@ def test_pitfall_16_a_late_reply_reaches_no_other_task(pool: ProcessExecutor) ->
 def test_a_running_task_is_cancelled_with_its_worker(
     pool: ProcessExecutor, make_gate: MakeGate
 ) -> None:
-    """Whoever waits is told at once, and a neighbour notices nothing."""
+    """The waiting caller gets the error at once, and a neighbour notices nothing."""
     hanging, busy = make_gate(), make_gate()
     before = pool.snapshot()
     neighbour = pool.submit(tasks.pass_gate, *busy.paths, value="unharmed")
@@ -238,7 +238,7 @@ def test_a_map_given_up_lets_those_that_run_end(pool: ProcessExecutor, gate: Any
     gate.wait_entered()
     del results
     gate.open()
-    while pool.snapshot().done == before.done:  # nobody has its future any more
+    while pool.snapshot().done == before.done:  # its future has no reference left
         time.sleep(0.01)
     assert pool.snapshot().killed == before.killed
 
@@ -327,7 +327,7 @@ def test_a_task_with_a_deadline_runs_though_there_is_no_thread_to_watch_it(
 def test_tasks_behind_one_that_is_late_are_told_if_its_worker_cannot_be_replaced(
     pool_of: PoolOf, gate: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also one that nobody waits for, as where its callback wakes an event loop."""
+    """Also one without a waiting caller, as where its callback wakes an event loop."""
     executor = pool_of(1)
     with within(LONG):
         late = executor.submit(tasks.pass_gate, *gate.paths)

@@ -40,7 +40,7 @@ def test_a_task_whose_worker_dies_fails_with_the_reason(
 
 
 def test_one_of_twenty_tasks_dies_and_nineteen_are_right(pool: ProcessExecutor) -> None:
-    """A crash is its own task's affair, and the queue goes on with a new worker."""
+    """A crash fails its own task alone, and the queue goes on with a new worker."""
     futures = [pool.submit(tasks.die_if_seven, number) for number in range(20)]
     assert isinstance(futures.pop(7).exception(20), WorkerDied)
     assert [future.result(20) for future in futures] == [n for n in range(20) if n != 7]
@@ -121,7 +121,7 @@ def test_a_program_that_a_task_starts_has_ordinary_signals(pool: ProcessExecutor
 
 @pytest.mark.slow
 def test_a_worker_that_lost_its_pipe_is_replaced(pool: ProcessExecutor) -> None:
-    """A task that closes every descriptor is told from one whose process ended."""
+    """A task that closes every descriptor is distinguished from one whose process ended."""
     with pytest.raises(WorkerDied, match=r"close_everything'.*it had closed its connection"):
         pool.submit(tasks.close_everything).result(20)
     assert pool.submit(abs, -1).result(10) == 1
@@ -147,7 +147,7 @@ def test_kill_workers_ends_hanging_tasks(pool_of: PoolOf, make_gate: MakeGate) -
 
 @pytest.mark.slow
 def test_kill_workers_leaves_no_task_to_another_worker(pool_of: PoolOf) -> None:
-    """Not even one that its worker had not read: nobody wants it any more."""
+    """Not even one that its worker had not read: its future has already failed."""
     executor = pool_of(1)
     os.kill(executor.submit(tasks.worker_pid).result(30), signal.SIGSTOP)
     unread = executor.submit(tasks.nap, 3600)

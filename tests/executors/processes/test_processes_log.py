@@ -150,7 +150,7 @@ def test_a_message_that_cannot_be_made_harms_no_task(
     heard: Heard,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """As with every handler of the standard library: it is told on standard error."""
+    """As with every handler of the standard library: it is reported on standard error."""
     ours, handler = ends
     handler.emit(record_of("%d", args=("no number",)))
     relay_records(ours)

@@ -1,4 +1,4 @@
-"""How much memory a worker may take, and what is told of a task that wants more."""
+"""How much memory a worker may take, and the error of a task that wants more."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_task_that_wants_too_much_memory_fails_by_name(pool_of: PoolOf) -> Non
 def test_a_worker_that_keeps_too_much_memory_is_replaced(
     pool_of: PoolOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After the task that made it so, and whoever comes next has all of it."""
+    """After the task that made it so, and the next task has all of it."""
     executor = pool_of(1, max_memory="200MiB")
     first = executor.submit(tasks.worker_pid).result(30)
     executor.submit(tasks.take_memory, 150 * MIB, keep=True).result(30)

@@ -1,4 +1,4 @@
-"""Callers that wait for a place in the queue, work in the background, and bounded drains."""
+"""Callers that wait for a slot in the queue, work in the background, and bounded drains."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def stand_in_line(executor: ProcessExecutor, number: int, submit: Callable[[], A
 
 @pytest.mark.slow
 def test_a_caller_waits_for_a_place(pool_of: PoolOf, make_gate: MakeGate) -> None:
-    """In the order of arrival; a deadline, a shutdown and a wrong place to wait end it."""
+    """In the order of arrival; a deadline, a shutdown and a thread that must not wait end it."""
     executor, gates = pool_of(1, max_queue=0, when_full="wait"), [make_gate(), make_gate()]
     running = executor.submit(tasks.pass_gate, *gates[0].paths)
     gates[0].wait_entered()
@@ -76,7 +76,7 @@ def test_a_caller_waits_for_a_place(pool_of: PoolOf, make_gate: MakeGate) -> Non
     assert running.result(30) is None
     assert executor.snapshot().refused == 1
 
-    # Those who stand in line are let in one by one, and turned away by a shutdown.
+    # Callers in line are admitted one by one, and refused by a shutdown.
     running = executor.submit(tasks.pass_gate, *gates[1].paths)
     gates[1].wait_entered()
     first = stand_in_line(executor, 1, lambda: executor.submit(abs, -3).result(30))
@@ -98,7 +98,7 @@ def test_a_caller_waits_for_a_place(pool_of: PoolOf, make_gate: MakeGate) -> Non
 
 @pytest.mark.slow
 def test_a_callback_on_the_reading_thread_is_refused(pool_of: PoolOf) -> None:
-    """Nobody else would read the reply that makes room."""
+    """No other thread would read the reply that makes room."""
     executor = pool_of(1, max_queue=0, when_full="wait")
     called = threading.Event()
     told: list[QueueFull] = []
@@ -120,7 +120,7 @@ def test_a_callback_on_the_reading_thread_is_refused(pool_of: PoolOf) -> None:
 def test_a_background_task_has_no_deadline_and_its_failure_is_logged(
     pool: ProcessExecutor,
 ) -> None:
-    """With the traceback in the worker; nobody else may ever ask."""
+    """With the traceback in the worker; its future may never be read."""
     said: list[str] = []
     logged = threading.Event()
 

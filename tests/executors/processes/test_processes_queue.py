@@ -87,7 +87,7 @@ def test_a_cancelled_awaiting_takes_its_task_back(
 def test_a_map_given_up_takes_its_tasks_back(
     pool: ProcessExecutor, occupied: tuple[list[Any], list[Future[Any]]]
 ) -> None:
-    """Nobody is there any more to take their results."""
+    """No caller is left to read their results."""
     results = pool.map(tasks.fail, ["started"] * 5, timeout=0.001)
     assert pool.snapshot().queued == 5
     with pytest.raises(TimeoutError):

@@ -66,7 +66,7 @@ def test_what_cannot_be_pickled_is_refused_where_it_is_submitted(
 
 
 def test_a_keyword_argument_is_refused_by_its_name(pool: ProcessExecutor) -> None:
-    """As a positional one is by its place."""
+    """As a positional one is by its position."""
     with pytest.raises(TaskNotPicklable, match=r"Argument 'third' of 'process_tasks.add'"):
         pool.submit(tasks.add, 1, third=threading.Lock())
 

@@ -1,4 +1,4 @@
-"""What comes back from worker processes: results and errors, whoever waits."""
+"""What comes back from worker processes: results and errors, to every kind of waiter."""
 
 from __future__ import annotations
 
@@ -143,6 +143,29 @@ def test_a_result_that_exits_when_it_is_pickled_keeps_its_worker(pool: ProcessEx
     with pytest.raises(TaskNotPicklable, match="SystemExit"):
         pool.submit(tasks.end_when_pickled).result(10)
     assert pool.snapshot().workers == killed.workers
+
+
+class TimeIsUp(Exception):
+    """What a signal handler raises, as that of a time limit does."""
+
+
+class InterruptedOnce:
+    """An argument during whose pickling a signal comes, the first time."""
+
+    def __init__(self) -> None:
+        self.signals = [TimeIsUp()]
+
+    def __reduce__(self) -> tuple[type[int], tuple[int]]:
+        if self.signals:
+            raise self.signals.pop()
+        return int, (2,)
+
+
+def test_an_argument_is_not_blamed_for_a_signal(pool: ProcessExecutor) -> None:
+    """What a signal handler raises while a call is pickled arrives as it is."""
+    with pytest.raises(TimeIsUp):
+        pool.submit(abs, InterruptedOnce())  # type: ignore[arg-type] # an int, once there
+    assert pool.submit(tasks.double, 2).result(10) == 4
 
 
 def test_what_strikes_while_a_result_is_rebuilt_is_for_the_caller(
@@ -386,7 +409,7 @@ def test_a_wait_ends_at_its_timeout(pool: ProcessExecutor, make_gate: Callable[[
 def test_a_waiting_thread_is_not_kept_by_a_slower_neighbour(
     pool: ProcessExecutor, make_gate: Callable[[], Any]
 ) -> None:
-    """Whoever reads for several tasks returns as soon as its own is done."""
+    """A thread that reads for several tasks returns as soon as its own is done."""
     slow, quick = make_gate(), make_gate()
     neighbour = pool.submit(tasks.pass_gate, *slow.paths, value="slow")
     mine = pool.submit(tasks.pass_gate, *quick.paths, value="quick")

@@ -82,7 +82,7 @@ def _wait_until_it_listens(server: subprocess.Popen[bytes], port: int, log: Path
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
         except OSError:
-            time.sleep(0.02)  # nobody tells when a foreign process begins to listen
+            time.sleep(0.02)  # the server cannot notify us when it begins to listen
         else:
             return
     pytest.fail(f"{server.args!r} did not start:\n{log.read_text()}")
@@ -116,7 +116,7 @@ def test_pitfall_2_a_map_in_a_view_works_under(name: str, serve: Serve) -> None:
 
 @pytest.mark.parametrize("name", ["gunicorn-gthread", "granian"])
 def test_a_crash_in_a_view_stays_there(name: str, serve: Serve) -> None:
-    """That view is told, and those beside it are answered."""
+    """That view gets the error, and those beside it are answered."""
     _, url = serve(name)
     paths = ["crash", "double"] * 10
 

@@ -50,7 +50,7 @@ def test_workers_take_over_what_tasks_rely_on_and_nothing_else(
 def test_a_path_object_in_the_search_path_is_left_out(
     pool_of: PoolOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Python imports from texts only; that somebody appended another thing is no error there."""
+    """Python imports from texts only; another object in ``sys.path`` is no error there."""
     monkeypatch.setattr(sys, "path", [*sys.path, tmp_path])
     monkeypatch.setattr(sys, "argv", [Path("server")])
     found = pool_of(1).submit(tasks.surroundings).result(30)
@@ -206,7 +206,7 @@ app = Flask(__name__)
 if __name__ != "__mp_main__":
     print(executor.submit(double, Point(21)).result(30).x)
     sys.exit()
-app.run(port=1)  # a port that nobody may use: it must not be tried in the worker
+app.run(port=1)  # a port that is not permitted: it must not be tried in the worker
 """
 
 OUTLASTING = """
@@ -318,7 +318,7 @@ def test_pitfall_27_a_spawned_worker_ends_with_its_owner(tmp_path: Path) -> None
 
 
 def test_an_unpicklable_initializer_does_not_stay(pool_of: PoolOf) -> None:
-    """The failure is a ``WorkerStartFailed``, whose cause is told in words."""
+    """The failure is a ``WorkerStartFailed``, whose cause is given as text."""
     executor = pool_of(1, initializer=tasks.echo, initargs=[lambda: None])
     error = executor.submit(abs, -1).exception(30)
     assert isinstance(error, WorkerStartFailed)

@@ -25,7 +25,7 @@ TURN = object()
 
 
 class Undriven:
-    """Stands for the pool of futures: the tests tell the schedule of their ends themselves."""
+    """Stands for the pool of futures: the tests report their ends to the schedule themselves."""
 
     def finish(self, task: Task) -> None: ...
 
@@ -139,7 +139,7 @@ def test_the_bound_counts_what_waits_beyond_one_for_each_worker() -> None:
 
 @pytest.mark.parametrize("max_queue", [0, 1, 3, None])
 def test_a_batch_takes_one_place_for_each_worker(max_queue: int | None) -> None:
-    """Its next task takes the place of one that has ended, in order."""
+    """Its next task takes the slot of one that has ended, in order."""
     pool, batch = Pool(max_queue=max_queue), Batch()
     tasks = pool.submit(20, batch)
     workers = pool.ready()

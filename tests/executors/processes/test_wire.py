@@ -72,7 +72,7 @@ def test_an_end_amid_a_message_is_no_message(ends: tuple[Channel, Channel]) -> N
 
 
 def test_reading_stops_after_what_has_arrived(ends: tuple[Channel, Channel]) -> None:
-    """Although somebody still holds a copy of the other side."""
+    """Although another process still holds a copy of the other side."""
     ours, theirs = ends
     theirs.send(CALL, 1, b"last")
     ours.stop_reading()

@@ -296,7 +296,7 @@ def test_a_block_and_a_name_share_one_cap() -> None:
 
 
 def test_a_rate_beside_it_is_asked_as_ever() -> None:
-    """Limits are combined; what the rate refuses holds no place."""
+    """Limits are combined; what the rate refuses holds no permit."""
     app, _, _ = make_app(app_limits="adaptive; 1/minute")
     told = Overload(app)
     client = app.test_client()

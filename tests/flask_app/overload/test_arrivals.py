@@ -46,7 +46,7 @@ class Diag(SockDiag):
         self.asked: list[tuple[str, int, str, int]] = []
 
     def arrival(self, *addresses: Any) -> Arrival | None:
-        """What was told."""
+        """The reported arrival."""
         self.asked.append(addresses)
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -221,7 +221,7 @@ def test_a_platform_without_it_is_not_asked() -> None:
 
 
 def test_a_proxy_that_is_trusted_tells_the_age() -> None:
-    """Where the kernel cannot; and a client's own header is not believed."""
+    """Where the kernel cannot; and a client's own header is ignored."""
     started = f"t={time.time() - 5.0:.3f}"
     environ = {"HTTP_X_REQUEST_START": started}
     scope = {**SCOPE, "headers": [(b"x-request-start", started.encode())]}

@@ -1,4 +1,4 @@
-"""Priorities: who is let in when not all can be, and what a wrong one does."""
+"""Priorities: which requests are admitted when not all can be, and what a wrong one does."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def add(app: Flask, path: str, decorate: Callable[[Any], Any] = lambda view: vie
 
 
 def test_who_matters_more_may_be_older(app: Flask, concurrency: Concurrency) -> None:
-    """With a queue of 150 ms and a target of 100, critical and high requests are let in."""
+    """With a queue of 150 ms and a target of 100, critical and high requests are admitted."""
     for priority in ("critical", "high", "normal", "low"):
         add(app, f"/{priority}", concurrency.priority(priority))
     add(app, "/unsaid")
@@ -137,7 +137,7 @@ def test_an_unknown_priority_is_refused_where_it_is_written(
 
 
 def test_an_async_function_cannot_choose(concurrency: Concurrency) -> None:
-    """No loop sees the request before it is let in."""
+    """No loop sees the request before it is admitted."""
 
     async def choose() -> Any:
         return "critical"
@@ -187,7 +187,7 @@ def test_a_greedy_client_is_refused_first(app: Flask) -> None:
 
 
 def test_a_key_that_fails_counts_no_share(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
-    """The request is let in or refused as if it had none."""
+    """The request is admitted or refused as if it had none."""
 
     def broken() -> str:
         raise RuntimeError("no key")

@@ -54,7 +54,7 @@ def test_a_full_bucket_forgets_who_would_be_forgotten_first(
 
 
 def test_a_full_bucket_takes_an_expired_place_first(open_store: OpenStore) -> None:
-    """Nobody is forgotten before the time while somebody is there who may be."""
+    """No live key is forgotten while an expired one can be."""
     clock = ManualClock()
     store = open_store(max_keys=16, clock=clock)
     store.take([rate("expired", period=10.0)])
@@ -83,7 +83,7 @@ def inside(key: object, units: int = 1) -> Check:
 
 
 def test_who_is_inside_is_never_forgotten(open_store: OpenStore) -> None:
-    """Where there is no room for one more key, that one is told, and nothing of it is spent."""
+    """Without room for one more key that one gets an error, and nothing of it is spent."""
     store = open_store(max_keys=16)
     for number in range(16):
         assert store.take([inside(number)])[0].admitted
@@ -121,7 +121,7 @@ def login(key: str = "victim", cost: int = 1) -> Check:
 
 
 def test_a_flood_of_keys_of_one_limit_forgets_no_other_limit(open_store: OpenStore) -> None:
-    """A login that is refused, or nearly, stays so, whatever strangers ask of other pages."""
+    """A login that is refused, or nearly, stays so, whatever clients ask of other pages."""
     store = open_store(max_keys=64)
     store.take([login(cost=5)])
     store.take([login("nearly", cost=4)])
@@ -158,7 +158,7 @@ def test_a_flood_that_spends_all_it_may_displaces_itself(open_store: OpenStore) 
 
 
 def test_a_key_finds_room_in_a_flood(open_store: OpenStore) -> None:
-    """A limit with few keys takes the place of one of the many, not of its own."""
+    """A limit with few keys displaces one of the many, not one of its own."""
     store = open_store(max_keys=16)
     for number in range(16):
         store.take([Check("once", SlidingWindow(1, 86_400.0), f"stranger {number}", 1)])
@@ -184,7 +184,7 @@ def test_a_snapshot_counts_what_is_there(open_store: OpenStore, directory: Path)
 
 
 class StrangePolicy:
-    """A policy the host store has never heard of."""
+    """A policy that the host store does not know."""
 
     quota = 5
 

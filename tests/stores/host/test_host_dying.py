@@ -1,4 +1,4 @@
-"""Whoever dies at any line of the host store leaves counts that are right.
+"""A process that dies at any line of the host store leaves counts that are right.
 
 A process that is killed runs no further line, and the kernel lets go of its locks. Here an
 exception ends the work at one line after the other, and the file is let go of at once.
@@ -119,7 +119,7 @@ def deaths(
 
 def _dies(victim: HostStore, before: Work, work: Work, line: int) -> bool:
     before(victim)
-    return reaches(line, lambda: work(victim))  # and then nobody knows of it any more
+    return reaches(line, lambda: work(victim))  # and then nothing refers to it any more
 
 
 def left(store: HostStore, check: Check) -> int:
@@ -171,7 +171,7 @@ def test_a_window_that_moves_on_is_never_torn(policy: Policy, later: float, tmp_
 
 @each_rate
 def test_a_refund_happens_or_not(policy: Policy, tmp_path: Path) -> None:
-    """Whoever dies giving units back gave back all of them or none."""
+    """A process that dies giving units back gave back all of them or none."""
     check = Check("r", policy, "k", 2)
     one = check._replace(cost=1)
 
@@ -213,7 +213,7 @@ def test_a_refund_to_any_run_loses_no_other_unit(run: int, whole: bool, tmp_path
 
 @each_rate
 def test_a_count_starts_anew_or_stays(policy: Policy, tmp_path: Path) -> None:
-    """Whoever dies forgetting a key forgot it or not."""
+    """A process that dies forgetting a key forgot it or not."""
     check = Check("r", policy, "k", 1)
 
     def before(victim: HostStore) -> None:
@@ -225,7 +225,7 @@ def test_a_count_starts_anew_or_stays(policy: Policy, tmp_path: Path) -> None:
 
 @each_rate
 def test_all_counts_start_anew_or_some_stay_whole(policy: Policy, tmp_path: Path) -> None:
-    """Whoever dies clearing forgot some keys and left the others; permits are still held."""
+    """A process that dies clearing forgot some keys and left the others; permits are still held."""
     checks = [Check("r", policy, str(number), 1) for number in range(2)]
 
     def before(victim: HostStore) -> None:
@@ -269,7 +269,7 @@ def test_several_limits_are_each_spent_at_most_once(tmp_path: Path) -> None:
 @pytest.mark.slow
 @each_rate
 def test_a_full_file_forgets_whole_keys_only(policy: Policy, tmp_path: Path) -> None:
-    """Whoever dies making room leaves each key as it was, or forgotten."""
+    """A process that dies making room leaves each key as it was, or forgotten."""
     new = Check("r", policy, "new", 3)
     old = [Check("r", policy, str(number), 2) for number in range(16)]
 

@@ -1,4 +1,4 @@
-"""What the host store trusts: only a whole file of its own kind that nobody else could change."""
+"""The host store trusts only a whole file of its own kind that no other user could change."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_nothing_is_touched_before_the_first_request(
 
 
 def test_counts_outlive_the_processes(open_store: OpenStore) -> None:
-    """All may end; whoever comes next counts on."""
+    """All processes may end; the next one continues their counts."""
     store = open_store()
     assert left(store) == 4
     store.close()
@@ -82,7 +82,7 @@ def test_only_its_user_can_read_it(open_store: OpenStore, directory: Path) -> No
 
 
 def test_it_names_no_client(open_store: OpenStore, directory: Path) -> None:
-    """Keys are hashed, so whoever reads the file learns no address."""
+    """Keys are hashed, so a reader of the file learns no address."""
     open_store().take([CHECK._replace(key="203.0.113.77"), CHECK._replace(limiter_id="/secret")])
     content = the_file(directory).read_bytes()
     assert b"203.0.113.77" not in content
@@ -139,7 +139,7 @@ def test_a_damaged_file_is_built_anew(
     directory: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Its counts are not trusted, its place is taken, and that is said."""
+    """Its counts are not trusted, it is replaced, and that is logged."""
     store = open_store()
     assert left(store) == 4
     store.close()
@@ -151,7 +151,7 @@ def test_a_damaged_file_is_built_anew(
 
 
 def test_a_foreign_file_is_left_alone(open_store: OpenStore, directory: Path) -> None:
-    """What does not begin like one of ours may be somebody's work."""
+    """A file that does not begin like one of ours may be a user's own."""
     store = open_store()
     left(store)
     store.close()
@@ -205,7 +205,7 @@ def test_a_file_that_others_may_touch_is_refused(open_store: OpenStore, director
 def test_a_directory_that_others_may_enter_is_refused(
     mode: int, open_store: OpenStore, directory: Path
 ) -> None:
-    """Whoever may write there could put a file of theirs in place of ours."""
+    """A user who may write there could put a file of theirs in place of ours."""
     directory.mkdir()
     directory.chmod(mode)
     with pytest.raises(StoreUnavailable, match=r"must belong to user .* 700.*host:///"):
@@ -224,7 +224,7 @@ def test_what_belongs_to_another_user_is_refused(
 
 
 def test_a_link_to_a_directory_is_refused(open_store: OpenStore, directory: Path) -> None:
-    """So is a file in its place."""
+    """So is a file at its path."""
     elsewhere = directory.with_name("elsewhere")
     elsewhere.mkdir(0o700)
     directory.symlink_to(elsewhere)
@@ -298,7 +298,7 @@ def test_where_no_boot_has_a_name_only_the_living_vouch_for_a_file(
 
 
 def test_a_new_size_takes_effect_when_all_have_ended(open_store: OpenStore) -> None:
-    """Until then everybody uses the file as it is, so that nobody counts apart."""
+    """Until then every process uses the file as it is, so that none counts apart."""
     small = open_store(max_keys=256)
     assert left(small) == 4
     large = open_store(max_keys=4_096)
@@ -314,7 +314,7 @@ def test_a_new_size_takes_effect_when_all_have_ended(open_store: OpenStore) -> N
 def test_processes_meet_again_when_their_file_is_gone(
     harm: Callable[[Path], None], open_store: OpenStore, directory: Path
 ) -> None:
-    """Nobody is killed by touching what was cut off, and nobody counts apart for long."""
+    """No process is killed by touching the part cut off, and none counts apart for long."""
     clock = ManualClock()
     one, two = open_store(clock=clock), open_store(clock=clock)
     assert [left(one), left(two)] == [4, 3]

@@ -101,7 +101,7 @@ def test_a_living_child_does_not_keep_its_dead_parent_alive(
 
 
 def test_a_fork_in_the_middle_of_counting_blocks_nobody(open_store: OpenStore) -> None:
-    """The child does not inherit a thread lock that nobody will ever open."""
+    """The child does not inherit a thread lock that no thread of its own would release."""
     parent = os.getpid()
     counting, forked = threading.Event(), threading.Event()
     waits = False

@@ -106,7 +106,7 @@ class SeveralProcesses(RuleBasedStateMachine):
 
     @rule(process=st.integers(0, PROCESSES - 1))
     def die(self, process: int) -> None:
-        """The kernel closes what the process had open, and a new process takes its place."""
+        """The kernel closes what the process had open, and a new process replaces it."""
         self.processes[process].close()
         self.processes[process] = self.process()
         held = [
@@ -116,7 +116,7 @@ class SeveralProcesses(RuleBasedStateMachine):
         ]
         self.taken = [entry for entry in self.taken if entry[0] != process]
         self.memory.give_back(held)
-        for check in held:  # whoever looks finds out who died
+        for check in held:  # the next look finds out who died
             self.processes[process].take([check._replace(cost=0)])
 
     def teardown(self) -> None:

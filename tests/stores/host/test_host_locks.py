@@ -1,4 +1,4 @@
-"""Who keeps whom out, for how long, and what becomes of locks when somebody fails or dies."""
+"""Whom a lock keeps out, for how long, and what becomes of it when its holder fails or dies."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def nothing() -> None: ...
 
 
 def test_one_process_keeps_the_others_out(open_store: OpenStore) -> None:
-    """Whoever comes meanwhile is told what is in the way, and what to do, in good time."""
+    """A process that comes meanwhile gets an error, soon, with the cause and the remedy."""
     one, two = open_store(clock=Interruption(nothing)), open_store(timeout=0.0)
     two.probe()
     one.probe()
@@ -81,7 +81,7 @@ def test_one_process_keeps_the_others_out(open_store: OpenStore) -> None:
 
 
 def test_permits_return_though_another_process_holds_the_lock(open_store: OpenStore) -> None:
-    """To leave, nobody has to wait for anybody."""
+    """Releasing waits for no lock."""
     one, two = open_store(clock=Interruption(nothing)), open_store(timeout=0.0)
     two.take([INSIDE])
     one.probe()
@@ -114,7 +114,7 @@ def test_a_request_that_ends_while_another_is_counted_gives_back(open_store: Ope
 
 
 def test_asking_while_being_asked_is_an_error_not_a_deadlock(open_store: OpenStore) -> None:
-    """A finalizer that asks for a limit in the middle of counting is told so."""
+    """A finalizer that asks for a limit in the middle of counting gets an error."""
     store = open_store(clock=Interruption(nothing))
     store.probe()
 
@@ -160,7 +160,7 @@ def test_a_closed_store_opens_again(open_store: OpenStore) -> None:
 
 
 def test_closing_waits_for_who_is_counting(open_store: OpenStore) -> None:
-    """No thread ever touches a file that was let go of."""
+    """No thread ever touches a file that was closed."""
     store = open_store(clock=Interruption(nothing))
     store.probe()
     closing = threading.Thread(target=store.close)
@@ -214,7 +214,7 @@ def test_a_bounded_retry_ends_with_the_timeout(clock: ManualClock) -> None:
 
 
 def test_who_queued_behind_a_failure_waits_no_longer(clock: ManualClock) -> None:
-    """A hundred threads behind a stopped process are told after one timeout, not a hundred."""
+    """A hundred threads behind a stopped process get the error after one timeout, not a hundred."""
     retry = BoundedRetry("the lock", timeout=1.0)
     started_at = clock.now
     for _ in range(100):
@@ -237,7 +237,7 @@ def test_ordinary_contention_after_a_stall_is_waited_for(clock: ManualClock) -> 
 
 
 def test_only_a_whole_wait_says_that_a_lock_is_stuck(clock: ManualClock) -> None:
-    """Those who tried briefly do not prolong it, so under load, too, it ends after a second."""
+    """Brief attempts do not prolong it, so under load, too, it ends after a second."""
     retry = BoundedRetry("the lock", timeout=1.0)
     failed_at = []
     for _ in range(400):
@@ -246,7 +246,7 @@ def test_only_a_whole_wait_says_that_a_lock_is_stuck(clock: ManualClock) -> None
             retry.wait_for(lambda: False)
         if clock.now - started_at >= 1.0:
             failed_at.append(clock.now)
-    assert len(failed_at) > 1, "nobody waited a whole second again"
+    assert len(failed_at) > 1, "no caller waited a whole second again"
 
 
 def test_a_stuck_shard_says_nothing_of_the_others(clock: ManualClock) -> None:

@@ -130,10 +130,10 @@ def test_kills_at_any_instant_break_nothing(open_store: OpenStore, tmp_path: Pat
     for path in places:
         path.touch()
     reading, writing = os.pipe()
-    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4_096)  # nobody runs far ahead of the killer
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4_096)  # no writer runs far ahead of the killer
 
     def live() -> None:
-        # Opened before the store, so that a dying process leaves its place before its permit.
+        # Opened before the store, so that a dying process closes it before its permit returns.
         descriptors = [os.open(path, os.O_RDWR) for path in places]
         store = open_store(max_keys=4_096, max_processes=64, timeout=30.0)
         while True:

@@ -76,7 +76,7 @@ def test_both_stores_answer_alike(url: str, program: list[tuple[int, list[Check]
             taken.append((clock(), spent))
         if taken and returns == 0:
             at, spent = taken.pop(0)
-            # Later there is nothing to return, and when it is forgotten is each store's affair.
+            # Later there is nothing to return, and each store decides when it is forgotten.
             if clock() - at <= 16.0:
                 ours.give_back(spent, after=clock() - at)
                 theirs.give_back(spent, after=clock() - at)

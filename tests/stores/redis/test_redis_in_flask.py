@@ -44,7 +44,7 @@ def commands(client: Any) -> int:
 
 
 def test_four_limits_with_headers_are_one_command(redis_server: Any, namespace: str) -> None:
-    """Admitted or refused; whoever is known to be refused for a while needs none at all."""
+    """Admitted or refused; a client whose refusal is known to last needs none at all."""
     client = make_app(redis_server.url, namespace).test_client()
     client.get("/")  # the script is sent once
     server = redis_server.client()
@@ -85,7 +85,7 @@ def test_processes_of_one_app_count_together(redis_server: Any, namespace: str) 
     [("local", [200] * 5 + [429]), ("admit", [200] * 6), ("refuse", [503] * 6)],
 )
 def test_no_outage_is_an_error(policy: str, expected: list[int], namespace: str) -> None:
-    """Nobody listens there: every policy answers, and none with a 500."""
+    """No server listens there: every policy answers, and none with a 500."""
     app = make_app("redis://127.0.0.1:1", namespace, CONCURRENCY_ON_STORE_FAILURE=policy)
     client = app.test_client()
     assert [client.get("/").status_code for _ in range(6)] == expected
@@ -94,7 +94,7 @@ def test_no_outage_is_an_error(policy: str, expected: list[int], namespace: str)
 
 
 def test_a_refusal_for_an_outage_says_when_to_come_back(namespace: str) -> None:
-    """In a moment: nobody knows when the store is back, but it is looked for all the time."""
+    """After a moment: when the store is back is unknown, but a thread probes it all the time."""
     app = make_app("redis://127.0.0.1:1", namespace, CONCURRENCY_ON_STORE_FAILURE="refuse")
     assert int(app.test_client().get("/").headers["Retry-After"]) in range(1, 4)
     app.extensions["concurrency"].store.close()
@@ -129,7 +129,7 @@ def test_something_foreign_under_a_key_of_ours_is_no_error(
 def test_under_load_a_server_may_hang_die_and_come_back(start_redis: Any, namespace: str) -> None:
     """Eight threads ask all the time; none gets an error, and few wait for the server in vain.
 
-    Whoever asked it when it went out waits once; all others are decided here, without a call.
+    Requests that are waiting for it when it goes out wait once; all others are decided without it.
     """
     server = start_redis()
     app = make_app(server.url, namespace, CONCURRENCY_STORE_TIMEOUT=TIMEOUT)

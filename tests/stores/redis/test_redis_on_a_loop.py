@@ -66,7 +66,7 @@ def test_the_loop_goes_on_while_the_server_is_asked(
 def test_a_cancellation_waits_for_the_answer(
     redis_server: Any, held_up: tuple[threading.Event, threading.Event]
 ) -> None:
-    """Else a permit could be taken that nobody knows of, and nobody would give back."""
+    """Else a permit could be taken that no request holds and none would release."""
     sent, go_on = held_up
     store = RedisStore(redis_server.url, namespace="cancelled")
     taken = []

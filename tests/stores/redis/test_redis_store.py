@@ -190,7 +190,7 @@ def test_a_forgotten_script_is_sent_again(redis_server: Any, store: RedisStore) 
 def test_permits_of_a_dead_process_come_back_after_one_lease(
     redis_server: Any, namespace: str, clock: ManualClock, store: RedisStore
 ) -> None:
-    """Nobody renews them, so the server lets go of them by itself."""
+    """No process renews them, so the server lets them expire."""
     dead = RedisStore(
         redis_server.url, namespace=namespace, timeout=PATIENT, lease=15.0, clock=clock
     )
@@ -215,7 +215,7 @@ def test_a_renewed_permit_stays(clock: ManualClock, store: RedisStore) -> None:
 def test_a_permit_the_server_lost_is_entered_again(
     redis_server: Any, namespace: str, clock: ManualClock, store: RedisStore
 ) -> None:
-    """A server that started empty learns from the next renewal who is inside."""
+    """A server that started empty gets the permits that are held with the next renewal."""
     store.take([INSIDE._replace(cost=2)])
     client = redis_server.client()
     client.delete(*client.scan_iter(f"*{namespace}*"))
@@ -235,7 +235,7 @@ def test_a_permit_returned_while_it_is_renewed_is_not_entered_again(
 
 
 def test_a_permit_that_lapsed_can_be_given_back(clock: ManualClock, store: RedisStore) -> None:
-    """Its place may be taken by then; nothing is counted twice."""
+    """Another request may hold it by then; nothing is counted twice."""
     store.take([INSIDE])
     clock.advance(20.0)
     for _ in range(3):
@@ -254,7 +254,7 @@ def test_two_units_are_one_lease(clock: ManualClock, store: RedisStore) -> None:
 
 
 def test_the_server_s_clock_counts(redis_server: Any, namespace: str) -> None:
-    """Whoever asks, and whatever his own clock says: a window has one beginning."""
+    """Whichever client asks, whatever its own clock says: a window has one beginning."""
     one, two = (
         RedisStore(redis_server.url, namespace=namespace, timeout=PATIENT) for _ in range(2)
     )
@@ -267,7 +267,7 @@ def test_the_server_s_clock_counts(redis_server: Any, namespace: str) -> None:
 
 
 def test_forgetting_spares_permits(store: RedisStore) -> None:
-    """Counts of rates start anew; who is inside stays inside."""
+    """Counts of rates are reset; permits stay held."""
     store.take([*RATES, INSIDE])
     assert store.forget([*RATES, INSIDE]) == 4
     assert [outcome.remaining for outcome in store.take([*RATES, INSIDE])] == [4, 4, 4, 4, 1]
@@ -351,14 +351,14 @@ def test_nothing_is_lost_to_rounding(store: RedisStore, clock: ManualClock) -> N
 
 
 def test_a_wait_longer_than_redis_can_tell_is_still_long(store: RedisStore) -> None:
-    """Nobody comes back after three hundred years, so nobody is told of more."""
+    """No client comes back after three hundred years, so no longer wait is sent."""
     check = Check("slow", TokenBucket(1, 1_000 * 365 * 86_400.0, 10**9), "k", 10**9)
     store.take([check])
     assert store.take([check])[0].retry_after == 9e9
 
 
 def test_a_policy_without_a_script_is_refused(store: RedisStore) -> None:
-    """A policy of somebody else's making cannot run on the server."""
+    """A policy from outside the library cannot run on the server."""
 
     class Strange(FixedWindow):
         pass
@@ -395,13 +395,13 @@ def test_a_forked_child_has_connections_and_permits_of_its_own(
 
 
 def test_clients_are_named(redis_server: Any, store: RedisStore) -> None:
-    """Whoever administers the server sees who is connected."""
+    """An administrator of the server sees who is connected."""
     store.take(RATES)
     assert "flask-concurrency" in {row["name"] for row in redis_server.client().client_list()}
 
 
 def test_a_closed_store_opens_again(store: RedisStore) -> None:
-    """Closing lets go of connections; the counts are on the server."""
+    """Closing closes connections; the counts are on the server."""
     store.take(RATES)
     store.close()
     assert [outcome.remaining for outcome in store.take(RATES)] == [3, 3, 3, 3]

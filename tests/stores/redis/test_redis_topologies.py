@@ -31,7 +31,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
     give_up_at = time.monotonic() + WITHIN
     while not condition():
         assert time.monotonic() < give_up_at, "nothing changed"
-        time.sleep(0.02)  # foreign processes tell nobody
+        time.sleep(0.02)  # foreign processes notify no test
 
 
 def cluster_of(start_redis: Any, free_port: Any, nodes: int) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Servers that are down, hang, are full, read-only or somebody else's: no error, no long wait.
+"""Servers that are down, hang, are full, read-only or another service: no error, no long wait.
 
 Real servers; the bounds are generous because the machine may be busy, the numbers of attempts are
 not.
@@ -63,7 +63,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
     give_up_at = time.monotonic() + RECOVERS_WITHIN
     while not condition():
         assert time.monotonic() < give_up_at, "nothing changed"
-        time.sleep(0.01)  # a foreign process tells nobody
+        time.sleep(0.01)  # a foreign process notifies no test
 
 
 def is_back(store: FallbackStore) -> bool:
@@ -109,7 +109,7 @@ def test_a_restart_between_two_requests_is_no_outage(start_redis: Any) -> None:
 
 
 def test_a_server_that_hangs_costs_each_waiting_request_one_timeout(start_redis: Any) -> None:
-    """Eight at once wait side by side, whoever comes later does not wait at all."""
+    """Eight at once wait side by side, a request that comes later does not wait at all."""
     server = start_redis()
     with opened(server.url) as store:
         store.take([RATE])
@@ -249,7 +249,7 @@ def test_an_unknown_host_is_an_outage() -> None:
 
 
 def test_permits_held_through_an_outage_are_returned(start_redis: Any) -> None:
-    """Taken before, given back meanwhile: the server hears of it when it is back."""
+    """Taken before, given back meanwhile: the server gets them when it is back."""
     server = start_redis()
     with opened(server.url) as store:
         store.take([INSIDE])

@@ -95,5 +95,5 @@ def test_a_wrong_option_is_refused_where_it_is_written(url: str) -> None:
 
 
 def test_a_store_is_called_by_its_url_without_credentials() -> None:
-    """What is logged says where the store is and lets nobody in."""
+    """What is logged says where the store is, without the password."""
     assert str(RedisStore("redis://user:secret@cache:7000/3")) == "redis://cache:7000/3"

@@ -165,7 +165,7 @@ def proxy_trusted_too_far(facts: Facts) -> Iterator[Finding]:
 
 
 def drain_missing(facts: Facts) -> Iterator[Finding]:
-    """Long connections end at a deploy only if the app hears of the signal."""
+    """Long connections end at a deploy only if the app gets the signal."""
     server = facts.server
     if server is None:
         return

@@ -71,7 +71,7 @@ class TaskGroup:
     :param policy: ``"all"``: the first error cancels the rest and is raised. ``"any"``: the first
         result cancels the rest. ``"settle"``: all are waited for, and errors are results.
         ``"partial"``: as ``"all"``, but what is ready at the deadline is the result.
-    :param clock: Tells the time.
+    :param clock: Source of the time.
     :param call_at: Has something called at an instant.
     :raises ConfigurationError: ``timeout`` or ``policy`` is none.
     """
@@ -228,7 +228,7 @@ class TaskGroup:
     def _end_body(self, error: BaseException | None) -> None:
         group_tasks = self._group_tasks
         if isinstance(error, DeadlineExceeded) and group_tasks.deadline_has_passed:
-            group_tasks.expire()  # the body was told before the group was
+            group_tasks.expire()  # the body noticed before the group did
         self._cut_off = error is not None and group_tasks.stopped and _is_of_a_stop(error)
         if error is not None:
             group_tasks.stop()
@@ -272,7 +272,7 @@ class TaskGroup:
         self._deadline.__exit__(None, None, None)
 
     def _conclude(self, error: BaseException | None, interruption: BaseException | None) -> bool:
-        """Raise what comes of the group, or tell whether the body's error is settled thereby."""
+        """Raise the error of the group, or return whether the body's error is settled thereby."""
         tasks, deciding = self.tasks, self._group_tasks.deciding
         results = self._results = tuple(task.outcome() for task in tasks)
         conclusion = self._policy.conclude(
@@ -332,7 +332,7 @@ def _surrounding() -> GroupTasks | None:
 
 
 def _is_of_a_stop(error: BaseException) -> bool:
-    """Whether a body may owe this error to a task that was cancelled or late."""
+    """Whether this error may come from a task that was cancelled or late."""
     if isinstance(error, asyncio.CancelledError):  # or is it the task around the body?
         current = None if loop_here() is None else asyncio.current_task()
         return current is not None and current.cancelling() == 0

@@ -45,7 +45,7 @@ class GroupTasks:
 
     :param policy: Says when the rest is cancelled.
     :param deadline: Theirs. Only they expire it, when they are stopped.
-    :param clock: Tells the time.
+    :param clock: Source of the time.
     :param call_at: Rings at the deadline.
     :ivar deadline: Theirs.
     :ivar at: The deadline's instant, before it was expired.
@@ -197,7 +197,7 @@ class GroupTasks:
             _guarded(task.cancel_call)
 
     def _ended(self, task: GroupTask[Any], future: Future[Any]) -> None:
-        """A call has ended: note it, wake who waits for it, and cancel the rest if need be."""
+        """A call has ended: note it, wake its waiter, and cancel the rest if need be."""
         try:
             error = error_of(future)
             how: How = "cancelled" if future.cancelled() else "done"
@@ -215,7 +215,7 @@ class GroupTasks:
             self._one_ended()
 
     def _how_it_failed(self, task: GroupTask[Any], error: BaseException) -> How:
-        if self.deadline_has_passed:  # and is why it failed, as far as can be told
+        if self.deadline_has_passed:  # and is why it failed, as far as is known
             self.expire()
             if task.done() and (late := error_of(task)) is not None:
                 late.__cause__ = error
@@ -252,5 +252,5 @@ class GroupTasks:
 def _guarded(end: Callable[[], object]) -> None:
     try:
         end()
-    except Exception:  # of a stranger's executor; the others shall be ended all the same
+    except Exception:  # of an executor of the app's; the other tasks are cancelled all the same
         logger.exception("A task could not be cancelled")

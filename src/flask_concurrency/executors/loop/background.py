@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 from collections.abc import Coroutine
 from contextvars import Context
 from functools import partial
 from typing import Any
 
 from flask_concurrency.executors.loop.call import Call, Host, T, logger, name_of
+from flask_concurrency.executors.signal_safe_future import SignalSafeFuture
 from flask_concurrency.executors.waiting import check_process
 from flask_concurrency.runtime.forks import generation
 from flask_concurrency.runtime.managed_blocking import managed_block
@@ -43,7 +43,7 @@ class SpawnedCall(Call[T]):
             self.future.set_exception(self.error)
 
 
-class BackgroundTask(concurrent.futures.Future[T]):
+class BackgroundTask(SignalSafeFuture[T]):
     """The future of a spawned coroutine: a ``concurrent.futures.Future`` with two differences.
 
     ``cancel()`` reaches the running task; it asks and does not wait, so the future is cancelled
@@ -86,7 +86,7 @@ class BackgroundTask(concurrent.futures.Future[T]):
         return managed_block(partial(super().exception, timeout))
 
     def set_cancelled(self) -> None:
-        """Take in that the task ended by cancellation."""
+        """Note that the task ended by cancellation."""
         super().cancel()
         self.set_running_or_notify_cancel()
 

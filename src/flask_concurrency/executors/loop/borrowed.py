@@ -40,7 +40,7 @@ class BorrowedLoop(LoopOwner):
         return not self.closing
 
     def is_current_thread(self) -> bool:
-        """Tell whether the caller is on the loop's thread, while the loop runs."""
+        """Return whether the caller is on the loop's thread, while the loop runs."""
         return threading.get_ident() == self._thread and self.loop.is_running()
 
     def stop(self, drain: float = 0.0) -> None:

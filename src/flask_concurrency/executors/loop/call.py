@@ -108,7 +108,7 @@ class Call(Generic[T]):
             self.ended()
 
     def ended(self) -> None:
-        """Take in ``error`` or ``result``. Called once, on any thread."""
+        """Store ``error`` or ``result``. Called once, on any thread."""
         raise NotImplementedError
 
     async def _run(self) -> None:
@@ -124,7 +124,7 @@ class Call(Generic[T]):
             if error.__traceback__ is not None:
                 error.__traceback__ = error.__traceback__.tb_next  # without this frame
             self.error = error
-        # The caller is told here and not by a callback, which would cost a turn of the loop.
+        # The caller is notified here and not by a callback, which would cost a turn of the loop.
         if self.task is not None:
             self.task.remove_done_callback(self._never_began)
         self._end()
@@ -213,7 +213,7 @@ class WaitingCall(Call[T]):
             self._end_now()
 
     def _end_now(self) -> bool:
-        """Cancel the task, again if it swallows that, and tell whether it has ended."""
+        """Cancel the task, again if it swallows that, and return whether it has ended."""
         self.abandoned = True
         try:
             self.host.loop.call_soon_threadsafe(self.cancel)

@@ -327,7 +327,7 @@ class LoopThread:
             runner.ask_for_sign()
 
     def snapshot(self) -> LoopSnapshot:
-        """Tell what the loop is doing. Starts nothing."""
+        """Return what the loop is doing. Starts nothing."""
         runner = self._runner
         if runner is None:
             return LoopSnapshot()
@@ -402,7 +402,7 @@ class LoopThread:
         self._watchdog = None if seconds is None else Watchdog(loop, thread, seconds)
 
     def _reset_after_fork(self) -> None:
-        """Begin anew in a forked child, where the parent's thread does not run."""
+        """Reset in a forked child, where the parent's thread does not run."""
         self._lock = threading.Lock()
         if self._runner is None:
             return

@@ -32,7 +32,7 @@ class LoopOwner:
         register_serving_loop(self)
 
     def is_current_thread(self) -> bool:
-        """Tell whether the caller is on the loop's thread."""
+        """Return whether the caller is on the loop's thread."""
         raise NotImplementedError
 
     def submit(self, call: Call[Any]) -> None:

@@ -57,7 +57,7 @@ class LoopRunner(LoopOwner):
             self._opened.wait(OPENS_WITHIN)
 
     def is_current_thread(self) -> bool:
-        """Tell whether the caller is on the loop's thread."""
+        """Return whether the caller is on the loop's thread."""
         return threading.get_ident() == self.thread.ident
 
     @property
@@ -75,7 +75,7 @@ class LoopRunner(LoopOwner):
             self.loop.call_soon_threadsafe(self._begin_to_stop, drain)
 
     def join(self, timeout: float) -> bool:
-        """Wait for the thread's end, and tell whether it has come."""
+        """Wait for the thread's end, and return whether it has come."""
         self.thread.join(timeout)
         return not self.thread.is_alive()
 
@@ -135,7 +135,7 @@ class LoopRunner(LoopOwner):
 
 
 def _log(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log what asyncio can tell no caller, such as the exception of an orphaned task."""
+    """Log what asyncio can report to no caller, such as the exception of an orphaned task."""
     details = ", ".join(
         f"{key}={value!r}"
         for key, value in sorted(context.items())

@@ -21,7 +21,7 @@ logger = SafeLogger("flask_concurrency.watchdog")
 SHOWN = 6
 """Innermost frames in the log."""
 MANY = 1_000
-"""Places that are remembered as told."""
+"""Lines of code that are remembered as logged."""
 
 _OURS = str(Path(__file__).parents[2])
 _PYTHON = sysconfig.get_path("stdlib")
@@ -66,7 +66,7 @@ class Watchdog:
                 blamed = blamed or self._look(alive)
 
     def _look(self, alive: threading.Event) -> bool:
-        """Look what the loop's thread does, and tell whether a function is to blame for it."""
+        """Look what the loop's thread does, and return whether a function is to blame for it."""
         innermost = sys._current_frames().get(self._loops_thread)
         # A loop that is not running now has no one to blame.
         if innermost is None or not self._loop.is_running() or alive.is_set():

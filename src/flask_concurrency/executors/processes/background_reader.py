@@ -34,10 +34,10 @@ class Attended(Protocol):
         """Leave workers that no thread came to read to this one."""
 
     def retire_idle(self, now: float) -> float:
-        """End the workers that have been idle for long, and say when to look again."""
+        """End the workers that have been idle for long, and return when to look again."""
 
     def close(self, *, only_if_done: bool) -> bool:
-        """End the workers, once everything is done, and say whether that was so."""
+        """End the workers, once everything is done, and return whether that was so."""
 
 
 class BackgroundReader:

@@ -60,7 +60,7 @@ class ProcessExecutor(Executor):
 
     :param max_workers: Worker processes at most. Default: one for each processor.
     :param max_queue: Tasks that may wait beyond one for each worker. ``None`` is no bound.
-    :param when_full: ``"refuse"`` raises ``QueueFull``; ``"wait"`` has the caller wait for a place,
+    :param when_full: ``"refuse"`` raises ``QueueFull``; ``"wait"`` has the caller wait for a slot,
         until its deadline at the latest. An event loop's thread is never kept waiting: there
         :meth:`run` waits, and the rest refuses.
     :param preload: Modules imported once, before workers are forked, which then have them at
@@ -149,7 +149,7 @@ class ProcessExecutor(Executor):
         :raises TaskNotPicklable: The function or an argument cannot be sent to a worker.
         :raises QueueFull: ``max_queue`` tasks are waiting.
         :raises ExecutorShutdown: The executor was shut down.
-        :raises DeadlineExceeded: With ``when_full="wait"``: there was no place in time.
+        :raises DeadlineExceeded: With ``when_full="wait"``: there was no free slot in time.
 
         The future raises what the task raised, with the traceback in the worker as its
         ``__cause__``; ``WorkerDied`` if the worker did not survive the task; ``TaskNotPicklable``
@@ -172,7 +172,7 @@ class ProcessExecutor(Executor):
 
         :raises TaskNotPicklable: The function or an argument cannot be sent to a worker.
         :raises QueueFull: ``max_queue`` tasks are waiting.
-        :raises DeadlineExceeded: With ``when_full="wait"``: there was no place in time.
+        :raises DeadlineExceeded: With ``when_full="wait"``: there was no free slot in time.
         :raises ExecutorShutdown: The executor was shut down.
         """
         if in_worker():
@@ -267,11 +267,11 @@ class ProcessExecutor(Executor):
         self._pool.kill_workers("the executor was told to kill its workers")
 
     def snapshot(self) -> ProcessSnapshot:
-        """Tell what the executor is doing in this process. Starts nothing."""
+        """Return what the executor is doing in this process. Starts nothing."""
         return self._pool.snapshot()
 
     def _reset_after_fork(self) -> None:
-        """Forget the parent's workers; the child's are started by its first task."""
+        """Drop the parent's workers; the child's are started by its first task."""
         pool = Pool(self._options, *self._told)
         if self._pool.closing:
             pool.close_soon()
@@ -305,7 +305,7 @@ def submit_calls(
     deadline: Deadline | None,
     batch: Batch | None = None,
 ) -> Sequence[Future[Any]]:
-    """Submit calls, waiting for a place in the queue if that is wanted, and allowed here."""
+    """Submit calls, waiting for a slot in the queue if that is wanted, and allowed here."""
     options = pool.options
     waits = options.when_full == "wait" and not is_on_loop() and not pool.is_background_thread
     now = monotonic()
@@ -320,7 +320,7 @@ def submit_calls(
 
 
 def time_left(deadline: Deadline | None, options: ProcessOptions) -> float:
-    """Return how many seconds a caller may wait for a place in the full queue.
+    """Return how many seconds a caller may wait for a slot in the full queue.
 
     :raises DeadlineExceeded: None.
     """
@@ -332,7 +332,7 @@ def time_left(deadline: Deadline | None, options: ProcessOptions) -> float:
 
 @contextmanager
 def withdrawn_unless_let_in(tasks: Sequence[Task], options: ProcessOptions) -> Iterator[None]:
-    """Cancel tasks whose caller stops waiting for a place, wherever they are by then."""
+    """Cancel tasks whose caller stops waiting for a slot, wherever they are by then."""
     try:
         yield
     except BaseException as error:

@@ -1,4 +1,4 @@
-"""Word the messages about workers and tasks that ended before their time. Decides nothing else."""
+"""Write the messages about workers and tasks that ended before their time. Decides nothing else."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def died(options: ProcessOptions, worker: Worker, task: str) -> WorkerDied:
 
 
 def no_place_in_time(options: ProcessOptions) -> DeadlineExceeded:
-    """Make the error of a caller who waited for a place in the queue."""
+    """Make the error of a caller who waited for a slot in the queue."""
     return DeadlineExceeded(
         f"The queue of {options.name!r} had no place before the deadline: all of its "
         f"{options.max_queue} stayed taken. Submit fewer at once, or raise 'max_queue'."

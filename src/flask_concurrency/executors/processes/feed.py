@@ -88,7 +88,7 @@ class _Calls:
             self._cancel()
 
     def _take(self, count: int) -> bool:
-        """Submit some more calls, and say whether there were any."""
+        """Submit some more calls, and return whether there were any."""
         items = list(islice(self._items, count))
         if items:
             self._futures.extend(self._submit(self._fn, items))

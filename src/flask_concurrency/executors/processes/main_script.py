@@ -40,7 +40,7 @@ class MainScript(NamedTuple):
 
 
 def find_main() -> MainScript | None:
-    """Tell where this process's ``__main__`` can be imported from; ``None`` if it cannot."""
+    """Return where this process's ``__main__`` can be imported from; ``None`` if it cannot."""
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)
     if spec is not None:

@@ -98,7 +98,7 @@ def default_max_workers() -> int:
 
 
 def default_shared_memory() -> int:
-    """Count the bytes that an executor may share, unless told otherwise."""
+    """Count the bytes that an executor may share by default."""
     return available_memory() // 8
 
 

@@ -45,14 +45,20 @@ def encode_call(
     :param segments: Has room for the call's large buffers, perhaps.
     :raises TaskNotPicklable: The function or an argument cannot be pickled; the message says
         which, why, and what to do.
+    :raises Exception: What a signal handler raised meanwhile.
     """
+    if is_raw(args) or (kwargs and is_raw(kwargs.values())):
+        call: tuple[Any, ...] = (fn, *with_raw(args, kwargs))
+    else:
+        call = (fn, args, kwargs)
     try:
-        if is_raw(args) or (kwargs and is_raw(kwargs.values())):
-            stream, buffers = dump((fn, *with_raw(args, kwargs)))
-        else:
-            stream, buffers = dump((fn, args, kwargs))
+        stream, buffers = dump(call)
     except Exception as error:
-        raise TaskNotPicklable(_blame(fn, args, kwargs, error)) from error
+        try:
+            dump(call)
+        except Exception:
+            raise TaskNotPicklable(_blame(fn, args, kwargs, error)) from error
+        raise  # nothing is wrong with the call: a signal handler raised it
     if getattr(fn, "__module__", None) == "__main__" and find_main() is None:
         raise TaskNotPicklable(
             f"{name_of(fn)!r} is defined in __main__, which is no file that a worker could "

@@ -92,7 +92,7 @@ class Pool:
         """Take tasks; those for which a worker is idle are there when this returns.
 
         :param tasks: One, or some of a batch. Only the first task of a batch can be refused.
-        :param waits: The caller can wait for a place. If there is none, the first task has a slot.
+        :param waits: The caller can wait for a slot. Otherwise a full queue refuses.
         :raises QueueFull: ``max_queue`` tasks are waiting.
         :raises ExecutorShutdown: No more tasks are taken.
         """
@@ -156,7 +156,7 @@ class Pool:
         future = task.future
         cancelled = future.cancelled()
         if cancelled and future._state == CANCELLED:  # not yet by an interrupted thread
-            future.set_running_or_notify_cancel()  # tells wait() and as_completed() of it
+            future.set_running_or_notify_cancel()  # notifies wait() and as_completed()
         if not self._abandoned:
             turn = Turn()
             try:
@@ -181,7 +181,7 @@ class Pool:
         future.task = None  # it holds the future: the result shall not live in a cycle
 
     def withdraw(self, task: Task) -> bool:
-        """Take a task back that waits, and say whether it did. It is to be cancelled then."""
+        """Take a task back that waits, and return whether it did. It is to be cancelled then."""
         if self._abandoned:
             return True
         with self._lock:
@@ -494,14 +494,14 @@ class Pool:
             self._readers.register_deferred()
 
     def retire_idle(self, now: float) -> float:
-        """End the workers that have been idle for long, and say when to look again."""
+        """End the workers that have been idle for long, and return when to look again."""
         with self._lock:
             orders, look_at = self._schedule.idle_too_long(now)
         self._carry_out(Turn(), orders)
         return look_at
 
     def close(self, *, only_if_done: bool) -> bool:
-        """End the workers, once everything is done, and say whether that was so."""
+        """End the workers, once everything is done, and return whether that was so."""
         if only_if_done and not self._schedule.closing:
             return False
         with self._lock:

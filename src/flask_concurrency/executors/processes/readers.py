@@ -102,7 +102,7 @@ class Readers:
             self.register(worker)
 
     def remove(self, worker: Worker) -> None:
-        """Leave a worker to no thread, at the latest before its channel is closed."""
+        """Unregister a worker, at the latest before its channel is closed."""
         fd = worker.channel.fd
         if self._deferred.get(fd) is worker:
             del self._deferred[fd]
@@ -129,8 +129,8 @@ class Readers:
             others = [
                 other
                 for other in (*self._deferred.values(), *self._registered.values())
-                # One that is waited for is its waiter's; one with callbacks is the background
-                # thread's, which will have to call them.
+                # A worker with a waiting thread is read by that thread; one with callbacks by the
+                # background thread, which will have to call them.
                 if other.task is None or not (other.task.signals or other.task.read_soon)
             ]
             for other in others[:SHARED_READS]:

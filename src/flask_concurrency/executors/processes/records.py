@@ -9,10 +9,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
 from typing import Any, Literal, Protocol, TypeVar
 
 from flask_concurrency.executors.processes.payloads import name_of
 from flask_concurrency.executors.processes.wire import Channel
+from flask_concurrency.executors.signal_safe_future import SignalSafeFuture
 from flask_concurrency.executors.waiting import wait_on_loop
 from flask_concurrency.executors.waiting_line import Slot
 from flask_concurrency.runtime.deadline import Deadline
@@ -207,7 +209,7 @@ class Driver(Protocol):
         """Wait until the task is finished, ``timeout`` seconds at most."""
 
     def withdraw(self, task: Task) -> bool:
-        """Take a waiting task out of the queue, and say whether that was done."""
+        """Take a waiting task out of the queue, and return whether that was done."""
 
     def read_soon(self, task: Task) -> None:
         """Read the reply to the task as soon as it comes."""
@@ -222,7 +224,7 @@ class Driver(Protocol):
         """Mend what the calling thread was about, which an exception ended at some line."""
 
 
-class ProcessFuture(Future[T]):
+class ProcessFuture(SignalSafeFuture[T]):
     """A ``Future`` in everything, except that waiting for it does the work of a reader thread.
 
     And it can be cancelled until it is done: a task that runs loses its worker. For that it stays
@@ -239,13 +241,18 @@ class ProcessFuture(Future[T]):
     def __repr__(self) -> str:
         return super().__repr__().replace("state=pending", "state=running", int(self.running()))
 
+    @property
+    def ended(self) -> bool:
+        """Whether it is done; asks without its lock, which an interrupted ``wait()`` may hold."""
+        return self._state in (CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED)
+
     def running(self) -> bool:
         """Whether a worker has the call now."""
         task = self.task
         return task is not None and task.started_at is not None and not self.done()
 
     def cancel(self) -> bool:
-        """Cancel the call, and say whether it is cancelled; one that runs loses its worker."""
+        """Cancel the call, and return whether it is cancelled; one that runs loses its worker."""
         task = self.task
         if task is None:
             return super().cancel()
@@ -259,7 +266,7 @@ class ProcessFuture(Future[T]):
         return cancelled
 
     def cancel_if_waiting(self) -> bool:
-        """Cancel the call unless it runs, and say whether it is cancelled."""
+        """Cancel the call unless it runs, and return whether it is cancelled."""
         task = self.task
         if task is not None and not self.driver.withdraw(task):
             return False

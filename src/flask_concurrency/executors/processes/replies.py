@@ -81,7 +81,7 @@ def _open(task: Task, segments: SegmentPool) -> Any:
 def _open_again(
     task: Task, segments: SegmentPool, first: BaseException
 ) -> tuple[Any, BaseException | None, BaseException | None]:
-    """Tell what a result's own code raises from what strikes while it is rebuilt.
+    """Distinguish what a result's own code raises from what interrupts its rebuilding.
 
     What is raised a second time, too, is the result's. Else a signal handler raised it, for the
     caller and not for the future.

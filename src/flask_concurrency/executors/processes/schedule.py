@@ -11,7 +11,7 @@ What holds after every verb:
 - a worker is idle, or owes a message and is held by a turn or left to ``readers.py``;
 - there are never more than ``max_workers`` workers.
 
-A verb may be struck at any line by an exception of a signal handler. Then :meth:`Schedule.mend`
+An exception of a signal handler may interrupt a verb at any line. Then :meth:`Schedule.mend`
 rebuilds everything else from the facts that tasks and workers hold, and returns the orders that
 got lost.
 """
@@ -107,7 +107,7 @@ class Schedule:
     ) -> Orders:
         """Take new tasks: one, or some of a batch.
 
-        :param waits: The caller can wait for a place: the first task stands in line for it.
+        :param waits: The caller can wait for a slot: the first task stands in line for it.
         :raises QueueFull: There is no room, not even for one task of the batch.
         """
         first = tasks[0]
@@ -138,7 +138,7 @@ class Schedule:
         return orders
 
     def withdraw(self, task: Task) -> bool:
-        """Take a task back that no worker has, and say whether there was one to take back."""
+        """Take a task back that no worker has, and return whether there was one to take back."""
         if self.queue.pop(task.number, None) is not None:
             self._pass_on(task)
             return True
@@ -217,12 +217,12 @@ class Schedule:
                 orders.finish += (task,)
         self._match(turn, orders, now)
         # One that ended in idleness without having done anything is replaced when the next task
-        # comes: whatever ends it would end its successors too, in an endless row.
+        # comes: the same cause would end each successor at once, without end.
         self._hire(turn, orders, at_least=int(lively))
         return orders
 
     def start_failed(self, worker: Worker, error: Exception, turn: object) -> Orders:
-        """Part with a worker that did not come up.
+        """Remove a worker that did not start.
 
         If there is another, or one is still starting, the tasks wait for that. If not, they fail:
         trying for ever would only hide the reason.
@@ -237,7 +237,7 @@ class Schedule:
         return orders
 
     def start_again(self, worker: Worker, turn: object) -> Orders:
-        """Part with a worker that never came up, and have another one started in its place."""
+        """Remove a worker that did not start, and have another one started in its place."""
         orders = Orders()
         if not worker.gone:
             self._remove(worker, orders)
@@ -245,9 +245,9 @@ class Schedule:
         return orders
 
     def idle_too_long(self, now: float) -> tuple[Orders, float]:
-        """Part with the workers that were idle for ``idle_timeout``; say when to look again.
+        """Remove the workers that were idle for ``idle_timeout``; return when to look again.
 
-        Those that worked last get the next task, so it is the first of the list that are spare.
+        The one that worked last gets the next task, so those at the front are idle longest.
         """
         orders = Orders()
         timeout = self.options.idle_timeout
@@ -266,7 +266,7 @@ class Schedule:
         return orders
 
     def not_idle(self, worker: Worker) -> bool:
-        """Give a worker no more tasks, because its process has ended; say whether it was idle."""
+        """Give a worker whose process has ended no more tasks; return whether it was idle."""
         if worker not in self.idle:
             return False
         self.idle.remove(worker)
@@ -378,7 +378,7 @@ class Schedule:
         orders.finish += tuple(
             task
             for task in self.tasks.values()
-            if task.future.done() or (task.ending is not None and task.settler in (turn, None))
+            if task.future.ended or (task.ending is not None and task.settler in (turn, None))
         )
         self._match(turn, orders, now)
         self._hire(turn, orders)
@@ -434,7 +434,7 @@ class Schedule:
             task.batch.placed += 1
 
     def _pass_on(self, task: Task) -> None:
-        """Give the place that a task had to the next of its batch, or of those in line."""
+        """Give the slot that a task had to the next of its batch, or of those in line."""
         batch = task.batch
         if batch is not None:
             batch.placed -= 1
@@ -461,7 +461,7 @@ class Schedule:
                     self._fill(task.batch)
 
     def _assign(self, worker: Worker, turn: object, orders: Orders, now: float) -> bool:
-        """Give a worker the task that has waited longest, and say whether there was one."""
+        """Give a worker the task that has waited longest, and return whether there was one."""
         while self.queue:
             number = next(iter(self.queue))
             task = self.queue[number]

@@ -18,7 +18,7 @@ class ProcessSnapshot:
     :ivar busy: Workers that have a task.
     :ivar queued: Tasks that wait for a worker.
     :ivar max_queue: Tasks that may wait; ``None`` for any number.
-    :ivar waiting: Callers that wait for a place in the queue.
+    :ivar waiting: Callers that wait for a slot in the queue.
     :ivar done: Tasks that returned.
     :ivar failed: Tasks that raised, could not be sent back, or lost their worker.
     :ivar cancelled: Tasks that were cancelled, waiting or running.

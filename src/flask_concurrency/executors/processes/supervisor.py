@@ -145,7 +145,7 @@ class Supervisor:
                         self._end_reading(ended)
 
     def stop(self) -> None:
-        """End the launcher; the workers have been told to end."""
+        """End the launcher; the workers have got the message to end."""
         with self._launcher_lock:
             self._stopped = True
             launcher, self._launcher = self._launcher, None
@@ -197,7 +197,7 @@ class Supervisor:
         relay, self._relay = self._relay, None
         if relay is not None:
             self._watch.unregister(relay.fileno())
-            relay_records(relay)  # what the last ones said
+            relay_records(relay)  # what the last workers logged
             relay.close()
 
     def wait_for_exit(self, worker: Worker) -> None:

@@ -182,7 +182,7 @@ class EpollWatch:
         self._timer.close()
 
 
-# One that takes no descriptor: when they are used up, those that are left must still be watched.
+# A selector that needs no descriptor of its own: it must work when they are used up.
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 

@@ -230,7 +230,7 @@ class Channel:
         return self._frame
 
     def consume(self) -> bool:
-        """Forget the message that was read, and say whether some of a next one was read with it."""
+        """Drop the message that was read; return whether some of a next one was read with it."""
         self._frame = None
         return bool(self._arrived)
 
@@ -355,7 +355,7 @@ class Channel:
         self._shut(socket.SHUT_RD)
 
     def close(self) -> None:
-        """Tell the other side that this is the end, though other processes may have copies."""
+        """Shut the connection down: the other side sees the end though processes have copies."""
         self._shut(socket.SHUT_RDWR)
         self._socket.close()
 
@@ -371,7 +371,7 @@ class Channel:
 if hasattr(select, "poll"):
 
     def make_wait(fd: int) -> Callable[[float | None], bool]:
-        """Make a function that waits until a descriptor can be read, and says whether it can.
+        """Make a function that waits until a descriptor can be read, and returns whether it can.
 
         Its channel keeps it, because to prepare the wait takes longer than to look. One thread at a
         time may call it. The argument is seconds to wait at most; ``None`` waits for ever.
@@ -404,7 +404,7 @@ if hasattr(select, "poll"):
 else:  # Windows
 
     def make_wait(fd: int) -> Callable[[float | None], bool]:
-        """Make a function that waits until a descriptor can be read, and says whether it can.
+        """Make a function that waits until a descriptor can be read, and returns whether it can.
 
         The argument is seconds to wait at most; ``None`` waits for ever.
         """

@@ -55,13 +55,13 @@ class ThreadExecutor(Executor):
       started in its place. They are queued as all others, so a chain of tasks, each of which
       submits the next, may be of any length.
     * A task may wait for a coroutine on the shared loop that needs a thread itself.
-    * A failure that no caller asks for is logged.
+    * A failure that no caller reads is logged.
 
     :param max_workers: Threads at most; by default ``min(32, processors + 4)``, as in
         :class:`concurrent.futures.ThreadPoolExecutor`. Those that wait for the shared loop, or
         for tasks of their own, may each be stood in for by one more.
     :param max_queue: Tasks that may wait for a thread; ``0`` for none, ``None`` for any number.
-    :param when_full: ``"refuse"`` raises ``QueueFull``; ``"wait"`` has the caller wait for a place,
+    :param when_full: ``"refuse"`` raises ``QueueFull``; ``"wait"`` has the caller wait for a slot,
         until its deadline at the latest. An event loop's thread is never kept waiting: there
         :meth:`run` waits, and the rest refuses.
     :param drain_timeout: Seconds for which the end of the process waits for accepted tasks;
@@ -73,7 +73,7 @@ class ThreadExecutor(Executor):
     :param carry: Captures what each task takes along; the context variables by default.
     :param on_first_task: Called when the first thread starts, in a forked child again.
     :param on_task_end: Told how each task ended.
-    :param clock: Tells when a task has expired.
+    :param clock: Decides when a task has expired.
     :param timekeeper: Makes calls at instants of ``clock``.
     :raises ConfigurationError: An option has an impossible value.
     """
@@ -137,7 +137,7 @@ class ThreadExecutor(Executor):
         """Schedule ``fn(*args, **kwargs)`` and return the future of its result.
 
         :raises QueueFull: ``max_queue`` tasks wait already. Never inside a task of this executor.
-        :raises DeadlineExceeded: With ``when_full="wait"``: there was no place in time.
+        :raises DeadlineExceeded: With ``when_full="wait"``: there was no free slot in time.
         :raises ExecutorShutdown: After :meth:`shutdown`.
         """
         return self.submit_in(self._carry(), fn, *args, **kwargs)
@@ -148,7 +148,7 @@ class ThreadExecutor(Executor):
         """Schedule a call in surroundings that were captured before, in place of the caller's.
 
         :raises QueueFull: ``max_queue`` tasks wait already. Never inside a task of this executor.
-        :raises DeadlineExceeded: With ``when_full="wait"``: there was no place in time.
+        :raises DeadlineExceeded: With ``when_full="wait"``: there was no free slot in time.
         :raises ExecutorShutdown: After :meth:`shutdown`.
         """
         if _is_async(fn):
@@ -170,7 +170,7 @@ class ThreadExecutor(Executor):
         kill loses it. What must not be lost is a job (:meth:`flask_concurrency.Concurrency.job`).
 
         :raises QueueFull: ``max_queue`` tasks wait already.
-        :raises DeadlineExceeded: With ``when_full="wait"``: there was no place in time.
+        :raises DeadlineExceeded: With ``when_full="wait"``: there was no free slot in time.
         :raises ExecutorShutdown: After :meth:`shutdown`.
         """
         if _is_async(fn):
@@ -217,17 +217,17 @@ class ThreadExecutor(Executor):
         """Call ``fn`` with the items of the iterables, and yield the results in their order.
 
         The items are taken, and the first calls started, at once. A ``map`` holds at most
-        ``max_workers`` places at a time, so it may be longer than the queue, and does not keep
+        ``max_workers`` slots at a time, so it may be longer than the queue, and does not keep
         other requests waiting until it is through. The first error ends it: it is raised in place
         of its result, and calls not started are cancelled.
 
         :param timeout: Seconds, from now, until the last result must be there.
         :param chunksize: Without effect on threads.
         :param buffersize: Take items only as results are consumed, this many ahead.
-        :raises QueueFull: The queue has no place for even one call.
+        :raises QueueFull: The queue has no slot for even one call.
         :raises ExecutorShutdown: After :meth:`shutdown`.
         :raises TimeoutError: While consuming: ``timeout`` has passed.
-        :raises DeadlineExceeded: While consuming, or waiting for a place: the deadline has passed.
+        :raises DeadlineExceeded: While consuming, or waiting for a slot: the deadline has passed.
         """
         if _is_async(fn):
             raise TypeError(_async_refused(fn))

@@ -30,7 +30,7 @@ class Mapping:
     :param deadline: Until when the results are wanted, or ``None``.
     :raises QueueFull: Not one call fits in the queue.
     :raises ExecutorShutdown: The pool takes no more work.
-    :raises DeadlineExceeded: There was no place in the queue before ``deadline``.
+    :raises DeadlineExceeded: There was no free slot in the queue before ``deadline``.
     """
 
     def __init__(

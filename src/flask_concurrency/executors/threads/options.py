@@ -39,7 +39,7 @@ class ThreadOptions(ExecutorOptions):
 
 
 def default_workers() -> int:
-    """Threads at most, unless told otherwise.
+    """Threads at most, by default.
 
     The formula of ``ThreadPoolExecutor`` since Python 3.8 (bpo-35279): some threads that wait for
     I/O even on one processor, and not hundreds on a machine with many.

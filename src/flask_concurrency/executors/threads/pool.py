@@ -51,8 +51,8 @@ class ThreadPool:
 
         :param future: The future that ``task`` settles.
         :param background: No caller waits for it, so it may be refused inside a task as well.
-        :param awaits: The caller can wait for a place although it is on an event loop.
-        :returns: The place the caller has to wait for, if it is not in the queue yet.
+        :param awaits: The caller can wait for a slot although it is on an event loop.
+        :returns: The slot the caller has to wait for, if it is not in the queue yet.
         :raises QueueFull: ``max_queue`` tasks wait already; never raised inside a task.
         :raises ExecutorShutdown: After :meth:`shutdown`.
         """
@@ -88,7 +88,7 @@ class ThreadPool:
         if runs_here:
             self._workers.run(task)
             return None
-        # A cancelled task gives its place in the queue, and the request it holds, back at once.
+        # A cancelled task gives its slot in the queue, and the request it holds, back at once.
         # Added outside the lock: if the task has ended meanwhile, this calls back right here.
         Future.add_done_callback(future, partial(self._withdraw_if_cancelled, task))
         if task.deadline is not None and self.is_late(task.deadline):
@@ -109,12 +109,12 @@ class ThreadPool:
     def start(self, batch: Batch, tasks: Sequence[Task]) -> None:
         """Add ``tasks`` to ``batch``, and queue at most one for each thread the pool may have.
 
-        Each of these, when it ends, passes its place on to the next: a long ``map`` is always
+        Each of these, when it ends, passes its slot on to the next: a long ``map`` is always
         under way, does not fill the queue, and lets others have their turn in between.
 
         :raises QueueFull: Not one task fits; a batch once admitted is never refused.
         :raises ExecutorShutdown: After :meth:`shutdown`.
-        :raises DeadlineExceeded: There was no place until the deadline of the tasks.
+        :raises DeadlineExceeded: There was no free slot until the deadline of the tasks.
         """
         if self._drops_as_late(tasks):
             return
@@ -254,7 +254,7 @@ class ThreadPool:
         )
 
     def _wait_for_place(self, task: Task, *, awaits: bool) -> Slot:
-        """Have the caller wait for a place in the full queue, or refuse."""
+        """Have the caller wait for a slot in the full queue, or refuse."""
         max_queue = self.options.max_queue
         assert max_queue is not None
         if self.options.when_full == "wait" and not self._threads.is_here():

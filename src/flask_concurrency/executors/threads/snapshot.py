@@ -22,7 +22,7 @@ class ThreadsSnapshot:
     :ivar busy: Threads that run a task.
     :ivar queued: Tasks that wait for a thread.
     :ivar max_queue: Tasks that may wait; ``None`` for any number.
-    :ivar waiting: Callers that wait for a place in the queue.
+    :ivar waiting: Callers that wait for a slot in the queue.
     :ivar overdue: Tasks that run although their deadline has passed.
     :ivar spawned: Background tasks that have not ended.
     :ivar done: Tasks that returned.

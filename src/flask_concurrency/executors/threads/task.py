@@ -26,7 +26,7 @@ Outcome = Literal["done", "failed", "cancelled", "expired"]
 
 
 class Task:
-    """A call that waits for its turn, and the future that tells how it ended.
+    """A call that waits for its turn, and the future that holds its outcome.
 
     :ivar deadline: Until when its result is wanted, or ``None``. At that instant an alarm settles
         the future, should the call still wait or run.
@@ -67,7 +67,7 @@ class Task:
         """What its function is called."""
         try:
             fn = self._call[1]
-        except AttributeError:  # it runs, and has let go of the call
+        except AttributeError:  # it runs, and has released the call
             return self._name or "a task"
         return _name_of(fn)
 
@@ -174,7 +174,7 @@ class Batch:
     """The tasks of one ``map``; guarded by the lock of its pool.
 
     :ivar waiting: Tasks that are not queued yet, in the order of their results.
-    :ivar queued: Tasks that are queued or running, each of which passes its place on.
+    :ivar queued: Tasks that are queued or running, each of which passes its slot on.
     :ivar admitted: Whether one of them was ever queued.
     """
 
@@ -199,7 +199,7 @@ class Batch:
         return task
 
     def take(self, task: Task) -> bool:
-        """Take ``task`` out if it is the next in line. It has no place to pass on."""
+        """Take ``task`` out if it is the next in line. It has no slot to pass on."""
         if not self.waiting or self.waiting[0] is not task:
             return False
         self.waiting.popleft().batch = None

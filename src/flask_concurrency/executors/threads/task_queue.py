@@ -65,7 +65,7 @@ class TaskQueue:
         self._tokens.put(None)
 
     def remove(self, task: Task) -> bool:
-        """Withdraw ``task``, and tell whether it was here."""
+        """Withdraw ``task``, and return whether it was here."""
         try:
             del self._tasks[task]
         except KeyError:
@@ -77,7 +77,7 @@ class TaskQueue:
         return True
 
     def let_in(self) -> None:
-        """Pass places that have become free on to the callers that wait for one."""
+        """Pass slots that have become free on to the callers that wait for one."""
         while self.line.standing and not self.is_full():
             task = self.line.next()
             if task is not None:
@@ -88,7 +88,7 @@ class TaskQueue:
     ) -> list[tuple[Task, Slot | None]]:
         """Take those of ``tasks`` out that have not started, and with them the rest of ``batch``.
 
-        :returns: Each with the place that its caller waits for, if there is one.
+        :returns: Each with the slot that its caller waits for, if there is one.
         """
         taken: list[tuple[Task, Slot | None]] = []
         if batch is not None:

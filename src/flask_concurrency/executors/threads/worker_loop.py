@@ -8,13 +8,13 @@ The rule that keeps nested work from deadlock
     of the pool that waits for its result, or takes it from a ``map``, runs it there unless a thread
     has taken it up (:meth:`WorkerLoop.run_here_if_queued`). One that waits by other means
     (``concurrent.futures.wait``, ``as_completed``, a task group) counts as blocked meanwhile; see
-    the next rule. So a chain of tasks, each of which submits the next and returns, is as long as
-    it likes and never more than one task deep on any stack.
+    the next rule. So a chain of tasks, each of which submits the next and returns, may have any
+    length and is never more than one task deep on any stack.
 
 The rule for blocked threads
     A coroutine may need a thread before it ends, and a thread may wait for a coroutine. So a thread
-    that waits for a loop, or for nested tasks that it cannot run itself, gives up its right to be
-    at work. While it does, a task that is nested, or was submitted on the thread of a loop, need
+    that waits for a loop, or for nested tasks that it cannot run itself, no longer counts as
+    working. While it does, a task that is nested, or was submitted on the thread of a loop, need
     not wait for its turn: a *compensating* thread is started for it. Such a thread takes up no
     other tasks, and ends when there are none or when those that were blocked go on. Never are more
     than ``max_workers`` threads at work, not counting blocked ones; and as no other tasks have
@@ -172,7 +172,7 @@ class WorkerLoop:
     # From here on: called with the lock held.
 
     def grow(self) -> bool:
-        """Start one thread more if there may be one, and tell whether a thread is free now."""
+        """Start one thread more if there may be one, and return whether a thread is free now."""
         if not self.threads.add_worker(self, self._work):
             return False
         self.queue.free += 1

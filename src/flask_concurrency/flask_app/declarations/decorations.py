@@ -116,7 +116,7 @@ def _on_callable(target: Any, owner: object, declaration: object) -> tuple[Any, 
     copy = _copy(target)
     setattr(copy, ATTRIBUTE, decoration)
     base.derived.append(decoration)
-    # As long as the function lives, the copy is watched: where neither is registered, that is told.
+    # As long as the function lives, the copy is watched: if neither is registered, that is logged.
     target.__dict__.setdefault(COPIES, []).append(copy)
     return copy, decoration
 

@@ -1,4 +1,4 @@
-"""Find what was decorated but applies to no request, since it would be unlimited in silence.
+"""Find what was decorated but applies to no request, since it would be unlimited without a warning.
 
 Knows views and blueprints; knows no request and no limit.
 """
@@ -85,10 +85,10 @@ class DeclarationRegistry:
         request_started.disconnect(self.forgotten)
 
     def forgotten(self, app: Flask, **_: object) -> None:
-        """Tell once of an app in use whose extension never got to know it; a receiver of signals.
+        """Log once that an app in use was never registered with its extension; a signal receiver.
 
-        Else its limits and deadlines would apply to nothing in silence, and its async views would
-        ask for another package.
+        Else its limits and deadlines would apply to nothing without a warning, and its async
+        views would ask for another package.
         """
         if app in self._looked_at or EXTENSION in app.extensions:
             return  # where another Concurrency serves the app, that one reports
@@ -108,7 +108,7 @@ class DeclarationRegistry:
         )
 
     def watch(self, limit: ChoosingLimit) -> None:
-        """Tell of a limit that a function gives, if that is a view and the limit is never used."""
+        """Log a limit that a function gives, if that is a view and the limit is never used."""
         self._limits.add(limit)
 
     def remember(self, target: object, decoration: object) -> None:

@@ -1,1 +1,1 @@
-"""What is said over HTTP: status codes, header fields, CORS, the age of a request."""
+"""What goes over HTTP: status codes, header fields, CORS, the age of a request."""

@@ -113,6 +113,11 @@ class Arrivals:
     def _forget(self) -> None:
         self._lock = threading.Lock()
 
+    @property
+    def source_text(self) -> str:
+        """Where the age of the last request came from, for people; empty before the first."""
+        return "" if self.source is None else SOURCES[self.source]
+
     def of_environ(
         self, environ: WSGIEnvironment, now: float, inside: Callable[[], int]
     ) -> Arrival:
@@ -129,7 +134,7 @@ class Arrivals:
                 except OSError as error:
                     if error.errno not in FOR_GOOD:
                         return UNKNOWN
-                    # Of a Unix socket the kernel tells nothing; others of the server may be TCP.
+                    # Of a Unix socket the kernel reports nothing; others of the server may be TCP.
                     if getattr(connection, "family", None) != _AF_UNIX:
                         self._leave("socket", error)
                 else:

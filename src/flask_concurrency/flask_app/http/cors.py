@@ -13,7 +13,6 @@ from datetime import timedelta
 from typing import Any
 
 from flask import Response, request
-from flask_cors import cross_origin
 
 from flask_concurrency.flask_app.http.origins import AllowedOrigins, Origins, several
 from flask_concurrency.vocabulary.errors import ConfigurationError
@@ -55,8 +54,10 @@ class CorsPolicy:
         """Add the CORS header fields that the current request is due."""
         if len(request.headers.get("Access-Control-Request-Headers", "")) > MAX_ASKED:
             return response
+        from flask_cors import cross_origin
+
         origin = request.headers.get("Origin", "")
-        # Flask-CORS takes some texts for patterns: it is told of the one origin that asks.
+        # Flask-CORS takes some texts for patterns, so it gets only the one origin that asks.
         allowed: Any = _NO_ORIGIN
         if self.origins.any_origin:
             allowed = "*"
@@ -85,6 +86,8 @@ def cors_policy(
     :raises ConfigurationError: An option is malformed or could never work, or a combination is
         unsafe.
     """
+    import flask_cors  # noqa: F401  # loaded here, so that no request waits for it
+
     allowed = AllowedOrigins(origins)
     if not allowed:
         raise ConfigurationError(

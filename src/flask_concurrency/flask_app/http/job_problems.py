@@ -108,7 +108,7 @@ class OwnersQueueFull(QuotaExceeded):
 
 
 def problem_for(error: JobError) -> Problem | None:
-    """The problem a client is told of for an error of ours; ``None`` if it is the developer's."""
+    """The problem document of an error of ours; ``None`` if it is the developer's."""
     if isinstance(error, JobNotFound):
         return NoSuchJob()
     if isinstance(error, IdempotencyConflict):

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from flask_concurrency.flask_app.http.responses import PAGE, ServerBusy, prefers_html, soon
+from flask_concurrency.vocabulary.decision import Decision, Verdict
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -24,9 +25,13 @@ class OverloadResponse:
     """The refusal of one limit.
 
     :param name: What the limit is called.
+    :ivar decision: What is decided, the same for every request.
     """
 
     def __init__(self, name: str) -> None:
+        self.name = name
+        verdict = Verdict(name, 0, None, False, 0, None, None, per_client=False)
+        self.decision = Decision(False, (verdict,))
         problem = {
             "type": ServerBusy.problem,
             "title": ServerBusy.title,

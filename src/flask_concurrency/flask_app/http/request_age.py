@@ -1,4 +1,4 @@
-"""Tell how long a request has waited before it reached the app, from ``X-Request-Start``.
+"""Compute how long a request has waited before it reached the app, from ``X-Request-Start``.
 
 Knows how proxies spell an instant; knows no limit and no response.
 """

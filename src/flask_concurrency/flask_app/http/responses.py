@@ -90,7 +90,7 @@ class Problem(HTTPException):
 
 
 class Refusal(Problem):
-    """A request that was not let in; handle 429 or 503, or one of the classes, to answer yourself.
+    """A refused request; handle 429 or 503, or one of the classes, to answer yourself.
 
     :ivar decision: Every policy's verdict.
     """
@@ -186,7 +186,7 @@ def cannot_count() -> ServerBusy:
 def soon(draw: Callable[[int, int], int] = randint) -> int:
     """Whole seconds to wait where the wait is not known, at random.
 
-    All who are refused in one rush would come back in the same rush, and most of them in vain.
+    Clients refused together would otherwise come back together, and most of them in vain.
 
     :param draw: Gives a whole number between two, both included.
     """
@@ -196,7 +196,7 @@ def soon(draw: Callable[[int, int], int] = randint) -> int:
 def retry_after(decision: Decision, guess: Callable[[], int] = soon) -> int | None:
     """Whole seconds for ``Retry-After``; ``None`` if coming back cannot help.
 
-    The wait of a rate is sent as it is, rounded up: a client that comes then is let in, and
+    The wait of a rate is sent as it is, rounded up: a client that comes then is admitted, and
     jitter would only delay it.
 
     :param guess: Gives them where the wait is not known.

@@ -89,7 +89,7 @@ class AppJobs:
 
     @property
     def watcher(self) -> Watcher:
-        """Tells what changes."""
+        """Notifies of changes."""
         ledger = self.ledger
         with self._opening:
             if self._watcher is None:
@@ -175,7 +175,7 @@ class AppJobs:
         )
 
     def _look_for_workers(self, name: str) -> None:
-        """Say in the log if nothing would run a job, at most every five minutes."""
+        """Log if no worker would run a job, at most every five minutes."""
         now = time.monotonic()
         app = self._app()
         if now < self._seen_at + WARN_EVERY or app is None or app.testing:

@@ -51,6 +51,7 @@ def worker_of(
     )
     ledger = jobs.ledger
     start = ProcessStart(ledger, executor, find_function, max_result=jobs.options.max_result)
+    executor.submit(abs, 0)  # so that the app is imported before the first job comes
     try:
         yield Worker(
             ledger,

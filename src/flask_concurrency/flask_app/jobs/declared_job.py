@@ -107,7 +107,7 @@ class DeclaredJob(Generic[P, T]):
     def _submit_with(
         self, options: SubmitOptions, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Job:
-        self._parameters.bind(*args, **kwargs)  # a mistake is told here, not by a worker
+        self._parameters.bind(*args, **kwargs)  # a mistake is raised here, not in a worker
         return self._submit(self, args, kwargs, options)
 
 

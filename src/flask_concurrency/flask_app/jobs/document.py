@@ -1,6 +1,6 @@
 """Write down a job for its client: the JSON document of its status. Knows no ledger.
 
-What its function raised is told in debug mode alone: a message may hold anything.
+What its function raised is shown in debug mode alone: a message may hold anything.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Teller:
 
     :ivar urls: The address of each route, with :data:`_ID` for the job's id; none if there are no
         routes.
-    :ivar debug: Whether errors are told as they are.
+    :ivar debug: Whether errors are shown as they are.
     """
 
     urls: Mapping[str, str]
@@ -112,7 +112,7 @@ def error_of(error: dict[str, str], debug: bool) -> dict[str, str]:
 
 
 def etag(record: JobRecord) -> str:
-    """What tells one version of a job's status from all others."""
+    """What distinguishes one version of a job's status from all others."""
     return f"{record.version}"
 
 

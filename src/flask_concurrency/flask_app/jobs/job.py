@@ -17,6 +17,7 @@ from flask_concurrency.flask_app.jobs.document import BLUEPRINT, Teller, documen
 from flask_concurrency.flask_app.jobs.preferences import wanted_wait
 from flask_concurrency.jobs.record import Attempt, JobRecord, Progress
 from flask_concurrency.policies.job_state import Status
+from flask_concurrency.runtime.greenlet_bridge import can_suspend
 from flask_concurrency.runtime.wakeup import WakeUp
 from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.errors import (
@@ -257,6 +258,16 @@ class PendingJob(Job):
 
 
 def may_wait() -> bool:
-    """Whether the server has threads to spare for requests that wait."""
+    """Whether a request may wait here: not on an event loop, nor where threads are few."""
+    if not can_suspend() and _on_loop():
+        return False
     threads = current_app.extensions["concurrency"].settings.server_threads
     return threads is None or threads > FEW_THREADS
+
+
+def _on_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

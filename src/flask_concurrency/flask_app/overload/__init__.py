@@ -1,1 +1,1 @@
-"""What an overloaded app does: who is let in before Flask sees a request, and who is told no."""
+"""Decide, before Flask sees a request, whether an overloaded app admits or refuses it."""

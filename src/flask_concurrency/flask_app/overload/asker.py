@@ -1,6 +1,6 @@
 """Find out who asks, before Flask has looked at the request: priority, client, exemption.
 
-Knows the app's declarations and URLs; decides nothing. Asked only while not all can be let in,
+Knows the app's declarations and URLs; decides nothing. Called only while not all can be admitted,
 since it takes as long as a refusal.
 """
 

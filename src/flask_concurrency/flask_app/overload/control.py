@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from flask_concurrency.admission.adaptive_limit import AdaptiveLimit, Asker
 from flask_concurrency.asgi.environ import make_environ
-from flask_concurrency.flask_app.http.arrivals import Arrivals
 from flask_concurrency.flask_app.http.overload_responses import OverloadResponse
 from flask_concurrency.flask_app.overload.asker import Askers
 from flask_concurrency.policies.late_guard import Entry
@@ -22,8 +21,10 @@ from flask_concurrency.vocabulary.permit import Ending, Permit
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
+    from flask_concurrency.flask_app.http.arrivals import Arrivals
+
 ADMITTED: Final = "flask_concurrency.admitted"
-"""Where in the WSGI environment stands as what a request was let in."""
+"""The key of the WSGI environment for how a request was admitted."""
 
 OVERLOADED: Final = "flask_concurrency.overloaded"
 """Where in the WSGI environment stands the limit that refuses a request of another origin, whose
@@ -35,8 +36,8 @@ class Rule(NamedTuple):
 
     :ivar limit: The limit.
     :ivar methods: HTTP methods it applies to; ``None`` for all.
-    :ivar key: Gives who is counted.
-    :ivar response: What it tells those it refuses.
+    :ivar key: Returns who is counted.
+    :ivar response: What it answers to refused clients.
     """
 
     limit: AdaptiveLimit
@@ -46,7 +47,7 @@ class Rule(NamedTuple):
 
 
 class Admitted(NamedTuple):
-    """A request that was let in.
+    """A request that was admitted.
 
     :ivar permit: To be released when it ends.
     :ivar entries: What it was counted as.
@@ -103,10 +104,10 @@ class OverloadControl:
         self._clock = clock
 
     def admit_wsgi(self, environ: WSGIEnvironment) -> Admitted | OverloadResponse | None:
-        """Let a request in, or say what to answer.
+        """Admit a request, or return what to answer.
 
         :returns: ``None`` for what is not counted: WebSockets and preflights; and for a refusal
-            that must be told by Flask, which stands under :data:`OVERLOADED` then.
+            that must be answered by Flask, which stands under :data:`OVERLOADED` then.
         """
         if "HTTP_UPGRADE" in environ and environ["HTTP_UPGRADE"].lower() == "websocket":
             return None
@@ -128,7 +129,7 @@ class OverloadControl:
     ) -> Admitted | OverloadResponse | AdaptiveLimit | None:
         """The same for an HTTP request of ASGI; to be called on its event loop.
 
-        :returns: A limit where its refusal must be told by Flask.
+        :returns: A limit where Flask must answer its refusal.
         """
         method = scope["method"]
         headers = scope["headers"]

@@ -1,15 +1,15 @@
-"""Meet a request before Flask does: health checks, then the adaptive limits of the app.
+"""Handle a request before Flask does: health checks, then the adaptive limits of the app.
 
 Knows WSGI and ASGI; decides nothing by itself. An app that has neither pays one look.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from flask_concurrency.admission.adaptive_limit import AdaptiveLimit
-from flask_concurrency.asgi.application import Admission
+from flask_concurrency.asgi.admission import Admission
 from flask_concurrency.engine.journey import Journey
 from flask_concurrency.flask_app.http.overload_responses import OverloadResponse
 from flask_concurrency.flask_app.overload.control import (
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from flask_concurrency.asgi.interface import Scope, Send
 
 ASKED: Final = "flask_concurrency.asked"
-"""Set in the WSGI environment of a request that was met on ASGI already."""
+"""Set in the WSGI environment of a request that was handled on ASGI already."""
 
 _LET_ON: Final = Admission({ASKED: True})
 
@@ -38,12 +38,15 @@ class Front:
     :ivar health: Answers health checks; ``None`` where none are declared.
     :ivar control: Asks the app's adaptive limits; ``None`` where it has none.
     :ivar made_for: The settings for which ``control`` was made.
+    :ivar count_refusal: Told the method and the limit of what is refused on ASGI, where no WSGI
+        middleware sees it.
     """
 
     def __init__(self) -> None:
         self.health: HealthChecks | None = None
         self.control: OverloadControl | None = None
         self.made_for: Settings | None = None
+        self.count_refusal: Callable[[str, str], None] = lambda method, limit: None
 
     @property
     def empty(self) -> bool:
@@ -75,7 +78,10 @@ class Front:
             environ[ADMITTED] = outcome
             journey.hold(outcome.permit)
             return None
-        return None if outcome is None else outcome.wsgi(environ, start_response)
+        if outcome is None:
+            return None
+        journey.decision = outcome.decision  # for those who count it
+        return outcome.wsgi(environ, start_response)
 
     def asgi(self, scope: Scope, *, enabled: bool) -> Admission:
         """Say what becomes of an HTTP request of ASGI.
@@ -92,6 +98,7 @@ class Front:
         if isinstance(outcome, Admitted):
             return Admission({ASKED: True, ADMITTED: outcome}, permit=outcome.permit)
         if isinstance(outcome, OverloadResponse):
+            self.count_refusal(scope["method"], outcome.name)
             return Admission({}, answer=lambda send: outcome.asgi(scope, send))
         if isinstance(outcome, AdaptiveLimit):
             return Admission({ASKED: True, OVERLOADED: outcome})

@@ -12,7 +12,7 @@ METHODS: Final = ("GET", "HEAD")
 
 
 class Health(NamedTuple):
-    """What a health check is told.
+    """What a health check is answered.
 
     :ivar status: The WSGI status line.
     :ivar body: A JSON object.
@@ -27,7 +27,7 @@ class HealthChecks:
 
     :param live: The path that says whether the process works at all.
     :param ready: The path that says whether it should be sent requests.
-    :param draining: Whether the server was told to end.
+    :param draining: Whether the server is about to stop.
     :param saturated: Whether more than half of what comes is refused.
     :param stuck: Whether requests hang and nothing ends.
     :raises ConfigurationError: A path is none, or both are the same.

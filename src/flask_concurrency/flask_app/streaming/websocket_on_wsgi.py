@@ -44,7 +44,7 @@ PING_EVERY: Final = 25.0
 """Seconds. WSGI servers send no pings, and without them a client that is cut off stays for ever."""
 
 CLOSES_WITHIN: Final = 5.0
-"""Seconds that a client gets to answer when it is told that this is the end."""
+"""Seconds that a client gets to answer a close frame."""
 
 
 class WsgiWebSocket(WebSocket):
@@ -122,7 +122,7 @@ class WsgiWebSocket(WebSocket):
             with self._sending:
                 self._server.send(message)
         except (OSError, simple_websocket.ConnectionClosed) as error:
-            self._ended = self._closing()  # the reader may hear of it only later
+            self._ended = self._closing()  # the reader may notice it only later
             raise self._error() from error
 
     def _close(self, code: int, text: str | None) -> None:
@@ -229,7 +229,7 @@ class _Wake:
 
     The end of the server wakes them, too, in a signal handler, where no lock may be taken.
 
-    :ivar ending: The server has been told to end.
+    :ivar ending: The server is about to stop.
     :ivar notify: Called at each waking.
     """
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from flask import Response, current_app, got_request_exception, request
 from werkzeug.exceptions import HTTPException
 
-from flask_concurrency.asgi.websocket import CONNECTION
+from flask_concurrency.asgi.environ import CONNECTION
 from flask_concurrency.asgi.websocket_connection import Connection
 from flask_concurrency.asgi.websocket_handles import AsgiWebSocket
 from flask_concurrency.flask_app.app_state import AppState
@@ -40,7 +40,6 @@ from flask_concurrency.vocabulary.websocket import (
 
 Handler = Callable[..., Any]
 
-MAX_MESSAGE_SIZE = 2**20
 INSTALL = 'pip install "Flask-Concurrency[websocket]"'
 
 
@@ -182,9 +181,9 @@ def _accept(options: WebSocketOptions, state: AppState) -> _Accepted:
 
 
 def _code(error: Exception, socket: _Accepted) -> int:
-    """What a client is told of an error that ended the handler."""
+    """The close code and reason for an error that ended the handler."""
     if _is_end(error) and not socket.connected:
-        return NORMAL  # it has heard already how it ended
+        return NORMAL  # it knows already how it ended
     if isinstance(error, Refusal):
         return TRY_AGAIN
     if isinstance(error, HTTPException) and error.code is not None and error.code < 500:
@@ -200,7 +199,7 @@ def _is_end(error: BaseException) -> bool:
 
 
 def _report(error: Exception) -> None:
-    """Let those hear of an error who hear of errors in views; no response can tell."""
+    """Report an error as Flask reports one of a view; there is no response to carry it."""
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     got_request_exception.send(app, _async_wrapper=app.ensure_sync, exception=error)
     app.logger.error("Exception on the WebSocket %s", request.path, exc_info=error)

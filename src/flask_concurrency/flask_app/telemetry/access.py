@@ -20,8 +20,8 @@ _FORWARDED = ("X-Forwarded-For", "Forwarded", "X-Real-IP", "Via")
 def from_this_machine() -> bool:
     """Whether the client runs on this machine: a loopback address, and no proxy in between.
 
-    A proxy on the same machine has a loopback address, too, and passes strangers on; it says so in
-    one of its header fields.
+    A proxy on the same machine has a loopback address, too, and passes on requests from
+    anywhere; one of its header fields shows that.
     """
     if any(field in request.headers for field in _FORWARDED):
         return False

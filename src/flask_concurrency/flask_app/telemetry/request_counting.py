@@ -92,6 +92,13 @@ class RequestCounting:
         self._counters().add(changes)
 
 
+def refusal_changes(method: str, limit: str) -> list[Change]:
+    """What to count of a request that a limit has refused before it was one of WSGI."""
+    return [
+        *REQUEST_DURATION.observed(0.0, known_method(method), UNROUTED, "503"),
+    ]
+
+
 def _decided(journey: Journey, route: str, apart: Container[str]) -> Iterator[Change]:
     decision, waits = journey.decision, dict(journey.waits)
     for verdict in decision.verdicts:

@@ -27,24 +27,24 @@ _END: Any = object()
 class AsyncBody(Iterator[Any]):
     """An asynchronous iterator that plain code reads, on the loop or in any thread.
 
-    :param source: Gives the items.
+    :ivar source: Gives the items.
     :param loop: Where it runs.
     """
 
     def __init__(self, source: AsyncIterator[Any], loop: LoopThread) -> None:
-        self._source = source
+        self.source = source
         self._loop = loop
 
     def __next__(self) -> Any:
         """The next item, waited for as the reader can."""
-        item = self._loop.run(_next_of(self._source))
+        item = self._loop.run(_next_of(self.source))
         if item is _END:
             raise StopIteration
         return item
 
     def close(self) -> None:
         """Run what the generator does at its end."""
-        close = getattr(self._source, "aclose", None)
+        close = getattr(self.source, "aclose", None)
         if close is not None:
             self._loop.run(_awaiting(close()))
 
@@ -131,6 +131,9 @@ def readable(value: Any, loop: LoopThread, bodies: ThreadExecutor) -> Any:
 
     :param value: Anything a view returns.
     """
+    kind = type(value)
+    if kind is str or kind is dict or kind is list:
+        return value  # asked of nearly every view, and the classes below take long to tell
     if isinstance(value, Response):
         if not value.is_sequence:
             value.response = _readable_body(value.response, loop, bodies)

@@ -110,5 +110,5 @@ async def _to_its_end(step: Future[T]) -> T:
     cancelled = await until_done(waiting)
     if cancelled is None:
         return waiting.result()
-    waiting.exception()  # asked for, or asyncio would tell of it
+    waiting.exception()  # read, or asyncio would log it
     raise cancelled

@@ -5,7 +5,7 @@ Knows what of Flask a task takes along; knows no request and no limit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 from flask import Flask
 
 from flask_concurrency.executors.loop import LoopThread
-from flask_concurrency.executors.named_executors import Meaning, NamedExecutors
+from flask_concurrency.executors.named_executors import NamedExecutors
 from flask_concurrency.executors.processes.executor import ProcessExecutor
 from flask_concurrency.executors.task_end import OnTaskEnd
 from flask_concurrency.executors.threads import ThreadExecutor
@@ -27,6 +27,7 @@ from flask_concurrency.flask_app.work.thread_locals import warn_of_thread_locals
 from flask_concurrency.flask_app.work.worker_app import WorkerApp
 from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.errors import ConfigurationError
+from flask_concurrency.vocabulary.executor_names import Meaning
 
 E = TypeVar("E")
 
@@ -79,15 +80,14 @@ def make_executors(
     added: Mapping[str, Meaning],
     on_first_task: Callable[[], object],
     on_task_end: Callable[[str], OnTaskEnd],
-    runs_as_in_flask: Callable[[], bool],
+    worker_app: WorkerApp,
 ) -> AppExecutors:
-    """Make an app's executors, and send its ``async`` functions to the shared loop.
+    """Make an app's executors.
 
     :param added: Names of further executors; later additions are seen.
     :param on_first_task: Called at the first task of each of them, in each process.
     :param on_task_end: Gives what an executor of a name tells how each task ended.
-    :param runs_as_in_flask: Whether ``async`` functions of the current request run on a loop of
-        their own.
+    :param worker_app: Where worker processes find the app, unless ``PROCESSES`` says otherwise.
     :raises ConfigurationError: ``THREADS`` or ``PROCESSES`` holds a wrong option.
     """
     carry = FlaskCarrier(app)
@@ -111,6 +111,7 @@ def make_executors(
     make_processes = partial(
         _make_processes,
         app,
+        worker_app,
         drain_timeout=drain_timeout,
         on_first_task=on_first_task,
         on_task_end=on_task_end("processes"),
@@ -123,13 +124,6 @@ def make_executors(
         on_first_task=on_first_task,
         on_task_end=on_task_end("loop"),
     )
-    # Flask's documented way to choose what runs its async functions.
-    app.async_to_sync = async_to_sync(  # type: ignore[method-assign, assignment]
-        loop,
-        bodies,
-        runs_as_in_flask=runs_as_in_flask,
-        on_shared_loop=partial(warn_of_thread_locals, app.name),
-    )
     named = NamedExecutors(
         {"threads": threads, "processes": processes},
         added=added,
@@ -141,10 +135,25 @@ def make_executors(
     return AppExecutors(threads, sockets, bodies, processes, loop, named)
 
 
-def _make_processes(app: Flask, /, **options: Any) -> ProcessExecutor:
+def run_async(
+    app: Flask, executors: AppExecutors, runs_as_in_flask: Callable[[], bool]
+) -> Callable[[Callable[..., Coroutine[Any, Any, Any]]], Callable[..., Any]]:
+    """Make what runs an app's ``async`` functions: on the shared loop, as a rule.
+
+    :param runs_as_in_flask: Whether those of the current request run on a loop of their own.
+    """
+    return async_to_sync(
+        executors.loop,
+        executors.bodies,
+        runs_as_in_flask=runs_as_in_flask,
+        on_shared_loop=partial(warn_of_thread_locals, app.name),
+    )
+
+
+def _make_processes(app: Flask, worker_app: WorkerApp, /, **options: Any) -> ProcessExecutor:
     named = options.pop("app", "")
     if named is not None:
-        options["around"] = WorkerApp(app, named or None)
+        options["around"] = WorkerApp(app, named) if named else worker_app
     return ProcessExecutor(**options)
 
 

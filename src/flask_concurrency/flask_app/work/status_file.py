@@ -60,7 +60,7 @@ class Publisher:
     :param name: Whose executors they are; the same for all processes of a deployment.
     :param refused: Gives the clients that were refused lately.
     :param snapshots: Asked every two seconds from :meth:`begin` on.
-    :param keeper: Tells when.
+    :param keeper: Calls it when it is due.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class Publisher:
         self._finalizer = weakref.finalize(self, _remove, file, path)
 
     def _reset_after_fork(self) -> None:
-        """Leave the parent its file, in a forked child, and let go of the lock on it."""
+        """In a forked child, leave the file to the parent and close its lock."""
         self._lock = threading.Lock()
         self._said = None
         if self._finalizer is not None:

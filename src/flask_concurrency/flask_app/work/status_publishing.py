@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 
 from flask_concurrency.flask_app.app_store import deployment
 from flask_concurrency.flask_app.settings import Settings
-from flask_concurrency.flask_app.work.executors import AppExecutors
+from flask_concurrency.flask_app.work.first_use import ExecutorsAtFirstUse
 from flask_concurrency.stores.opening import HOST_WORKS
+
+if TYPE_CHECKING:
+    from flask_concurrency.flask_app.work.executors import AppExecutors
 
 
 class StatusPublishing:
@@ -39,7 +42,7 @@ class StatusPublishing:
         """Publish who was refused lately as well; to be called before :meth:`observe`."""
         self._refused = refused
 
-    def observe(self, executors: AppExecutors) -> None:
+    def observe(self, executors: ExecutorsAtFirstUse) -> None:
         """Publish what these do, once they do anything."""
         app = self._app()
         if HOST_WORKS and app is not None:
@@ -59,12 +62,13 @@ class StatusPublishing:
             self._publisher.begin()
 
 
-def _snapshots_of(observed: weakref.ref[AppExecutors]) -> Mapping[str, Any]:
+def _snapshots_of(observed: weakref.ref[ExecutorsAtFirstUse]) -> Mapping[str, Any]:
     executors = observed()
-    if executors is None:
+    made = None if executors is None else executors.made
+    if made is None:
         return {}
-    executors.loop.ask_for_sign()
-    return snapshots(executors)
+    made.loop.ask_for_sign()
+    return snapshots(made)
 
 
 def snapshots(executors: AppExecutors) -> Mapping[str, Any]:

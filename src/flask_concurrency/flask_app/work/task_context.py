@@ -25,12 +25,10 @@ from flask.globals import app_ctx
 from flask.sessions import SessionMixin
 
 from flask_concurrency.executors.context import CapturedContext, Carried
+from flask_concurrency.flask_app.contexts import CONTEXTS_ARE_MERGED
 from flask_concurrency.runtime.deadline import Deadline, current_deadline, forget_deadline
 
 T = TypeVar("T")
-
-CONTEXTS_ARE_MERGED = hasattr(AppContext, "has_request")
-"""Whether one context holds both app and request (Flask 3.2), or two do (Flask 3.1)."""
 
 _CONTEXTS = (AppContext,) if CONTEXTS_ARE_MERGED else (AppContext, flask.ctx.RequestContext)
 """What leads to a request, where a context variable holds it."""

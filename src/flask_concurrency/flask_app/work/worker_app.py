@@ -75,7 +75,7 @@ def find_app(place: str | None, import_name: str | None) -> MakeContext:
 
     :param place: Where to import it from; ``None`` if that is not known.
     :param import_name: What its ``import_name`` must be; ``None`` if ``place`` was given by the
-        developer, so that a mistake is raised rather than told to tasks that want the app.
+        developer, so that a mistake is raised at once, not in the tasks that use the app.
     """
     if place is None:
         return partial(_WithoutApp, "where to import it from is not known")
@@ -117,7 +117,7 @@ def _explain_request(error: BaseException | None) -> None:
 
 
 class _WithApp:
-    """Runs a task in the app's context, and tells it where the request is should it want that."""
+    """Runs a task in the app's context; adds a note to the error of one that uses the request."""
 
     __slots__ = ("_context",)
 
@@ -138,7 +138,7 @@ class _WithApp:
 
 
 class _WithoutApp:
-    """Runs a task without an app, and tells it how to have one should it want that.
+    """Runs a task without an app; adds a note to the error of one that uses an app.
 
     No generator with ``@contextmanager``: that would take longer than a short task itself.
 

@@ -36,7 +36,7 @@ class CellIndex:
     """The cells and rows of one file.
 
     :param file: The file.
-    :param evictions: Told of each key that must be forgotten to make room.
+    :param evictions: Counts each key that must be forgotten to make room.
     :param rows: Who is inside.
     :ivar remembered: Entries found lately, by limiter and key. A caller that uses one must compare
         its policy's class.

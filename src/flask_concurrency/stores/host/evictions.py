@@ -1,4 +1,4 @@
-"""Count the keys that were forgotten before their time, and say so once. Knows no key."""
+"""Count the keys that were forgotten before their time, and log that once. Knows no key."""
 
 from __future__ import annotations
 

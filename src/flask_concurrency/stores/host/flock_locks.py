@@ -89,7 +89,7 @@ class FlockLocks:
         return any(self.alive(line) for line in range(lines))
 
     def close(self, *, wait: bool) -> None:
-        """Let go of everything; a second call changes nothing."""
+        """Close everything; a second call changes nothing."""
         if wait:
             with self._thread:
                 self.close(wait=False)

@@ -139,19 +139,19 @@ class HostStore:
                 self._do_late()
 
     def forget(self, checks: Sequence[Check]) -> int:
-        """Start the counts of these checks' rates anew; permits stay held."""
+        """Reset the counts of these checks' rates; permits stay held."""
         return self._do(lambda transactions: transactions.forget(checks))
 
     def clear_limiters(self, limiters: Sequence[LimiterCounts]) -> int:
-        """Start the counts of these limiters' rates anew, of every key; permits stay held."""
+        """Reset the counts of these limiters' rates, of every key; permits stay held."""
         return self._do(lambda transactions: transactions.clear_limiters(limiters))
 
     def clear(self) -> int:
-        """Start the counts of all rates anew, of every key; permits stay held."""
+        """Reset the counts of all rates, of every key; permits stay held."""
         return self._do(Transactions.clear)
 
     def close(self) -> None:
-        """Let go of the file; it is opened again when it is needed."""
+        """Close the file; it is opened again when it is needed."""
         if self._transactions is not None:
             self._let_go(self._transactions)
 
@@ -227,7 +227,7 @@ class HostStore:
     def _let_go(self, transactions: Transactions, why: Exception | None = None) -> None:
         """Close a file.
 
-        :param why: What is wrong with it; the first thread that finds it says so.
+        :param why: What is wrong with it; the first thread that finds it logs it.
         """
         with _OPENING:
             first = self._transactions is transactions
@@ -247,7 +247,7 @@ class HostStore:
         transactions.close(wait=True)
 
     def _reset_after_fork(self) -> None:
-        """Let go, in a forked child, of a file whose locks prove that the parent lives."""
+        """Close, in a forked child, a file whose locks prove that the parent lives."""
         transactions, self._transactions = self._transactions, None
         self._counting.clear()
         self._late.clear()
@@ -264,7 +264,7 @@ def _check(name: str, value: int, most: int) -> None:
 
 
 _OPENING = threading.RLock()
-"""Held while a file is opened or let go: no fork may see one that is half open."""
+"""Held while a file is opened or closed: no fork may see one that is half open."""
 
 
 if hasattr(os, "register_at_fork"):

@@ -79,7 +79,7 @@ class Locks(Protocol):
         ...
 
     def close(self, *, wait: bool) -> None:
-        """Let go of everything; a second call changes nothing.
+        """Close everything; a second call changes nothing.
 
         :param wait: Until no thread is inside any more. A fork's child has none to wait for.
         """
@@ -116,7 +116,7 @@ class BoundedRetry:
         while not attempt():
             now = monotonic()
             if now >= until:
-                # Only a whole wait tells that the holder is stopped; a short one may have met a
+                # Only a whole wait proves that the holder is stopped; a short one may have met a
                 # holder that is merely busy, and must not keep the others from waiting.
                 if not briefly:
                     self._stuck_until[shard] = now + self._timeout

@@ -120,7 +120,7 @@ class OfdLocks:
         return self._is_held(self._lives_at, lines)
 
     def close(self, *, wait: bool) -> None:
-        """Let go of everything; a second call changes nothing."""
+        """Close everything; a second call changes nothing."""
         held = []
         try:
             for thread in self._threads if wait else ():

@@ -52,7 +52,7 @@ class RateCell:
 
     :param address: Where the key is counted.
     :param memory: The mapped file.
-    :param evictions: Told of each key that must be forgotten to make room.
+    :param evictions: Counts each key that must be forgotten to make room.
     :ivar policy: The class of the policy that counts there.
     :ivar shard: The part of the file to lock.
     """

@@ -1,4 +1,4 @@
-"""Tell people what is in a file. Knows where things are; changes nothing and locks nothing."""
+"""List for people what is in a file. Knows where things are; changes nothing and locks nothing."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ class Transactions:
                 raise _damaged(error) from error
 
     def forget(self, checks: Sequence[Check]) -> int:
-        """Start the counts of rates anew; permits stay held.
+        """Reset the counts of rates; permits stay held.
 
         :returns: How many of the keys were remembered.
         :raises FileGone: The file cannot be used any more.
@@ -137,7 +137,7 @@ class Transactions:
         return self._locked(sorted({cell.shard for cell in cells}), self._remove, cells)
 
     def clear_limiters(self, limiters: Sequence[LimiterCounts]) -> int:
-        """Start the counts of these limiters' rates anew, shard by shard; permits stay held.
+        """Reset the counts of these limiters' rates, shard by shard; permits stay held.
 
         :returns: How many keys were remembered.
         :raises FileGone: The file cannot be used any more.
@@ -146,7 +146,7 @@ class Transactions:
         return self._clear({self._index.owner_of(*counts) for counts in limiters})
 
     def clear(self) -> int:
-        """Start the counts of all rates anew, shard by shard; permits stay held.
+        """Reset the counts of all rates, shard by shard; permits stay held.
 
         :returns: How many keys were remembered.
         :raises FileGone: The file cannot be used any more.
@@ -171,7 +171,7 @@ class Transactions:
         self.file.locks.unstick()
 
     def close(self, *, wait: bool) -> None:
-        """Let go of the file; what this process holds comes back as if it had died.
+        """Close the file; what this process holds comes back as if it had died.
 
         :param wait: Until no thread is counting any more.
         """

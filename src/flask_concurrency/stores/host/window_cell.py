@@ -2,7 +2,7 @@
 
 The slots of the ring hold what the policy's state holds, pair by pair: the slot before the runs,
 then the runs, oldest first. The cell's word says where they begin and how many they are, so one
-word makes a new run count and lets old ones go. A change that needs several words is made in an
+word makes a new run count and drops old ones. A change that needs several words is made in an
 order in which each one leaves a window that counts every unit, at worst for longer than it has to.
 """
 

@@ -1,4 +1,4 @@
-"""Remember which permits this process holds, and tell the server that it lives.
+"""Remember which permits this process holds, and renew their leases on the server.
 
 Knows ids and how often to call; knows no server: it is handed the call that renews.
 

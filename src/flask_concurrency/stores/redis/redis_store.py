@@ -85,7 +85,7 @@ class RedisStore:
     def give_back(self, checks: Sequence[Check], *, after: float = 0.0) -> None:
         """Return what these checks took; one command.
 
-        Permits are let go of in any case: what the server does not hear, the lease's end tells it.
+        Permits are released in any case: those that the server misses end with their lease.
         """
         keys, letters = [], ""
         arguments: list[str | bytes] = [self._now(), str(round(after * MICROSECONDS))]
@@ -102,13 +102,13 @@ class RedisStore:
             self._scripts.run(script_for("give_back", letters), keys, arguments)
 
     def forget(self, checks: Sequence[Check]) -> int:
-        """Start the counts of these checks' rates anew; permits stay held. One command."""
+        """Reset the counts of these checks' rates; permits stay held. One command."""
         rules = [(check, rule_of(check.policy, check.cost, False).letter) for check in checks]
         keys = [self._names.of(check, letter) for check, letter in rules if letter != IN_FLIGHT]
         return self._scripts.delete(keys) if keys else 0
 
     def clear_limiters(self, limiters: Sequence[LimiterCounts]) -> int:
-        """Start the counts of these limiters' rates anew, of every key; permits stay held.
+        """Reset the counts of these limiters' rates, of every key; permits stay held.
 
         Many commands, each short, so that the server answers others in between.
         """
@@ -121,7 +121,7 @@ class RedisStore:
         )
 
     def clear(self) -> int:
-        """Start the counts of all rates anew, of every key; permits stay held.
+        """Reset the counts of all rates, of every key; permits stay held.
 
         Many commands, each short, so that the server answers others in between.
         """
@@ -132,7 +132,7 @@ class RedisStore:
     def renew(self) -> None:
         """Prolong the leases of everything held here; a thread calls it in time.
 
-        :raises StoreError: The server did not hear it.
+        :raises StoreError: The command did not reach the server.
         """
         self._renew(self._leases.held())
 

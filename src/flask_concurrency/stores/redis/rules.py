@@ -1,4 +1,4 @@
-"""Tell the scripts what a policy asks. Knows the policies' numbers; knows no key."""
+"""Translate a policy into arguments of the scripts. Knows the policies' numbers; knows no key."""
 
 from __future__ import annotations
 

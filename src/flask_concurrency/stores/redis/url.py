@@ -107,7 +107,7 @@ def _scheme(url: str) -> str:
 
 
 def _check_database(database: str, kind: Kind, text: str) -> None:
-    """Refuse what the client library would take for database 0 in silence."""
+    """Refuse what the client library would take for database 0 without an error."""
     if database and not (database.isascii() and database.isdigit()):
         raise _unreadable(text, f"the database {database!r} is no number")
     if kind == "cluster" and database.strip("0"):

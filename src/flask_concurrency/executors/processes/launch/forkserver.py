@@ -191,7 +191,7 @@ class Forkserver:
                 self._notify(self._pids.pop(pid), os.waitstatus_to_exitcode(status))
 
     def _notify(self, number: int, exitcode: int) -> None:
-        with suppress(OSError):  # if the owner has ended, the selector will tell
+        with suppress(OSError):  # if the owner has ended, the selector reports it
             self._control.send(EXITED, number, str(exitcode).encode())
 
     def _end(self, *, grace: float) -> None:

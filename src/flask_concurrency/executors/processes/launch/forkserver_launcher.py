@@ -72,7 +72,7 @@ class ForkserverLauncher:
         self.channel.send_end(LAUNCH, worker, end)
 
     def kill(self, worker: int) -> None:
-        """Ask for a worker's end. The forkserver is its parent, so it cannot hit a stranger."""
+        """Have the forkserver, the worker's parent, end it: so no other process is hit."""
         with suppress(OSError):  # if the forkserver is gone, its workers are with it
             self.channel.send(KILL, worker)
 

@@ -96,4 +96,4 @@ class Launcher(Protocol):
         """Wait ``grace`` seconds for the workers to end by themselves, then kill those left."""
 
     def abandon(self) -> None:
-        """Let go of it in a forked child, without a word to it: it is the parent's."""
+        """Close it in a forked child without sending anything: it is the parent's."""

@@ -65,7 +65,7 @@ class SpawnLauncher:
                 raise WorkerStartFailed(f"No thread can watch over a worker: {error}.") from error
 
     def kill(self, worker: int) -> None:
-        """End a worker. ``Popen`` knows whether it was waited for, so this hits no stranger."""
+        """End a worker. ``Popen`` knows whether it was waited for, so no other process is hit."""
         with self._lock:
             running = self._running.get(worker)
         if running is not None:

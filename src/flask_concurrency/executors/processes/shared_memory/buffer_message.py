@@ -25,7 +25,7 @@ as one of the buffers, the first."""
 
 
 class Known(NamedTuple):
-    """A segment of the owner's, told to a worker, which gets its descriptor along.
+    """A segment of the owner's, announced to a worker together with its descriptor.
 
     :ivar written: Bytes from the start that hold memory already.
     """

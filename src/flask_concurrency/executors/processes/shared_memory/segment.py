@@ -58,7 +58,7 @@ class Descriptor:
 class Segment:
     """A block of memory that other processes can map.
 
-    :ivar number: Tells the segments of an owner apart; never given twice.
+    :ivar number: Distinguishes the segments of an owner; never used twice.
     :ivar size: Bytes that may be used.
     :ivar written: Bytes from the start that hold memory already; writing there costs no more than
         a copy.

@@ -177,7 +177,7 @@ class MappedSegments:
         return mapping
 
     def _place(self, reply: ReplyMessage, mappings: Sequence[Mapping | None]) -> bool:
-        """Copy a large result into shared memory, and say whether there was any."""
+        """Copy a large result into shared memory, and return whether there was any."""
         if not self._shares_memory:
             return False
         load = reply.load

@@ -3,7 +3,7 @@
 All workers of a launcher send to one socket that keeps messages apart, beside the channels of the
 tasks. A message is taken whole or not at all, so a worker may be killed at any time. Which records
 are made is decided by the levels that the owner's loggers had when the worker started; what becomes
-of them, by the owner's handlers: a worker has none of its own, or each record would be told twice.
+of them, by the owner's handlers: a worker has none of its own, so each record is logged once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ logger = SafeLogger("flask_concurrency.processes")
 LONGEST: Final = 32_768
 """Characters of a message beyond which it is cut."""
 PATIENCE: Final = 1.0
-"""Seconds that a task waits for an owner that does not read; then what it says is lost."""
+"""Seconds that a task waits for an owner that does not read; then its record is lost."""
 _AT_A_TIME: Final = 100
 
 Levels = Mapping[str | None, int]
@@ -43,7 +43,7 @@ def make_relay() -> tuple[socket.socket, socket.socket] | None:
 
 
 def levels_here() -> dict[str | None, int]:
-    """Tell the levels that were set in this process; the root logger's stands under ``None``."""
+    """Return the levels that were set in this process; the root logger's stands under ``None``."""
     loggers = logging.root.manager.loggerDict
     found: dict[str | None, int] = {
         name: logger.level

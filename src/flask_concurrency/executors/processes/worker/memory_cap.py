@@ -1,4 +1,4 @@
-"""Decide how much memory a worker may take, and what is said if it takes more. Knows no channel.
+"""Decide how much memory a worker may take, and which error it gets beyond that. Knows no channel.
 
 What a worker may have is data: memory that it can write and that is its own. The kernel counts
 that (``RLIMIT_DATA``) and refuses what would be too much, at once and however large, so that a task
@@ -36,7 +36,7 @@ _UNITS: Final = {
 }
 
 EXIT_CODE: Final = 112
-"""What a worker ends with that had no memory even to say so."""
+"""Exit code of a worker that had no memory left to report its error."""
 
 
 def check_max_memory(value: object) -> int | None:
@@ -111,14 +111,14 @@ class MemoryCap:
             raise self.blame(name_of(fn), error) from error
 
     def blame(self, task: str, error: BaseException) -> BaseException:
-        """Return what to tell of an error: itself, unless the limit is its reason."""
+        """Return the error to report for an error: itself, unless the limit is its reason."""
         if self._limit is None or not isinstance(error, MemoryError):
             return error
         self.lift()
         return WorkerOutOfMemory(out_of_memory(task, self._limit))
 
     def lift(self) -> None:
-        """Let this process have more, to say that it had too much; it is to end then."""
+        """Raise this process's limit, to report that it had too much; it ends then."""
         self._exceeded = True
         _, most = resource.getrlimit(resource.RLIMIT_DATA)
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
