@@ -165,7 +165,7 @@ def test_the_sentence_on_top_says_what_is_wrong_and_why(
     ],
 )
 def test_durations_have_the_unit_that_people_read(seconds: float, words: str) -> None:
-    """``86012 s`` tells nobody anything."""
+    """``86012 s`` is nothing that a person can picture."""
     assert duration(seconds) == words
 
 

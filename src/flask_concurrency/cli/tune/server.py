@@ -63,7 +63,7 @@ def served(target: str | None, *, threads: int, asgi: bool | None = None) -> Ite
                     said.seek(0)
                     end = "\n".join(said.read().decode(errors="replace").splitlines()[-12:])
                     raise ConfigurationError(f"The app does not start under load:\n{end}")
-                time.sleep(0.1)  # a server tells no one that it listens
+                time.sleep(0.1)  # a server gives no sign when it listens
             yield Server(port, process.pid)
         finally:
             _end(process)

@@ -93,10 +93,8 @@ class RequestCounting:
 
 
 def refusal_changes(method: str, limit: str) -> list[Change]:
-    """What to count of a request that a limit has refused before it was one of WSGI."""
-    return [
-        *REQUEST_DURATION.observed(0.0, known_method(method), UNROUTED, "503"),
-    ]
+    """What to count of a request that an adaptive limit refused on ASGI, beside its decision."""
+    return list(REQUEST_DURATION.observed(0.0, known_method(method), UNROUTED, "503"))
 
 
 def _decided(journey: Journey, route: str, apart: Container[str]) -> Iterator[Change]:
