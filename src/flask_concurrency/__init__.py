@@ -11,6 +11,13 @@ from flask_concurrency.flask_app.http.responses import (
     Refusal,
     ServerBusy,
 )
+from flask_concurrency.flask_app.telemetry.signals import (
+    limit_moved,
+    request_refused,
+    store_lost,
+    task_failed,
+    worker_killed,
+)
 from flask_concurrency.runtime.drain import watch_signals
 from flask_concurrency.vocabulary.decision import Decision, Verdict
 from flask_concurrency.vocabulary.errors import (
@@ -98,5 +105,10 @@ __all__ = [
     "WorkerStartFailed",
     "current_scope",
     "in_worker",
+    "limit_moved",
+    "request_refused",
+    "store_lost",
+    "task_failed",
     "watch_signals",
+    "worker_killed",
 ]

@@ -28,6 +28,7 @@ from flask_concurrency.flask_app.middleware import (
     JourneyMiddleware,
     Start,
     finish,
+    tell_if_refused,
     told,
 )
 from flask_concurrency.flask_app.work.async_body import AsyncBody
@@ -202,6 +203,7 @@ class DirectAnswers:
             fields += [
                 (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in more
             ]
+            tell_if_refused(self._state, environ, journey.decision, response.status)
         return Whole(
             {"type": "http.response.start", "status": status, "headers": fields},
             {"type": "http.response.body", "body": body, "more_body": False},

@@ -17,6 +17,7 @@ from flask_concurrency.flask_app.work.worker_app import WorkerApp
 from flask_concurrency.vocabulary.executor_names import Meaning
 
 if TYPE_CHECKING:
+    from flask_concurrency.executors.task_end import OnTaskEnd
     from flask_concurrency.flask_app.work.executors import AppExecutors
 
 
@@ -29,6 +30,7 @@ class ExecutorsAtFirstUse:
     :param app: The app. Its ``async`` functions are an use.
     :param added: Names of further executors; later additions are seen.
     :param on_first_task: Called at the first task of each of them, in each process.
+    :param on_task_end: Gives what an executor of a name tells how each task ended.
     :param runs_as_in_flask: Whether ``async`` functions of the current request run on a loop of
         their own.
     :ivar made: What was made; ``None`` before.
@@ -42,6 +44,7 @@ class ExecutorsAtFirstUse:
         *,
         added: Mapping[str, Meaning],
         on_first_task: Callable[[], object],
+        on_task_end: Callable[[str], OnTaskEnd],
         runs_as_in_flask: Callable[[], bool],
     ) -> None:
         self.made: AppExecutors | None = None
@@ -52,6 +55,7 @@ class ExecutorsAtFirstUse:
             settings,
             added=added,
             on_first_task=on_first_task,
+            on_task_end=on_task_end,
             worker_app=WorkerApp(app),  # which command has loaded it is known here, and not later
         )
         self._runs_as_in_flask = runs_as_in_flask
