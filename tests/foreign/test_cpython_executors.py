@@ -74,7 +74,7 @@ AT_EXIT = (
     "In `atexit` functions, `threads` still take work and do it, while `processes` refuse it with "
     "`ExecutorShutdown`, a `RuntimeError`."
 )
-CAUSE = "its `__cause__` is a text, the traceback from the worker, of a class of ours."
+CAUSE = "Its `__cause__` is a text, the traceback from the worker, of a class of ours."
 
 DIFFERENCES = [
     # Where workers come from.
