@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from flask_concurrency.flask_app.app_snapshot import Snapshot
 from flask_concurrency.flask_app.current_scope import ScopeLocal, current_scope
 from flask_concurrency.flask_app.declarations.options import Limits
 from flask_concurrency.flask_app.extension import Concurrency
@@ -93,6 +94,7 @@ __all__ = [
     "Refusal",
     "ScopeLocal",
     "ServerBusy",
+    "Snapshot",
     "StoreError",
     "TaskGroup",
     "TaskNotPicklable",

@@ -66,12 +66,21 @@ class PendingCharges:
     def settle(self, response: Any) -> None:
         """Give back what this response is not charged for, and charge what it costs beyond.
 
-        A second call changes nothing. What is charged beyond is at most what is left.
+        A second call changes nothing. What is charged beyond is at most what is left. Where a
+        function raises, its own units stay spent, and all others are settled.
+
+        :raises Exception: What the first such function raised.
         """
         charges, self._charges = self._charges, []
         back, beyond = [], []
+        error: Exception | None = None
         for pending in charges:
-            spent, units = pending.check.cost, pending.units(response)
+            spent = pending.check.cost
+            try:
+                units = pending.units(response)
+            except Exception as raised:
+                error = error or raised
+                continue
             if units < spent:
                 back.append(pending.check._replace(cost=spent - units))
             elif units > spent:
@@ -82,6 +91,8 @@ class PendingCharges:
             left = self._store.take([check._replace(cost=0)])[0].remaining
             if left > 0:
                 self._store.take([check._replace(cost=min(check.cost, left))])
+        if error is not None:
+            raise error
 
 
 class Answer:

@@ -305,16 +305,22 @@ class Gate:
     ) -> Answer:
         taken_at = self._clock()
         held: list[Check] = []
+        waited_for = False
         reservations: list[PendingCharge] = []
         for (limiter, *_), check, outcome in zip(rows, checks, outcomes, strict=True):
             if not outcome.admitted:  # a shadow's refusal: it took nothing
                 continue
             if isinstance(limiter.limit, InFlight):
                 held.append(check)
+                waited_for = waited_for or limiter.limit.max_queue > 0
             elif limiter.charge_when is not None or limiter.final_cost is not None:
                 reservations.append(PendingCharge(limiter.charge_when, limiter.final_cost, check))
 
+        holds_thread = waited_for and self._rooms.admit()
+
         def give_back(ending: Ending) -> None:
+            if holds_thread:
+                self._rooms.end()
             self._store.give_back(held, after=self._clock() - taken_at)
             for check in held:
                 self._rooms.wake(_room(check))

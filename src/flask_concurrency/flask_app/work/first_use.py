@@ -14,6 +14,7 @@ from flask import Flask
 
 from flask_concurrency.flask_app.settings import Settings
 from flask_concurrency.flask_app.work.worker_app import WorkerApp
+from flask_concurrency.runtime.gevent_patch import refuse_late_patch
 from flask_concurrency.vocabulary.executor_names import Meaning
 
 if TYPE_CHECKING:
@@ -65,9 +66,13 @@ class ExecutorsAtFirstUse:
             self.get()
 
     def get(self) -> AppExecutors:
-        """The executors, of which none has started anything before its first task."""
+        """The executors, of which none has started anything before its first task.
+
+        :raises ConfigurationError: gevent has replaced threads too late.
+        """
         made = self.made
         if made is None:
+            refuse_late_patch()
             # Two threads may make them at once; all but the first ones are forgotten, unused.
             made = self.__dict__.setdefault("_first", self._make())
             self.made = made
