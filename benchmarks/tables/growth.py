@@ -95,7 +95,12 @@ def open_streams(numbers: Sequence[int]) -> Points:
 
 ROWS: list[tuple[str, Callable[[Sequence[int]], Points], Sequence[int], str]] = [
     ("limits on a route, µs added", limits_of_a_route, (1, 5, 10, 20), "one step a limit"),
-    ("routes of an app, µs a request", routes_of_an_app, (1, 10, 100, 1_000), "one look-up; Flask's routing"),
+    (
+        "routes of an app, µs a request",
+        routes_of_an_app,
+        (1, 10, 100, 1_000),
+        "one look-up; Flask's routing",
+    ),
     (
         "keys in memory, µs a trip",
         lambda numbers: keys_of_a_store("memory://", numbers),
