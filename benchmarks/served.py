@@ -3,7 +3,7 @@
 Each function imports its library itself, so that no process pays for what another one loads.
 
 ``/`` an async view · ``/sync`` a plain one · ``/wait`` one that awaits :data:`WAIT` ·
-``/events`` a stream, which goes on when a client asks for ``/publish`` · ``/file`` a file, of Flask's
+``/events`` a stream, which goes on when a client asks for ``/publish`` · ``/file`` a large file
 """
 
 from __future__ import annotations
