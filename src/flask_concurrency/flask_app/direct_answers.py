@@ -90,7 +90,7 @@ class DirectAnswers:
 
     def _look_at(self, middleware: Any) -> None:
         kind = type(self._app)
-        self._seen = (middleware, kind.__call__, kind.wsgi_app)
+        seen = (middleware, kind.__call__, kind.wsgi_app)
         self._direct = (
             not CONTEXTS_ARE_MERGED  # Flask 3.2 hands its context from one function to the next
             and type(middleware) is JourneyMiddleware
@@ -98,6 +98,7 @@ class DirectAnswers:
             and _is_of_flask(kind.__call__)
             and _is_of_flask(kind.wsgi_app)
         )
+        self._seen = seen  # last: until then another thread looks for itself
 
     def _dispatch(
         self, app: Flask, environ: WSGIEnvironment, journey: Journey, reply: Reply
