@@ -100,7 +100,7 @@ def check(told: dict[str, Any], path: str, method: str, response: TestResponse) 
 def test_every_route_of_jobs_is_described(app: Flask) -> None:
     """Each route and method of the blueprint, and none besides."""
     paths = described(app)["paths"]
-    found = {(path, method) for path, item in paths.items() for method in item.keys()}
+    found = {(path, method) for path, item in paths.items() for method in item}
     assert found - {(path, "parameters") for path in paths} == {
         ("/jobs", "get"),
         ("/jobs/events", "get"),
