@@ -36,6 +36,8 @@ def check(origins: Origins) -> None:
         _expect(200, _upload(f"{api}/pictures/contact-sheet/{way}", _photo()))
         _expect(400, _upload(f"{api}/pictures/contact-sheet/{way}", b""))
     _expect(200, _post(f"{page}/overload/load?times=0.5&seconds=0.5", b"", "text/plain"))
+    _expect(200, Request(f"{page}/jobs/job-progress.js"))
+    _expect(202, _post(f"{page}/reports?seconds=0.1", b"", "text/plain"))
     for way in ("stock-flask", "flask-concurrency"):
         _expect(200, _post(f"{page}/measure/{way}?requests=8&seconds=0.01", b"", "text/plain"))
 

@@ -10,6 +10,8 @@ DEFAULT_PORT = 8600
 PORT_VARIABLE = "DEMO_PORT"
 STORE_VARIABLE = "DEMO_CONCURRENCY_STORE"
 """What ``app.config.from_prefixed_env("DEMO")`` reads as ``CONCURRENCY_STORE``."""
+HOME_VARIABLE = "DEMO_HOME"
+"""The folder in which the page's jobs are kept."""
 LAST_PORT = 65535
 
 

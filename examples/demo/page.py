@@ -1,26 +1,31 @@
 """The page's own server: the page, its static files, and pages worth waiting for.
 
-Decides what a browser may load here; everything the panels show comes from the API.
+Decides what a browser may load here; what the panels show comes from the API; the jobs are its own.
 """
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from examples.demo import problems
 from examples.demo.choices import LIMITS, PLACES
 from examples.demo.measuring import measuring
-from examples.demo.origins import Origins
+from examples.demo.origins import HOME_VARIABLE, Origins
 from examples.demo.overloading import overloading
+from examples.demo.reporting import OPTIONS, concurrency, reporting
 from examples.demo.sample_pages import sample_pages
 from examples.demo.shown_code import highlighted, source_of
 from examples.demo.sizes import MAX_UPLOAD, MOST_WAITS, WORKERS
 from flask import Flask, Response, render_template
 
+HOME = str(Path(__file__).parent / "instance")
+"""Where jobs are kept if the launcher does not say."""
+
 
 def create_app(origins: Origins) -> Flask:
     """Make the page whose API is at ``origins.api``."""
-    app = Flask(__name__)
+    app = Flask(__name__, instance_path=os.environ.get(HOME_VARIABLE, HOME))
     app.config["ORIGINS"] = origins
     app.config["MAX_CONTENT_LENGTH"] = 64 * 1024
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
@@ -28,6 +33,10 @@ def create_app(origins: Origins) -> Flask:
     app.register_blueprint(sample_pages)
     app.register_blueprint(measuring)
     app.register_blueprint(overloading)
+    app.register_blueprint(reporting)
+    app.config["CONCURRENCY_JOBS"] = OPTIONS
+    app.config.from_prefixed_env("DEMO")
+    concurrency.init_app(app)
 
     @app.get("/")
     def index() -> str:

@@ -40,6 +40,7 @@ class Server:
     :ivar app: What to serve, as ``module:name``.
     :ivar origin: Where it shall listen, such as ``http://127.0.0.1:8600``.
     :ivar ready_path: A path that answers 200 once the server works.
+    :ivar jobs: Whether a worker for the app's jobs runs beside it.
     """
 
     app: str
@@ -47,6 +48,7 @@ class Server:
     workers: int
     threads: int
     ready_path: str
+    jobs: bool = False
 
     @property
     def address(self) -> tuple[str, int]:
@@ -57,6 +59,13 @@ class Server:
     def command(self) -> list[str]:
         """How granian is called for it."""
         host, port = self.address
+        if self.jobs:
+            return [
+                *(sys.executable, "-m", "flask", "--app", self.app, "concurrency", "serve"),
+                *("--wsgi", "--host", host, "--port", str(port), "--graceful-timeout", "3"),
+                *("--workers", str(self.workers), "--threads", str(self.threads)),
+                *("--log-level", "error"),
+            ]
         return [
             *(sys.executable, "-m", "granian", "--interface", "wsgi"),
             *("--host", host, "--port", str(port)),
@@ -104,6 +113,7 @@ class RunningServers:
             cwd=ROOT,
             env=environment,
             stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL if server.jobs else None,  # what the launcher says is enough
             start_new_session=True,
         )
         self._processes.append((server, process))

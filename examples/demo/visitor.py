@@ -34,7 +34,7 @@ ARGUMENTS = (
 )
 TIMEOUT = 60.0
 """Seconds a panel may take."""
-PANELS = ("limit", "threads", "processes", "async", "overload")
+PANELS = ("limit", "threads", "processes", "async", "overload", "jobs")
 
 
 class BrowserMissing(Exception):

@@ -165,6 +165,13 @@ def test_an_unknown_job_is_refused(project: Project, run: Run, command: str) -> 
     )
 
 
+def test_the_routes_of_jobs_are_printed_for_openapi(project: Project, run: Run) -> None:
+    """JSON that a file can be made of, as ``concurrency.jobs.openapi()`` gives it."""
+    printed = json.loads(run("jobs", "openapi", app=project("shop", SHOP)).output)
+    assert set(printed) == {"paths", "components"}
+    assert "delete" in printed["paths"]["/jobs/{id}"]
+
+
 def test_purging(ledger: Ledger, project: Project, run: Run) -> None:
     """What is not expired stays."""
     submitted(ledger, 1)

@@ -204,3 +204,16 @@ def test_a_load_beyond_the_bounds_is_refused(page: FlaskClient, query: str, told
     assert answer.status_code == 400
     assert answer.json is not None
     assert told in answer.json["detail"]
+
+
+def test_a_report_that_takes_too_long_is_refused(page: FlaskClient) -> None:
+    """400, before a job is accepted."""
+    assert page.post("/reports?seconds=31").status_code == 400
+    assert page.post("/reports?seconds=long").status_code == 400
+
+
+def test_the_worker_of_a_job_that_does_not_run_cannot_be_killed(page: FlaskClient) -> None:
+    """404 for an unknown id, 409 for a job that still waits."""
+    assert page.post("/reports/unknown/kill-its-worker").status_code == 404
+    waiting = page.post("/reports?seconds=1").get_json()["id"]
+    assert page.post(f"/reports/{waiting}/kill-its-worker").status_code == 409

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -383,3 +384,47 @@ def test_a_load_can_be_stopped(visitor: Visitor) -> None:
     overload.find(".stop").click()
     overload.finish()
     assert overload.status == "Stopped."
+
+
+def test_a_job_comes_back_after_its_worker_was_killed(visitor: Visitor) -> None:
+    """Its progress is shown; its worker gets SIGKILL; a second attempt finishes the job."""
+    panel = visitor.panel("jobs")
+    panel.start()
+    visitor.wait(lambda: "of 12" in panel.find("job-progress output").text)
+    panel.finish()
+    assert panel.error == ""
+    assert panel.find("job-progress").get_attribute("status") == "succeeded"
+    assert re.fullmatch(
+        r"Done in 2 attempts: worker \d+ was killed, and the job came back after [\d.]+ m?s\.",
+        panel.status,
+    )
+    assert [row.text for row in panel.all(".timeline .row-label")] == ["Attempt 1", "Attempt 2"]
+    assert len(panel.all(".span.usual")) == len(panel.all(".span.ours")) == 1
+
+
+def test_a_visitor_kills_the_worker_by_hand(visitor: Visitor) -> None:
+    """The button works while the job runs, and no other time."""
+    panel = visitor.panel("jobs")
+    panel.find('[name="kill"]').click()
+    button = panel.find(".kill-worker")
+    assert not button.is_enabled()
+    panel.start()
+    visitor.wait(button.is_enabled)
+    button.click()
+    panel.finish()
+    assert panel.status.startswith("Done in 2 attempts")
+    assert not button.is_enabled()
+
+
+def test_to_stop_a_job_ends_it(visitor: Visitor) -> None:
+    """The server is told, and its worker ends the job."""
+    panel = visitor.panel("jobs")
+    panel.fill(seconds=30)
+    panel.find('[name="kill"]').click()
+    panel.start()
+    visitor.wait(panel.find(".kill-worker").is_enabled)
+    panel.find(".stop").click()
+    panel.finish()
+    assert panel.status == "Stopped."
+    follow = panel.find("job-progress")
+    visitor.wait(lambda: follow.get_attribute("status") == "canceled")

@@ -48,6 +48,8 @@ def quick(visitor: Visitor) -> None:
     visitor.panel("processes").fill(iterations=20)
     visitor.panel("async").fill(requests=8, seconds="0")
     visitor.panel("overload").fill(seconds=1)
+    visitor.panel("jobs").fill(seconds=1)
+    visitor.panel("jobs").find('[name="kill"]').click()
 
 
 def test_every_panel_can_be_run_by_keyboard(visitor: Visitor) -> None:
@@ -61,7 +63,7 @@ def test_every_panel_can_be_run_by_keyboard(visitor: Visitor) -> None:
         assert outline == "solid"
         press(visitor, Keys.ENTER)
         panel = visitor.panel(name)
-        visitor.wait(lambda panel=panel: panel.all(".chart .gain"))
+        visitor.wait(lambda panel=panel: panel.all(".chart .gain, .timeline .span"))
         panel.finish()
         assert visitor.script(
             "return document.activeElement.matches(arguments[0])", f"#{name} .run"
@@ -92,7 +94,7 @@ def test_every_control_and_drawing_has_a_name(visitor: Visitor) -> None:
     assert nameless == []
     answers = visitor.panel("overload").find(".chart.answers .bars")
     assert re.fullmatch(r"Without: \d+\. With it: \d+\. [+−]\d+ in time\.", answers.accessible_name)
-    for name in PANELS[:-1]:
+    for name in PANELS[:4]:
         chart = visitor.panel(name).find(".chart.time .bars")
         assert re.search(
             r"[\d.]+ m?s\. .+: [\d.]+ m?s\. [\d.]+ (times|told)", chart.accessible_name

@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from examples.demo import burst, fetching, measuring, overloaded, pictures, waiting
+from examples.demo import burst, fetching, measuring, overloaded, pictures, reporting, waiting
 from examples.demo.choices import LIMITS
 from examples.demo.load import Answer
 from examples.demo.origins import Origins
@@ -25,6 +25,8 @@ SHOWN = [
     (pictures, "contact_sheet_on_all_processes"),
     (waiting, "wait"),
     (overloaded, "create_app"),
+    (reporting, "report"),
+    (reporting, "create"),
 ]
 
 

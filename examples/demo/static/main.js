@@ -1,6 +1,7 @@
 // Decides which panels the page has. Knows no panel's inside.
 
 import { asyncPanel } from "./async_panel.js";
+import { jobsPanel } from "./jobs_panel.js";
 import { limitPanel } from "./limit_panel.js";
 import { overloadPanel } from "./overload_panel.js";
 import { processesPanel } from "./processes_panel.js";
@@ -13,6 +14,7 @@ threadsPanel(document.getElementById("threads"), { api, page: location.origin })
 processesPanel(document.getElementById("processes"), { api, maxUpload: Number(maxUpload) });
 asyncPanel(document.getElementById("async"));
 overloadPanel(document.getElementById("overload"));
+jobsPanel(document.getElementById("jobs"));
 document.querySelector(".everything").addEventListener("click", async ({ target }) => {
   target.disabled = true;
   for (const panel of document.querySelectorAll(".panel")) {

@@ -18,6 +18,7 @@ from flask.cli import ScriptInfo, pass_script_info
 from flask_concurrency.cli.chosen_app import load
 from flask_concurrency.cli.sentences import layout
 from flask_concurrency.cli.worker import app_jobs
+from flask_concurrency.flask_app.jobs.openapi import fragment
 from flask_concurrency.jobs.ledger import Filter, Ledger
 from flask_concurrency.jobs.record import JobRecord
 from flask_concurrency.policies.job_state import STATUSES
@@ -143,6 +144,15 @@ def purge(info: ScriptInfo) -> None:
         while some := ledger.purge(PURGED_AT_ONCE):
             removed += some
     click.echo(f"{removed} removed.")
+
+
+@jobs.command()
+@pass_script_info
+def openapi(info: ScriptInfo) -> None:
+    """Print the routes of jobs as JSON, for the app's own OpenAPI 3.1 document."""
+    app = load(info)
+    app_jobs(app)
+    click.echo(json.dumps(fragment(app), indent=2))
 
 
 @contextmanager

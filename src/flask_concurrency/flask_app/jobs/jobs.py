@@ -6,6 +6,7 @@ Knows the app in context; knows no route.
 from __future__ import annotations
 
 import builtins
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
@@ -15,6 +16,7 @@ from flask_concurrency.flask_app.jobs.after_commit import when_committed
 from flask_concurrency.flask_app.jobs.app_jobs import EXTENSION, AppJobs, jobs_of
 from flask_concurrency.flask_app.jobs.declared_job import DeclaredJob, SubmitOptions
 from flask_concurrency.flask_app.jobs.job import Job, PendingJob
+from flask_concurrency.flask_app.jobs.openapi import fragment
 from flask_concurrency.flask_app.jobs.options import check_declared, read_job_options
 from flask_concurrency.flask_app.jobs.preferences import MAX_KEY, idempotency_key
 from flask_concurrency.jobs.attempt import ResultFile, Running, current_job
@@ -145,6 +147,15 @@ class Jobs:
     def workers(self) -> builtins.list[WorkerInfo]:
         """The workers that are alive, and which jobs each runs."""
         return self._of_app().ledger.workers()
+
+    def openapi(self) -> dict[str, Any]:
+        """The routes of jobs for the app's own OpenAPI 3.1 document: ``paths`` and ``components``.
+
+        A view that returns ``accepted()`` refers to ``#/components/responses/JobAccepted`` for
+        202, and to ``#/components/parameters/IdempotencyKey``.
+        """
+        self._of_app()
+        return copy.deepcopy(fragment(self._app()))
 
     @property
     def current(self) -> Running:

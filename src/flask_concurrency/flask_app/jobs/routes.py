@@ -36,6 +36,7 @@ from flask_concurrency.flask_app.jobs.app_jobs import AppJobs
 from flask_concurrency.flask_app.jobs.document import BLUEPRINT, Teller, document, etag
 from flask_concurrency.flask_app.jobs.events import follow, follow_all
 from flask_concurrency.flask_app.jobs.job import RETRY_AFTER, Job, may_wait
+from flask_concurrency.flask_app.jobs.openapi import MAX_PAGE
 from flask_concurrency.flask_app.jobs.preferences import wanted_wait
 from flask_concurrency.jobs.ledger import Filter
 from flask_concurrency.policies.job_state import STATUSES
@@ -44,7 +45,6 @@ from flask_concurrency.vocabulary.errors import JobError, JobNotFound
 P = ParamSpec("P")
 Stream = Callable[[Any], Response]
 
-MAX_PAGE: Final = 100
 SCRIPT: Final = "job-progress.js"
 
 
