@@ -26,7 +26,12 @@ ENDS_WITHIN: Final = 5.0
 AT_ONCE: Final = 0.1
 """Part of that time after which a thread is taken for one that garbage keeps."""
 
-OF_THE_PROCESS: Final = ("await-exit", "concurrency-time", "Dask-Offload")
+OF_THE_PROCESS: Final = (
+    "await-exit",
+    "concurrency-time",
+    "Dask-Offload",
+    "look-for-thread-locals",
+)
 """Threads that serve the whole process, by name; the second ends when it has idled."""
 
 FOR_THE_PROCESS: Final = "multiprocessing.resource_tracker"
