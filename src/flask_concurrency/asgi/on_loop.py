@@ -69,7 +69,11 @@ async def answer_on_loop(
         watch.stop()
         if watch.acted:
             task.uncancel()
-    await send_all(left, inbox, send)
+    if left:
+        # Others have their turn first. So answers that became ready together go out together: the
+        # client is woken once for many, where each would wake it, and the server wait for it.
+        await asyncio.sleep(0)
+        await send_all(left, inbox, send)
 
 
 class _Sending:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from flask import Flask
 
-from flask_concurrency.executors.task_end import TaskEnd
 from flask_concurrency.flask_app.telemetry.signals import task_failed, tell, worker_killed
 from flask_concurrency.telemetry.counters import Counters
 from flask_concurrency.telemetry.metrics import TASK_RUNS, TASK_WAITS, TASKS, WORKERS_LOST
 from flask_concurrency.telemetry.names import Change
+
+if TYPE_CHECKING:
+    from flask_concurrency.executors.task_end import TaskEnd
 
 RESULTS = ("done", "failed", "cancelled", "expired", "refused")
 
