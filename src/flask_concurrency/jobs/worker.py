@@ -167,6 +167,7 @@ class Worker:
 
     def _start(self, record: JobRecord) -> None:
         logger.info("Job %s (%s): attempt %d.", record.id, record.name, record.state.attempt)
+        self._ledger.tell("started", record)
         future: Future[Outcome]
         try:
             future = self._begin(record, self.id)
@@ -224,6 +225,8 @@ class Worker:
                 "Job %s (%s): the worker of attempt %d died; it is %s now.",
                 *(record.id, record.name, record.state.attempt, record.state.status),
             )
+            self._ledger.tell("rescued", record)
+            self._ledger.tell_end(record)
         # What we have claimed and do not run: an error came between the two.
         known = self._running.keys() | {each.record.id for each in self._ended}
         for record in self._ledger.claimed_by(self.id):
