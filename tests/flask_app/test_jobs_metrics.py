@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -41,7 +42,7 @@ def made(tmp_path: Path) -> Flask:
         return 2026 // year
 
     @app.post("/reports/<int:year>")
-    def create(year: int) -> object:
+    def create(year: int) -> Any:
         return report.submit(year).accepted()
 
     return app

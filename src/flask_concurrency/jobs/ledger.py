@@ -107,6 +107,9 @@ class Ledger(ABC):
     files: Path | None = None
     """Where large results are kept; ``None`` for nowhere."""
 
+    poll: float = 0.02
+    """Seconds between two looks of a worker: half of it is what a job waits for its start."""
+
     observe: Callable[[str, JobRecord], None] | None = None
     """Called in this process with each event of a job and its record, once that is written."""
 
