@@ -33,6 +33,7 @@ TABLES = (
     "benchmarks.tables.journeys",
     "benchmarks.tables.memory",
     "benchmarks.tables.start",
+    "benchmarks.tables.growth",
     "benchmarks.tables.redis_outage",
     "benchmarks.tables.overload",
     "benchmarks.tables.jobs",

@@ -3,12 +3,13 @@
 Each function imports its library itself, so that no process pays for what another one loads.
 
 ``/`` an async view · ``/sync`` a plain one · ``/wait`` one that awaits :data:`WAIT` ·
-``/events`` a stream, which goes on when a client asks for ``/publish``
+``/events`` a stream, which goes on when a client asks for ``/publish`` · ``/file`` a large file
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, MutableMapping
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 WAIT = 0.1
 """Seconds that ``/wait`` takes."""
+FILE = "BENCHMARKS_FILE"
+"""Environment variable with the path of what ``/file`` sends."""
 BODY = b"Hello, World!"
 EVENT = b"data: news\n\n"
 """What each news is to a reader of ``/events``."""
@@ -59,6 +62,13 @@ def hello_sync() -> str:
     return BODY.decode()
 
 
+def file() -> Any:
+    """Send a large file."""
+    from flask import send_file
+
+    return send_file(os.environ[FILE])
+
+
 async def wait() -> str:
     """Answer after a while spent awaiting."""
     await asyncio.sleep(WAIT)
@@ -71,6 +81,7 @@ def flask() -> Flask:
 
     app = Flask("stock")
     _add_pages(app)
+    app.add_url_rule("/file", view_func=file)
     return app
 
 

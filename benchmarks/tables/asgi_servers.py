@@ -8,10 +8,13 @@ answers in inverse proportion: a ratio of 1/1.3 is 1.3 times the requests a seco
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from tempfile import NamedTemporaryFile
+from urllib.request import urlopen
 
 from benchmarks import served
 from benchmarks.asgi_call import on_a_loop
@@ -19,8 +22,10 @@ from benchmarks.benchmark import Benchmark, Call, Comparison, Subject
 from benchmarks.http_load import connections
 from benchmarks.other_processes import processor_time
 from benchmarks.server_process import Server, serving
+from benchmarks.wsgi_call import WrongAnswer
 
 CONNECTIONS = 32
+FILE_SIZE = 100_000_000
 TURN = 0.1
 """Seconds that each is asked before it is the next one's turn."""
 
@@ -32,6 +37,7 @@ OURS_SYNC, A2WSGI = "ours, sync view", "a2wsgi, sync view"
 STOCK = "bare Flask, async view, gunicorn gthread"
 DIRECT = "bare Flask, sync view, on the loop"
 """No bridge at all, and no other request is served meanwhile: what a bridge cannot undercut."""
+OURS_FILE, A2WSGI_FILE, WSGI_FILE = "ours, granian", "a2wsgi, granian", "gunicorn gthread"
 OURS_APART, QUART_APART = "ours, no server", "Quart, no server"
 OURS_SERVED, QUART_SERVED = "ours, uvicorn", "Quart, uvicorn"
 
@@ -49,6 +55,25 @@ def asked(server: Server, app: str, path: str) -> Iterator[Call]:
                 return (processor_time(running.pid) - before) / answered
 
         yield turn
+
+
+@contextmanager
+def asked_for_a_file(server: Server, app: str) -> Iterator[Call]:
+    """Seconds of the processor that a server takes to send a large file."""
+    with NamedTemporaryFile() as file:
+        file.truncate(FILE_SIZE)
+        os.environ[served.FILE] = file.name
+        with serving(server, app) as running:
+
+            def turn() -> float:
+                before = processor_time(running.pid)
+                with urlopen(f"http://127.0.0.1:{running.port}/file") as answer:
+                    size = sum(map(len, iter(lambda: answer.read(2**20), b"")))
+                if size != FILE_SIZE:
+                    raise WrongAnswer(f"{size} bytes of {FILE_SIZE} came")
+                return processor_time(running.pid) - before
+
+            yield turn
 
 
 @contextmanager
@@ -102,6 +127,21 @@ BENCHMARKS = (
         comparisons=(
             Comparison("an async view, beside Quart", OURS, QUART, at_most=1 / 1.1),
             Comparison("Flask on the loop as it is, beside Quart", DIRECT, QUART),
+        ),
+    ),
+    Benchmark(
+        name="asgi-file",
+        title=f"send_file of {FILE_SIZE / 1e6:g} MB from a plain view, processor time",
+        unit="ms",
+        measures_itself=True,
+        subjects=(
+            Subject(OURS_FILE, partial(asked_for_a_file, "granian", "ours")),
+            Subject(A2WSGI_FILE, partial(asked_for_a_file, "granian", "a2wsgi")),
+            Subject(WSGI_FILE, partial(asked_for_a_file, "gunicorn", "flask")),
+        ),
+        comparisons=(
+            Comparison("beside a2wsgi", OURS_FILE, A2WSGI_FILE, at_most=1 / 2),
+            Comparison("beside gunicorn's sendfile", OURS_FILE, WSGI_FILE),
         ),
     ),
     Benchmark(

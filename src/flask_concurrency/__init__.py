@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from flask_concurrency.flask_app.app_snapshot import Snapshot
 from flask_concurrency.flask_app.current_scope import ScopeLocal, current_scope
 from flask_concurrency.flask_app.declarations.options import Limits
 from flask_concurrency.flask_app.extension import Concurrency
@@ -10,6 +11,13 @@ from flask_concurrency.flask_app.http.responses import (
     QuotaExceeded,
     Refusal,
     ServerBusy,
+)
+from flask_concurrency.flask_app.telemetry.signals import (
+    limit_moved,
+    request_refused,
+    store_lost,
+    task_failed,
+    worker_killed,
 )
 from flask_concurrency.runtime.drain import watch_signals
 from flask_concurrency.vocabulary.decision import Decision, Verdict
@@ -86,6 +94,7 @@ __all__ = [
     "Refusal",
     "ScopeLocal",
     "ServerBusy",
+    "Snapshot",
     "StoreError",
     "TaskGroup",
     "TaskNotPicklable",
@@ -98,5 +107,10 @@ __all__ = [
     "WorkerStartFailed",
     "current_scope",
     "in_worker",
+    "limit_moved",
+    "request_refused",
+    "store_lost",
+    "task_failed",
     "watch_signals",
+    "worker_killed",
 ]

@@ -299,12 +299,26 @@ def test_waiting_spends_no_rate(pool: ThreadPoolExecutor) -> None:
 
 def test_some_threads_stay_free_to_refuse(pool: ThreadPoolExecutor) -> None:
     """If all of a server's threads waited, none could answer that it is busy."""
-    place = Place(InFlight(1, max_queue=9, max_wait=LONG), server_threads=FREE_THREADS + 1)
+    place = Place(InFlight(1, max_queue=9, max_wait=LONG), server_threads=FREE_THREADS + 2)
     first = place.admitted()
     waiter = place.waiting(pool)
     assert not place.gate.acquire().decision.admitted
     leave(first)
     leave(waiter.result(LONG))
+
+
+def test_the_threads_of_those_inside_are_not_free() -> None:
+    """Four threads of six work: two are left, and no request waits in them."""
+    place = Place(InFlight(4, max_queue=8, max_wait=LONG), server_threads=FREE_THREADS + 4)
+    inside = [place.admitted() for _ in range(4)]
+    assert not place.gate.acquire().decision.admitted
+    for answer in inside:
+        leave(answer)
+        leave(answer)  # a second time changes nothing
+    inside = [place.admitted() for _ in range(4)]
+    assert not place.gate.acquire().decision.admitted
+    for answer in inside:
+        leave(answer)
 
 
 def test_many_pass_through_a_narrow_gate(pool: ThreadPoolExecutor) -> None:

@@ -180,6 +180,6 @@ def test_refusals_before_flask_are_in_the_metrics(on_asgi: bool) -> None:
             assert app.test_client().get("/loop").status_code == 503
     text = app.test_client().get("/metrics").text  # exempt, so it is let in
     decided = [line for line in text.splitlines() if 'limit="app:adaptive"' in line]
-    (refused,) = [line for line in decided if 'result="busy"' in line]
+    (refused,) = [line for line in decided if 'result="shed"' in line]
     assert float(refused.rpartition(" ")[2]) == 3.0
     assert 'http_response_status_code="503"' in text

@@ -23,11 +23,11 @@ from flask_concurrency.vocabulary.limits import ALGORITHMS
 
 FLAG = re.compile(r"(?<!\w)--?[a-z-]+")
 ROW = re.compile(r"^\| `(?P<first>[^|]+)` \|(?P<rest>.*)\|$", re.MULTILINE)
-OURS = {"carry", "on_first_task", "clock", "timekeeper", "around"}
+OURS = {"carry", "on_first_task", "on_task_end", "clock", "timekeeper", "around"}
 """Options of an executor that are not for the configuration."""
 OF_THE_APP = {"CONCURRENCY_PROCESSES": {"app"}}
 """Options of the configuration from which one of the executor's is made."""
-INTERNAL = {"begin_anew", "submit_in"}
+INTERNAL = {"ask_for_sign", "begin_anew", "submit_in"}
 """Methods that only our own code calls."""
 
 

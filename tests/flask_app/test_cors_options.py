@@ -42,6 +42,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"origins": "https://*.shop.example"}, "is not an origin"),
     ({"origins": "https://[::zz]"}, "is not an origin"),
     ({"origins": None}, "origins=None"),
+    ({"origins": "https://shop\0.example"}, "is not an origin"),
+    ({"origins": "https://my shop.example"}, "is not an origin"),
+    ({"origins": re.compile(b"https://shop")}, "of bytes"),
     ({"origins": ["*", SHOP]}, "name it alone"),
 ]
 

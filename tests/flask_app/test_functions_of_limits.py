@@ -273,6 +273,35 @@ def test_a_cost_that_is_known_after_the_work_is_settled(
     assert statuses(app, "/1") == [429]
 
 
+def test_a_function_that_raises_frees_from_no_other_charge(
+    app: Flask, concurrency: Concurrency
+) -> None:
+    """Each limit is settled by its own function."""
+
+    @app.get("/")
+    @concurrency.limit("20/hour", name="refunds", final_cost=lambda response: 1 // 0)
+    @concurrency.limit("20/hour", name="rows", final_cost=lambda response: 20)
+    def index() -> str:
+        return "rows"
+
+    assert statuses(app, times=2) == [500, 429]
+
+
+@pytest.mark.parametrize("text", ["false", "False", "0", "no", "off", "none"])
+def test_a_text_that_says_no_is_no_yes(app: Flask, concurrency: Concurrency, text: str) -> None:
+    """Texts of the environment are true to Python, whatever they say."""
+
+    @app.get("/")
+    @concurrency.limit("1/hour", exempt_when=lambda: text)  # type: ignore[arg-type, return-value]
+    def index() -> str:
+        return "shop"
+
+    app.testing = False
+    assert statuses(app, times=2) == [500, 500]
+    text = "yes"
+    assert statuses(app, times=2) == [200, 200]
+
+
 def test_a_final_cost_must_be_a_number(app: Flask, concurrency: Concurrency) -> None:
     """Our fault, not the client's."""
 

@@ -31,7 +31,7 @@ from flask_concurrency.executors.processes import ProcessExecutor
 from flask_concurrency.executors.threads import ThreadExecutor
 
 HERE = str(Path(__file__).parent)
-GONE_WITHIN = 5.0
+GONE_WITHIN = 20.0
 """Seconds for which a test waits for workers to come or to go."""
 HELPERS = ("resource_tracker", "forkserver")
 """What else the library and the standard library start, beside workers."""

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -221,4 +222,18 @@ def test_a_file_gives_names_back_as_they_were(
     counters = Counters(parent / "counters")
     add(counters, name)
     assert counters.totals() == {name: (1,)}
+    counters.close()
+
+
+def test_what_ends_in_the_middle_of_a_count_is_counted_after_it(directory: Path) -> None:
+    """The garbage collector may end a task on any line, on the thread that holds the lock."""
+    counters = Counters(directory)
+
+    def changes() -> Iterator[tuple[tuple[str, ...], int, int, int]]:
+        yield (REQUESTS, 1, 0, 1)
+        counters.add([(("other",), 1, 0, 5)])
+        yield (REQUESTS, 1, 0, 1)
+
+    counters.add(changes())
+    assert counters.totals() == {REQUESTS: (2,), ("other",): (5,)}
     counters.close()

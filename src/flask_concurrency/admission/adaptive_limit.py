@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from flask_concurrency.admission.answer import Answer
 from flask_concurrency.admission.gate import Gate
@@ -84,6 +84,16 @@ class AdaptiveSnapshot:
     source: str = ""
 
 
+class Watcher(Protocol):
+    """What is told of adaptive limits, on the thread of a request."""
+
+    def refused(self, limit: str, *, shadow: bool) -> None:
+        """It refuses a request, or would."""
+
+    def moved(self, limit: str, before: int | None, now: int | None) -> None:
+        """It has another cap; ``None`` for none."""
+
+
 class AdaptiveLimit:
     """One adaptive limit as this process counts it; a forked child starts from zero.
 
@@ -91,6 +101,7 @@ class AdaptiveLimit:
     :param name: What refusals call it.
     :param route: The route whose limit it is; empty where there is none in particular.
     :param shadow: Whether it only counts what it would refuse.
+    :param watcher: Told what becomes of it.
     :param clock: Source of the time.
     """
 
@@ -101,12 +112,14 @@ class AdaptiveLimit:
         name: str,
         route: str = "",
         shadow: bool = False,
+        watcher: Watcher | None = None,
         clock: Clock = monotonic,
     ) -> None:
         self.limit = limit
         self.name = name
         self.route = route
         self.shadow = shadow
+        self._watcher = watcher
         self._clock = clock
         self._reset()
         call_in_child(self, AdaptiveLimit._reset)
@@ -124,6 +137,7 @@ class AdaptiveLimit:
         self.admitted = 0
         self.refused: dict[Reason, int] = {"age": 0, "cap": 0}
         self.gone = 0
+        self._told_cap = inf
         self._last_end = self._clock()
         self._logged_at = -inf
         self._logged = 0
@@ -173,13 +187,23 @@ class AdaptiveLimit:
                 reason = None
             if reason is not None:
                 self.refused[reason] += 1
+            before, cap = self._told_cap, guards.late.cap
+            self._told_cap = cap
             if reason is None or self.shadow:
                 self.admitted += 1
-                return guards.enter(now, age, deadline)
-            line = self._line(now)
+                answer: Entry | Reason = guards.enter(now, age, deadline)
+                line = None
+            else:
+                answer = reason
+                line = self._line(now)
         if line is not None:
             logger.warning(*line)
-        return reason
+        if self._watcher is not None:
+            if reason is not None:
+                self._watcher.refused(self.name, shadow=self.shadow)
+            if cap != before:
+                self._watcher.moved(self.name, _whole(before), _whole(cap))
+        return answer
 
     def release(self, entry: Entry, ending: Ending = Ending.COMPLETED) -> None:
         """Count a request that has ended; to be called once."""
@@ -228,7 +252,7 @@ class AdaptiveLimit:
                 deadline=self.limit.deadline,
                 in_flight=late.in_flight,
                 hung=late.hung,
-                cap=None if late.cap == inf else int(late.cap),
+                cap=_whole(late.cap),
                 age=round(self._age, 3),
                 standing=self._guards.age.standing,
                 judging=late.judging,
@@ -272,6 +296,10 @@ class AdaptiveLimit:
             late.in_flight,
             cap,
         )
+
+
+def _whole(cap: float) -> int | None:
+    return None if cap == inf else int(cap)
 
 
 def ask_adaptive(

@@ -66,12 +66,21 @@ class PendingCharges:
     def settle(self, response: Any) -> None:
         """Give back what this response is not charged for, and charge what it costs beyond.
 
-        A second call changes nothing. What is charged beyond is at most what is left.
+        A second call changes nothing. What is charged beyond is at most what is left. Where a
+        function raises, its own units stay spent, and all others are settled.
+
+        :raises Exception: What the first such function raised.
         """
         charges, self._charges = self._charges, []
         back, beyond = [], []
+        error: Exception | None = None
         for pending in charges:
-            spent, units = pending.check.cost, pending.units(response)
+            spent = pending.check.cost
+            try:
+                units = pending.units(response)
+            except Exception as raised:
+                error = error or raised
+                continue
             if units < spent:
                 back.append(pending.check._replace(cost=spent - units))
             elif units > spent:
@@ -82,6 +91,8 @@ class PendingCharges:
             left = self._store.take([check._replace(cost=0)])[0].remaining
             if left > 0:
                 self._store.take([check._replace(cost=min(check.cost, left))])
+        if error is not None:
+            raise error
 
 
 class Answer:
@@ -89,11 +100,13 @@ class Answer:
 
     :ivar decision: Whether it was admitted, and why.
     :ivar permit: To be released at the end; ``None`` where no in-flight limit applies.
+    :ivar waited: The limit that was waited for, and how many seconds; ``None`` for none.
+    :ivar refused_key: Whose count refused it; ``None`` where no client's did.
     :ivar error: What a function of a limit raised, which was not asked; to be raised if the others
         admit.
     """
 
-    __slots__ = ("_pending", "decision", "error", "permit")
+    __slots__ = ("_pending", "decision", "error", "permit", "refused_key", "waited")
 
     def __init__(
         self,
@@ -105,6 +118,8 @@ class Answer:
         self.permit = permit
         self._pending = pending
         self.error: Exception | None = None
+        self.waited: tuple[str, float] | None = None
+        self.refused_key: str | None = None
 
     def with_permit(self, permit: Permit) -> Answer:
         """The same, with a permit that is given back after its own."""
@@ -115,11 +130,15 @@ class Answer:
                 own.release(ending)
             permit.release(ending)
 
-        return Answer(self.decision, Permit(give_back), self._pending)
+        answer = Answer(self.decision, Permit(give_back), self._pending)
+        answer.waited = self.waited
+        return answer
 
     def without_permit(self) -> Answer:
         """The same without the permit, which a block or task releases by itself."""
-        return Answer(self.decision, None, self._pending)
+        answer = Answer(self.decision, None, self._pending)
+        answer.waited = self.waited
+        return answer
 
     @property
     def unsettled(self) -> bool:

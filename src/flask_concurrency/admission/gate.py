@@ -5,7 +5,7 @@ Knows limiters and a store; knows no Flask and no HTTP. ``waiting_room.py`` deci
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from math import inf
 
 from flask_concurrency.admission.answer import Answer, PendingCharge, PendingCharges
@@ -46,11 +46,13 @@ class Gate:
     :param limiters: What applies; their names and ids are unique.
     :param store: Where they count.
     :param rooms: Where requests wait for in-flight limits that let them.
+    :param exempt: Keys that are not counted for a while; ``None`` where there are never any.
     :param clock: Measures how long something took.
     """
 
     __slots__ = (
         "_clock",
+        "_exempt",
         "_exempts",
         "_lets_wait",
         "_plain",
@@ -67,12 +69,14 @@ class Gate:
         store: Store,
         *,
         rooms: WaitingRooms | None = None,
+        exempt: Container[str] | None = None,
         clock: Clock = monotonic,
     ) -> None:
         self.limiters = tuple(limiters)
         self._store = store
         self._rooms = WaitingRooms() if rooms is None else rooms
         self._clock = clock
+        self._exempt = exempt
         # What does not change between requests is found out once.
         fixed = [limiter for limiter in limiters if isinstance(limiter, Limiter)]
         self._rows = [_row(limiter) for limiter in fixed] if len(fixed) == len(limiters) else None
@@ -131,6 +135,22 @@ class Gate:
         ]
 
     def _wait(
+        self,
+        rows: Sequence[LimiterRow],
+        checks: list[Check],
+        answer: Answer | None,
+        limit: Limit,
+        check: Check,
+    ) -> Answer:
+        began_at = self._clock()
+        answer = self._in_room(rows, checks, answer, limit, check)
+        seconds = self._clock() - began_at
+        for (limiter, *_), found in zip(rows, checks, strict=True):
+            if found is check:
+                answer.waited = limiter.name, seconds
+        return answer
+
+    def _in_room(
         self,
         rows: Sequence[LimiterRow],
         checks: list[Check],
@@ -218,6 +238,8 @@ class Gate:
         if self._rows is not None and self._plain is not None:
             key_of, parts = self._plain
             counted = normalized_key(key_of())
+            if self._exempt is not None and counted in self._exempt:
+                return (), [], None
             return (
                 self._rows,
                 [
@@ -240,6 +262,8 @@ class Gate:
                     key = keys.get(limiter.key)
                     if key is None:
                         key = keys[limiter.key] = normalized_key(limiter.key())
+                    if self._exempt is not None and key in self._exempt:
+                        continue
                     cost = limiter.cost
                     if not isinstance(cost, int):
                         cost = limiter.current_cost()
@@ -261,7 +285,14 @@ class Gate:
             if not admitted and not shadow:
                 let_in = False
         decision = new(Decision, (let_in, tuple(verdicts)))
-        if not (let_in and self._takes_back):
+        if not let_in:
+            answer = Answer(decision)
+            for check, verdict in zip(checks, verdicts, strict=True):
+                if not verdict.admitted and verdict.per_client and not verdict.shadow:
+                    answer.refused_key = check.key
+                    break
+            return answer
+        if not self._takes_back:
             return Answer(decision)
         return self._admitted(decision, rows, checks, outcomes)
 
@@ -274,16 +305,22 @@ class Gate:
     ) -> Answer:
         taken_at = self._clock()
         held: list[Check] = []
+        waited_for = False
         reservations: list[PendingCharge] = []
         for (limiter, *_), check, outcome in zip(rows, checks, outcomes, strict=True):
             if not outcome.admitted:  # a shadow's refusal: it took nothing
                 continue
             if isinstance(limiter.limit, InFlight):
                 held.append(check)
+                waited_for = waited_for or limiter.limit.max_queue > 0
             elif limiter.charge_when is not None or limiter.final_cost is not None:
                 reservations.append(PendingCharge(limiter.charge_when, limiter.final_cost, check))
 
+        holds_thread = waited_for and self._rooms.admit()
+
         def give_back(ending: Ending) -> None:
+            if holds_thread:
+                self._rooms.end()
             self._store.give_back(held, after=self._clock() - taken_at)
             for check in held:
                 self._rooms.wake(_room(check))

@@ -48,8 +48,9 @@ class Waiter:
 class WaitingRooms:
     """All waiting rooms of one process; a room exists while a request waits in it.
 
-    :param server_threads: Threads the server answers requests with; two of them never wait.
-        ``None`` if it is not known: then any may.
+    :param server_threads: Threads the server answers requests with; two of them stay free of
+        requests that wait, and of those that they wait for. ``None`` if it is not known: then any
+        may wait.
     :param holds_requests_up: Whether to wait where it is called would stop an event loop.
     """
 
@@ -66,6 +67,7 @@ class WaitingRooms:
         self._rooms: dict[Hashable, deque[Waiter]] = {}
         self._waiting = 0
         self._waiting_threads = 0
+        self._admitted_threads = 0
         # Re-entrant, because the garbage collector may end an abandoned request, and so wake a
         # room, in the middle of any line that holds the lock.
         self._lock = threading.RLock()
@@ -91,7 +93,8 @@ class WaitingRooms:
                 return None
             waiter = Waiter(room, order)
             if waiter.holds_thread:
-                if self._most is not None and self._waiting_threads >= self._most:
+                taken = self._waiting_threads + self._admitted_threads
+                if self._most is not None and taken >= self._most:
                     return None
                 self._waiting_threads += 1
             self._waiting += 1
@@ -109,6 +112,23 @@ class WaitingRooms:
                 _next(waiters).wake()
             else:
                 del self._rooms[waiter.room]
+
+    def admit(self) -> bool:
+        """Note a request that holds what others wait for; whether it holds a thread with it."""
+        if self._most is None:
+            return False
+        from flask_concurrency.runtime.greenlet_bridge import holds_thread
+
+        held = holds_thread()
+        if held:
+            with self._lock:
+                self._admitted_threads += 1
+        return held
+
+    def end(self) -> None:
+        """Note that such a request, which held a thread, has ended."""
+        with self._lock:
+            self._admitted_threads -= 1
 
     def wake(self, room: Hashable) -> None:
         """A permit the room waits for was released: let the next waiter ask."""

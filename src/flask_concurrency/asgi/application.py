@@ -141,7 +141,7 @@ class AsgiBridge:
             return
         environ["wsgi.input"] = input_of(environ, inbox, self._loop, self._max_body)
         if self._runs_on_loop(environ):
-            await serve_on_loop(self._answer, environ, inbox, send, others=self._life.has_others)
+            await serve_on_loop(self._answer, environ, inbox, send)
             return
         request = ThreadRequest(
             self._answer,

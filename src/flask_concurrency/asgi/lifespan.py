@@ -109,10 +109,6 @@ class ServerLife:
         await _in_a_thread(partial(self._finish.executors, left))
         await self._loop.end(self._finish.timeout)
 
-    def has_others(self) -> bool:
-        """Whether more than one request is there."""
-        return self._requests > 1
-
     def request_begins(self) -> None:
         """Count a request; at the first one without a lifespan, watch signals instead."""
         self._requests += 1

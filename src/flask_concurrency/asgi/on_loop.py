@@ -27,19 +27,14 @@ async def serve_on_loop(
     environ: WSGIEnvironment,
     inbox: Inbox,
     send: Send,
-    *,
-    others: Callable[[], bool] = lambda: True,
 ) -> None:
     """Answer one request; a client that leaves cancels it.
 
-    :param others: Whether other requests are on this loop.
     :raises Exception: What the application raised and did not answer itself.
     """
     reply = Reply()
     # A context of its own: servers may start a request in that of the one before.
-    await answer_on_loop(
-        lambda: answer(environ, reply), Context(), reply, inbox, send, others=others
-    )
+    await answer_on_loop(lambda: answer(environ, reply), Context(), reply, inbox, send)
 
 
 async def answer_on_loop(
@@ -48,13 +43,8 @@ async def answer_on_loop(
     reply: Reply,
     inbox: Inbox,
     send: Send,
-    *,
-    others: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Make a body on the loop and send it; a client that leaves cancels it.
-
-    :param others: Whether other requests are on this loop.
-    """
+    """Make a body on the loop and send it; a client that leaves cancels it."""
     task = asyncio.current_task()
     assert task is not None
     wait_for_server = _Sending(inbox, send)
@@ -79,12 +69,7 @@ async def answer_on_loop(
         watch.stop()
         if watch.acted:
             task.uncancel()
-    if left:
-        if others():
-            # They have their turn first. So answers that became ready together go out together: a
-            # client is woken once for many, where it would fall asleep after each.
-            await asyncio.sleep(0)
-        await send_all(left, inbox, send)
+    await send_all(left, inbox, send)
 
 
 class _Sending:

@@ -12,6 +12,7 @@ from flask_concurrency.cli.explain import explain
 from flask_concurrency.cli.jobs import jobs
 from flask_concurrency.cli.serve import serve
 from flask_concurrency.cli.status import reset, status
+from flask_concurrency.cli.tune.command import tune
 from flask_concurrency.cli.worker import worker
 
 
@@ -23,6 +24,7 @@ def concurrency() -> None:
 concurrency.add_command(serve)
 concurrency.add_command(explain)
 concurrency.add_command(doctor)
+concurrency.add_command(tune)
 concurrency.add_command(status)
 concurrency.add_command(reset)
 concurrency.add_command(worker)

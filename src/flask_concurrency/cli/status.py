@@ -6,6 +6,7 @@ Knows the commands' options and outputs; the counts are the engine's, read from 
 from __future__ import annotations
 
 import json
+import os
 import time
 from contextlib import suppress
 from dataclasses import asdict
@@ -16,8 +17,15 @@ from flask.cli import ScriptInfo, pass_script_info
 
 from flask_concurrency.cli.chosen_app import load, shared_state_of
 from flask_concurrency.cli.executor_lines import executor_rows
+from flask_concurrency.cli.load_lines import (
+    COUNTS_NOTHING,
+    age_line,
+    load_rows,
+    other_spelling,
+    refusal_rows,
+)
 from flask_concurrency.cli.overload_lines import overload_rows
-from flask_concurrency.cli.sentences import layout
+from flask_concurrency.cli.sentences import layout, paragraph
 from flask_concurrency.engine.snapshot import LimiterSnapshot
 from flask_concurrency.flask_app.app_snapshot import (
     JobsSnapshot,
@@ -26,6 +34,7 @@ from flask_concurrency.flask_app.app_snapshot import (
     reset_counts,
 )
 from flask_concurrency.flask_app.app_state import AppState
+from flask_concurrency.telemetry.in_words import duration
 from flask_concurrency.vocabulary.errors import StoreError
 
 EVERY = 1.0
@@ -48,12 +57,23 @@ def status(info: ScriptInfo, key: str | None, watch: bool, as_json: bool) -> Non
     app = load(info)
     state = shared_state_of(app)
 
+    before: Snapshot | None = None
+
     def show() -> None:
+        nonlocal before
         found = _look(app, state, key)
         if watch and not as_json:
             click.clear()
-        click.echo(_json(found) if as_json else _table(found, key))
+        if as_json:
+            click.echo(_json(found))
+        else:
+            color = False if os.environ.get("NO_COLOR") else None  # https://no-color.org
+            click.echo(_table(app.name, before, found, key), color=color)
+        before = found
 
+    if not (watch or as_json) and state.counters.counts_requests:
+        before = _look(app, state, key)  # a rate needs two looks
+        time.sleep(EVERY)
     show()
     with suppress(KeyboardInterrupt):  # as one ends it
         while watch:
@@ -105,10 +125,18 @@ def _json(found: Snapshot) -> str:
     return json.dumps(asdict(found))
 
 
-def _table(snapshot: Snapshot, key: str | None) -> str:
+def _table(app: str, before: Snapshot | None, snapshot: Snapshot, key: str | None) -> str:
+    sections: list[tuple[str, list[tuple[str, str]]]] = []
+    for title, rows in (
+        ("Requests", load_rows(before, snapshot)),
+        ("Refused", refusal_rows(before, snapshot)),
+    ):
+        if rows:
+            sections.append((title, rows))
     inside = [found for found in snapshot.limits if found.period is None]
     rates = [found for found in snapshot.limits if found.period is not None]
-    sections = [("In flight", [(_title(f), _inside(f)) for f in inside])] if inside else []
+    if inside:
+        sections.append(("In flight", [(_title(f), _inside(f)) for f in inside]))
     if rates:
         whose = f"Used by {key}" if key is not None else "Used by all requests together"
         sections.append((whose, [(_title(f), _used(f)) for f in rates]))
@@ -119,7 +147,14 @@ def _table(snapshot: Snapshot, key: str | None) -> str:
         sections.append(("Jobs", _job_rows(snapshot.jobs)))
     if not sections:
         return "No limit counts all requests together; name a client with --key KEY."
-    return layout(sections)
+    lines = [age_line(app, snapshot, time.strftime("%H:%M:%S %Z", time.localtime(snapshot.at)))]
+    lines += ["", layout(sections)]
+    if snapshot.load is None:
+        lines += ["", paragraph(COUNTS_NOTHING)]
+    hint = None if key is None else other_spelling(key, snapshot)
+    if hint is not None:
+        lines += ["", paragraph(hint)]
+    return "\n".join(lines)
 
 
 def _job_rows(jobs: JobsSnapshot) -> list[tuple[str, str]]:
@@ -143,5 +178,7 @@ def _inside(found: LimiterSnapshot) -> str:
 def _used(found: LimiterSnapshot) -> str:
     text = f"{found.used} of {found.used + found.remaining}"
     return (
-        f"{text}, more in {found.reset_after:.0f} s" if found.used and found.reset_after else text
+        f"{text}, more in {duration(found.reset_after)}"
+        if found.used and found.reset_after
+        else text
     )

@@ -75,6 +75,19 @@ class Journey:
         self.has_anything_to_end = True
 
     @property
+    def waits(self) -> list[tuple[str, float]]:
+        """The limits it has waited for, and how many seconds."""
+        return [answer.waited for answer in self._answers if answer.waited is not None]
+
+    @property
+    def refused_key(self) -> str | None:
+        """Whose count refused it; ``None`` where no client's did, or none was asked."""
+        for answer in self._answers:
+            if answer.refused_key is not None:
+                return answer.refused_key
+        return None
+
+    @property
     def holds_permit(self) -> bool:
         """Whether something must still be given back."""
         if self._held is not None and self._held.ending is None:

@@ -9,11 +9,11 @@ import functools
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from flask_concurrency.admission.adaptive_limit import AdaptiveLimit
+from flask_concurrency.admission.adaptive_limit import AdaptiveLimit, Watcher
 from flask_concurrency.admission.gate import Gate
 from flask_concurrency.admission.limiter import DynamicLimiter, Limiter, all_requests, numbered
 from flask_concurrency.admission.waiting_room import WaitingRooms
@@ -60,9 +60,13 @@ class Plan:
 
 
 class AdaptiveLimits:
-    """The adaptive limits of one app in this process, each once."""
+    """The adaptive limits of one app in this process, each once.
 
-    def __init__(self) -> None:
+    :param watcher: Told what becomes of them.
+    """
+
+    def __init__(self, watcher: Watcher | None = None) -> None:
+        self._watcher = watcher
         self._made: dict[str, AdaptiveLimit] = {}
         self._lock = threading.Lock()
 
@@ -73,7 +77,9 @@ class AdaptiveLimits:
         with self._lock:
             made = self._made.get(id)
             if made is None:
-                made = self._made[id] = AdaptiveLimit(limit, name=name, route=route, shadow=shadow)
+                made = self._made[id] = AdaptiveLimit(
+                    limit, name=name, route=route, shadow=shadow, watcher=self._watcher
+                )
             return made
 
     def all(self) -> list[AdaptiveLimit]:
@@ -132,6 +138,7 @@ def compile_plan(
     store: Store,
     rooms: WaitingRooms | None = None,
     adaptive: AdaptiveLimits | None = None,
+    exempt: Container[str] | None = None,
 ) -> Plan:
     """Choose and name the limiters of one route.
 
@@ -140,6 +147,7 @@ def compile_plan(
     :param method: The request's HTTP method.
     :param key: Who is counted where a declaration does not say.
     :param rooms: Where requests wait.
+    :param exempt: Keys that are not counted for a while.
     :param adaptive: Where adaptive limits learn. Default: nowhere before and after.
     """
     learning = AdaptiveLimits() if adaptive is None else adaptive
@@ -158,7 +166,9 @@ def compile_plan(
             stage = declared if declared.at == "call" else declared.at
             chosen.setdefault(stage, []).append(limiter)
     gates = {
-        stage: Gate(limiters, store, rooms=rooms) for stage, limiters in chosen.items() if limiters
+        stage: Gate(limiters, store, rooms=rooms, exempt=exempt)
+        for stage, limiters in chosen.items()
+        if limiters
     }
     calls = {stage: gate for stage, gate in gates.items() if isinstance(stage, Declaration)}
     return Plan(gates.get("arrival"), gates.get("view"), calls, tuple(asked_first))

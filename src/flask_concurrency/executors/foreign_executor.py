@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from flask_concurrency.executors.context import Carrier, capture_context
 from flask_concurrency.executors.linked_future import LinkedFuture
+from flask_concurrency.executors.task_end import OnTaskEnd, TaskEnd
 from flask_concurrency.runtime.deadline import expires_at
 from flask_concurrency.runtime.deadline_messages import left_to_foreign_executor
 from flask_concurrency.runtime.timer_thread import Alarm, timekeeper
@@ -55,6 +56,7 @@ class ForeignExecutor(Executor):
     :param executor: Runs the tasks. It stays its maker's, who shuts it down.
     :param carry: Captures what a task takes along to a thread; the context variables by default.
     :param call_at: Has something called at an instant.
+    :param on_task_end: Told how each task ended.
     """
 
     def __init__(
@@ -64,11 +66,13 @@ class ForeignExecutor(Executor):
         *,
         carry: Carrier = capture_context,
         call_at: Callable[[float, Callable[[], object]], Alarm] = timekeeper.call_at,
+        on_task_end: OnTaskEnd | None = None,
     ) -> None:
         self.name = name
         self.wrapped = executor
         self._carry = carry if isinstance(executor, ThreadPoolExecutor) else None
         self._call_at = call_at
+        self._on_task_end = on_task_end
         self._lock = threading.Lock()
         self._counts = {"pending": 0, "done": 0, "failed": 0, "cancelled": 0, "expired": 0}
 
@@ -131,14 +135,24 @@ class ForeignExecutor(Executor):
         with self._lock:
             self._counts["expired"] += 1
         name = getattr(fn, "__name__", repr(fn))
+        self._tell("expired", name)
         future.give_up(left_to_foreign_executor(name, self.name))
 
     def _ended(self, future: LinkedFuture[Any], alarm: Alarm | None, inner: Future[Any]) -> None:
         if alarm is not None:
             alarm.cancel()
-        how = "cancelled" if inner.cancelled() else "failed" if inner.exception() else "done"
+        error = None if inner.cancelled() else inner.exception()
+        how = "cancelled" if inner.cancelled() else "done" if error is None else "failed"
         with self._lock:
             self._counts["pending"] -= 1
-            if not future.done():
+            counts = not future.done()
+            if counts:
                 self._counts[how] += 1
+        if counts:
+            self._tell(how, error=error)
+        del error
         future.adopt(inner)
+
+    def _tell(self, how: str, name: str = "", error: BaseException | None = None) -> None:
+        if self._on_task_end is not None:
+            self._on_task_end(TaskEnd(how, name, error=error))

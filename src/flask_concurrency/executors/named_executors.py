@@ -16,6 +16,7 @@ from typing import Any
 from flask_concurrency.executors.context import Carrier, capture_context
 from flask_concurrency.executors.foreign_executor import ForeignExecutor
 from flask_concurrency.executors.processes.executor import ProcessExecutor
+from flask_concurrency.executors.task_end import OnTaskEnd
 from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.vocabulary.errors import ConfigurationError
 from flask_concurrency.vocabulary.executor_names import Meaning
@@ -29,6 +30,7 @@ class NamedExecutors:
     :param configured: Names that the configuration has given, which win.
     :param carry: Captures what a task takes along to a foreign pool of threads.
     :param on_first_use: Called when one that is not ours is made, in each process.
+    :param on_task_end: Gives what is told how the tasks of a name ended.
     """
 
     def __init__(
@@ -39,8 +41,10 @@ class NamedExecutors:
         configured: Mapping[str, Meaning] | None = None,
         carry: Carrier = capture_context,
         on_first_use: Callable[[], object] = lambda: None,
+        on_task_end: Callable[[str], OnTaskEnd | None] = lambda name: None,
     ) -> None:
         self._on_first_use = on_first_use
+        self._on_task_end = on_task_end
         self._ours = ours
         self._added = {} if added is None else added
         self._configured = {} if configured is None else configured
@@ -127,4 +131,6 @@ class NamedExecutors:
             )
         if isinstance(executor, ThreadExecutor | ProcessExecutor | ForeignExecutor):
             return executor  # it knows deadlines by itself
-        return ForeignExecutor(name, executor, carry=self._carry)
+        return ForeignExecutor(
+            name, executor, carry=self._carry, on_task_end=self._on_task_end(name)
+        )

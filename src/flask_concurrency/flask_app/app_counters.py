@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from flask import Flask
 
 from flask_concurrency.flask_app.app_store import deployment
+from flask_concurrency.flask_app.current_journey import UNROUTED
 from flask_concurrency.flask_app.settings import Settings
+from flask_concurrency.flask_app.telemetry.refused_clients import RefusedClients
 from flask_concurrency.flask_app.telemetry.request_counting import RequestCounting
+from flask_concurrency.flask_app.telemetry.signals import limit_moved, store_lost, tell
+from flask_concurrency.flask_app.telemetry.task_counting import TaskCounting
 from flask_concurrency.stores.opening import HOST_WORKS
+from flask_concurrency.telemetry.counter_reader import CounterReader
 from flask_concurrency.telemetry.counters import Counters
+from flask_concurrency.telemetry.metrics import CONNECTIONS, LIMIT_DECISIONS, STORE_OUTAGES
+from flask_concurrency.telemetry.names import Change, Totals
 
 
 class AppCounters:
@@ -19,6 +28,9 @@ class AppCounters:
 
     An app that is tested counts in its own memory, whenever it says that it is tested.
 
+    :ivar refused_clients: Who was refused lately, by this process.
+    :ivar mirror: Given whatever is counted, to count it elsewhere as well.
+    :ivar begin: Called with each count of a request; what it starts, it starts once.
     :ivar counts_requests: Whether requests are counted; a page that shows counts asks for it.
     """
 
@@ -28,13 +40,19 @@ class AppCounters:
         self._counters: Counters | None = None
         self._lock = threading.Lock()
         self.counts_requests = False
+        self._adaptive: set[str] = set()
+        self.refused_clients = RefusedClients()
+        self.begin: Callable[[], None] = lambda: None
+        self.mirror: Callable[[Iterable[Change]], object] | None = None
 
     def get(self) -> Counters:
         """The counters; opened with the first count."""
+        self.begin()
         if self._counters is None:
             with self._lock:
                 if self._counters is None:
-                    self._counters = self._make()
+                    self._counters = Counters(self.directory())
+                    self._counters.mirror = self.mirror
         return self._counters
 
     def count_requests(self) -> None:
@@ -42,14 +60,68 @@ class AppCounters:
         app = self._app()
         if app is not None and not self.counts_requests:
             self.counts_requests = True
-            app.wsgi_app = RequestCounting(app.wsgi_app, self.get)  # type: ignore[method-assign]
+            app.wsgi_app = RequestCounting(  # type: ignore[method-assign]
+                app.wsgi_app, self.get, apart=self._adaptive, refusals=self.refused_clients
+            )
 
-    def _make(self) -> Counters:
+    def task_counting(self, executor: str) -> TaskCounting:
+        """What an executor of this name calls at the end of each task."""
+        return TaskCounting(self._app, executor, self.if_counting)
+
+    def if_counting(self) -> Counters | None:
+        """The counters, if the app counts anything."""
+        return self.get() if self.counts_requests else None
+
+    def look(self) -> Totals | None:
+        """What all processes have counted, without becoming one of them; ``None`` for nothing."""
+        if not self.counts_requests:
+            return None
+        directory = self.directory()
+        if directory is None or self._counters is not None:
+            return self.get().totals()
+        return CounterReader(directory).totals()
+
+    def store_lost(self, error: Exception) -> None:
+        """Count an outage of the store, and tell who listens."""
+        self._count(STORE_OUTAGES.once())
+        tell(store_lost, self._app(), error=error)
+
+    def refused(self, limit: str, *, shadow: bool) -> None:
+        """Count what an adaptive limit refuses, mostly before the route is known."""
+        self._adaptive.add(limit)
+        self._count(LIMIT_DECISIONS.once(limit, UNROUTED, "would_refuse" if shadow else "shed"))
+
+    def moved(self, limit: str, before: int | None, now: int | None) -> None:
+        """Tell who listens that an adaptive limit has another cap."""
+        tell(limit_moved, self._app(), limit=limit, before=before, now=now)
+
+    def connection_opened(self, kind: str) -> Callable[[], None]:
+        """Count an event stream or a WebSocket.
+
+        :returns: To be called when it is closed; a second call changes nothing.
+        """
+        self._count(CONNECTIONS.once(kind, "opened"))
+        open_now = [True]
+
+        def closed() -> None:
+            if open_now:
+                open_now.clear()
+                self._count(CONNECTIONS.once(kind, "closed"))
+
+        return closed
+
+    def _count(self, change: Change) -> None:
+        counters = self.if_counting()
+        if counters is not None:
+            counters.add([change])
+
+    def directory(self) -> Path | None:
+        """Where the files of the deployment are; ``None`` where this process counts alone."""
         app = self._app()
         if not HOST_WORKS or app is None or app.testing:
-            return Counters(None)
+            return None
         from flask_concurrency.stores.host.private_directory import default_directory
         from flask_concurrency.stores.host.private_file import file_name
 
         name = file_name(deployment(app, self._settings)).rpartition(".")[0]
-        return Counters(default_directory() / f"{name}.counters")
+        return default_directory() / f"{name}.counters"

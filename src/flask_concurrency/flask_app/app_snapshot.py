@@ -14,6 +14,7 @@ from flask_concurrency.engine.snapshot import LimiterSnapshot, look, reset
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.app_store import deployment
 from flask_concurrency.stores.opening import HOST_WORKS
+from flask_concurrency.telemetry.load import LimitLoad, Load, limits_of, load_of
 from flask_concurrency.vocabulary.clock import wall
 from flask_concurrency.vocabulary.errors import ConfigurationError, JobsUnavailable, StoreError
 
@@ -46,11 +47,17 @@ class Snapshot:
     :ivar processes: What the executors of each process of this machine last said, two seconds
         old at most; none where the platform cannot share it.
     :ivar jobs: How its jobs stand; ``None`` if it has none, or they cannot be read.
+    :ivar at: When it was read, in seconds since 1970.
+    :ivar load: Requests so far and what became of them; ``None`` where the app counts none.
+    :ivar decisions: What each limit decided so far, the one first that refused most.
     """
 
     limits: tuple[LimiterSnapshot, ...]
     processes: tuple[ExecutorStatus, ...]
     jobs: JobsSnapshot | None = None
+    at: float = 0.0
+    load: Load | None = None
+    decisions: tuple[LimitLoad, ...] = ()
 
 
 def read_snapshot(app: Flask, state: AppState, *, key: str | None) -> Snapshot:
@@ -60,7 +67,15 @@ def read_snapshot(app: Flask, state: AppState, *, key: str | None) -> Snapshot:
     :raises StoreError: They cannot be read.
     """
     limits = look(state.limiters(app), state.shared_store, key=key)
-    return Snapshot(tuple(limits), tuple(read_processes(app, state)), read_jobs(app))
+    totals = state.counters.look()
+    return Snapshot(
+        tuple(limits),
+        tuple(read_processes(app, state)),
+        read_jobs(app),
+        at=wall(),
+        load=None if totals is None else load_of(totals),
+        decisions=() if totals is None else tuple(limits_of(totals)),
+    )
 
 
 def read_jobs(app: Flask) -> JobsSnapshot | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,7 @@ from flask_concurrency.flask_app.work.first_use import ExecutorsAtFirstUse
 from flask_concurrency.runtime.drain import Drain
 from flask_concurrency.stores.fallback import FallbackStore
 from flask_concurrency.stores.store import Store
+from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class AppState:
     :param read_again: Reads the settings from the app's configuration as it is now.
     :param config: That configuration.
     :ivar enabled_written: What it says of ``CONCURRENCY_ENABLED``, as far as that is applied.
+    :ivar tell_refused: Sends the signal of a refused request.
     :ivar prepare_front: Makes what stands before the app as its settings say.
     :ivar announce: Publishes from now on for other processes what adaptive limits do.
     :ivar install_after_request: Sees to it that responses are settled.
@@ -89,6 +91,7 @@ class AppState:
     :ivar counters: What it counts of its requests, if it does.
     :ivar adaptive: Its adaptive limits in this process.
     :ivar key: Gives who is counted where a declaration does not say.
+    :ivar exempt_keys: Keys that are not counted for a while; ``None`` where nothing sets any.
     :ivar front: What stands before the app: health checks, adaptive limits of the whole app.
     :ivar drain: Ends streams and other endless work when the server is about to stop.
     """
@@ -115,6 +118,7 @@ class AppState:
         self.enabled_written = config.get(ENABLED)
         self.install_after_request: Callable[[], None] = lambda: None
         self.prepare_front: Callable[[], None] = lambda: None
+        self.tell_refused: Callable[[dict[str, Any], Decision, str], None] = lambda *_: None
         self.announce: Callable[[], None] = lambda: None
         self.drain = Drain()
         self.counters = counters
@@ -126,7 +130,8 @@ class AppState:
         self.owner = owner
         self.key = key
         self._askers: Askers | None = None
-        self.adaptive = AdaptiveLimits()
+        self.adaptive = AdaptiveLimits(counters)
+        self.exempt_keys: Container[str] | None = None
         self.front = Front()
         self._routes: dict[tuple[str | None, str], Route] = {}
         self._call_gates: dict[tuple[str | None, str, Declaration], Gate | None] = {}
@@ -254,7 +259,7 @@ class AppState:
             return
         settings = self._read_again()
         if self._store.settings_differ(settings):
-            self._store = AppStore(app, settings)
+            self._store = AppStore(app, settings, self.counters.store_lost)
         if settings.server_threads is not None:
             self.rooms.served_by(settings.server_threads)
         self.settings = settings
@@ -341,6 +346,7 @@ class AppState:
             store=self.store,
             rooms=self.rooms,
             adaptive=self.adaptive,
+            exempt=self.exempt_keys,
         )
 
     def _compile(self, app: Flask, rule: Rule | None, method: str) -> Route:

@@ -12,8 +12,10 @@ from typing import ClassVar
 from flask import Flask
 
 from flask_concurrency.flask_app.settings import Settings
+from flask_concurrency.stores.fallback import FallbackStore
 from flask_concurrency.stores.opening import HOST_WORKS, default_uri, open_store
 from flask_concurrency.stores.store import Store
+from flask_concurrency.vocabulary.errors import StoreError
 from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
 logger = SafeLogger("flask_concurrency.stores")
@@ -25,15 +27,22 @@ class AppStore:
     An app says that it is being tested after ``init_app`` as often as before; and what is opened
     before a server forks its workers would be shared by accident.
 
+    :param on_outage: Told why the store is out, each time it goes out.
     :raises ConfigurationError: The settings name a store that there is not.
     """
 
     make_for_tests: ClassVar[Callable[[], Store] | None] = None
     """Makes the store of every app while tests say so; see ``flask_concurrency.testing``."""
 
-    def __init__(self, app: Flask, settings: Settings) -> None:
+    def __init__(
+        self,
+        app: Flask,
+        settings: Settings,
+        on_outage: Callable[[StoreError], object] = lambda error: None,
+    ) -> None:
         self._app = weakref.ref(app)
         self._settings = settings
+        self._on_outage = on_outage
         self._of_test: tuple[Callable[[], Store], Store] | None = None
         self._opened: Store | None = None if settings.store is None else self._open(settings.store)
 
@@ -78,12 +87,15 @@ class AppStore:
         assert app is not None
         # Different hosts may well keep the same app in different places.
         here = uri.startswith("host:")
-        return open_store(
+        store = open_store(
             uri,
             namespace=deployment(app, settings) if here else settings.namespace or app.name,
             timeout=settings.store_timeout,
             on_failure=settings.on_store_failure,
         )
+        if isinstance(store, FallbackStore):
+            store.on_outage = self._on_outage
+        return store
 
 
 def deployment(app: Flask, settings: Settings) -> str:

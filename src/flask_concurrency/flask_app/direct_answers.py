@@ -28,6 +28,7 @@ from flask_concurrency.flask_app.middleware import (
     JourneyMiddleware,
     Start,
     finish,
+    tell_if_refused,
     told,
 )
 from flask_concurrency.flask_app.work.async_body import AsyncBody
@@ -89,7 +90,7 @@ class DirectAnswers:
 
     def _look_at(self, middleware: Any) -> None:
         kind = type(self._app)
-        self._seen = (middleware, kind.__call__, kind.wsgi_app)
+        seen = (middleware, kind.__call__, kind.wsgi_app)
         self._direct = (
             not CONTEXTS_ARE_MERGED  # Flask 3.2 hands its context from one function to the next
             and type(middleware) is JourneyMiddleware
@@ -97,6 +98,7 @@ class DirectAnswers:
             and _is_of_flask(kind.__call__)
             and _is_of_flask(kind.wsgi_app)
         )
+        self._seen = seen  # last: until then another thread looks for itself
 
     def _dispatch(
         self, app: Flask, environ: WSGIEnvironment, journey: Journey, reply: Reply
@@ -202,6 +204,7 @@ class DirectAnswers:
             fields += [
                 (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in more
             ]
+            tell_if_refused(self._state, environ, journey.decision, response.status)
         return Whole(
             {"type": "http.response.start", "status": status, "headers": fields},
             {"type": "http.response.body", "body": body, "more_body": False},

@@ -135,32 +135,37 @@ class Concurrency:
         read_again = partial(read_settings, app.config, **self._given)
         settings = read_again()
         publishing = StatusPublishing(app, settings)
+        counters = AppCounters(app, settings)
         executors = ExecutorsAtFirstUse(
             app,
             settings,
             added=self._added,
             on_first_task=publishing.begin,
+            on_task_end=counters.task_counting,
             runs_as_in_flask=FlaskEndpoints(app, self),
         )
         state = AppState(
             self,
             settings=settings,
-            store=AppStore(app, settings),
+            store=AppStore(app, settings, counters.store_lost),
             executors=executors,
             declarations=self._declarations,
             key=self._key,
             read_again=read_again,
             config=app.config,
-            counters=AppCounters(app, settings),
+            counters=counters,
         )
         state.announce = publishing.begin
         publishing.observe_limits(state.adaptive_snapshots)
+        publishing.observe_refused(counters.refused_clients.snapshot)
         publishing.observe(executors)
         app.extensions[EXTENSION] = state
         self._apps.add(app)
         decorations.serve(app)
         self._declarations.serve()
         hooks.install(app, state)
+        if settings.counts:
+            counters.count_requests()
         state.install_after_request = partial(hooks.install_after_request, app, state)
         if self._needs_after_request or settings.charges_by_response:
             hooks.install_after_request(app, state)
@@ -413,6 +418,47 @@ class Concurrency:
 
         add_metrics(app, self._state(app), path, access, self.exempt)
 
+    def opentelemetry(self, app: Flask, *, meter_provider: Any = None) -> None:
+        """Record the app's requests, limits and tasks with OpenTelemetry's instruments.
+
+        The same that :meth:`metrics` shows, with the same names and labels; each process records
+        what happens in it. Needs ``pip install "Flask-Concurrency[opentelemetry]"``. Spans need
+        nothing: tasks on :attr:`threads` and :attr:`loop` have the span of their caller as parent.
+
+        :param app: The app, after :meth:`init_app`, before its first request.
+        :param meter_provider: Makes the instruments. Default: the process's own provider.
+        :raises ConfigurationError: opentelemetry-api is missing.
+        """
+        from flask_concurrency.exporters.open_telemetry import Instruments
+
+        counters = self._state(app).counters
+        counters.mirror = Instruments(meter_provider).record
+        counters.count_requests()
+
+    def dashboard(
+        self,
+        app: Flask,
+        url_prefix: str = "/_concurrency",
+        *,
+        access: Callable[[], object] | None = None,
+    ) -> None:
+        """Count the app's requests, and show live on one page what it does.
+
+        Load, refusals, limits, executors and the slowest routes, of all workers of this host, with
+        an hour of history that outlives them; and who is refused, whose count can be reset or who
+        can be exempted for ten minutes there. Each such action is logged.
+
+        :param app: The app, after :meth:`init_app`.
+        :param url_prefix: Where the page is. Its routes are exempt from limits.
+        :param access: Asked in the request; a true answer lets it in, others get 403. Default:
+            clients of this machine that no proxy has passed on, and only in debug mode.
+        :raises ConfigurationError: Another route has the prefix.
+        """
+        from flask_concurrency.flask_app.dashboard.pages import add_dashboard
+
+        state = self._state(app)
+        add_dashboard(app, state, url_prefix, access, self.exempt, state.announce)
+
     def event_stream(self, source: Source, *, heartbeat: float | None = 15.0) -> Response:
         """Answer with server-sent events, for the ``EventSource`` of a browser.
 
@@ -445,7 +491,11 @@ class Concurrency:
 
         state = self._current_state()
         return event_response(
-            source, heartbeat=heartbeat, loop=state.executors.loop, drain=state.drain
+            source,
+            heartbeat=heartbeat,
+            loop=state.executors.loop,
+            drain=state.drain,
+            opened=partial(state.counters.connection_opened, "event_stream"),
         )
 
     @overload

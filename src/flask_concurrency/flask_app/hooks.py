@@ -41,7 +41,9 @@ from flask_concurrency.flask_app.queue_full_response import answer_queue_full
 from flask_concurrency.flask_app.refusal_cache import request_identity
 from flask_concurrency.flask_app.refusal_observers import RefusalObservers
 from flask_concurrency.flask_app.settings import ENABLED
+from flask_concurrency.flask_app.telemetry.signals import request_refused, tell
 from flask_concurrency.flask_app.view_wrapping import put_around_view
+from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.errors import (
     DeadlineExceeded,
     QueueFull,
@@ -64,7 +66,7 @@ def install(app: Flask, state: AppState) -> None:
         asked = asked_now()
         if config.get(ENABLED) is not state.enabled_written:
             state.switch()
-        if state.counters.counts_requests:
+        if state.counters.counts_requests or request_refused.receivers:
             asked.environ[ROUTE] = route_of(asked)
         route = state.route(app, asked.url_rule, asked.method)
         meet_guards(asked, route)
@@ -113,6 +115,7 @@ def install(app: Flask, state: AppState) -> None:
         return None
 
     state.prepare_front = partial(prepare_front, app, state)
+    state.tell_refused = partial(tell_refused, app)
     handlers = app.error_handler_spec[None][None]
     handlers.setdefault(DeadlineExceeded, answer_overdue)
     handlers.setdefault(QueueFull, answer_queue_full)
@@ -130,6 +133,18 @@ def install(app: Flask, state: AppState) -> None:
 def route_of(asked: Request) -> str:
     """The template of a request's route, never its path."""
     return UNROUTED if asked.url_rule is None else asked.url_rule.rule
+
+
+def tell_refused(app: Flask, environ: dict[str, Any], decision: Decision, status: str) -> None:
+    """Send the signal that a request was refused."""
+    tell(
+        request_refused,
+        app,
+        decision=decision,
+        route=environ.get(ROUTE, UNROUTED),
+        environ=environ,
+        status=int(status[:3]),
+    )
 
 
 def prepare_front(app: Flask, state: AppState) -> None:

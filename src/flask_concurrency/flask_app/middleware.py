@@ -29,6 +29,7 @@ from flask_concurrency.flask_app.overload.control import ADMITTED
 from flask_concurrency.flask_app.overload.front import Front
 from flask_concurrency.flask_app.refusal_cache import RefusalCache, request_identity
 from flask_concurrency.flask_app.settings import Settings
+from flask_concurrency.flask_app.telemetry.signals import request_refused
 from flask_concurrency.vocabulary.clock import wall
 from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.permit import Ending
@@ -47,6 +48,7 @@ class HasSettings(Protocol):
     settings: Settings
     front: Front
     prepare_front: Callable[[], None]
+    tell_refused: Callable[[dict[str, Any], Decision, str], None]
 
     @property
     def enabled_now(self) -> bool:
@@ -162,6 +164,7 @@ class Start:
         decision = journey.decision
         if decision is not NOT_ASKED:
             headers = headers + told(decision, status, headers, self._state.settings.headers)
+            tell_if_refused(self._state, self._environ, decision, status)
         return self._start_response(status, headers, exc_info)
 
 
@@ -180,6 +183,14 @@ def told(
     if not decision.admitted and is_error(status):
         more = [*more, *_when_to_return(decision, headers)]
     return more
+
+
+def tell_if_refused(
+    state: HasSettings, environ: WSGIEnvironment, decision: Decision, status: str
+) -> None:
+    """Send the signal of a refused request, if this is one and anything listens."""
+    if not decision.admitted and request_refused.receivers and is_error(status):
+        state.tell_refused(environ, decision, status)
 
 
 def finish(body: Iterable[bytes], journey: Journey, start: Start) -> Iterable[bytes]:

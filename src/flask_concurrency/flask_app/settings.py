@@ -28,6 +28,9 @@ STANDS_STILL = 0.25
 SERVED_WITH = "FLASK_CONCURRENCY_SERVER_THREADS"
 """Environment variable in which ``flask concurrency serve`` passes its workers their threads."""
 
+UNLIMITED = "FLASK_CONCURRENCY_UNLIMITED"
+"""Environment variable in which ``flask concurrency tune`` tells its server to limit nothing."""
+
 POOL = "FLASK_CONCURRENCY_POOL_THREADS"
 """Environment variable with the threads of ``concurrency.threads``, where none are configured."""
 
@@ -61,7 +64,17 @@ OF_FLASK_LIMITER = {
 }
 """Keys of Flask-Limiter, and what takes their place."""
 
-COMMANDS = ("SERVE", "EXPLAIN", "STATUS", "RESET", "DOCTOR", "WORKER", "JOBS_LIST", "JOBS_SHOW")
+COMMANDS = (
+    "SERVE",
+    "EXPLAIN",
+    "STATUS",
+    "RESET",
+    "DOCTOR",
+    "TUNE",
+    "WORKER",
+    "JOBS_LIST",
+    "JOBS_SHOW",
+)
 OF_COMMANDS = tuple(f"{PREFIX}{command}_" for command in COMMANDS)
 """What options of ``flask concurrency`` begin with in the environment, after ``FLASK_``."""
 
@@ -101,6 +114,8 @@ class Settings:
     :ivar watchdog: ``WATCHDOG``, seconds for which an event loop may stand still before the log
         names the function that blocks it; ``None`` for any time. Default: ``"debug"``, 0.25 in
         debug mode and any time otherwise.
+    :ivar counts: ``COUNTS``, whether requests, tasks and connections are counted although no page
+        of the app shows them, for :meth:`Concurrency.snapshot` and the commands; default false.
     :ivar threads: ``THREADS``, options of the thread executor; default none.
     :ivar processes: ``PROCESSES``, options of the process executor; default none.
     :ivar websocket_threads: ``WEBSOCKET_THREADS``, how many WebSockets of plain handlers a process
@@ -125,6 +140,7 @@ class Settings:
     skip_gone_clients: bool = True
     server_threads: int | None = None
     watchdog: float | Literal["debug"] | None = "debug"
+    counts: bool = False
     threads: Mapping[str, Any] = field(default_factory=dict)
     processes: Mapping[str, Any] = field(default_factory=dict)
     websocket_threads: int = 100
@@ -146,7 +162,16 @@ class Settings:
 ENABLED = f"{PREFIX}ENABLED"
 
 FIXED = frozenset(
-    {"drain_timeout", "watchdog", "threads", "processes", "websocket_threads", "executors", "jobs"}
+    {
+        "counts",
+        "drain_timeout",
+        "watchdog",
+        "threads",
+        "processes",
+        "websocket_threads",
+        "executors",
+        "jobs",
+    }
 )
 """Settings of what ``init_app`` has made: a later change would not reach it."""
 
@@ -190,6 +215,8 @@ def read_settings(config: Mapping[str, Any], **given: object) -> Settings:
         if name not in known or key != key.upper():
             raise ConfigurationError(f"Unknown configuration key {key!r}: {_hint(name, known)}")
         values[name] = value
+    if UNLIMITED in os.environ:
+        values["enabled"] = False
     if POOL in os.environ:
         options = values.get("threads", {})
         if isinstance(options, Mapping):
@@ -230,7 +257,7 @@ def _is_of_a_command(key: str) -> bool:
     ``app.config.from_prefixed_env()`` takes along whatever begins with ``FLASK_``.
     """
     variable = f"FLASK_{key}"
-    return variable in os.environ and (variable == POOL or key.startswith(OF_COMMANDS))
+    return variable in os.environ and (variable in (POOL, UNLIMITED) or key.startswith(OF_COMMANDS))
 
 
 def _read(name: str, value: object) -> Any:
@@ -342,6 +369,7 @@ _READERS: Mapping[str, Any] = {
     "skip_gone_clients": _truth,
     "server_threads": _threads,
     "watchdog": _watchdog,
+    "counts": _truth,
     "threads": _options,
     "processes": _options,
     "websocket_threads": _threads,

@@ -13,6 +13,7 @@ from typing import Final
 
 from flask_concurrency.runtime.at_exit import start_thread
 from flask_concurrency.runtime.forks import call_in_child
+from flask_concurrency.runtime.gevent_patch import refuse_late_patch
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
@@ -78,11 +79,13 @@ class Timekeeper:
         """Have ``callback`` called at the monotonic instant ``at``, or soon if that has passed.
 
         :raises RuntimeError: No thread can be started.
+        :raises ConfigurationError: gevent has replaced threads too late.
         """
         alarm = Alarm(at, callback, self)
         with self._lock:
             self._throw_cancelled_away()
             if not self._running:
+                refuse_late_patch()
                 thread = threading.Thread(target=self._run, name="concurrency-time", daemon=True)
                 start_thread(thread)
                 self._running = True

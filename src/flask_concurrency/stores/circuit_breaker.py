@@ -90,17 +90,21 @@ class CircuitBreaker:
         self.stood_in = 0
         call_in_child(self, CircuitBreaker._reset_after_fork)
 
-    def trip(self, error: StoreError) -> None:
-        """Open the circuit, log why, and begin to probe; only counted if it is open already."""
+    def trip(self, error: StoreError) -> bool:
+        """Open the circuit, log why, and begin to probe; only counted if it is open already.
+
+        :returns: Whether it was closed before.
+        """
         with self._lock:
             self._count(error)
             if self._out_at is not None:
-                return
+                return False
             self._out_at = self._clock()
             self.open = True
             self._outages += 1
             logger.warning("%s %s", error, self._meanwhile)
             self._keep_probing()
+            return True
 
     def note(self, error: StoreError) -> None:
         """Count an error that says nothing about the next call; logged once a minute at most."""

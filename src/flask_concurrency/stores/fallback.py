@@ -43,6 +43,7 @@ class FallbackStore:
     :param clock: Dates the units that are spent.
     :param breaker: Makes the circuit breaker:
         :class:`~flask_concurrency.stores.circuit_breaker.CircuitBreaker`.
+    :ivar on_outage: Told why the store is out, each time it goes out.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class FallbackStore:
         breaker: Callable[..., CircuitBreaker] = CircuitBreaker,
     ) -> None:
         self.store = store
+        self.on_outage: Callable[[StoreError], object] = lambda error: None
         self.poll_interval = store.poll_interval
         self._on_failure = on_failure
         self._stand_in = _stand_in_for(on_failure)
@@ -77,7 +79,7 @@ class FallbackStore:
             try:
                 return self.store.take(checks)
             except StoreUnavailable as error:
-                self._breaker.trip(error)
+                self._trip(error)
             except StoreError as error:
                 self._breaker.note(error)
         else:
@@ -165,9 +167,13 @@ class FallbackStore:
         try:
             self.store.give_back(checks, after=after)
         except StoreUnavailable as error:  # permits come back when their leases end
-            self._breaker.trip(error)
+            self._trip(error)
         except StoreError as error:
             self._breaker.note(error)
+
+    def _trip(self, error: StoreError) -> None:
+        if self._breaker.trip(error):
+            self.on_outage(error)
 
     def _return_pending(self) -> None:
         with self._lock:

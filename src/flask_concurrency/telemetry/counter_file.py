@@ -21,7 +21,7 @@ import mmap
 import os
 import stat
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -57,7 +57,7 @@ class CounterFile:
         self.cells = memoryview(self._memory)[CELLS_AT : CELLS_AT + 8 * cells].cast("Q")
         self._names_at = CELLS_AT + 8 * cells
         self._names_size = names
-        self.series: dict[Name, Series] = dict(_names_in(self._memory, self._names_at))
+        self.series: dict[Name, Series] = dict(names_in(self._memory, self._names_at))
         self._next = max((s.first + s.width for s in self.series.values()), default=0)
 
     def register(self, name: Name, width: int = 1) -> Series | None:
@@ -122,14 +122,6 @@ def claim_file(
     )
 
 
-def read_files(directory: Path) -> Iterator[Mapping[Name, tuple[int, ...]]]:
-    """The numbers of each process, living or dead. One that cannot be read is left out."""
-    with suppress(FileNotFoundError):
-        for path in sorted(directory.glob(f"*.v{VERSION}")):
-            with suppress(OSError, ValueError):
-                yield _read(path)
-
-
 def _open(path: Path) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     descriptor = os.open(path, flags, 0o600)
@@ -169,25 +161,11 @@ def _prepare(descriptor: int, path: Path, cells: int, names: int) -> None:
     os.pwrite(descriptor, HEADER.pack(MAGIC, VERSION, cells, 0), 0)
 
 
-def _read(path: Path) -> dict[Name, tuple[int, ...]]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        content = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
-    finally:
-        os.close(descriptor)
-    if len(content) < HEADER.size:
-        raise ValueError("it is empty")
-    magic, version, cells, _ = HEADER.unpack_from(content)
-    if (magic, version) != (MAGIC, VERSION) or len(content) < CELLS_AT + 8 * cells:
-        raise ValueError("it is no file of counters")
-    numbers = memoryview(content)[CELLS_AT : CELLS_AT + 8 * cells].cast("Q")
-    return {
-        name: tuple(numbers[series.first : series.first + series.width])
-        for name, series in _names_in(content, CELLS_AT + 8 * cells)
-    }
+def names_in(content: bytes | mmap.mmap, at: int) -> Iterator[tuple[Name, Series]]:
+    """The names that a file holds, and where their numbers are.
 
-
-def _names_in(content: bytes | mmap.mmap, at: int) -> Iterator[tuple[Name, Series]]:
+    :param at: Where its names begin.
+    """
     (used,) = NAMES_USED.unpack_from(content, NAMES_USED_AT)
     for line in bytes(content[at : at + used]).splitlines():
         first, width, *name = json.loads(line)

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from flask_concurrency.runtime.forks import call_in_child
 from flask_concurrency.stores.opening import HOST_WORKS
-from flask_concurrency.telemetry.names import Name, Series, Totals
+from flask_concurrency.telemetry.names import Change, Name, Series, Totals
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.errors import StoreError
 from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
 if TYPE_CHECKING:
     from flask_concurrency.telemetry.counter_file import CounterFile
+    from flask_concurrency.telemetry.counter_reader import CounterReader
 
 logger = SafeLogger("flask_concurrency.telemetry")
 
@@ -40,16 +41,24 @@ class Counters:
     :param directory: Where the processes of a deployment keep their files; ``None`` for memory
         alone.
     :param clock: Seconds that never go back.
+    :ivar mirror: Given whatever is added, to count it elsewhere as well; must not raise.
     """
 
     def __init__(self, directory: Path | None, *, clock: Clock = monotonic) -> None:
         self._directory = directory if HOST_WORKS else None
         self._clock = clock
+        self.mirror: Callable[[Iterable[Change]], object] | None = None
         self._reset()
         call_in_child(self, Counters._reset_after_fork)
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()
+        # Re-entrant: the garbage collector may end a task in the middle of any line. What it adds
+        # then waits until the line is through.
+        self._lock = threading.RLock()
+        self._reading = threading.Lock()
+        self._reader: CounterReader | None = None
+        self._adding = False
+        self._later: list[Change] = []
         self._file: CounterFile | None = None
         self._look_at = 0.0
         self._failed = False
@@ -63,14 +72,30 @@ class Counters:
         if file is not None:
             file.close()
 
-    def add(self, changes: Iterable[tuple[Name, int, int, int]]) -> None:
+    def add(self, changes: Iterable[Change]) -> None:
         """Add to some numbers at once.
 
         :param changes: Names, how many numbers each has, which of them grows, and by how much.
         """
+        if self.mirror is not None:
+            changes = list(changes)
+            self.mirror(changes)
         with self._lock:
-            for name, width, index, amount in changes:
-                self._add(name, width, index, amount)
+            if self._adding:
+                self._later.extend(changes)
+                return
+            self._adding = True
+            try:
+                now = self._clock()
+                if now >= self._look_at:
+                    self._look()
+                    self._look_at = now + LOOK_EVERY
+                self._add(changes)
+                while self._later:
+                    later, self._later = self._later, []
+                    self._add(later)
+            finally:
+                self._adding = False
 
     def totals(self) -> Totals:
         """The numbers of all processes of the deployment on this host, added up by name."""
@@ -79,9 +104,12 @@ class Counters:
             kept = {name: tuple(numbers) for name, numbers in self._numbers.items()}
         if self._directory is None:
             return kept
-        from flask_concurrency.telemetry.counter_file import read_files
+        from flask_concurrency.telemetry.counter_reader import CounterReader
 
-        return _sum([kept, *read_files(self._directory)])
+        with self._reading:
+            if self._reader is None:
+                self._reader = CounterReader(self._directory)
+            return _sum([kept, self._reader.totals()])
 
     def close(self) -> None:
         """Let another process take the file."""
@@ -90,20 +118,19 @@ class Counters:
                 self._file.close()
                 self._file = None
 
-    def _add(self, name: Name, width: int, index: int, amount: int) -> None:
-        now = self._clock()
-        if now >= self._look_at:
-            self._look()
-            self._look_at = now + LOOK_EVERY
+    def _add(self, changes: Iterable[Change]) -> None:
         file = self._file
-        if file is not None:
-            found = file.series.get(name)
-            if found is None:
-                found = self._registered(file, name, width)
-                if found is None:
-                    return
-            file.cells[found.first + index] += amount
+        if file is None:
+            for change in changes:
+                self._keep(*change)
             return
+        series, cells = file.series, file.cells
+        for name, width, index, amount in changes:
+            found = series.get(name) or self._registered(file, name, width)
+            if found is not None:
+                cells[found[0] + index] += amount
+
+    def _keep(self, name: Name, width: int, index: int, amount: int) -> None:
         numbers = self._numbers[name]
         if not numbers:
             if len(self._numbers) > MOST_NAMES:

@@ -11,10 +11,11 @@ HTTP metrics (https://opentelemetry.io/docs/specs/semconv/http/http-metrics/), b
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from flask_concurrency.telemetry.names import Name
+from flask_concurrency.telemetry.names import Change
 
 SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """Upper bounds of the buckets of times; one more bucket takes what is longer."""
@@ -52,23 +53,30 @@ class Metric:
         """How many numbers a series has: a bucket each, one for what is larger, and the sum."""
         return len(self.bounds) + 2 if self.bounds else 1
 
-    def once(self, *labels: str, amount: int = 1) -> tuple[Name, int, int, int]:
+    def once(self, *labels: str, amount: int = 1) -> Change:
         """What to add for an event."""
         return (self.name, *labels), 1, 0, amount
 
-    def observed(
-        self, value: float, *labels: str
-    ) -> tuple[tuple[Name, int, int, int], tuple[Name, int, int, int]]:
+    def observed(self, value: float, *labels: str) -> tuple[Change, Change]:
         """What to add for an event that took ``value``, in the metric's unit.
 
         Sums are whole numbers: of microseconds, where the unit is seconds.
         """
-        name, width = (self.name, *labels), self.width
-        exact = round(value * 1e6) if self.unit == "s" else round(value)
-        return (
-            (name, width, bisect_left(self.bounds, value), 1),
-            (name, width, width - 1, max(0, exact)),
-        )
+        return self.series(*labels)(value)
+
+    def series(self, *labels: str) -> Callable[[float], tuple[Change, Change]]:
+        """What gives, for the value of each event, what to add to a histogram's series."""
+        name, width, bounds = (self.name, *labels), self.width, self.bounds
+        factor = 1e6 if self.unit == "s" else 1.0
+
+        def observed(value: float) -> tuple[Change, Change]:
+            exact = int(value * factor + 0.5) if value > 0 else 0
+            return (
+                (name, width, bisect_left(bounds, value), 1),
+                (name, width, width - 1, exact),
+            )
+
+        return observed
 
     def sum_of(self, numbers: tuple[int, ...]) -> float:
         """The sum of what a histogram has observed, in the metric's unit."""
@@ -103,7 +111,7 @@ LIMIT_WAITS: Final = Metric(
     "histogram",
     ("limit",),
     "s",
-    "Time that admitted requests waited for a permit.",
+    "Time that requests waited for a limit, admitted in the end or not.",
     SECONDS,
 )
 TASKS: Final = Metric(
@@ -111,7 +119,7 @@ TASKS: Final = Metric(
     "counter",
     ("executor", "result"),
     "{task}",
-    "Tasks of an executor that have ended, by how.",
+    "Tasks of an executor that have ended or were refused, by how.",
 )
 TASK_WAITS: Final = Metric(
     "flask_concurrency.executor.wait.duration",
@@ -135,6 +143,13 @@ DEADLINES_MISSED: Final = Metric(
     ("http.route",),
     "{request}",
     "Requests that were answered 504 because their deadline had passed.",
+)
+WORKERS_LOST: Final = Metric(
+    "flask_concurrency.executor.workers.lost",
+    "counter",
+    ("executor",),
+    "{worker}",
+    "Worker processes that ended with their task: killed for it, or dead in the midst of it.",
 )
 STORE_OUTAGES: Final = Metric(
     "flask_concurrency.store.outages",
@@ -169,6 +184,7 @@ METRICS: Final = {
         TASKS,
         TASK_WAITS,
         TASK_RUNS,
+        WORKERS_LOST,
         DEADLINES_MISSED,
         STORE_OUTAGES,
         CONNECTIONS,

@@ -8,6 +8,9 @@ from typing import NamedTuple
 Name = tuple[str, ...]
 """What is counted and its labels: ``("requests", "GET", "/items/<id>", "200")``."""
 
+Change = tuple[Name, int, int, int]
+"""A name, how many numbers it has, which of them grows, and by how much."""
+
 Totals = Mapping[Name, tuple[int, ...]]
 """The numbers of each name."""
 

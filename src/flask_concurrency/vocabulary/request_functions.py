@@ -13,6 +13,9 @@ from flask_concurrency.vocabulary.errors import ConfigurationError
 RESPONSE = "response"
 """What ``charge_when`` is called with."""
 
+NO = frozenset({"false", "no", "off", "0", "none", "null"})
+"""Texts, as of the environment, that say no and are true."""
+
 
 def check_function(option: str, value: Any, *parameters: str) -> Any:
     """Refuse what cannot be asked in each request.
@@ -58,7 +61,8 @@ def check_function(option: str, value: Any, *parameters: str) -> Any:
 def truth(option: str, answer: object) -> bool:
     """Whether a condition's answer is true.
 
-    :raises ConfigurationError: It must be awaited: a coroutine is true, whatever it would say.
+    :raises ConfigurationError: It must be awaited, or is a text that says no: both are true to
+        Python.
     """
     if answer is True or answer is False:
         return answer
@@ -66,6 +70,10 @@ def truth(option: str, answer: object) -> bool:
         close_coroutine(answer)
         raise ConfigurationError(
             f"{option} gave {type(answer).__name__!r}, which must be awaited: give True or False."
+        )
+    if isinstance(answer, str) and answer.strip().lower() in NO:
+        raise ConfigurationError(
+            f"{option} gave the text {answer!r}, which is true to Python: give True or False."
         )
     return bool(answer)
 

@@ -19,7 +19,7 @@ import flask_concurrency
 import inherited
 import process_tasks as tasks
 from flask_concurrency.executors.processes import ProcessExecutor
-from flask_concurrency.vocabulary.errors import WorkerStartFailed
+from flask_concurrency.vocabulary.errors import TaskNotPicklable, WorkerStartFailed
 
 PoolOf = Callable[..., ProcessExecutor]
 
@@ -89,6 +89,18 @@ def test_a_module_that_cannot_be_imported_is_named(
         WorkerStartFailed, match=r"importing 'inherited' in a worker failed: OSError: no such disk"
     ):
         pool_of(1, preload=["inherited"]).submit(abs, -1).result(60)
+
+
+def test_a_module_that_only_a_task_imports_is_named_too(
+    pool_of: PoolOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task's function is not blamed for what its module does."""
+    monkeypatch.setenv("INHERITED", "failure")
+    with pytest.raises(
+        TaskNotPicklable,
+        match=r"^Importing 'inherited' in a worker .*failed: OSError: no such disk",
+    ):
+        pool_of(1).submit(inherited.process_ids).result(60)
 
 
 @pytest.mark.parametrize("start_method", ["forkserver", "spawn"])

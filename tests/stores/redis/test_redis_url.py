@@ -57,6 +57,8 @@ def test_valkey_is_written_like_redis(url: str) -> None:
     ("url", "reason"),
     [
         ("redis://user:secret@host:port", "Port could not be cast"),
+        ("redis://:secret", "Port could not be cast"),
+        ("redis+sentinel://a:1,b:secret/main", "Port could not be cast"),
         ("redis://user:secret@host:99999", "Port out of range"),
         ("redis://user:secret@[::1", "Invalid IPv6"),
         ("redis://user:secret@a,b", "several hosts"),

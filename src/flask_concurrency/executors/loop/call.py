@@ -51,7 +51,7 @@ class Host(Protocol):
 
     def claim(self, call: Call[Any]) -> bool: ...
 
-    def count(self, error: BaseException | None) -> None: ...
+    def count(self, name: str, error: BaseException | None) -> None: ...
 
 
 class Call(Generic[T]):
@@ -136,7 +136,7 @@ class Call(Generic[T]):
         self._end()
 
     def _end(self) -> None:
-        self.host.count(self.error)
+        self.host.count(name_of(self.coroutine), self.error)
         if self.host.claim(self):
             self.ended()
 

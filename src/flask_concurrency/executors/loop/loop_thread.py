@@ -35,6 +35,7 @@ from flask_concurrency.executors.loop.lifetime import (
 )
 from flask_concurrency.executors.loop.runner import LoopFactory, LoopRunner
 from flask_concurrency.executors.loop.watchdog import Watchdog
+from flask_concurrency.executors.task_end import OnTaskEnd
 from flask_concurrency.runtime.at_exit import call_after_threads, call_before_threads
 from flask_concurrency.runtime.forks import call_in_child
 from flask_concurrency.runtime.gevent_patch import refuse_late_patch, threads_are_greenlets
@@ -61,6 +62,7 @@ class LoopSnapshot:
     :ivar done: Calls that returned, since the loop started in this process.
     :ivar failed: Calls that raised.
     :ivar cancelled: Calls that were cancelled.
+    :ivar lag: Seconds that the loop took lately to give a sign of life, if it was asked.
     """
 
     alive: bool = False
@@ -70,6 +72,7 @@ class LoopSnapshot:
     done: int = 0
     failed: int = 0
     cancelled: int = 0
+    lag: float = 0.0
 
 
 def default_loop_factory() -> asyncio.AbstractEventLoop:
@@ -99,6 +102,7 @@ class LoopThread:
     :param blocked_for: Gives the seconds for which a loop may be blocked before the function that
         blocks it is named in the log; ``None`` watches nothing. Asked whenever a loop begins.
     :param on_first_task: Called when the loop starts or is adopted, in a forked child again.
+    :param on_task_end: Told how each call ended, on the thread of the loop.
     :ivar opening: The task of what :meth:`at_start` was given, on an adopted loop, until it ends.
     :raises ConfigurationError: ``default_executor`` is no ``concurrent.futures.Executor``.
     """
@@ -112,6 +116,7 @@ class LoopThread:
         drain_timeout: float = 5.0,
         blocked_for: Callable[[], float | None] = lambda: None,
         on_first_task: Callable[[], object] = lambda: None,
+        on_task_end: OnTaskEnd | None = None,
     ) -> None:
         if default_executor is not None and not isinstance(default_executor, Executor):
             raise ConfigurationError(
@@ -124,6 +129,7 @@ class LoopThread:
         self._loop_factory = loop_factory
         self._blocked_for = blocked_for
         self._on_first_task = on_first_task
+        self._on_task_end = on_task_end
         self._watchdog: Watchdog | None = None
         self._lock = threading.Lock()
         self._shut_down = False
@@ -203,6 +209,7 @@ class LoopThread:
             if isinstance(runner, LoopRunner):
                 self._former.append(runner)
             self._runner = BorrowedLoop(self._default_executor)
+            self._runner.on_task_end = self._on_task_end
             self._watch(self._runner.loop, threading.get_ident())
             if self._lifetime.opens:
                 self.opening = self._runner.loop.create_task(
@@ -313,6 +320,12 @@ class LoopThread:
         logger.error("Did not end within %s s of shutdown: %s", timeout, runner.give_up())
         return False
 
+    def ask_for_sign(self) -> None:
+        """Ask a loop that runs for a sign of life; the next snapshot says how late it came."""
+        runner = self._runner
+        if runner is not None and runner.alive:
+            runner.ask_for_sign()
+
     def snapshot(self) -> LoopSnapshot:
         """Return what the loop is doing. Starts nothing."""
         runner = self._runner
@@ -328,6 +341,7 @@ class LoopThread:
             done=runner.done,
             failed=runner.failed,
             cancelled=runner.cancelled,
+            lag=round(runner.lag, 3),
         )
 
     def _runner_for(
@@ -373,6 +387,7 @@ class LoopThread:
                 self._runner = LoopRunner(
                     self.name, self._loop_factory, self._default_executor, self._lifetime
                 )
+                self._runner.on_task_end = self._on_task_end
                 # The thread knows the runner only, so a forgotten application takes its loop along.
                 self._finalizer = weakref.finalize(self, self._runner.stop)
                 self._finalizer.atexit = False

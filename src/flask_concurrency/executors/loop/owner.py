@@ -6,20 +6,28 @@ import asyncio
 from typing import Any
 
 from flask_concurrency.executors.loop.call import Call
+from flask_concurrency.executors.task_end import OnTaskEnd, TaskEnd
 from flask_concurrency.executors.waiting import register_serving_loop
+from flask_concurrency.vocabulary.clock import monotonic
 
 
 class LoopOwner:
     """An event loop that runs calls.
 
     :ivar calls: What was handed over and has not ended; holding them keeps their tasks alive.
+    :ivar lag: Seconds that the loop took to answer when it was last asked for a sign of life.
+    :ivar on_task_end: Told how each call ended.
     :ivar drained: No new task is made from now on.
     """
+
+    on_task_end: OnTaskEnd | None = None
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.calls: set[Call[Any]] = set()
         self.drained = False
+        self.lag = 0.0
+        self._asked_at: float | None = None
         self.done = self.failed = self.cancelled = 0
         register_serving_loop(self)
 
@@ -44,14 +52,36 @@ class LoopOwner:
             return False
         return True
 
-    def count(self, error: BaseException | None) -> None:
+    def count(self, name: str, error: BaseException | None) -> None:
         """Count how a call's task ended. Runs on the loop's thread, the only writer."""
         if error is None:
             self.done += 1
+            result = "done"
         elif isinstance(error, asyncio.CancelledError):
             self.cancelled += 1
+            result = "cancelled"
         else:
             self.failed += 1
+            result = "failed"
+        if self.on_task_end is not None:
+            self.on_task_end(TaskEnd(result, name, error=error))
+
+    def ask_for_sign(self) -> None:
+        """Ask the loop for a sign of life, which sets :attr:`lag`."""
+        now = monotonic()
+        if self._asked_at is not None:  # it has not answered since
+            self.lag = now - self._asked_at
+            return
+        self._asked_at = now
+        try:
+            self.loop.call_soon_threadsafe(self._answer)
+        except RuntimeError:  # it is closed
+            self._asked_at = None
+
+    def _answer(self) -> None:
+        if self._asked_at is not None:
+            self.lag = monotonic() - self._asked_at
+            self._asked_at = None
 
     def give_up(self) -> list[str]:
         """Refuse what has not ended, so that no caller waits for it; name what still runs."""

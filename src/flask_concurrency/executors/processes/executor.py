@@ -28,6 +28,7 @@ from flask_concurrency.executors.processes.pool import Pool, end_open_pools
 from flask_concurrency.executors.processes.records import Batch, Task
 from flask_concurrency.executors.processes.snapshot import ProcessSnapshot
 from flask_concurrency.executors.processes.worker.task_context import Around, call_around
+from flask_concurrency.executors.task_end import OnTaskEnd
 from flask_concurrency.executors.waiting_line import is_on_loop
 from flask_concurrency.runtime.deadline import Deadline, check_deadline, current_deadline
 from flask_concurrency.runtime.forks import call_in_child
@@ -80,6 +81,7 @@ class ProcessExecutor(Executor):
     :param start_method: ``"forkserver"`` or ``"spawn"``. Default: the former where there is fork.
     :param name: Stands in messages, in ``ps``, and in the names of threads.
     :param on_first_task: Called before the first worker starts, in a forked child again.
+    :param on_task_end: Told how each task ended.
     :raises ConfigurationError: An option is wrong.
     """
 
@@ -101,6 +103,7 @@ class ProcessExecutor(Executor):
         start_method: str | None = None,
         name: str = "processes",
         on_first_task: Callable[[], object] = lambda: None,
+        on_task_end: OnTaskEnd | None = None,
     ) -> None:
         self._options = ProcessOptions(
             max_workers=default_max_workers() if max_workers is None else max_workers,
@@ -120,8 +123,8 @@ class ProcessExecutor(Executor):
             start_method=default_start_method() if start_method is None else start_method,
             name=name,
         )
-        self._on_first_task = on_first_task
-        self._use(Pool(self._options, on_first_task))
+        self._told = on_first_task, on_task_end
+        self._use(Pool(self._options, *self._told))
         call_in_child(self, ProcessExecutor._reset_after_fork)
 
     def __repr__(self) -> str:
@@ -269,7 +272,7 @@ class ProcessExecutor(Executor):
 
     def _reset_after_fork(self) -> None:
         """Drop the parent's workers; the child's are started by its first task."""
-        pool = Pool(self._options, self._on_first_task)
+        pool = Pool(self._options, *self._told)
         if self._pool.closing:
             pool.close_soon()
         self._use(pool)

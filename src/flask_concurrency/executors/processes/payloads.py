@@ -84,12 +84,29 @@ def decode_call(
         call: Call = loads(stream, script, buffers)
     except (TaskNotPicklable, MemoryError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        module = _module_that_raised(error)
+        if module is not None:
+            raise TaskNotPicklable(
+                f"Importing {module!r} in a worker process failed: {_line(error)}. What must be "
+                "done only once belongs into a function, or under "
+                "'if not flask_concurrency.in_worker():'."
+            ) from error
+        if isinstance(error, SystemExit):
+            raise
         raise TaskNotPicklable(
             f"A worker process cannot rebuild a task: {_line(error)}. Its function and the "
             "classes of its arguments must be importable there, by the same name as here."
         ) from error
     return call
+
+
+def _module_that_raised(error: BaseException) -> str | None:
+    """The first module whose own code raised an error while it was imported, if one did."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name == "<module>":
+            return str(frame.f_globals.get("__name__"))
+    return None
 
 
 def name_of(fn: Any) -> str:

@@ -39,6 +39,7 @@ from flask_concurrency.executors.processes.wire import (
     until,
     wait_readable,
 )
+from flask_concurrency.executors.task_end import OnTaskEnd, TaskEnd
 from flask_concurrency.executors.waiting_line import turn_away
 from flask_concurrency.runtime.at_exit import call_after_threads
 from flask_concurrency.runtime.forks import call_in_child
@@ -49,6 +50,7 @@ from flask_concurrency.vocabulary.errors import (
     ExecutorError,
     ExecutorShutdown,
     QueueFull,
+    WorkerDied,
     WorkerStartFailed,
 )
 from flask_concurrency.vocabulary.safe_logger import SafeLogger
@@ -68,10 +70,14 @@ class Pool:
     """
 
     def __init__(
-        self, options: ProcessOptions, on_first_task: Callable[[], object] = lambda: None
+        self,
+        options: ProcessOptions,
+        on_first_task: Callable[[], object] = lambda: None,
+        on_task_end: OnTaskEnd | None = None,
     ) -> None:
         self.options = options
         self._on_first_task = on_first_task
+        self._on_task_end = on_task_end
         self.segments = SegmentPool(options.max_shared_memory)
         self._lock = threading.Lock()
         self._schedule = Schedule(options, too_late)
@@ -104,7 +110,9 @@ class Pool:
             if orders.send or orders.start or orders.finish:
                 self._carry_out(turn, orders)
                 self._end_turn(turn)
-        except (QueueFull, ExecutorShutdown, WorkerStartFailed):
+        except (QueueFull, ExecutorShutdown, WorkerStartFailed) as error:
+            if self._on_task_end is not None and isinstance(error, QueueFull):
+                self._on_task_end(TaskEnd("refused"))
             raise  # before anything was changed
         except BaseException:
             self._interrupted(turn)
@@ -153,10 +161,15 @@ class Pool:
             turn = Turn()
             try:
                 with self._lock:
+                    counts = not task.finished
                     orders = self._schedule.finished(task, turn, monotonic(), cancelled=cancelled)
                     turn.held = (*turn.held, *orders.send, *orders.start)
                 if task.alarm is not None:
                     task.alarm.cancel()
+                if counts and self._on_task_end is not None:
+                    error = None if cancelled else future.exception(timeout=0)
+                    self._on_task_end(_end_of(task, error, monotonic()))
+                    del error
                 if cancelled or orders.send or orders.finish:
                     self._carry_out(turn, orders)
                     self._end_turn(turn)
@@ -552,6 +565,16 @@ class Pool:
             with self._lock:
                 if signal in task.signals:
                     task.signals.remove(signal)
+
+
+def _end_of(task: Task, error: BaseException | None, now: float) -> TaskEnd:
+    waited = ran = None
+    if task.started_at is not None:
+        waited, ran = task.started_at - task.submitted_at, now - task.started_at
+    # One that is cancelled, or late, while it runs is ended by the end of its worker.
+    stopped = ran is not None and task.count in ("cancelled", "expired")
+    killed = stopped or isinstance(error, WorkerDied)
+    return TaskEnd(task.count, task.name, waited, ran, error, killed)
 
 
 def end_open_pools() -> None:

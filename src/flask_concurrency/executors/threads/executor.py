@@ -15,6 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from flask_concurrency.executors.context import Captured, Carrier, capture_context
 from flask_concurrency.executors.options import WhenFull, require_seconds
+from flask_concurrency.executors.task_end import OnTaskEnd
 from flask_concurrency.executors.threads.future import SubmittedFuture
 from flask_concurrency.executors.threads.mapping import Call, Mapping
 from flask_concurrency.executors.threads.options import (
@@ -71,6 +72,7 @@ class ThreadExecutor(Executor):
         raises, the pool takes no tasks any more: ``BrokenThreadPool``.
     :param carry: Captures what each task takes along; the context variables by default.
     :param on_first_task: Called when the first thread starts, in a forked child again.
+    :param on_task_end: Told how each task ended.
     :param clock: Decides when a task has expired.
     :param timekeeper: Makes calls at instants of ``clock``.
     :raises ConfigurationError: An option has an impossible value.
@@ -89,6 +91,7 @@ class ThreadExecutor(Executor):
         initargs: tuple[Any, ...] = (),
         carry: Carrier | None = None,
         on_first_task: Callable[[], object] = lambda: None,
+        on_task_end: OnTaskEnd | None = None,
         clock: Clock = monotonic,
         timekeeper: Timekeeper = timekeeper,
     ) -> None:
@@ -109,6 +112,7 @@ class ThreadExecutor(Executor):
             on_first_task=on_first_task,
             clock=clock,
             timekeeper=timekeeper,
+            on_task_end=on_task_end,
         )
         self._carry = carry if carry is not None else capture_context
         self._use_pool(ThreadPool(options))

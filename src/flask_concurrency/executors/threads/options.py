@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flask_concurrency.executors.options import ExecutorOptions
+from flask_concurrency.executors.task_end import OnTaskEnd
 from flask_concurrency.runtime.timer_thread import Timekeeper
 from flask_concurrency.vocabulary.clock import Clock
 from flask_concurrency.vocabulary.errors import ConfigurationError
@@ -26,6 +27,7 @@ class ThreadOptions(ExecutorOptions):
     on_first_task: Callable[[], object]
     clock: Clock
     timekeeper: Timekeeper
+    on_task_end: OnTaskEnd | None = None
 
     def __post_init__(self) -> None:
         # Not super(): a dataclass with slots is made anew, and is not the class that it looks for.

@@ -143,7 +143,7 @@ class ThreadPool:
         """Cancel what has not started of a ``map`` that is consumed no further."""
         with self._lock:
             taken = self._queue.take_out(tasks, batch)
-            self._counters.counts["cancelled"] += len(taken)
+            self._counters.drop("cancelled", len(taken))
         for task, _ in taken:
             task.drop()
 
@@ -165,7 +165,7 @@ class ThreadPool:
         """Settle those of ``calls`` that have not ended: their deadline has passed."""
         with self._lock:
             taken = self._queue.take_out([task for task, _ in calls], batch)
-            self._counters.counts["expired"] += len(taken)
+            self._counters.drop("expired", len(taken))
         for task, place in taken:
             error = self._dropped(task)
             task.drop(error)
@@ -260,14 +260,14 @@ class ThreadPool:
         if self.options.when_full == "wait" and not self._threads.is_here():
             if awaits or not is_on_loop():
                 return self._queue.line.join(task)
-            self._counters.refused += 1
+            self._counters.refuse()
             raise QueueFull(
                 self.options.name,
                 max_queue=max_queue,
                 advice="An event loop cannot wait for a place: write 'await threads.run(...)' "
                 "there.",
             )
-        self._counters.refused += 1
+        self._counters.refuse()
         raise QueueFull(self.options.name, max_queue=max_queue)
 
     def _admits(self, batch: Batch) -> bool:
@@ -286,7 +286,7 @@ class ThreadPool:
         if deadline is None or not self.is_late(deadline):
             return False
         with self._lock:
-            self._counters.counts["expired"] += len(tasks)
+            self._counters.drop("expired", len(tasks))
         for task in tasks:
             task.drop(self._dropped(task))
         return True
@@ -307,7 +307,7 @@ class ThreadPool:
             return
         with self._lock:
             withdrawn = self._queue.take_out([task])
-            self._counters.counts["cancelled"] += len(withdrawn)
+            self._counters.drop("cancelled", len(withdrawn))
         for task, _ in withdrawn:
             task.drop()
 

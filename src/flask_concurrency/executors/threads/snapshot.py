@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from threading import get_ident
 from typing import Any, get_args
 
+from flask_concurrency.executors.task_end import OnTaskEnd, TaskEnd
 from flask_concurrency.executors.threads.task import Outcome, Task
 from flask_concurrency.runtime.durations import Durations, DurationsSnapshot
 
@@ -58,12 +59,35 @@ class Counters:
     :ivar durations: How long tasks waited and ran.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_task_end: OnTaskEnd | None = None) -> None:
+        self._on_task_end = on_task_end
         self.counts: dict[Outcome, int] = dict.fromkeys(get_args(Outcome), 0)
         self.refused = 0
         self.running: dict[Task, int] = {}
         self.background: set[Future[Any]] = set()
         self.durations = Durations()
+
+    def drop(self, outcome: Outcome, number: int) -> None:
+        """Count tasks that never began; under the lock of the pool."""
+        self.counts[outcome] += number
+        if number and self._on_task_end is not None:
+            self._on_task_end(TaskEnd(outcome, number=number))
+
+    def refuse(self) -> None:
+        """Count a task that found the queue full."""
+        self.refused += 1
+        if self._on_task_end is not None:
+            self._on_task_end(TaskEnd("refused"))
+
+    def tell(self, task: Task, outcome: Outcome) -> None:
+        """Tell how a task ended whose turn had come; without the lock."""
+        error, task.error = task.error, None
+        if self._on_task_end is None:
+            return
+        waited = ran = None
+        if outcome == "done" or outcome == "failed":
+            waited, ran = task.started_at - task.queued_at, task.ended_at - task.started_at
+        self._on_task_end(TaskEnd(outcome, task.name, waited, ran, error))
 
     def overdue(self, now: float) -> int:
         """How many tasks run although their deadline has passed."""

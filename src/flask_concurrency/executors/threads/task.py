@@ -37,6 +37,7 @@ class Task:
     :ivar queued_at: Instant in seconds at which it was handed in.
     :ivar started_at: When its turn came.
     :ivar ended_at: When it had run.
+    :ivar error: What it failed with, until that is told.
     :ivar late: Seconds that it ran past its deadline; ``None`` if it did not, or stopped itself.
     """
 
@@ -46,6 +47,7 @@ class Task:
     urgent = False
     queued_at = started_at = ended_at = 0.0
     late: float | None = None
+    error: BaseException | None = None
     _name: str | None = None
 
     def __init__(
@@ -98,6 +100,7 @@ class Task:
         except BaseException as error:
             if isinstance(future, SubmittedFuture):
                 future.lost = executor, self.name
+            self.error = error
             self._end(future, clock, None, error)
             return "failed"
         else:

@@ -73,7 +73,7 @@ class WorkerLoop:
         self.lock = threading.Lock()
         self.queue = TaskQueue(options.max_queue)
         self.threads = WorkerThreads(options)
-        self.counters = Counters()
+        self.counters = Counters(options.on_task_end)
         self._clock = options.clock
         self.failure: BaseException | None = None
         self._waiters: dict[int, int] = {}
@@ -192,7 +192,7 @@ class WorkerLoop:
         """Take everything out that has not started, to be cancelled."""
         self._cancelling = True
         taken = self.queue.take_all()
-        self.counters.counts["cancelled"] += len(taken)
+        self.counters.drop("cancelled", len(taken))
         return taken
 
     # From here on: called without the lock.
@@ -228,6 +228,7 @@ class WorkerLoop:
         if outcome == "done" or outcome == "failed":
             ran = task.ended_at - task.started_at
             counters.durations.record(task.started_at - task.queued_at, ran)
+        counters.tell(task, outcome)
         batch, queue = task.batch, self.queue
         orphans: list[Task] = []
         with self.lock:
@@ -236,7 +237,7 @@ class WorkerLoop:
             if batch is not None:
                 if self._cancelling:
                     orphans = batch.clear()
-                    counters.counts["cancelled"] += len(orphans)
+                    counters.drop("cancelled", len(orphans))
                 batch.queued -= 1
                 if batch.waiting:
                     queue.put(batch.next(task.ended_at))

@@ -29,6 +29,10 @@ class AllowedOrigins:
     def __init__(self, origins: Origins) -> None:
         written = several("origins", origins, str, re.Pattern)
         self._patterns = [origin for origin in written if isinstance(origin, re.Pattern)]
+        if any(isinstance(pattern.pattern, bytes) for pattern in self._patterns):
+            raise ConfigurationError(
+                f"origins={origins!r}: a pattern of bytes fits no origin; compile one of text."
+            )
         literal = [origin for origin in written if not isinstance(origin, re.Pattern)]
         self._literals = {"*" if origin == "*" else _spelled(origin) for origin in literal}
         self.any_origin = "*" in self._literals
@@ -73,7 +77,7 @@ def _spelled(origin: object) -> str:
         port, host = parts.port, parts.hostname
     except ValueError:
         raise _wrong(origin) from None
-    if not parts.scheme or not host or set(origin) & set("*\\?$^()"):
+    if not parts.scheme or not host or set(origin) & set("*\\?$^() ") or not origin.isprintable():
         raise _wrong(origin)
     if not host.isascii():
         raise ConfigurationError(

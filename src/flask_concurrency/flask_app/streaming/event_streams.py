@@ -30,12 +30,18 @@ Source = AsyncIterable[Any] | Iterable[Any] | Callable[[str | None], Any]
 
 
 def event_response(
-    source: Source, *, heartbeat: float | None, loop: LoopThread, drain: Drain
+    source: Source,
+    *,
+    heartbeat: float | None,
+    loop: LoopThread,
+    drain: Drain,
+    opened: Callable[[], Callable[[], None]],
 ) -> Response:
     """The response to a request for events.
 
     :param loop: Where asynchronous sources run.
     :param drain: Ends the stream.
+    :param opened: Called once it is made; gives what to call when it is closed.
     :raises TypeError: ``source`` gives no events one after another.
     :raises ValueError: ``heartbeat`` is no time.
     """
@@ -51,7 +57,7 @@ def event_response(
             aiter(source), spell, heartbeat=heartbeat, drain=drain, context=context
         )
         request.environ[PORTABLE] = True
-        return _response(AsyncBody(events, loop))
+        return _response(AsyncBody(events, loop), opened)
     if not isinstance(source, Iterable) or isinstance(source, str | bytes | dict):
         raise TypeError(
             f"event_stream({source!r}): give a generator of events, an asynchronous one, or a "
@@ -59,9 +65,12 @@ def event_response(
         )
     items = iter(source)
     if heartbeat is None:
-        return _response(ending(items, spell, drain=drain, context=context))
-    return _response(Beating(items, spell, heartbeat=heartbeat, drain=drain, context=context))
+        return _response(ending(items, spell, drain=drain, context=context), opened)
+    body = Beating(items, spell, heartbeat=heartbeat, drain=drain, context=context)
+    return _response(body, opened)
 
 
-def _response(body: Iterable[bytes]) -> Response:
-    return current_app.response_class(body, mimetype="text/event-stream", headers=FIELDS)
+def _response(body: Iterable[bytes], opened: Callable[[], Callable[[], None]]) -> Response:
+    response = current_app.response_class(body, mimetype="text/event-stream", headers=FIELDS)
+    response.call_on_close(opened())
+    return response

@@ -110,6 +110,7 @@ def websocket_view(
         # From here on the time is the client's, not that of a view that has to answer.
         journey_of(request.environ).stop_clock()
         code = GOING_AWAY
+        closed = owned.counters.connection_opened("websocket")
         try:
             if awaits:
                 owned.executors.loop.run(_handle(handler, socket, args, kwargs))
@@ -123,6 +124,7 @@ def websocket_view(
                 if current_app.testing:
                     raise
         finally:
+            closed()
             socket.close(code)
             socket.finish()
         return current_app.response_class(status=101)

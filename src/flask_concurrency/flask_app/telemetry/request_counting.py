@@ -5,27 +5,27 @@ Put around an app once it shows what it counts: a route of another app pays noth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from flask_concurrency.engine.journey import NOT_ASKED, Journey
 from flask_concurrency.flask_app.current_journey import JOURNEY, ROUTE, UNROUTED
+from flask_concurrency.flask_app.telemetry.refused_clients import RefusedClients
 from flask_concurrency.telemetry.counters import Counters
 from flask_concurrency.telemetry.metrics import (
     DEADLINES_MISSED,
     LIMIT_DECISIONS,
+    LIMIT_WAITS,
     REQUEST_DURATION,
     RESPONSE_SIZE,
     known_method,
 )
-from flask_concurrency.telemetry.names import Name
+from flask_concurrency.telemetry.names import Change
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.decision import Verdict
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-
-Change = tuple[Name, int, int, int]
 
 
 class RequestCounting:
@@ -33,6 +33,8 @@ class RequestCounting:
 
     :param wsgi_app: What is counted.
     :param counters: Gives where.
+    :param apart: Names of limits that count by themselves what they refuse.
+    :param refusals: Remembers who was refused lately.
     :param clock: Seconds that never go back.
     """
 
@@ -41,10 +43,14 @@ class RequestCounting:
         wsgi_app: WSGIApplication,
         counters: Callable[[], Counters],
         *,
+        apart: Container[str] = (),
+        refusals: RefusedClients | None = None,
         clock: Clock = monotonic,
     ) -> None:
         self._wsgi_app = wsgi_app
         self._counters = counters
+        self._apart = apart
+        self._refusals = refusals
         self._clock = clock
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -78,30 +84,35 @@ class RequestCounting:
         journey: Journey | None = environ.get(JOURNEY)
         if journey is not None:
             if journey.decision is not NOT_ASKED:
-                changes += _decided(journey, route)
+                changes += _decided(journey, route, self._apart)
+                if self._refusals is not None and not journey.decision.admitted:
+                    self._refusals.note(journey, environ)
             if journey.overdue:
                 changes.append(DEADLINES_MISSED.once(route))
         self._counters().add(changes)
 
 
 def refusal_changes(method: str, limit: str) -> list[Change]:
-    """What to count of a request that a limit has refused before it was one of WSGI."""
-    return [
-        *REQUEST_DURATION.observed(0.0, known_method(method), UNROUTED, "503"),
-        LIMIT_DECISIONS.once(limit, UNROUTED, "busy"),
-    ]
+    """What to count of a request that an adaptive limit refused on ASGI, beside its decision."""
+    return list(REQUEST_DURATION.observed(0.0, known_method(method), UNROUTED, "503"))
 
 
-def _decided(journey: Journey, route: str) -> Iterable[Change]:
-    decision = journey.decision
-    # Where one refuses, the others spent nothing: the request was refused as a whole.
-    verdicts = [v for v in decision.verdicts if decision.admitted or not v.admitted]
-    return [LIMIT_DECISIONS.once(v.name, route, _result(v)) for v in verdicts]
+def _decided(journey: Journey, route: str, apart: Container[str]) -> Iterator[Change]:
+    decision, waits = journey.decision, dict(journey.waits)
+    for verdict in decision.verdicts:
+        # Where one refuses, the others spent nothing: the request was refused as a whole.
+        if (decision.admitted or not verdict.admitted) and verdict.name not in apart:
+            result = _result(verdict, waited=verdict.name in waits)
+            yield LIMIT_DECISIONS.once(verdict.name, route, result)
+    for name, seconds in waits.items():
+        yield from LIMIT_WAITS.observed(seconds, name)
 
 
-def _result(verdict: Verdict) -> str:
+def _result(verdict: Verdict, *, waited: bool) -> str:
     if verdict.admitted:
         return "admitted"
     if verdict.shadow:
         return "would_refuse"
+    if waited:
+        return "gave_up"
     return "over_quota" if verdict.per_client else "busy"

@@ -17,6 +17,7 @@ from flask import Flask
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.named_executors import NamedExecutors
 from flask_concurrency.executors.processes.executor import ProcessExecutor
+from flask_concurrency.executors.task_end import OnTaskEnd
 from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.flask_app.settings import PREFIX, Settings
 from flask_concurrency.flask_app.work.async_body import async_to_sync
@@ -30,7 +31,7 @@ from flask_concurrency.vocabulary.executor_names import Meaning
 
 E = TypeVar("E")
 
-_OURS: Final = ("around", "carry", "on_first_task", "clock", "timekeeper")
+_OURS: Final = ("around", "carry", "on_first_task", "on_task_end", "clock", "timekeeper")
 """Options of the executors that are not the configuration's."""
 _THREADS: Final = tuple(name for name in signature(ThreadExecutor).parameters if name not in _OURS)
 _PROCESSES: Final = tuple(
@@ -78,19 +79,25 @@ def make_executors(
     *,
     added: Mapping[str, Meaning],
     on_first_task: Callable[[], object],
+    on_task_end: Callable[[str], OnTaskEnd],
     worker_app: WorkerApp,
 ) -> AppExecutors:
     """Make an app's executors.
 
     :param added: Names of further executors; later additions are seen.
     :param on_first_task: Called at the first task of each of them, in each process.
+    :param on_task_end: Gives what an executor of a name tells how each task ended.
     :param worker_app: Where worker processes find the app, unless ``PROCESSES`` says otherwise.
     :raises ConfigurationError: ``THREADS`` or ``PROCESSES`` holds a wrong option.
     """
     carry = FlaskCarrier(app)
     drain_timeout = settings.drain_timeout
     make_threads = partial(
-        ThreadExecutor, carry=carry, drain_timeout=drain_timeout, on_first_task=on_first_task
+        ThreadExecutor,
+        carry=carry,
+        drain_timeout=drain_timeout,
+        on_first_task=on_first_task,
+        on_task_end=on_task_end("threads"),
     )
     threads = _made("THREADS", make_threads, settings.threads, _THREADS)
     sockets = ThreadExecutor(
@@ -107,6 +114,7 @@ def make_executors(
         worker_app,
         drain_timeout=drain_timeout,
         on_first_task=on_first_task,
+        on_task_end=on_task_end("processes"),
     )
     processes = _made("PROCESSES", make_processes, settings.processes, _PROCESSES)
     loop = LoopThread(
@@ -114,6 +122,7 @@ def make_executors(
         drain_timeout=min(5.0, settings.drain_timeout),
         blocked_for=lambda: settings.blocked_for(app.debug),
         on_first_task=on_first_task,
+        on_task_end=on_task_end("loop"),
     )
     named = NamedExecutors(
         {"threads": threads, "processes": processes},
@@ -121,6 +130,7 @@ def make_executors(
         configured=settings.executors,
         carry=carry,
         on_first_use=on_first_task,
+        on_task_end=on_task_end,
     )
     return AppExecutors(threads, sockets, bodies, processes, loop, named)
 

@@ -14,9 +14,11 @@ from flask import Flask
 
 from flask_concurrency.flask_app.settings import Settings
 from flask_concurrency.flask_app.work.worker_app import WorkerApp
+from flask_concurrency.runtime.gevent_patch import refuse_late_patch
 from flask_concurrency.vocabulary.executor_names import Meaning
 
 if TYPE_CHECKING:
+    from flask_concurrency.executors.task_end import OnTaskEnd
     from flask_concurrency.flask_app.work.executors import AppExecutors
 
 
@@ -29,6 +31,7 @@ class ExecutorsAtFirstUse:
     :param app: The app. Its ``async`` functions are an use.
     :param added: Names of further executors; later additions are seen.
     :param on_first_task: Called at the first task of each of them, in each process.
+    :param on_task_end: Gives what an executor of a name tells how each task ended.
     :param runs_as_in_flask: Whether ``async`` functions of the current request run on a loop of
         their own.
     :ivar made: What was made; ``None`` before.
@@ -42,6 +45,7 @@ class ExecutorsAtFirstUse:
         *,
         added: Mapping[str, Meaning],
         on_first_task: Callable[[], object],
+        on_task_end: Callable[[str], OnTaskEnd],
         runs_as_in_flask: Callable[[], bool],
     ) -> None:
         self.made: AppExecutors | None = None
@@ -52,6 +56,7 @@ class ExecutorsAtFirstUse:
             settings,
             added=added,
             on_first_task=on_first_task,
+            on_task_end=on_task_end,
             worker_app=WorkerApp(app),  # which command has loaded it is known here, and not later
         )
         self._runs_as_in_flask = runs_as_in_flask
@@ -61,9 +66,13 @@ class ExecutorsAtFirstUse:
             self.get()
 
     def get(self) -> AppExecutors:
-        """The executors, of which none has started anything before its first task."""
+        """The executors, of which none has started anything before its first task.
+
+        :raises ConfigurationError: gevent has replaced threads too late.
+        """
         made = self.made
         if made is None:
+            refuse_late_patch()
             # Two threads may make them at once; all but the first ones are forgotten, unused.
             made = self.__dict__.setdefault("_first", self._make())
             self.made = made

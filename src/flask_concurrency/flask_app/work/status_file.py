@@ -19,7 +19,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,24 +45,35 @@ class ExecutorStatus:
     :ivar process: Its number.
     :ivar published: Seconds since 1970.
     :ivar executors: A snapshot for each executor it has used, as a dict.
+    :ivar refused: Clients that it refused lately: how often, when last, and by which limit.
     """
 
     process: int
     published: float
     executors: dict[str, dict[str, Any]]
+    refused: dict[str, tuple[int, float, str]] = field(default_factory=dict)
 
 
 class Publisher:
     """The file of this process for one app. A forked child has one of its own.
 
     :param name: Whose executors they are; the same for all processes of a deployment.
+    :param refused: Gives the clients that were refused lately.
     :param snapshots: Asked every two seconds from :meth:`begin` on.
     :param keeper: Calls it when it is due.
     """
 
-    def __init__(self, name: str, snapshots: Snapshots, *, keeper: Timekeeper = timekeeper) -> None:
+    def __init__(
+        self,
+        name: str,
+        snapshots: Snapshots,
+        *,
+        refused: Callable[[], Mapping[str, Any]] = dict,
+        keeper: Timekeeper = timekeeper,
+    ) -> None:
         self._name = name
         self._snapshots = snapshots
+        self._refused = refused
         self._keeper = keeper
         self._lock = threading.Lock()
         self._file: int | None = None
@@ -88,9 +99,15 @@ class Publisher:
             for name, snapshot in self._snapshots().items()
             if snapshot is not None
         }
-        if said == self._said:
+        refused = self._refused()
+        if (said, refused) == self._said:
             return
-        text = {"process": os.getpid(), "published": time.time(), "executors": said}
+        text = {
+            "process": os.getpid(),
+            "published": time.time(),
+            "executors": said,
+            "refused": refused,
+        }
         data = json.dumps(text).encode()
         with self._lock:
             if self._file is None:
@@ -98,7 +115,7 @@ class Publisher:
             assert self._file is not None
             os.pwrite(self._file, data, 0)
             os.ftruncate(self._file, len(data))
-            self._said = said
+            self._said = said, refused
 
     def _again(self) -> None:
         publisher = weakref.ref(self)

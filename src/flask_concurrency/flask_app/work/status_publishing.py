@@ -32,10 +32,15 @@ class StatusPublishing:
         self._settings = settings
         self._publisher: Any = None
         self._limits: Callable[[], Mapping[str, Any]] = dict
+        self._refused: Callable[[], Mapping[str, Any]] = dict
 
     def observe_limits(self, snapshots: Callable[[], Mapping[str, Any]]) -> None:
         """Publish what adaptive limits do as well; to be called before :meth:`observe`."""
         self._limits = snapshots
+
+    def observe_refused(self, refused: Callable[[], Mapping[str, Any]]) -> None:
+        """Publish who was refused lately as well; to be called before :meth:`observe`."""
+        self._refused = refused
 
     def observe(self, executors: ExecutorsAtFirstUse) -> None:
         """Publish what these do, once they do anything."""
@@ -46,7 +51,9 @@ class StatusPublishing:
             observed = weakref.ref(executors)
             name = deployment(app, self._settings)
             limits = self._limits
-            self._publisher = Publisher(name, lambda: {**_snapshots_of(observed), **limits()})
+            self._publisher = Publisher(
+                name, lambda: {**_snapshots_of(observed), **limits()}, refused=self._refused
+            )
 
     def begin(self) -> None:
         """Publish from now on, in this process."""
@@ -58,7 +65,10 @@ class StatusPublishing:
 def _snapshots_of(observed: weakref.ref[ExecutorsAtFirstUse]) -> Mapping[str, Any]:
     executors = observed()
     made = None if executors is None else executors.made
-    return {} if made is None else snapshots(made)
+    if made is None:
+        return {}
+    made.loop.ask_for_sign()
+    return snapshots(made)
 
 
 def snapshots(executors: AppExecutors) -> Mapping[str, Any]:

@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-from flask_concurrency.stores.uri_text import cut, require_plain_credentials, without_credentials
+from flask_concurrency.stores.uri_text import (
+    HIDDEN,
+    cut,
+    require_plain_credentials,
+    without_credentials,
+)
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
 Kind = Literal["single", "sentinel", "cluster"]
@@ -119,7 +124,13 @@ def _node(host: str, default: int, text: str) -> Node:
         parts = urlsplit(f"//{host}")
         return parts.hostname or "localhost", default if parts.port is None else parts.port
     except ValueError as error:
-        raise _unreadable(text, str(error)) from None
+        port = host.rpartition(":")[2]
+        if "]" in port or port.isdecimal():
+            raise _unreadable(text, str(error)) from None
+        # It may be a password whose "@" and host were forgotten.
+        scheme = text.partition("://")[0]
+        reason = 'Port could not be cast to a number; behind a password stands "@" and the host'
+        raise _unreadable(f"{scheme}://{HIDDEN}", reason) from None
 
 
 def _unreadable(text: str, reason: str) -> ConfigurationError:

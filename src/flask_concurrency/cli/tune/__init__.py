@@ -1,0 +1,1 @@
+"""``flask concurrency tune``: load an app, and say what to set it to."""

@@ -1,0 +1,106 @@
+"""Send requests to a server of this machine, so many at once, or so many a second. Judges nothing.
+
+Many at once tells what it can do; many a second, each sent at its instant whether others have been
+answered or not, tells how long clients would wait: latency counts from that instant, so that a
+server that stalls is not asked less for it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import perf_counter, sleep
+from typing import Final
+
+TIMEOUT: Final = 10.0
+"""Seconds after which an answer is taken for none."""
+MOST_SENDERS: Final = 128
+
+
+@dataclass(slots=True)
+class Answers:
+    """What came back.
+
+    :ivar latencies: Seconds of each answer.
+    :ivar statuses: Answers by status; 0 for none.
+    :ivar seconds: From the first request to the last answer.
+    """
+
+    latencies: list[float] = field(default_factory=list)
+    statuses: Counter[int] = field(default_factory=Counter)
+    seconds: float = 0.0
+
+    @property
+    def refused(self) -> int:
+        """Answers that say no: 4xx, 5xx, or none."""
+        return sum(number for status, number in self.statuses.items() if not 100 < status < 400)
+
+
+def many_at_once(port: int, path: str, number: int, seconds: float) -> Answers:
+    """Keep a number of requests under way, each sent when the one before is answered."""
+    began_at = perf_counter()
+    end_at = began_at + seconds
+    answers = Answers()
+
+    def send() -> None:
+        ask = _asker(port, path, answers)
+        while (now := perf_counter()) < end_at:
+            ask(now)
+
+    _together([send] * number)
+    answers.seconds = perf_counter() - began_at
+    return answers
+
+
+def many_a_second(port: int, path: str, rate: float, seconds: float) -> Answers:
+    """Send requests at their instants, whatever has become of those before."""
+    began_at = perf_counter()
+    answers = Answers()
+    number = max(1, int(rate * seconds))
+    turn = iter(range(number))
+    lock = threading.Lock()
+
+    def send() -> None:
+        ask = _asker(port, path, answers)
+        while True:
+            with lock:
+                place = next(turn, None)
+            if place is None:
+                return
+            due_at = began_at + place / rate
+            sleep(max(0.0, due_at - perf_counter()))
+            ask(due_at)
+
+    _together([send] * min(number, MOST_SENDERS))
+    answers.seconds = perf_counter() - began_at
+    return answers
+
+
+def _asker(port: int, path: str, answers: Answers) -> Callable[[float], None]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
+
+    def ask(due_at: float) -> None:
+        status = 0
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            response.read()
+            status = response.status
+        except (OSError, http.client.HTTPException):
+            connection.close()
+            sleep(0.01)
+        answers.latencies.append(perf_counter() - due_at)
+        answers.statuses[status] += 1
+
+    return ask
+
+
+def _together(calls: list[Callable[[], None]]) -> None:
+    threads = [threading.Thread(target=call, daemon=True) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
