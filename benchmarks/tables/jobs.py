@@ -10,13 +10,17 @@ import os
 import statistics
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from benchmarks.benchmark import Benchmark, Call, Comparison, Subject, Trial
 from benchmarks.tables.redis import RedisProcess
 from benchmarks.wsgi_call import WrongAnswer
+
+if TYPE_CHECKING:
+    from flask_concurrency.jobs.sqlite_ledger import SqliteLedger
 
 EXPIRED = 1_000_000
 FEW_EXPIRED = 2_000
@@ -123,43 +127,56 @@ def reading() -> Iterator[Call]:
         ledger.close()
 
 
-def beside_expired(quick: bool) -> list[list[str]]:
-    """How long a submit takes beside a million jobs whose time is over, and beside none."""
+@contextmanager
+def ledger_with_expired(count: int) -> Iterator[tuple[SqliteLedger, Path]]:
+    """A ledger with jobs whose time is over, and its file."""
     from flask_concurrency.jobs.ledger import Capacity
     from flask_concurrency.jobs.record import COLUMNS, new_record, row_of
     from flask_concurrency.jobs.sqlite_ledger import SqliteLedger
 
+    with scratch() as home:
+        path = home / "jobs.sqlite3"
+        ledger = SqliteLedger(path, app="shop", capacity=Capacity(None, None))
+        first, _ = ledger.insert(new_record("add", [1, 2], {}, max_arguments=1_000))
+        ledger.cancel(first.id)
+        ended = ledger.get(first.id)
+        assert ended is not None
+        row = dict(zip(COLUMNS, row_of(ended), strict=True)) | {"expires_at": 1.0}
+        with ledger._transaction() as (connection, _):
+            connection.executemany(
+                f"INSERT INTO jobs({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",
+                ((f"{number}", *list(row.values())[1:]) for number in range(count)),
+            )
+        yield ledger, path
+        ledger.close()
+
+
+def beside_expired(quick: bool) -> list[list[str]]:
+    """How long a submit takes beside a million jobs whose time is over, and beside none.
+
+    In turn: how long the disk takes for either changes more than what is compared.
+    """
+    from flask_concurrency.jobs.record import new_record
+
     expired, submits = (FEW_EXPIRED, FEW_SUBMITS) if quick else (EXPIRED, SUBMITS)
     rows = [["expired jobs", "submit p50 µs", "p99 µs", "read µs", "file MB"]]
-    for count in (0, expired):
-        with scratch() as home:
-            path = home / "jobs.sqlite3"
-            ledger = SqliteLedger(path, app="shop", capacity=Capacity(None, None))
-            first, _ = ledger.insert(new_record("add", [1, 2], {}, max_arguments=1_000))
-            ledger.cancel(first.id)
-            ended = ledger.get(first.id)
-            assert ended is not None
-            row = dict(zip(COLUMNS, row_of(ended), strict=True)) | {"expires_at": 1.0}
-            with ledger._transaction() as (connection, _):
-                connection.executemany(
-                    f"INSERT INTO jobs({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",
-                    ((f"{number}", *list(row.values())[1:]) for number in range(count)),
-                )
-            times, reads = [], []
-            for _ in range(submits):
+    with ExitStack() as stack:
+        found = [stack.enter_context(ledger_with_expired(count)) for count in (0, expired)]
+        times: list[tuple[list[float], list[float]]] = [([], []), ([], [])]
+        for _ in range(submits):
+            for (ledger, _), (kept, read) in zip(found, times, strict=True):
                 record = new_record("add", [1, 2], {}, max_arguments=1_000)
                 begun_at = time.perf_counter()
                 ledger.insert(record)
                 kept_at = time.perf_counter()
                 ledger.get(record.id)
-                times.append(kept_at - begun_at)
-                reads.append(time.perf_counter() - kept_at)
-            size = path.stat().st_size / 1e6
-            p50, p99 = statistics.median(times), statistics.quantiles(times, n=100)[98]
+                kept.append(kept_at - begun_at)
+                read.append(time.perf_counter() - kept_at)
+        for count, (_, path), (kept, read) in zip((0, expired), found, times, strict=True):
+            p50, p99 = statistics.median(kept), statistics.quantiles(kept, n=100)[98]
             told = [f"{seconds * 1e6:.0f}" for seconds in (p50, p99)]
-            read = f"{statistics.median(reads) * 1e6:.1f}"
-            rows.append([f"{count:,}", *told, read, f"{size:.0f}"])
-            ledger.close()
+            told.append(f"{statistics.median(read) * 1e6:.1f}")
+            rows.append([f"{count:,}", *told, f"{path.stat().st_size / 1e6:.0f}"])
     return rows
 
 

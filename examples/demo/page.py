@@ -5,6 +5,7 @@ Decides what a browser may load here; what the panels show comes from the API; t
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -37,6 +38,8 @@ def create_app(origins: Origins) -> Flask:
     app.config["CONCURRENCY_JOBS"] = OPTIONS
     app.config.from_prefixed_env("DEMO")
     concurrency.init_app(app)
+    # What a job does is on the page; the terminal is for what the demo cannot do.
+    logging.getLogger("flask_concurrency.jobs").addFilter(_is_error)
 
     @app.get("/")
     def index() -> str:
@@ -65,6 +68,10 @@ def create_app(origins: Origins) -> Flask:
         return response
 
     return app
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR
 
 
 app = create_app(Origins.from_environment())

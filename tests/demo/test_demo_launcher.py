@@ -94,10 +94,10 @@ def test_a_signal_stops_what_is_only_starting(origins: Origins) -> None:
 
 @slow
 def test_a_server_that_dies_ends_the_demo(origins: Origins) -> None:
-    """With a message and an exit code, and without the other two."""
+    """With a message and an exit code, and without the others."""
     with launched("--port", str(origins.port)) as process:
         servers = [p for p in processes_of(origins) if _parent(p) == process.pid]
-        assert len(servers) == 3
+        assert len(servers) == 5
 
         os.kill(servers[0], signal.SIGKILL)
 

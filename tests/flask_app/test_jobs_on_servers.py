@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 APP = "tests/apps/job_shop"
 SERVERS = ["gunicorn-gthread", "gunicorn-gevent", "granian", "uvicorn", "granian-asgi"]
-STREAMS = 300
+STREAMS = 1_000
 Serve = Callable[..., str]
 
 
@@ -83,7 +83,7 @@ def test_a_job_is_accepted_followed_and_cancelled(
 
 
 def test_many_streams_cost_no_thread_each(serve: Serve, ledger: Ledger) -> None:
-    """15: hundreds of streams on one loop; one end of the job ends all of them."""
+    """15: a thousand streams on one loop; one end of the job ends all of them."""
     url = serve(APP, "uvicorn")
     address = requests.post(f"{url}/reports", json={"year": 7}, timeout=10).headers["Location"]
     id = claim(ledger)

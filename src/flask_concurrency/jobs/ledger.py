@@ -107,8 +107,24 @@ class Ledger(ABC):
     files: Path | None = None
     """Where large results are kept; ``None`` for nowhere."""
 
+    poll: float = 0.02
+    """Seconds between two looks of a worker: half of it is what a job waits for its start."""
+
+    observe: Callable[[str, JobRecord], None] | None = None
+    """Called in this process with each event of a job and its record, once that is written."""
+
     def __init__(self, *, draw: Callable[[], float] = random.random) -> None:
         self._draw = draw
+
+    def tell(self, event: str, record: JobRecord) -> None:
+        """Let the observer know of an event: a word of ``telemetry.metrics.JOB_EVENTS``."""
+        if self.observe is not None:
+            self.observe(event, record)
+
+    def tell_end(self, record: JobRecord | None) -> None:
+        """Let the observer know if a job has come to its end."""
+        if record is not None and record.state.done:
+            self.tell(record.state.status, record)
 
     @abstractmethod
     def check(self) -> None:
@@ -186,7 +202,10 @@ class Ledger(ABC):
 
     def claim_one(self, worker: str, id: str) -> JobRecord | None:
         """Claim one job, if it is due: for engines that carry ids to workers."""
-        return self.change(id, lambda record, now: begin(record, worker, now))
+        begun = self.change(id, lambda record, now: begin(record, worker, now))
+        if begun is not None:
+            self.tell("started", begun)
+        return begun
 
     @contextmanager
     def entered(self, worker: str, id: str) -> Iterator[bool]:
@@ -209,14 +228,18 @@ class Ledger(ABC):
         def ended(record: JobRecord, now: float) -> JobRecord | None:
             return ending(record, attempt, outcome, now, self._draw())
 
-        return self.change(id, ended)
+        after = self.change(id, ended)
+        self.tell_end(after)
+        return after
 
     def cancel(self, id: str) -> JobRecord | None:
         """Ask for a job's end; returns it as it is then, ``None`` if there is none.
 
         A queued one is cancelled at once; a running one when its worker has ended it.
         """
-        return self.change(id, _cancelled) or self.get(id)
+        after = self.change(id, _cancelled)
+        self.tell_end(after)
+        return after or self.get(id)
 
     def retry(self, id: str) -> JobRecord | None:
         """Queue a job again that failed or was cancelled; ``None`` if there is none that did."""

@@ -59,7 +59,8 @@ class Worker:
     :param start: Begins an attempt.
     :param names: Of the jobs it may claim.
     :param processes: Attempts that run at once.
-    :param poll: Seconds between two looks for what other processes have written.
+    :param poll: Seconds between two looks for what other processes have written. Default: the
+        ledger's.
     :param drain_timeout: Seconds that running jobs get once it is to stop; those left are given
         back.
     """
@@ -71,7 +72,7 @@ class Worker:
         names: Sequence[str],
         *,
         processes: int = 1,
-        poll: float = 0.02,
+        poll: float | None = None,
         drain_timeout: float = 30.0,
         clock: Clock = monotonic,
     ) -> None:
@@ -79,7 +80,7 @@ class Worker:
         self._begin = start
         self._names = tuple(sorted(names))
         self._processes = processes
-        self._poll = poll
+        self._poll = ledger.poll if poll is None else poll
         self._drain_timeout = drain_timeout
         self._clock = clock
         self.id = f"{socket.gethostname()[:60]}-{os.getpid()}-{secrets.token_hex(8)}"
@@ -167,6 +168,7 @@ class Worker:
 
     def _start(self, record: JobRecord) -> None:
         logger.info("Job %s (%s): attempt %d.", record.id, record.name, record.state.attempt)
+        self._ledger.tell("started", record)
         future: Future[Outcome]
         try:
             future = self._begin(record, self.id)
@@ -224,6 +226,8 @@ class Worker:
                 "Job %s (%s): the worker of attempt %d died; it is %s now.",
                 *(record.id, record.name, record.state.attempt, record.state.status),
             )
+            self._ledger.tell("rescued", record)
+            self._ledger.tell_end(record)
         # What we have claimed and do not run: an error came between the two.
         known = self._running.keys() | {each.record.id for each in self._ended}
         for record in self._ledger.claimed_by(self.id):

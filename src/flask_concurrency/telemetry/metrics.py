@@ -165,6 +165,14 @@ CONNECTIONS: Final = Metric(
     "{connection}",
     "Event streams and WebSockets that were opened and closed.",
 )
+JOB_EVENTS: Final = ("submitted", "started", "succeeded", "failed", "canceled", "rescued")
+JOBS: Final = Metric(
+    "flask_concurrency.jobs.events",
+    "counter",
+    ("job", "event"),
+    "{event}",
+    "Jobs that were submitted, started, ended, or taken back from a worker that died.",
+)
 
 METRICS: Final = {
     metric.name: metric
@@ -180,6 +188,7 @@ METRICS: Final = {
         DEADLINES_MISSED,
         STORE_OUTAGES,
         CONNECTIONS,
+        JOBS,
     )
 }
 """All metrics, by name."""

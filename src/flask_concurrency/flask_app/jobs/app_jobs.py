@@ -23,6 +23,7 @@ from flask_concurrency.jobs.ledger import Capacity, Ledger
 from flask_concurrency.jobs.opening import SQLITE, open_ledger
 from flask_concurrency.jobs.record import JobRecord
 from flask_concurrency.jobs.watcher import Watcher
+from flask_concurrency.telemetry.metrics import JOBS
 from flask_concurrency.vocabulary.clock import wall
 from flask_concurrency.vocabulary.errors import JobsUnavailable
 from flask_concurrency.vocabulary.safe_logger import SafeLogger
@@ -85,6 +86,7 @@ class AppJobs:
         with self._opening:
             if self._ledger is None:
                 self._ledger = self._open()
+                self._ledger.observe = self._count
             return self._ledger
 
     @property
@@ -127,6 +129,7 @@ class AppJobs:
         """Keep jobs in another ledger from now on, as tests do."""
         with self._opening:
             self._ledger, self._watcher = ledger, None
+            ledger.observe = self._count
 
     def owner(self) -> str:
         """The user who makes this request; ``""`` for none, and outside of requests."""
@@ -139,6 +142,7 @@ class AppJobs:
         """Keep a new job, and see to it that a missing worker is noticed."""
         kept, new = self.ledger.insert(record)
         if new:
+            self.ledger.tell("submitted", kept)
             self.send(kept)
             self._look_for_workers(kept.name)
         return kept, new
@@ -173,6 +177,15 @@ class AppJobs:
             volatile=app.testing,
             lease=options.lease,
         )
+
+    def _count(self, event: str, record: JobRecord) -> None:
+        """Count an event of a job, if the app shows what it counts."""
+        app = self._app()
+        if app is None or record.name not in self.declared:
+            return
+        counters = app.extensions["concurrency"].counters
+        if counters.counts_requests:
+            counters.get().add([JOBS.once(record.name, event)])
 
     def _look_for_workers(self, name: str) -> None:
         """Log if no worker would run a job, at most every five minutes."""

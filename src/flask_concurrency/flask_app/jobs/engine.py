@@ -84,6 +84,8 @@ class CarriedJobs:
         """Give up what dead workers had, send what got lost, and remove what has expired."""
         try:
             for record in self._jobs.ledger.rescue():
+                self._jobs.ledger.tell("rescued", record)
+                self._jobs.ledger.tell_end(record)
                 self._jobs.send(record)
             late = wall() - SEND_AGAIN_AFTER
             for record in self._jobs.ledger.find(Filter(status="queued", limit=SENT_AT_ONCE)):
