@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -46,6 +47,7 @@ def command(
         f"--workers={workers}",
         f"--blocking-threads={threads}",
         "--workers-kill-timeout=5s",
+        "--respawn-failed-workers",
     ]
     asgi = f"{app.partition(':')[0]}:asgi"
     python = [sys.executable, "-m"]
@@ -88,6 +90,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
         items.sort(key=lambda item: slow[item.path], reverse=True)
+
+
+@pytest.fixture(autouse=True)
+def loggers_as_made() -> None:
+    """Let each test find our loggers as they are made, whatever a library did to all there are."""
+    for name, ours in list(logging.root.manager.loggerDict.items()):
+        if name.startswith("flask_concurrency") and isinstance(ours, logging.Logger):
+            ours.disabled, ours.propagate = False, True
+            ours.setLevel(logging.NOTSET)
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

@@ -47,8 +47,9 @@ def test_every_module_that_needs_no_other_package_can_be_imported() -> None:
         """
         import importlib, pkgutil, flask_concurrency
         skipped = ("stores.host", "stores.redis", "redis_ledger", "stores.limits_adapter",
-                   "websocket_on_wsgi", "status_file", "counter_file", "launch.forkserver",
-                   "cli.granian_server", "celery_engine")
+                   "websocket_on_wsgi", "status_file", "counter_file", "counter_reader",
+                   "launch.forkserver", "cli.granian_server", "celery_engine",
+                   "flask_app.dashboard", "telemetry.history")
         for found in pkgutil.walk_packages(flask_concurrency.__path__, "flask_concurrency."):
             if not any(part in found.name for part in skipped):
                 importlib.import_module(found.name)
@@ -67,6 +68,10 @@ def test_limits_threads_loop_and_cors_work() -> None:
         app = Flask("elsewhere")
         concurrency = Concurrency(app, default_limits="2/minute; 4 in flight")
         concurrency.cors(app, origins="https://shop.example")
+        try:
+            concurrency.dashboard(app)
+        except ValueError as error:
+            print(error)
 
         @app.get("/")
         def index():
@@ -87,6 +92,7 @@ def test_limits_threads_loop_and_cors_work() -> None:
     assert "\n3\n" in printed
     assert "https://shop.example" in printed
     assert printed.count("counts in each process by itself") == 1
+    assert "platform does not have. Show the counts with concurrency.metrics(app)" in printed
 
 
 def test_the_app_is_served_natively_on_asgi() -> None:

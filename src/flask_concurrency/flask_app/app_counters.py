@@ -17,7 +17,6 @@ from flask_concurrency.flask_app.telemetry.request_counting import RequestCounti
 from flask_concurrency.flask_app.telemetry.signals import limit_moved, store_lost, tell
 from flask_concurrency.flask_app.telemetry.task_counting import TaskCounting
 from flask_concurrency.stores.opening import HOST_WORKS
-from flask_concurrency.telemetry.counter_reader import CounterReader
 from flask_concurrency.telemetry.counters import Counters
 from flask_concurrency.telemetry.metrics import CONNECTIONS, LIMIT_DECISIONS, STORE_OUTAGES
 from flask_concurrency.telemetry.names import Change, Totals
@@ -79,6 +78,8 @@ class AppCounters:
         directory = self.directory()
         if directory is None or self._counters is not None:
             return self.get().totals()
+        from flask_concurrency.telemetry.counter_reader import CounterReader
+
         return CounterReader(directory).totals()
 
     def store_lost(self, error: Exception) -> None:

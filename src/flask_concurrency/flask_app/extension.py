@@ -45,6 +45,7 @@ from flask_concurrency.flask_app.work.first_use import ExecutorsAtFirstUse
 from flask_concurrency.flask_app.work.status_publishing import StatusPublishing
 from flask_concurrency.runtime.deadline import remaining
 from flask_concurrency.runtime.drain import watch_signals
+from flask_concurrency.stores.opening import HOST_WORKS
 from flask_concurrency.vocabulary.decision import Decision
 from flask_concurrency.vocabulary.errors import ConfigurationError
 from flask_concurrency.vocabulary.executor_names import Meaning, check_meaning
@@ -452,8 +453,13 @@ class Concurrency:
         :param url_prefix: Where the page is. Its routes are exempt from limits.
         :param access: Asked in the request; a true answer lets it in, others get 403. Default:
             clients of this machine that no proxy has passed on, and only in debug mode.
-        :raises ConfigurationError: Another route has the prefix.
+        :raises ConfigurationError: Another route has the prefix, or the platform has no file locks.
         """
+        if not HOST_WORKS:
+            raise ConfigurationError(
+                "The dashboard shares its history between processes by file locks, which this "
+                "platform does not have. Show the counts with concurrency.metrics(app) instead."
+            )
         from flask_concurrency.flask_app.dashboard.pages import add_dashboard
 
         state = self._state(app)

@@ -13,6 +13,7 @@ import os
 import random
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -94,6 +95,7 @@ class RedisLedger(Ledger):
         self._address = read_url(url)
         self._timeout = timeout
         self._beating: dict[str, threading.Event] = {}
+        self._closing: weakref.finalize[Any, Any] | None = None
         self._begin()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -102,7 +104,11 @@ class RedisLedger(Ledger):
 
     def _begin(self) -> None:
         self._process = os.getpid()
+        if self._closing is not None:
+            self._closing.detach()  # a forked child leaves the parent its connections
         self._client = ScriptClient(self._address, timeout=self._timeout)
+        self._closing = weakref.finalize(self, self._client.close)
+        self._closing.atexit = False
 
     def check(self) -> None:
         """Refuse a server that may lose what was written.

@@ -20,6 +20,7 @@ from typing import Any, Final
 from flask_concurrency.executors.processes.background_reader import BackgroundReader
 from flask_concurrency.executors.processes.failure_messages import (
     died,
+    no_place_in_time,
     not_started,
     start_failure,
     too_late,
@@ -47,6 +48,7 @@ from flask_concurrency.runtime.gevent_patch import refuse_late_patch
 from flask_concurrency.runtime.timer_thread import timekeeper
 from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.errors import (
+    DeadlineExceeded,
     ExecutorError,
     ExecutorShutdown,
     QueueFull,
@@ -419,7 +421,10 @@ class Pool:
 
     def _settle(self, task: Task) -> None:
         if task.slot is not None and not task.slot.done() and task.ending is not None:
-            turn_away(task.slot, task.ending[1])
+            error = task.ending[1]
+            if isinstance(error, DeadlineExceeded):  # it stood in line, and was never queued
+                error = no_place_in_time(self.options)
+            turn_away(task.slot, error)
         try:
             # Else it was cancelled, or completed by a thread that was interrupted then.
             if not task.future.done():
