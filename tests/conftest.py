@@ -99,6 +99,8 @@ def loggers_as_made() -> None:
         if name.startswith("flask_concurrency") and isinstance(ours, logging.Logger):
             ours.disabled, ours.propagate = False, True
             ours.setLevel(logging.NOTSET)
+            ours.handlers.clear()
+    logging.root.setLevel(logging.WARNING)
     logging.disable(logging.NOTSET)
 
 
