@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 
 class TaskEnd(NamedTuple):
@@ -28,5 +27,14 @@ class TaskEnd(NamedTuple):
     number: int = 1
 
 
-OnTaskEnd = Callable[[TaskEnd], object]
-"""Called on the thread that ends a task, at times within a lock of its pool; must not raise."""
+class OnTaskEnd(Protocol):
+    """Called on the thread that ends a task, at times within a lock of its pool; must not raise."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything asks for it now; read first, since to gather how it ended takes time."""
+        ...
+
+    def __call__(self, end: TaskEnd, /) -> object:
+        """Receive how a task ended."""
+        ...

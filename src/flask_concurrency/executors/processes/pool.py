@@ -168,7 +168,7 @@ class Pool:
                     turn.held = (*turn.held, *orders.send, *orders.start)
                 if task.alarm is not None:
                     task.alarm.cancel()
-                if counts and self._on_task_end is not None:
+                if counts and self._on_task_end is not None and self._on_task_end.wanted:
                     error = None if cancelled else future.exception(timeout=0)
                     self._on_task_end(_end_of(task, error, monotonic()))
                     del error

@@ -82,7 +82,7 @@ class Counters:
     def tell(self, task: Task, outcome: Outcome) -> None:
         """Tell how a task ended whose turn had come; without the lock."""
         error, task.error = task.error, None
-        if self._on_task_end is None:
+        if self._on_task_end is None or not self._on_task_end.wanted:
             return
         waited = ran = None
         if outcome == "done" or outcome == "failed":

@@ -37,6 +37,12 @@ class TaskCounting:
         self._waits = TASK_WAITS.series(executor)
         self._runs = TASK_RUNS.series(executor)
 
+    @property
+    def wanted(self) -> bool:
+        """Whether the app counts, or a receiver listens."""
+        listened = bool(task_failed.receivers) or bool(worker_killed.receivers)
+        return listened or self._counters() is not None
+
     def __call__(self, end: TaskEnd) -> None:
         """Take in how a task ended."""
         counters = self._counters()
