@@ -100,6 +100,7 @@ class Sampler:
             if self._process == os.getpid() or app is None:
                 return
             self._process = os.getpid()
+            self._read_first()
             if app.testing:  # it samples when it is asked, so that tests need not wait
                 return
             threading.Thread(
@@ -109,6 +110,12 @@ class Sampler:
                 daemon=True,
             ).start()
 
+    def _read_first(self) -> None:
+        """Read what the first row is compared with now, so that it holds what comes from now on."""
+        state = self._state()
+        if state is not None:
+            self._last = (int(self._clock()), state.counters.get().totals())
+
     def close(self) -> None:
         """Sample no more, and let another process do it."""
         self._stop.set()
@@ -117,14 +124,20 @@ class Sampler:
                 self._history.close()
 
     def sample(self) -> None:
-        """Write the row of this second, if this process is the one that writes."""
+        """Write the row of this second, if this process is the one that writes.
+
+        The others read the counts as well: the one that takes over when the writer dies knows what
+        the second before it was like.
+        """
+        self.begin()
         with self._lock:
             app, state = self._app(), self._state()
-            if app is None or state is None or self._stop.is_set() or not self.history.hold():
-                self._last = None
+            if app is None or state is None or self._stop.is_set():
                 return
             second, totals = int(self._clock()), state.counters.get().totals()
             last, self._last = self._last, (second, totals)
+            if not self.history.hold():
+                return
             if last is None or not 0 < second - last[0] <= MISSED:
                 self._last = last if last is not None and second == last[0] else self._last
                 return
