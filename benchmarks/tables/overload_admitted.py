@@ -82,7 +82,7 @@ def _on_wsgi(control: OverloadControl, server: socket.socket) -> Callable[[], ob
     def admit_and_release() -> None:
         admitted = control.admit_wsgi(environ)
         assert isinstance(admitted, Admitted)
-        admitted.permit.release()
+        admitted.release()
 
     return admit_and_release
 
@@ -95,7 +95,7 @@ def _on_asgi(
     def admit_and_release() -> None:
         admitted = control.admit_asgi(scope)
         assert isinstance(admitted, Admitted)
-        admitted.permit.release()
+        admitted.release()
 
     return admit_and_release
 

@@ -42,6 +42,16 @@ class AgeGuard:
         self._stands_at: float | None = None
         self._last_old_at = 0.0
 
+    def is_calm(self, age: float) -> bool:
+        """Take note of a request that comes in, if no queue stands and it is young.
+
+        :returns: Whether that is so; :meth:`refuses` must be asked where it is not.
+        """
+        if self.standing or age > self.target:
+            return False
+        self._stands_at = None
+        return True
+
     def refuses(self, now: float, age: float, patience: float = 1.0) -> bool:
         """Take note of a request that comes in, and return whether it is too old.
 
