@@ -36,6 +36,8 @@ TABLES = (
     "benchmarks.tables.growth",
     "benchmarks.tables.redis_outage",
     "benchmarks.tables.overload",
+    "benchmarks.tables.overload_moves",
+    "benchmarks.tables.overload_admitted",
     "benchmarks.tables.jobs",
 )
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from io import BytesIO
 from itertools import cycle
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def requests_to(
     status: str = "200 OK",
     body: bytes | None = None,
     clients: int = CLIENTS,
+    environ: Mapping[str, object] = MappingProxyType({}),
 ) -> Call:
     """Make a call that sends ``GET path`` and reads the answer to its end.
 
@@ -36,8 +38,9 @@ def requests_to(
     :param status: The status line that the app must answer.
     :param body: The bytes that it must answer. Default: not looked at.
     :param clients: Addresses that take turns as the sender.
+    :param environ: What the server says beside the usual.
     """
-    template = _environ(path)
+    template = {**_environ(path), **environ}
     addresses = cycle([f"198.51.100.{number}" for number in range(1, clients + 1)])
     answered = ""
 

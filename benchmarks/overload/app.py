@@ -1,6 +1,7 @@
 """The app that is overloaded: four ordinary workloads, on WSGI and on ASGI.
 
-The environment says which limit stands before it: ``BENCH_LIMIT``, empty for none.
+The environment says which limit stands before it: ``BENCH_LIMIT``, empty for none. A request may
+say how much slower a dependency is now (``?slower=0.3``) and who asks (``?key=7``).
 """
 
 from __future__ import annotations
@@ -9,14 +10,22 @@ import asyncio
 import os
 import threading
 import time
+from typing import TYPE_CHECKING
 
-from flask import Flask
+from flask import Flask, request
 
 from flask_concurrency import Concurrency
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+    from flask_concurrency.asgi.interface import Receive, Scope, Send
+
 SLOTS = 10
 SLOT = 0.05
+REFUSAL = b"overloaded"
 LIMIT = os.environ.get("BENCH_LIMIT", "")
+LIMIT_BY_KEY = "BENCH_KEYS" in os.environ
 
 
 def burn(milliseconds: float) -> None:
@@ -26,11 +35,24 @@ def burn(milliseconds: float) -> None:
         sum(range(50))
 
 
+def slower() -> float:
+    """Seconds that a dependency takes now beyond what it takes otherwise."""
+    return request.args.get("slower", 0.0, type=float)
+
+
+def limited(app: Flask) -> Concurrency:
+    """Put the limit before an app, and health checks before that."""
+    keys = {"key": lambda: request.args.get("key", "")} if LIMIT_BY_KEY else {}
+    concurrency = Concurrency(app, store="memory://", app_limits=LIMIT or None, **keys)
+    concurrency.health(app)
+    return concurrency
+
+
 def make_wsgi() -> Flask:
     """Views that block."""
     app = Flask(__name__)
     slots = threading.BoundedSemaphore(SLOTS)
-    Concurrency(app, store="memory://", app_limits=LIMIT or None)
+    concurrency = limited(app)
 
     @app.get("/cpu")
     def cpu() -> str:
@@ -40,8 +62,13 @@ def make_wsgi() -> Flask:
     @app.get("/mix")
     def mix() -> str:
         burn(5)
-        time.sleep(0.045)
+        time.sleep(0.045 + slower())
         return "done"
+
+    @app.get("/critical/mix")
+    @concurrency.priority("critical")
+    def critical_mix() -> str:
+        return mix()
 
     @app.get("/pool")
     def pool() -> str:
@@ -49,6 +76,11 @@ def make_wsgi() -> Flask:
         with slots:
             time.sleep(SLOT)
         return "done"
+
+    @app.get("/critical/pool")
+    @concurrency.priority("critical")
+    def critical_pool() -> str:
+        return pool()
 
     @app.get("/fast")
     def fast() -> str:
@@ -68,7 +100,7 @@ def make_wsgi() -> Flask:
 def make_asgi() -> object:
     """The same views, awaiting."""
     app = Flask(__name__)
-    concurrency = Concurrency(app, store="memory://", app_limits=LIMIT or None)
+    concurrency = limited(app)
     slots: list[asyncio.Semaphore] = []
 
     @app.get("/cpu")
@@ -79,8 +111,13 @@ def make_asgi() -> object:
     @app.get("/mix")
     async def mix() -> str:
         burn(5)
-        await asyncio.sleep(0.045)
+        await asyncio.sleep(0.045 + slower())
         return "done"
+
+    @app.get("/critical/mix")
+    @concurrency.priority("critical")
+    async def critical_mix() -> str:
+        return await mix()
 
     @app.get("/pool")
     async def pool() -> str:
@@ -90,6 +127,11 @@ def make_asgi() -> object:
         async with slots[0]:
             await asyncio.sleep(SLOT)
         return "done"
+
+    @app.get("/critical/pool")
+    @concurrency.priority("critical")
+    async def critical_pool() -> str:
+        return await pool()
 
     @app.get("/fast")
     async def fast() -> str:
@@ -106,5 +148,20 @@ def make_asgi() -> object:
     return concurrency.asgi_app(app)
 
 
-wsgi = make_wsgi()
-asgi = make_asgi()
+def bare_wsgi(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+    """Refuse without Flask: the least that a refusal can take on this server."""
+    start_response("503 Service Unavailable", [("Content-Length", str(len(REFUSAL)))])
+    return [REFUSAL]
+
+
+async def bare_asgi(scope: Scope, receive: Receive, send: Send) -> None:
+    """The same on ASGI."""
+    if scope["type"] != "http":
+        raise NotImplementedError  # a server that asks for a lifespan then goes on without
+    headers = [(b"content-length", str(len(REFUSAL)).encode())]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": REFUSAL})
+
+
+app_wsgi = make_wsgi()
+app_asgi = make_asgi()

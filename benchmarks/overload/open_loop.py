@@ -1,7 +1,8 @@
 """Send requests at instants that are drawn beforehand, however slow the answers are.
 
 Latency counts from the scheduled instant, so that a server that holds the client up is not
-flattered for it (Poisson arrivals, one connection a request). Knows HTTP as far as a status line.
+flattered for it (Poisson arrivals; one connection a request, or kept ones). Knows HTTP as far as
+a status line and a length.
 """
 
 from __future__ import annotations
@@ -15,10 +16,14 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import NamedTuple
 
 UNANSWERED = 0
 """The status of a request that the client gave up, or whose connection broke."""
+
+REFUSED = (429, 503)
+"""Statuses of a refusal."""
 
 
 class Sample(NamedTuple):
@@ -37,26 +42,36 @@ class Sample(NamedTuple):
 
 
 class Phase(NamedTuple):
-    """So many requests a second for so long."""
+    """So many requests a second for so long.
+
+    :ivar paths: Shares of its requests, and what they ask for, if not what the others do.
+    """
 
     rate: float
     seconds: float
+    paths: Sequence[tuple[float, str]] = ()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Request:
     at: float
     path: str
     connection: socket.socket
+    attempts: int = 1
     sent: bool = False
     head: bytes = b""
+    got: int = 0
     ended: bool = field(default=False)
 
 
 def schedule(phases: Sequence[Phase], seed: int) -> list[float]:
     """The instants of all requests, in seconds from the beginning."""
+    return [at for at, _ in _scheduled(phases, seed)]
+
+
+def _scheduled(phases: Sequence[Phase], seed: int) -> list[tuple[float, Phase]]:
     drawn = random.Random(seed)
-    instants = []
+    found = []
     begin = 0.0
     for phase in phases:
         at = begin
@@ -64,9 +79,9 @@ def schedule(phases: Sequence[Phase], seed: int) -> list[float]:
             at += drawn.expovariate(phase.rate)
             if at >= begin + phase.seconds:
                 break
-            instants.append(at)
+            found.append((at, phase))
         begin += phase.seconds
-    return instants
+    return found
 
 
 def send(
@@ -76,77 +91,120 @@ def send(
     *,
     seed: int = 1,
     patience: float = 2.0,
-    header: str = "",
+    retries: int = 0,
+    keep_alive: bool = False,
 ) -> list[Sample]:
     """Send all, and wait for the answers.
 
     :param port: On this machine.
     :param paths: Shares of the requests, and what they ask for.
     :param patience: Seconds after which a client gives a request up and closes.
-    :param header: One more header line for each.
+    :param retries: How often a client that is refused asks again, at once.
+    :param keep_alive: Whether connections are used again, the newest first.
     """
     drawn = random.Random(seed + 1)
-    shares, names = [share for share, _ in paths], [path for _, path in paths]
-    instants = deque(schedule(phases, seed))
-    chosen = deque(drawn.choices(names, shares, k=len(instants)))
-    asked = {
-        path: f"GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n{header}\r\n".encode()
-        for path in names
-    }
-    selector = selectors.DefaultSelector()
-    waiting: deque[_Request] = deque()
-    samples: list[Sample] = []
-    begin = time.perf_counter() + 0.02
+    requests = deque(
+        (at, drawn.choices([p for _, p in chosen], [share for share, _ in chosen])[0])
+        for at, phase in _scheduled(phases, seed)
+        for chosen in [phase.paths or paths]
+    )
+    return _Clients(port, patience, retries, keep_alive).send_all(requests)
 
-    def end(request: _Request, status: int) -> None:
-        if request.ended:
-            return
-        request.ended = True
-        selector.unregister(request.connection)
-        request.connection.close()
-        took = time.perf_counter() - begin - request.at
-        samples.append(Sample(request.at, took, status, request.path))
 
-    def start(at: float, path: str) -> None:
-        connection = socket.socket()
-        connection.setblocking(False)
-        code = connection.connect_ex(("127.0.0.1", port))
-        request = _Request(at, path, connection)
-        selector.register(connection, selectors.EVENT_WRITE, request)
-        waiting.append(request)
+class _Clients:
+    """All clients of one run, on one thread."""
+
+    def __init__(self, port: int, patience: float, retries: int, keep_alive: bool) -> None:
+        self._port = port
+        self._patience = patience
+        self._retries = retries
+        self._keep_alive = keep_alive
+        self._selector = selectors.DefaultSelector()
+        self._waiting: deque[_Request] = deque()
+        self._idle: list[socket.socket] = []
+        self._samples: list[Sample] = []
+        self._begin = time.perf_counter() + 0.02
+
+    def send_all(self, requests: deque[tuple[float, str]]) -> list[Sample]:
+        waiting = self._waiting
+        while requests or waiting:
+            now = time.perf_counter() - self._begin
+            while requests and requests[0][0] <= now:
+                self._start(*requests.popleft())
+            while waiting and (waiting[0].ended or now - waiting[0].at > self._patience):
+                self._end(waiting.popleft(), UNANSWERED)
+            left = requests[0][0] - now if requests else 0.05
+            for key, _ in self._selector.select(max(0.0, min(left, 0.05))):
+                self._go_on(key.data)
+        self._selector.close()
+        for connection in self._idle:
+            connection.close()
+        return self._samples
+
+    def _start(self, at: float, path: str, attempts: int = 1) -> None:
+        code = 0
+        if self._idle:
+            connection = self._idle.pop()
+        else:
+            connection = socket.socket()
+            connection.setblocking(False)
+            code = connection.connect_ex(("127.0.0.1", self._port))
+        request = _Request(at, path, connection, attempts)
+        self._selector.register(connection, selectors.EVENT_WRITE, request)
+        self._waiting.append(request)
         if code not in (0, errno.EINPROGRESS):
-            end(request, UNANSWERED)
+            self._end(request, UNANSWERED)
 
-    def go_on(request: _Request) -> None:
+    def _go_on(self, request: _Request) -> None:
         try:
             if not request.sent:
-                request.connection.send(asked[request.path])
+                request.connection.send(self._spelled(request.path))
                 request.sent = True
-                selector.modify(request.connection, selectors.EVENT_READ, request)
+                self._selector.modify(request.connection, selectors.EVENT_READ, request)
                 return
             got = request.connection.recv(65_536)
         except BlockingIOError:
             return
         except OSError:
-            end(request, UNANSWERED)
+            self._end(request, UNANSWERED)
             return
-        if len(request.head) < 16:
-            request.head += got[:16]
-        if not got:
+        request.got += len(got)
+        if b"\r\n\r\n" not in request.head:
+            request.head += got
+        whole = self._keep_alive and request.got >= _size(request.head)
+        if whole or not got:
             known = request.head[9:12]
-            end(request, int(known) if known.isdigit() else UNANSWERED)
+            reused = whole and b"\r\nconnection: close" not in request.head.lower()
+            self._end(request, int(known) if known.isdigit() else UNANSWERED, reused=reused)
 
-    while instants or waiting:
-        now = time.perf_counter() - begin
-        while instants and instants[0] <= now:
-            start(instants.popleft(), chosen.popleft())
-        while waiting and (waiting[0].ended or now - waiting[0].at > patience):
-            end(waiting.popleft(), UNANSWERED)
-        left = instants[0] - now if instants else 0.05
-        for key, _ in selector.select(max(0.0, min(left, 0.05))):
-            go_on(key.data)
-    selector.close()
-    return samples
+    def _spelled(self, path: str) -> bytes:
+        how = "keep-alive" if self._keep_alive else "close"
+        return f"GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: {how}\r\n\r\n".encode()
+
+    def _end(self, request: _Request, status: int, *, reused: bool = False) -> None:
+        if request.ended:
+            return
+        request.ended = True
+        self._selector.unregister(request.connection)
+        if reused:
+            self._idle.append(request.connection)
+        else:
+            request.connection.close()
+        now = time.perf_counter() - self._begin
+        if status in REFUSED and request.attempts <= self._retries:
+            self._start(request.at, request.path, request.attempts + 1)
+        else:
+            self._samples.append(Sample(request.at, now - request.at, status, request.path))
+
+
+def _size(head: bytes) -> float:
+    """Bytes of a whole answer, once its head is there."""
+    end = head.find(b"\r\n\r\n")
+    lower = head[: max(0, end)].lower() + b"\r\n"
+    at = lower.find(b"content-length:")
+    if end < 0 or at < 0:
+        return inf
+    return end + 4 + int(lower[at + 15 : lower.index(b"\r\n", at)])
 
 
 class Figures(NamedTuple):
@@ -177,7 +235,7 @@ def figures(samples: Sequence[Sample], begin: float, end: float, deadline: float
     seen = [each for each in samples if begin <= each.at < end]
     seconds = end - begin
     answered = [each.took for each in seen if each.status == 200]
-    refused = [each.took for each in seen if each.status in (429, 503)]
+    refused = [each.took for each in seen if each.status in REFUSED]
     good = sum(took <= deadline for took in answered)
     return Figures(
         len(seen) / seconds,
@@ -196,9 +254,15 @@ def _quantile(values: list[float], share: float) -> float | None:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
 
 
-def capacity(port: int, path: str, *, clients: int, seconds: float) -> float:
-    """Answers a second to clients that send the next request when they have an answer."""
-    asked = f"GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n".encode()
+def capacity(
+    port: int, paths: Sequence[tuple[float, str]], *, clients: int, seconds: float
+) -> float:
+    """Answers a second to clients that send the next request when they have an answer.
+
+    :param paths: Shares of the requests, and what they ask for.
+    """
+    drawn = random.Random(0)
+    shares, names = [share for share, _ in paths], [path for _, path in paths]
     selector = selectors.DefaultSelector()
     done = 0
     begin = time.perf_counter()
@@ -206,7 +270,9 @@ def capacity(port: int, path: str, *, clients: int, seconds: float) -> float:
 
     def start() -> None:
         connection = socket.create_connection(("127.0.0.1", port), 5.0)
-        connection.sendall(asked)
+        path = drawn.choices(names, shares)[0]
+        asked = f"GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n"
+        connection.sendall(asked.encode())
         connection.setblocking(False)
         selector.register(connection, selectors.EVENT_READ)
 

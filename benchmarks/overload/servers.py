@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 APP = "benchmarks.overload.app"
@@ -53,8 +54,13 @@ def free_port() -> int:
         return port
 
 
-def command(server: str, port: int) -> list[str]:
-    """What starts a server, such as ``"gthread:16"``, with as many threads."""
+def command(server: str, port: int, workers: int = 1, app: str = "app") -> list[str]:
+    """What starts a server, such as ``"gthread:16"``, with as many threads.
+
+    :param workers: Processes, where it takes more than one.
+    :param app: ``"app"``, or ``"bare"`` for one that refuses all without Flask.
+    """
+    wsgi, asgi = f"{APP}:{app}_wsgi", f"{APP}:{app}_asgi"
     kind, _, threads = server.partition(":")
     python = [sys.executable, "-m"]
     here = f"127.0.0.1:{port}"
@@ -65,35 +71,50 @@ def command(server: str, port: int) -> list[str]:
         "--log-level=critical",
         f"--bind={here}",
     ]
-    gunicorn += ["--workers=1", "--graceful-timeout=1"]
+    gunicorn += [f"--workers={workers}", "--graceful-timeout=1"]
     return {
-        "sync": [*gunicorn, "--worker-class=sync", f"{APP}:wsgi"],
-        "gthread": [*gunicorn, "--worker-class=gthread", f"--threads={threads}", f"{APP}:wsgi"],
+        "sync": [*gunicorn, "--worker-class=sync", wsgi],
+        "gthread": [*gunicorn, "--worker-class=gthread", f"--threads={threads}", wsgi],
         "waitress": [
             *[*python, "waitress", f"--listen={here}", f"--threads={threads}"],
-            *["--connection-limit=4000", f"{APP}:wsgi"],
+            *["--connection-limit=4000", wsgi],
         ],
         "granian": [
             *[*python, "granian", "--interface=wsgi", "--host=127.0.0.1", f"--port={port}"],
-            *["--workers=1", f"--blocking-threads={threads}", "--log-level=critical"],
-            f"{APP}:wsgi",
+            *[f"--workers={workers}", f"--blocking-threads={threads}", "--log-level=critical"],
+            wsgi,
         ],
         "uvicorn": [
             *[*python, "uvicorn", "--host=127.0.0.1", f"--port={port}", "--no-access-log"],
-            *["--log-level=critical", f"{APP}:asgi"],
+            *["--log-level=critical", asgi],
         ],
     }[kind]
 
 
 @contextmanager
-def serving(server: str, limit: str = "") -> Iterator[int]:
+def serving(
+    server: str, limit: str = "", *, workers: int = 1, by_key: bool = False, app: str = "app"
+) -> Iterator[int]:
     """Serve the app, and give its port.
 
     :param limit: What stands before it; empty for nothing.
+    :param workers: Processes.
+    :param by_key: Whether clients are told apart by ``?key=``, and not by their address.
+    :param app: ``"app"``, or ``"bare"`` for one that refuses all without Flask.
     """
-    port = free_port()
-    with _running(command(server, port), port, {"BENCH_LIMIT": limit}):
+    with serving_by(server, limit, workers=workers, by_key=by_key, app=app) as (port, _):
         yield port
+
+
+@contextmanager
+def serving_by(
+    server: str, limit: str = "", *, workers: int = 1, by_key: bool = False, app: str = "app"
+) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """The same, with the server's first process."""
+    port = free_port()
+    environment = {"BENCH_LIMIT": limit, **({"BENCH_KEYS": "1"} if by_key else {})}
+    with _running(command(server, port, workers, app), port, environment) as process:
+        yield port, process
 
 
 @contextmanager
@@ -132,7 +153,9 @@ def has(program: str) -> bool:
 
 
 @contextmanager
-def _running(words: list[str], port: int, environment: dict[str, str]) -> Iterator[None]:
+def _running(
+    words: list[str], port: int, environment: dict[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
         words,
         cwd=ROOT,
@@ -146,11 +169,10 @@ def _running(words: list[str], port: int, environment: dict[str, str]) -> Iterat
         while True:
             if process.poll() is not None or time.monotonic() > give_up_at:
                 raise RuntimeError(f"{words[:4]} did not start.")
-            with suppress(OSError):
-                socket.create_connection(("127.0.0.1", port), 1.0).close()
+            if _answers(port):
                 break
             time.sleep(0.02)
-        yield
+        yield process
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
@@ -160,3 +182,16 @@ def _running(words: list[str], port: int, environment: dict[str, str]) -> Iterat
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def _answers(port: int) -> bool:
+    """Whether the app answers: gunicorn takes connections before its worker has loaded it."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=10.0)
+    try:
+        connection.request("GET", "/livez", headers={"Connection": "close"})
+        connection.getresponse().read()
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+    return True

@@ -43,7 +43,19 @@ def test_the_patient_are_refused_last() -> None:
     assert not guard.refuses(0.11, 0.4, patience=4.0)
     assert guard.refuses(0.11, 0.41, patience=4.0)
     assert guard.refuses(0.11, 0.06, patience=0.5)
-    assert not guard.refuses(0.11, 0.05, patience=0.5)
+
+
+def test_the_impatient_must_be_young_when_all_are() -> None:
+    """Single ages may be wrong: one that looks young while others are old is no exception."""
+    guard = AgeGuard(1.0)
+    for now in (0.0, 0.02, 0.04, 0.06, 0.08, INTERVAL):
+        guard.refuses(now, 0.2)
+    assert guard.refuses(0.11, 0.01, patience=0.5)
+    assert not guard.refuses(0.11, 0.01)
+    for _ in range(30):
+        guard.refuses(0.12, 0.04)
+    assert guard.refuses(0.13, 0.06, patience=0.5)
+    assert not guard.refuses(0.13, 0.05, patience=0.5)
 
 
 def test_it_stands_as_long_as_it_refuses_the_impatient() -> None:

@@ -41,6 +41,20 @@ def test_the_oldest_comes_first(server: Server) -> None:
     assert server.looks == 1
 
 
+def test_one_that_came_after_the_look_is_about_as_old_as_the_one_before(server: Server) -> None:
+    """But never older than the look; and young once a look finds that nothing waits."""
+    server.waiting = {3: 9.9}
+    assert server.ages(10.0, 1) == [0.1]
+    estimates = [server.connections.arrival(10.0 + at) for at in (0.01, 0.04)]
+    assert [round(each.age, 3) for each in estimates] == [0.01, 0.04]
+    server.waiting = {4: 10.01, 5: 10.04, 6: 10.06}  # the first two are inside, and were given none
+    assert server.ages(10.1, 1) == [0.04]
+    for each in estimates:
+        server.connections.ended(each)
+    server.waiting = {}
+    assert server.ages(10.2, 1) == [0.0]
+
+
 def test_it_looks_now_and_then(server: Server) -> None:
     """However many requests come."""
     for millisecond in range(1_000):

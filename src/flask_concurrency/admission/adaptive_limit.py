@@ -205,9 +205,34 @@ class AdaptiveLimit:
                 self._watcher.moved(self.name, _whole(before), _whole(cap))
         return answer
 
-    def release(self, entry: Entry, ending: Ending = Ending.COMPLETED) -> None:
-        """Count a request that has ended; to be called once."""
-        now = self._clock()
+    def acquire_in_calm(self, age: float, now: float) -> Entry | None:
+        """Admit a request where all are: no queue stands, no cap holds, none was refused lately.
+
+        One look instead of six, at 6 µs less.
+
+        :param age: Seconds it has waited before.
+        :param now: The instant.
+        :returns: What is to be released at the end; ``None`` where :meth:`try_acquire` must look.
+        """
+        guards = self._guards
+        if self._told_cap != inf or self._ended or now - self._second_began >= 1.0:
+            return None
+        with self._lock:
+            entry = guards.enter_in_calm(now, age)
+            if entry is not None:
+                self._age = age
+                self.admitted += 1
+        return entry
+
+    def release(
+        self, entry: Entry, ending: Ending = Ending.COMPLETED, *, now: float | None = None
+    ) -> None:
+        """Count a request that has ended; to be called once.
+
+        :param now: The instant, if it is known.
+        """
+        if now is None:
+            now = self._clock()
         lock = self._lock
         if not lock.acquire(blocking=False):
             self._ended.append((entry, now, ending is not Ending.ABANDONED))

@@ -21,6 +21,7 @@ class Journey:
     :ivar overdue: Whether it was given up because its deadline had passed.
     :ivar has_anything_to_end: Whether anything was asked or timed.
     :ivar called: What was asked where a decorator stands; each is asked once in a request.
+    :ivar ended: Whether it holds nothing that :meth:`end` has not given back.
     :ivar ended_by_middleware: Whether the middleware will call :meth:`end`.
     """
 
@@ -28,7 +29,7 @@ class Journey:
     _answers: tuple[Answer, ...] = ()
     _deadline: Deadline | None = None
     _held: Permit | None = None
-    _ended = False
+    ended = False
     decision = NOT_ASKED
     overdue = False
     has_anything_to_end = False
@@ -62,7 +63,7 @@ class Journey:
         told = answer.decision
         self.decision = _both(self.decision, told) if self._answers else told
         self._answers += (answer,)
-        self._ended = False
+        self.ended = False
         self.has_anything_to_end = True
 
     def hold(self, permit: Permit) -> None:
@@ -71,7 +72,7 @@ class Journey:
         if held is not None:
             permit = _joined(held, permit)
         self._held = permit
-        self._ended = False
+        self.ended = False
         self.has_anything_to_end = True
 
     @property
@@ -109,9 +110,9 @@ class Journey:
 
     def end(self, ending: Ending) -> None:
         """Give back what the request still holds; nothing happens where it holds nothing."""
-        if self._ended:  # a body says so up to four times
+        if self.ended:
             return
-        self._ended = True
+        self.ended = True
         if self.overdue:
             ending = Ending.DROPPED
         for answer in self._answers:

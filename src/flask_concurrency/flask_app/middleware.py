@@ -219,10 +219,9 @@ def _length_and_kind(headers: list[tuple[str, str]]) -> tuple[int | None, bool]:
     length: int | None = None
     is_event_stream = False
     for name, value in headers:
-        name = name.lower()
-        if name == "content-length":
+        if len(name) == len("content-length") and name.lower() == "content-length":
             length = int(value) if value.isdecimal() else None
-        elif name == "content-type":
+        elif len(name) == len("content-type") and name.lower() == "content-type":
             is_event_stream = value.startswith("text/event-stream")
     return length, is_event_stream
 
@@ -236,6 +235,8 @@ class _Body:
 
     :param length: The bytes it has, as far as that is known.
     """
+
+    __slots__ = ("_body", "_chunks", "_journey", "_left")
 
     def __init__(self, body: Iterable[bytes], journey: Journey, length: int | None) -> None:
         self._left = length
@@ -260,7 +261,8 @@ class _Body:
             return chunk
         except StopIteration:
             # The server asks for more only once the last chunk is on its way.
-            self._journey.end(Ending.COMPLETED)
+            if not self._journey.ended:
+                self._journey.end(Ending.COMPLETED)
             raise
         except BaseException:
             self._journey.end(Ending.ABANDONED)
@@ -273,14 +275,18 @@ class _Body:
             if close is not None:
                 close()
         finally:
-            self._journey.end(Ending.ABANDONED)
+            if not self._journey.ended:
+                self._journey.end(Ending.ABANDONED)
 
     def __del__(self) -> None:  # a server or test that dropped the body without closing it
-        self._journey.end(Ending.ABANDONED)
+        if not self._journey.ended:
+            self._journey.end(Ending.ABANDONED)
 
 
 class _LateBody(_Body):
     """The body of an app that begins only when the server asks for the first chunk."""
+
+    __slots__ = ()
 
     def expect(self, length: int | None) -> None:
         """Learn how many bytes it has."""

@@ -193,6 +193,11 @@ class LateGuard:
         self._ours_at = -inf
         self._verdict: _Verdict | None = None
 
+    @property
+    def uncapped(self) -> bool:
+        """Whether any number may be inside."""
+        return self.cap == inf
+
     def admits(self, now: float, share: float = 1.0, spare: int = 0) -> bool:
         """Whether one more may come in; the first always may.
 

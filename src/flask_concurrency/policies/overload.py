@@ -79,6 +79,15 @@ class OverloadGuards:
             self.shares.give(key, now)
         return reason
 
+    def enter_in_calm(self, now: float, age: float) -> Entry | None:
+        """Count a request where none is refused: :meth:`refuses` and :meth:`enter` in one.
+
+        :returns: ``None`` where it would have to be decided.
+        """
+        if now < self._busy_until or not self.late.uncapped or not self.age.is_calm(age):
+            return None
+        return self.late.enter(now, age)
+
     def enter(self, now: float, age: float, deadline: float | None = None) -> Entry:
         """Count one that was admitted."""
         return self.late.enter(now, age, deadline)

@@ -49,6 +49,12 @@ _AT: Final = struct.Struct(
 )  # the port, in sockaddr_in and sockaddr_in6 alike, after the family
 
 
+class Estimate(Arrival):
+    """The age of a request that came in after the last look."""
+
+    __slots__ = ()
+
+
 class Waiting(NamedTuple):
     """A connection on which something waits.
 
@@ -81,9 +87,15 @@ class OwnConnections:
         self._queue: deque[Waiting] = deque()
         self._given: dict[int, float] = {}
         self._without = 0
+        self._last_age = 0.0
 
     def arrival(self, now: float) -> Arrival:
         """The age of the request that comes in now. The caller reports its end by :meth:`ended`.
+
+        One that arrived after the last look has waited for no longer than since then, and for about
+        as long as the one before it. Were it taken for new, requests would seem half as old as they
+        are: on granian, at three times what it can do, a greedy client among fifty then took 8 to
+        10 % of all answers in place of 5.
 
         :raises OSError: The kernel refuses.
         """
@@ -91,22 +103,27 @@ class OwnConnections:
             if now - self._looked_at >= EVERY:
                 self._looked_at = now
                 self._queue = self._waiting(now)
+                if not self._queue:
+                    self._last_age = 0.0
             if not self._queue:
                 self._without += 1
-                return UNKNOWN
+                age = min(self._last_age, now - self._looked_at)
+                return Estimate(age, False) if age else UNKNOWN
             descriptor, arrived_at = self._queue.popleft()
             self._given[descriptor] = arrived_at
-            return Arrival(max(0.0, now - arrived_at), False)
+            self._last_age = max(0.0, now - arrived_at)
+            return Arrival(self._last_age, False)
 
     def idle(self) -> Arrival:
         """Have a request come in that cannot have waited, without a look."""
         with self._lock:
             self._without += 1
+            self._last_age = 0.0
         return UNKNOWN
 
     def ended(self, arrival: Arrival) -> None:
         """A request has been answered."""
-        if arrival is UNKNOWN:
+        if arrival is UNKNOWN or isinstance(arrival, Estimate):
             with self._lock:
                 self._without = max(0, self._without - 1)
 

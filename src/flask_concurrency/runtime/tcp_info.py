@@ -50,6 +50,10 @@ UNKNOWN: Final = Arrival(0.0, False)
 """The answer where nothing is known: no age, and connected."""
 
 
+_YOUNG: Final = tuple(Arrival(milliseconds / 1e3, False) for milliseconds in range(100))
+"""How most requests come; to look it up takes 0.1 µs, to make it 0.5."""
+
+
 class HasOptions(Protocol):
     """A socket, of whatever library."""
 
@@ -73,7 +77,10 @@ def read_arrival(info: bytes) -> Arrival:
     """
     if len(info) < ENOUGH:
         raise OSError(f"The kernel tells {len(info)} bytes of a connection; {ENOUGH} are needed.")
-    return Arrival(_RECEIVED.unpack_from(info, _RECEIVED_AT)[0] / 1e3, info[0] == CLOSE_WAIT)
+    milliseconds: int = _RECEIVED.unpack_from(info, _RECEIVED_AT)[0]
+    if milliseconds < len(_YOUNG) and info[0] != CLOSE_WAIT:
+        return _YOUNG[milliseconds]
+    return Arrival(milliseconds / 1e3, info[0] == CLOSE_WAIT)
 
 
 def waits_since(info: bytes | bytearray | memoryview) -> float | None:

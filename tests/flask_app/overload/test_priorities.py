@@ -175,7 +175,7 @@ def test_a_greedy_client_is_refused_first(app: Flask) -> None:
     told = Overload(app)
     told.stand(age=0.04)
     now = 1_000.0
-    told.control._clock = lambda: now
+    told.control.clock = lambda: now
     for number in range(60):
         now += 0.01
         statuses(app, "/", headers={"X-Client": f"small {number % 10}"})

@@ -241,13 +241,13 @@ def _addresses_of(scope: Mapping[str, Any]) -> tuple[str, int, str, int] | None:
     server, client = scope.get("server"), scope.get("client")
     if not server or not client:
         return None
-    host, port = server[:2]
-    remote, remote_port = client[:2]
+    host, port, *_ = server
+    remote, remote_port, *_ = client
     try:
-        ports = int(port), int(remote_port)  # granian gives the client's as text
+        port, remote_port = int(port), int(remote_port)  # granian gives the client's as text
     except (TypeError, ValueError):
         return None
     # uvicorn names the client that a proxy names, with 0 for the port that it does not know.
-    if not host or not remote or not all(0 < each < 65_536 for each in ports):
+    if not host or not remote or not (0 < port < 65_536 and 0 < remote_port < 65_536):
         return None
-    return host, ports[0], remote, ports[1]
+    return host, port, remote, remote_port

@@ -6,7 +6,9 @@ found out elsewhere.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, MutableMapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from flask_concurrency.admission.adaptive_limit import AdaptiveLimit, Asker
@@ -46,30 +48,49 @@ class Rule(NamedTuple):
     response: OverloadResponse
 
 
-class Admitted(NamedTuple):
-    """A request that was admitted.
+class Admitted(Permit):
+    """A request that was admitted; to be released when it ends.
 
-    :ivar permit: To be released when it ends.
-    :ivar entries: What it was counted as.
+    One object and no closure, since every request has one: 1.5 µs less.
+
+    :param held: The limits that admitted it, and what it was counted as.
+    :param arrival: How it came.
     """
 
-    permit: Permit
-    entries: tuple[Entry, ...]
+    __slots__ = ("_arrival", "_control", "_held")
+
+    def __init__(
+        self,
+        control: OverloadControl,
+        arrival: Arrival,
+        held: tuple[tuple[AdaptiveLimit, Entry], ...],
+    ) -> None:
+        self._lock = threading.Lock()
+        self.ending = None
+        self._control = control
+        self._arrival = arrival
+        self._held = held
+
+    def _give_back(self, ending: Ending) -> None:
+        now = self._control.clock()
+        for limit, entry in self._held:
+            limit.release(entry, ending, now=now)
+        self._control.arrivals.ended(self._arrival, now)
 
     def is_for(self, route: str, deadline: float | None) -> None:
         """Learn what it turned out to ask for.
 
         :param deadline: Seconds in which its answer is worth having, if its route says so.
         """
-        for entry in self.entries:
+        for _, entry in self._held:
             entry.route = route
             if deadline is not None:
                 entry.deadline = deadline
 
     def end_early(self) -> None:
         """Count it no more, and learn nothing of how long it takes."""
-        if self.permit.ending is None:
-            self.permit.release(Ending.ABANDONED)
+        if self.ending is None:
+            self.release(Ending.ABANDONED)
 
 
 class OverloadControl:
@@ -101,7 +122,7 @@ class OverloadControl:
         self._skips_gone = skips_gone
         self._needs_cors = needs_cors
         self._announce: Callable[[], None] | None = announce
-        self._clock = clock
+        self.clock = clock
 
     def admit_wsgi(self, environ: WSGIEnvironment) -> Admitted | OverloadResponse | None:
         """Admit a request, or return what to answer.
@@ -114,7 +135,7 @@ class OverloadControl:
         method = environ["REQUEST_METHOD"]
         if method == "OPTIONS" and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ:
             return None
-        now = self._clock()
+        now = self.clock()
         arrival = self.arrivals.of_environ(environ, now, self._inside)
         outcome = self._admit(now, arrival, method, lambda: environ)
         if isinstance(outcome, Rule):
@@ -135,7 +156,7 @@ class OverloadControl:
         headers = scope["headers"]
         if method == "OPTIONS" and any(n == b"access-control-request-method" for n, _ in headers):
             return None
-        now = self._clock()
+        now = self.clock()
         arrival = self.arrivals.of_scope(scope, now, self._inside)
         outcome = self._admit(now, arrival, method, lambda: make_environ(scope))
         if not isinstance(outcome, Rule):
@@ -157,48 +178,25 @@ class OverloadControl:
             rules[0].limit.client_gone()
             self.arrivals.ended(arrival, now)
             return rules[0].response
-        if len(rules) == 1:
-            return self._admit_one(rules[0], now, arrival, environ)
-        admitted: list[tuple[AdaptiveLimit, Entry]] = []
+        held: tuple[tuple[AdaptiveLimit, Entry], ...] = ()
         for rule in rules:
-            entry = self._acquire(rule, now, arrival, environ)
+            limit = rule.limit
+            entry = limit.acquire_in_calm(arrival.age, now)
             if entry is None:
-                for limit, earlier in admitted:
-                    limit.release(earlier, Ending.ABANDONED)
-                self.arrivals.ended(arrival, now)
-                return rule
-            admitted.append((rule.limit, entry))
+                asker = partial(self._asker, environ, rule.key)
+                found = limit.try_acquire(arrival.age, asker, now=now)
+                if isinstance(found, Entry):
+                    entry = found
+                else:
+                    for earlier, counted in held:
+                        earlier.release(counted, Ending.ABANDONED, now=now)
+                    self.arrivals.ended(arrival, now)
+                    return rule
+            held += ((limit, entry),)
+        return Admitted(self, arrival, held)
 
-        def give_back(ending: Ending) -> None:
-            for limit, entry in admitted:
-                limit.release(entry, ending)
-            self.arrivals.ended(arrival, self._clock())
-
-        return Admitted(Permit(give_back), tuple(entry for _, entry in admitted))
-
-    def _admit_one(
-        self, rule: Rule, now: float, arrival: Arrival, environ: Callable[[], WSGIEnvironment]
-    ) -> Admitted | Rule:
-        """The same for the one limit that most apps have, in half the time."""
-        entry = self._acquire(rule, now, arrival, environ)
-        if entry is None:
-            self.arrivals.ended(arrival, now)
-            return rule
-
-        def give_back(ending: Ending) -> None:
-            rule.limit.release(entry, ending)
-            self.arrivals.ended(arrival, self._clock())
-
-        return Admitted(Permit(give_back), (entry,))
-
-    def _acquire(
-        self, rule: Rule, now: float, arrival: Arrival, environ: Callable[[], WSGIEnvironment]
-    ) -> Entry | None:
-        def who() -> Asker:
-            return self._askers.asker(environ(), rule.key)
-
-        entry = rule.limit.try_acquire(arrival.age, who, now=now)
-        return entry if isinstance(entry, Entry) else None
+    def _asker(self, environ: Callable[[], WSGIEnvironment], key: Callable[[], object]) -> Asker:
+        return self._askers.asker(environ(), key)
 
     def _inside(self) -> int:
         return self.rules[0].limit.inside

@@ -76,7 +76,7 @@ class Front:
         outcome = self.control.admit_wsgi(environ)
         if isinstance(outcome, Admitted):
             environ[ADMITTED] = outcome
-            journey.hold(outcome.permit)
+            journey.hold(outcome)
             return None
         if outcome is None:
             return None
@@ -96,7 +96,7 @@ class Front:
             return _LET_ON
         outcome = self.control.admit_asgi(scope)
         if isinstance(outcome, Admitted):
-            return Admission({ASKED: True, ADMITTED: outcome}, permit=outcome.permit)
+            return Admission({ASKED: True, ADMITTED: outcome}, permit=outcome)
         if isinstance(outcome, OverloadResponse):
             self.count_refusal(scope["method"], outcome.name)
             return Admission({}, answer=lambda send: outcome.asgi(scope, send))

@@ -1,0 +1,103 @@
+"""Measure what an adaptive limit adds to a request that it admits, all apps in one process."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from random import sample
+
+from flask import Flask
+
+from benchmarks.asgi_call import scope_of
+from benchmarks.benchmark import Trial
+from benchmarks.tables.added import BATCHES, FEW, QUICKER, REQUESTS
+from benchmarks.tables.rates import hello
+from benchmarks.wsgi_call import requests_to
+from flask_concurrency import Concurrency
+from flask_concurrency.flask_app.overload.control import Admitted, OverloadControl
+
+
+@contextmanager
+def connection() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A connection over the loopback, its server's end first, on which bytes have come in."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()) as client,
+        listener.accept()[0] as server,
+    ):
+        client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        yield server, client
+
+
+def app_of(limit: str | None) -> tuple[Flask, OverloadControl | None]:
+    """An app with one view and a limit before it."""
+    app = Flask(__name__)
+    Concurrency(app, store="memory://", app_limits=limit)
+    app.get("/")(lambda: hello())
+    requests_to(app)()  # what stands before it is made with the first request
+    return app, app.extensions["concurrency"].front.control
+
+
+def measure(quick: bool) -> list[list[str]]:
+    """All in turn, many times."""
+    rows = [["", "µs", "added µs"]]
+    with connection() as (server, client):
+        calls: dict[str, Callable[[], object]] = {}
+        calls["a request without a limit"] = requests_to(app_of(None)[0])
+        by_socket, _ = app_of("adaptive")
+        calls["with an adaptive one, age by the socket"] = requests_to(
+            by_socket, environ={"gunicorn.socket": server}
+        )
+        for name, control in (("WSGI", app_of("adaptive")[1]), ("ASGI", app_of("adaptive")[1])):
+            assert control is not None
+            calls[f"only the guards, {name}"] = (
+                _on_wsgi(control, server) if name == "WSGI" else _on_asgi(control, server, client)
+            )
+        spent: dict[str, list[float]] = {name: [] for name in calls}
+        for _ in range(FEW if quick else BATCHES):
+            for name in sample(list(calls), len(calls)):
+                client.send(b".")  # it is as young as a request
+                begun_at = time.perf_counter()
+                for _ in range(REQUESTS):
+                    calls[name]()
+                spent[name].append((time.perf_counter() - begun_at) / REQUESTS)
+    told = {name: sorted(times)[len(times) // QUICKER] * 1e6 for name, times in spent.items()}
+    without = told["a request without a limit"]
+    for name, each in told.items():
+        added = each if name.startswith("only") else each - without
+        rows.append([name, f"{each:.1f}", "" if each is without else f"{added:+.1f}"])
+    return rows
+
+
+def _on_wsgi(control: OverloadControl, server: socket.socket) -> Callable[[], object]:
+    environ = {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": "/",
+        "REMOTE_ADDR": "127.0.0.1",
+        "gunicorn.socket": server,
+    }
+
+    def admit_and_release() -> None:
+        admitted = control.admit_wsgi(environ)
+        assert isinstance(admitted, Admitted)
+        admitted.release()
+
+    return admit_and_release
+
+
+def _on_asgi(
+    control: OverloadControl, server: socket.socket, client: socket.socket
+) -> Callable[[], object]:
+    scope = {**scope_of("/"), "server": server.getsockname(), "client": client.getsockname()}
+
+    def admit_and_release() -> None:
+        admitted = control.admit_asgi(scope)
+        assert isinstance(admitted, Admitted)
+        admitted.release()
+
+    return admit_and_release
+
+
+TRIALS = (Trial("overload-admitted", "what an adaptive limit adds to a request", measure),)
