@@ -242,6 +242,13 @@ def test_a_scope_local_is_a_thread_local_outside_of_an_app(app: Flask) -> None:
     assert current_scope() == current_scope()
 
 
+def looked() -> None:
+    """Wait for the threads that look for what is kept by thread."""
+    for thread in threading.enumerate():
+        if thread.name == thread_locals.NAME:
+            thread.join(30)
+
+
 def test_what_is_kept_by_thread_is_named_at_the_first_async_view(
     app: Flask, concurrency: Concurrency, tmp_path: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -252,6 +259,7 @@ def test_what_is_kept_by_thread_is_named_at_the_first_async_view(
         return ""
 
     session = make_session(tmp_path / "db")
+    looked()  # for the apps of other tests
     with caplog.at_level(logging.WARNING):
         concurrency.runs_on("flask")(app)
         assert app.test_client().get("/").status_code == 200
@@ -259,9 +267,7 @@ def test_what_is_kept_by_thread_is_named_at_the_first_async_view(
         concurrency.runs_on("threads")(app)
         assert app.test_client().get("/").status_code == 200
         assert app.test_client().get("/").status_code == 200
-        for thread in threading.enumerate():
-            if thread.name == thread_locals.NAME:
-                thread.join(30)
+        looked()
     told = [each.getMessage() for each in caplog.records]
     assert len([each for each in told if "scopefunc=flask_concurrency.current_scope" in each]) == 1
     assert rows(session) == []
