@@ -1,4 +1,4 @@
-"""Measure what an adaptive limit adds to a request that it admits, all apps in one process."""
+"""Measure what an adaptive limit takes of a request, admitted or refused, all in one process."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from benchmarks.tables.added import BATCHES, FEW, QUICKER, REQUESTS
 from benchmarks.tables.rates import hello
 from benchmarks.wsgi_call import requests_to
 from flask_concurrency import Concurrency
+from flask_concurrency.flask_app.http.overload_responses import OverloadResponse
 from flask_concurrency.flask_app.overload.control import Admitted, OverloadControl
 
 
@@ -43,7 +44,7 @@ def app_of(limit: str | None) -> tuple[Flask, OverloadControl | None]:
 def measure(quick: bool) -> list[list[str]]:
     """All in turn, many times."""
     rows = [["", "µs", "added µs"]]
-    with connection() as (server, client):
+    with connection() as (server, client), connection() as (old, old_client):
         calls: dict[str, Callable[[], object]] = {}
         calls["a request without a limit"] = requests_to(app_of(None)[0])
         by_socket, _ = app_of("adaptive")
@@ -55,6 +56,13 @@ def measure(quick: bool) -> list[list[str]]:
             calls[f"only the guards, {name}"] = (
                 _on_wsgi(control, server) if name == "WSGI" else _on_asgi(control, server, client)
             )
+        refusing = app_of("adaptive")
+        assert refusing[1] is not None
+        calls["a refusal, WSGI"] = requests_to(
+            refusing[0], environ={"gunicorn.socket": old}, status="503 Service Unavailable"
+        )
+        calls["only the guards, refusing on ASGI"] = _refusing_on_asgi(refusing[1], old, old_client)
+        _let_a_queue_stand(refusing[1], old)
         spent: dict[str, list[float]] = {name: [] for name in calls}
         for _ in range(FEW if quick else BATCHES):
             for name in sample(list(calls), len(calls)):
@@ -66,7 +74,8 @@ def measure(quick: bool) -> list[list[str]]:
     told = {name: sorted(times)[len(times) // QUICKER] * 1e6 for name, times in spent.items()}
     without = told["a request without a limit"]
     for name, each in told.items():
-        added = each if name.startswith("only") else each - without
+        whole = name.startswith(("a request", "with"))
+        added = each - without if whole else each
         rows.append([name, f"{each:.1f}", "" if each is without else f"{added:+.1f}"])
     return rows
 
@@ -100,4 +109,23 @@ def _on_asgi(
     return admit_and_release
 
 
-TRIALS = (Trial("overload-admitted", "what an adaptive limit adds to a request", measure),)
+def _refusing_on_asgi(
+    control: OverloadControl, server: socket.socket, client: socket.socket
+) -> Callable[[], object]:
+    scope = {**scope_of("/"), "server": server.getsockname(), "client": client.getsockname()}
+
+    def refuse() -> None:
+        assert isinstance(control.admit_asgi(scope), OverloadResponse)
+
+    return refuse
+
+
+def _let_a_queue_stand(control: OverloadControl, old: socket.socket) -> None:
+    """Ask with the age of a connection on which nothing comes in, until it is too old."""
+    environ = {"REQUEST_METHOD": "GET", "REMOTE_ADDR": "", "gunicorn.socket": old}
+    while isinstance(outcome := control.admit_wsgi(environ), Admitted):
+        outcome.release()
+        time.sleep(0.02)
+
+
+TRIALS = (Trial("overload-admitted", "what an adaptive limit takes of a request", measure),)

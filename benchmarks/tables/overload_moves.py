@@ -148,8 +148,8 @@ def priorities(quick: bool) -> list[list[str]]:
     )[: 1 if quick else None]:
         most = able(server, ((1.0, path),), clients, quick)
         shares = ((0.15, f"/critical{path}"), (0.85, path))
-        found = _send(server, shares, [Phase(STEP * most, 1.0 + seconds)])
-        seen = [each for each in found if each.at >= 1.0]
+        phases = [Phase(0.5 * most, 2.0), Phase(STEP * most, 1.0 + seconds)]
+        seen = [each for each in _send(server, shares, phases) if each.at >= 3.0]
         critical = [each for each in seen if each.path.startswith("/critical")]
         others = len([each for each in seen if _good(each)]) - sum(map(_good, critical))
         rows.append(
@@ -169,8 +169,9 @@ def _fairness(server: str, path: str, most: float, seconds: float) -> float:
     keys = [(1 / (2 * (KEYS - 1)), f"{path}?key={key}") for key in range(1, KEYS)]
     paths = [(0.5, f"{path}?key=0"), *keys]
     with serving(server, ADAPTIVE, by_key=True) as port:
-        found = send(port, paths, [Phase(3.0 * most, 2.0 + seconds)])
-    good = Counter(each.path for each in found if each.at >= 2.0 and _good(each))
+        phases = [Phase(0.5 * most, 2.0), Phase(3.0 * most, 1.0 + seconds)]
+        found = [each for each in send(port, paths, phases) if each.at >= 3.0]
+    good = Counter(each.path for each in found if _good(each))
     numbers = [good[name] for _, name in paths]
     return sum(numbers) ** 2 / (len(numbers) * sum(each**2 for each in numbers))
 

@@ -24,6 +24,12 @@ GREEDY_SHARE: Final = 0.8
 """What a client gets that has had more than its share: half the patience, and so much of the cap.
 So it is refused first, and still gets all that others leave."""
 
+YIELDED: Final = 0.75
+"""How much of its share of the cap a request may fill for a while after a critical one found no
+place (:data:`BUSY`). Otherwise others take the places that critical ones will need: of critical
+requests at 0.75 of the capacity of a pool, at five times the load in all, 10 to 20 % were refused
+(``./scripts/bench overload-priorities``)."""
+
 _NORMAL = STANDINGS["normal"]
 
 
@@ -36,7 +42,7 @@ class OverloadGuards:
     :param salt: Makes shares of one process differ from those of the next.
     """
 
-    __slots__ = ("_busy_until", "age", "late", "shares")
+    __slots__ = ("_busy_until", "_yields_until", "age", "late", "shares")
 
     def __init__(
         self, deadline: float, *, least: int = 1, most: int | None = None, salt: int = 0
@@ -45,6 +51,7 @@ class OverloadGuards:
         self.late = LateGuard(deadline, least=least, most=most)
         self.shares = FairShare(salt)
         self._busy_until = -inf
+        self._yields_until = -inf
 
     def chooses(self, now: float) -> bool:
         """Whether it matters who asks: not all can be admitted, or could not a moment ago."""
@@ -68,11 +75,15 @@ class OverloadGuards:
         if key is not None and priority != "critical" and self.shares.exceeds(key, now):
             patience *= GREEDY_PATIENCE
             share *= GREEDY_SHARE
+        if now < self._yields_until and priority != "critical":
+            share *= YIELDED
         reason: Reason | None = None
         if self.age.refuses(now, age, patience):
             reason = "age"
         elif not self.late.admits(now, share, spare):
             reason = "cap"
+            if priority == "critical":
+                self._yields_until = now + BUSY
         if reason is not None:
             self._busy_until = now + BUSY
         elif key is not None:

@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException
 
 from flask_concurrency.admission.adaptive_limit import UNKNOWN_ASKER, Asker
 from flask_concurrency.admission.limiter import normalized_key
+from flask_concurrency.asgi.environ import make_environ
 from flask_concurrency.flask_app.declarations import decorations
 from flask_concurrency.flask_app.declarations.decorations import EXEMPT
 from flask_concurrency.flask_app.declarations.keys import network, remote_address
@@ -25,6 +26,8 @@ from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
+
+    from flask_concurrency.asgi.interface import Scope
 
 logger = SafeLogger("flask_concurrency.overload")
 
@@ -71,6 +74,18 @@ class Askers:
         except Exception:
             self._say_once("context", "A request cannot be looked at before Flask; it is normal.")
             return UNKNOWN_ASKER._replace(exempt=exempt)
+
+    def asker_on_asgi(self, scope: Scope, key: Callable[[], object]) -> Asker:
+        """The same for an ASGI request; its WSGI environment is made only where it is needed.
+
+        To make it takes 15 µs, and that for each request that is refused.
+        """
+        if len(self._app.view_functions) != self._views:
+            self._look_again()
+        client = scope.get("client")
+        if self._declares or key is not remote_address or not client:
+            return self.asker(make_environ(scope), key)
+        return Asker("normal", hash(normalized_key(network(client[0]))))
 
     def _chosen(self, priority: Priority | Callable[[], Priority]) -> Priority:
         if not callable(priority):

@@ -12,7 +12,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from flask_concurrency.admission.adaptive_limit import AdaptiveLimit, Asker
-from flask_concurrency.asgi.environ import make_environ
 from flask_concurrency.flask_app.http.overload_responses import OverloadResponse
 from flask_concurrency.flask_app.overload.asker import Askers
 from flask_concurrency.policies.late_guard import Entry
@@ -137,7 +136,7 @@ class OverloadControl:
             return None
         now = self.clock()
         arrival = self.arrivals.of_environ(environ, now, self._inside)
-        outcome = self._admit(now, arrival, method, lambda: environ)
+        outcome = self._admit(now, arrival, method, partial(self._askers.asker, environ))
         if isinstance(outcome, Rule):
             if "HTTP_ORIGIN" in environ and self._needs_cors():
                 environ[OVERLOADED] = outcome.limit
@@ -158,7 +157,7 @@ class OverloadControl:
             return None
         now = self.clock()
         arrival = self.arrivals.of_scope(scope, now, self._inside)
-        outcome = self._admit(now, arrival, method, lambda: make_environ(scope))
+        outcome = self._admit(now, arrival, method, partial(self._askers.asker_on_asgi, scope))
         if not isinstance(outcome, Rule):
             return outcome
         if any(name == b"origin" for name, _ in headers) and self._needs_cors():
@@ -166,7 +165,11 @@ class OverloadControl:
         return outcome.response
 
     def _admit(
-        self, now: float, arrival: Arrival, method: str, environ: Callable[[], WSGIEnvironment]
+        self,
+        now: float,
+        arrival: Arrival,
+        method: str,
+        asker: Callable[[Callable[[], object]], Asker],
     ) -> Admitted | Rule | OverloadResponse | None:
         if self._announce is not None:
             announce, self._announce = self._announce, None
@@ -183,8 +186,7 @@ class OverloadControl:
             limit = rule.limit
             entry = limit.acquire_in_calm(arrival.age, now)
             if entry is None:
-                asker = partial(self._asker, environ, rule.key)
-                found = limit.try_acquire(arrival.age, asker, now=now)
+                found = limit.try_acquire(arrival.age, partial(asker, rule.key), now=now)
                 if isinstance(found, Entry):
                     entry = found
                 else:
@@ -194,9 +196,6 @@ class OverloadControl:
                     return rule
             held += ((limit, entry),)
         return Admitted(self, arrival, held)
-
-    def _asker(self, environ: Callable[[], WSGIEnvironment], key: Callable[[], object]) -> Asker:
-        return self._askers.asker(environ(), key)
 
     def _inside(self) -> int:
         return self.rules[0].limit.inside
