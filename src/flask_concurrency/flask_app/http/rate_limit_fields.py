@@ -6,11 +6,11 @@ RFC 9651 structured fields as in draft-ietf-httpapi-ratelimit-headers-11. Knows 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from math import ceil
 
-from flask_concurrency.vocabulary.decision import Verdict
+from flask_concurrency.vocabulary.decision import Label, Labels, Outcome, Verdict
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
 FLOAT_DUST = 1e-5
@@ -24,20 +24,41 @@ def rate_limit_fields(verdicts: Iterable[Verdict]) -> list[tuple[str, str]]:
     ``RateLimit-Policy: "route:5/minute";q=5;w=60`` and ``RateLimit: "route:5/minute";r=4;t=12``,
     where ``t`` is whole seconds until more is left; an in-flight limit has none.
     """
-    policies = []
-    limits = []
-    for name, quota, period, _, remaining, _, reset_after, shadow, _ in verdicts:
-        if shadow:  # for operators, not for clients
-            continue
-        policy, limit = _spelled(name, quota, period)
-        policies.append(policy)
-        if reset_after is None:
-            limits.append(f"{limit}{remaining}")
-        else:
-            limits.append(f"{limit}{remaining};t={ceil(reset_after - FLOAT_DUST)}")
-    if not limits:
+    told = list(verdicts)
+    labels = [Label(v.name, v.quota, v.period, v.shadow, v.per_client) for v in told]
+    outcomes = [Outcome(v.admitted, v.remaining, v.retry_after, v.reset_after) for v in told]
+    return _fields(*_spell(labels), outcomes)
+
+
+def fields_of(labels: Labels, outcomes: Iterable[Outcome]) -> list[tuple[str, str]]:
+    """The same of what was asked and what came of it.
+
+    What never changes of it is spelled once: each time anew it takes 2 µs for three limits
+    (``bench added``).
+    """
+    return _fields(*_spelled(labels), outcomes)
+
+
+def _fields(
+    policy: tuple[str, str] | None, heads: list[str | None], outcomes: Iterable[Outcome]
+) -> list[tuple[str, str]]:
+    """The fields.
+
+    :param policy: The first one; ``None`` where only shadows apply.
+    :param heads: How each item of the other one begins; ``None`` for a shadow's.
+    """
+    if policy is None:
         return []
-    return [("RateLimit-Policy", ", ".join(policies)), ("RateLimit", ", ".join(limits))]
+    items = [
+        (
+            f"{head}{remaining}"
+            if reset_after is None
+            else f"{head}{remaining};t={ceil(reset_after - FLOAT_DUST)}"
+        )
+        for head, (_, remaining, _, reset_after) in zip(heads, outcomes, strict=True)
+        if head is not None
+    ]
+    return [policy, ("RateLimit", ", ".join(items))]
 
 
 def legacy_fields(verdicts: Iterable[Verdict], now: float) -> list[tuple[str, str]]:
@@ -78,8 +99,21 @@ def check_name(name: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _spelled(name: str, quota: int, period: float | None) -> tuple[str, str]:
-    """A policy's item, and how what is left of it begins."""
-    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
-    window = 'qu="concurrent-requests"' if period is None else f"w={ceil(period)}"
-    return f'"{escaped}";q={quota};{window}', f'"{escaped}";r='
+def _spelled(labels: Labels) -> tuple[tuple[str, str] | None, list[str | None]]:
+    return _spell(labels.each)
+
+
+def _spell(labels: Sequence[Label]) -> tuple[tuple[str, str] | None, list[str | None]]:
+    """The field of the policies, and how what is left of each begins.
+
+    Shadows are for operators, not for clients.
+    """
+    policies: list[str] = []
+    heads: list[str | None] = []
+    for name, quota, period, shadow, _ in labels:
+        escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+        window = 'qu="concurrent-requests"' if period is None else f"w={ceil(period)}"
+        heads.append(None if shadow else f'"{escaped}";r=')
+        if not shadow:
+            policies.append(f'"{escaped}";q={quota};{window}')
+    return ("RateLimit-Policy", ", ".join(policies)) if policies else None, heads
