@@ -121,27 +121,20 @@ class Gate:
             would have made it give up.
         """
         if self._key is not None:
-            return self._ask_alike(self._key())
+            # What most gates ask: the same of every client, and nothing is given back.
+            who = self._key()
+            key = who if type(who) is str and len(who) <= MAX_KEY else normalized_key(who)
+            if self._exempt is not None and key in self._exempt:
+                return Answer(True, _NOTHING_ASKED, ())
+            outcomes = self._take_for(key, self._templates)
+            for outcome in outcomes:
+                if not outcome[0]:
+                    return _refused_or_shadowed(self._labels, outcomes, [key] * len(outcomes))
+            return Answer(True, self._labels, outcomes)
         asked, checks, error = self._questions()
         answer = self._acquire(asked, checks) if self._lets_wait else self._answer(asked, checks)
         answer.error = error
         return answer
-
-    def _ask_alike(self, who: object) -> Answer:
-        """Ask what every client is asked alike, and what gives nothing back: what most gates do.
-
-        :param who: What the key function gave.
-        """
-        key = who if type(who) is str and len(who) <= MAX_KEY else normalized_key(who)
-        if self._exempt is not None and key in self._exempt:
-            return Answer(True, _NOTHING_ASKED, ())
-        outcomes = self._take_for(key, self._templates)
-        for outcome in outcomes:
-            if not outcome[0]:
-                break
-        else:
-            return Answer(True, self._labels, outcomes)
-        return _refused_or_shadowed(self._labels, outcomes, [key] * len(outcomes))
 
     def _acquire(self, asked: Asked, checks: list[Check]) -> Answer:
         for limiter, check in zip(asked, checks, strict=True):

@@ -203,7 +203,7 @@ def ask(app: Flask, gate: Gate, environ: dict[str, Any]) -> None:
 
     :raises Refusal: It does not let the request in.
     """
-    journey = journey_of(environ)
+    journey: Journey = environ.get(JOURNEY) or journey_of(environ)
     try:
         answer = journey.ask(gate)
     except StoreError as error:
