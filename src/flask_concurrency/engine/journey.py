@@ -53,7 +53,10 @@ class Journey:
         What a function of a limit raised is raised here, once all other limits were asked.
         """
         answer = gate.acquire()
-        self.join(answer)
+        if self.answers or answer.permit is not None:
+            self.join(answer)
+        else:  # most requests ask once and hold nothing
+            self.answers = (answer,)
         if answer.error is not None and answer.admitted:
             raise answer.error
         return answer
@@ -71,9 +74,11 @@ class Journey:
         """What every gate asked so far has said, as one; made when it is first asked for."""
         decision = self._decided
         if decision is None:
-            decision = NOT_ASKED
-            for number, answer in enumerate(self.answers):
-                decision = _both(decision, answer.decision) if number else answer.decision
+            if not self.answers:  # not to be kept: something may be asked yet
+                return NOT_ASKED
+            decision = self.answers[0].decision
+            for answer in self.answers[1:]:
+                decision = _both(decision, answer.decision)
             self._decided = decision
         return decision
 

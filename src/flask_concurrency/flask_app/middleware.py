@@ -175,7 +175,8 @@ class Start:
                 self._environ[ADMITTED].end_early()
         if journey.answers:
             headers = headers + told(journey, status, headers, self._state.settings.headers)
-            tell_if_refused(self._state, self._environ, journey, status)
+            if request_refused.receivers:
+                tell_if_refused(self._state, self._environ, journey, status)
         return self._start_response(status, headers, exc_info)
 
 
