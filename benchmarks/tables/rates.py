@@ -123,24 +123,24 @@ BENCHMARKS = (
                 "ours, 3 rates",
                 "Flask-Limiter, 3 rates",
                 BARE,
-                1 / 8,
+                1 / 10,
             ),
             Comparison(
                 "3 rates, sliding window",
                 "ours, 3 rates",
                 "Flask-Limiter, 3 rates, sliding",
                 BARE,
-                1 / 8,
+                1 / 10,
             ),
             Comparison(
                 "3 rates, fixed window",
                 "ours, 3 rates, fixed",
                 "Flask-Limiter, 3 rates",
                 BARE,
-                1 / 8,
+                1 / 10,
             ),
             Comparison(
-                "1 rate, each side's default", "ours, 1 rate", "Flask-Limiter, 1 rate", BARE, 1 / 8
+                "1 rate, each side's default", "ours, 1 rate", "Flask-Limiter, 1 rate", BARE, 1 / 10
             ),
             Comparison(
                 "no limit, beside Flask-Limiter", "ours, no limit", "Flask-Limiter, no limit", BARE
@@ -150,7 +150,7 @@ BENCHMARKS = (
                 "ours, 3 rates, host",
                 "ours, 3 rates",
                 BARE,
-                1.5,
+                1.4,
             ),
             Comparison("no limit, beside bare Flask", "ours, no limit", BARE, at_most=1.05),
         ),

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+from types import SimpleNamespace
+
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
+from prometheus_client.utils import floatToGoString
 
 from flask_concurrency.exporters.prometheus import Gauge, expose
 from flask_concurrency.telemetry.counters import Counters
@@ -81,6 +87,29 @@ def test_any_label_is_read_back(route: str) -> None:
     assert found == {route}
 
 
+@given(st.text(max_size=20), st.lists(st.floats(0, 1e6), min_size=1, max_size=5))
+def test_a_series_that_was_written_before_has_its_new_numbers(
+    route: str, sizes: list[float]
+) -> None:
+    """Its text is kept; what it says is that of prometheus-client's own writer at any time."""
+    counters = Counters(None)
+    for size in sizes:
+        counters.add(RESPONSE_SIZE.observed(size, "GET", route))
+        numbers = next(iter(counters.totals().values()))
+        family = HistogramMetricFamily(
+            "http_server_response_body_size_bytes",
+            RESPONSE_SIZE.help,
+            labels=["http_request_method", "http_route"],
+        )
+        up_to = list(accumulate(numbers[:-1]))
+        bounds = [*map(floatToGoString, RESPONSE_SIZE.bounds), "+Inf"]
+        family.add_metric(
+            ["GET", route], list(zip(bounds, up_to, strict=True)), RESPONSE_SIZE.sum_of(numbers)
+        )
+        registry = SimpleNamespace(collect=lambda family=family: [family])
+        assert samples(expose(counters.totals())) == samples(generate_latest(registry))
+
+
 def test_a_gauge_is_what_it_is_now() -> None:
     """Such as permits that are held."""
     gauge = Gauge("flask_concurrency.limit.in_flight", "Held.", ("limit",), {("report",): 3.0})
@@ -91,6 +120,7 @@ def test_a_gauge_is_what_it_is_now() -> None:
 def test_what_another_version_counted_is_left_out() -> None:
     """A metric that this version does not know has no meaning to show."""
     assert expose({("of.tomorrow", "a"): (1,)}) == b""
+    assert expose({(RESPONSE_SIZE.name, "GET", "/"): (1, 2, 3)}) == b""
 
 
 def test_every_metric_says_what_it_means() -> None:

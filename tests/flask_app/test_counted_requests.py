@@ -30,7 +30,7 @@ def test_invented_methods_take_no_memory(make: App) -> None:
     app, _ = make(app_limits="1000/minute")
     for number in range(50):
         statuses(app, "/nowhere", 1, method=f"M{number}")
-    assert len(app.extensions["concurrency"]._routes) == 0
+    assert len(app.extensions["concurrency"].routes) == 0
 
 
 def test_static_files_do_not_spend_the_defaults(make: App, tmp_path: Any) -> None:

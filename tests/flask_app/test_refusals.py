@@ -185,10 +185,11 @@ def test_what_cannot_be_counted_is_a_busy_server(
         with concurrency.limit("5/minute", name="block"):
             return ""
 
-    def fail(store: MemoryStore, checks: object) -> None:
+    def fail(store: MemoryStore, *asked: object) -> None:
         raise error
 
     monkeypatch.setattr(MemoryStore, "take", fail)
+    monkeypatch.setattr(MemoryStore, "take_for", fail)
     for path in ("/", "/block"):
         response = app.test_client().get(path)
         assert response.status_code == 503

@@ -366,13 +366,13 @@ def ask_adaptive_first(limits: Sequence[AdaptiveLimit], gate: Gate) -> Answer:
         return gate.acquire()
     permit = ask_adaptive(limits)
     if isinstance(permit, AdaptiveLimit):
-        return Answer(refused_by(permit))
+        return Answer.of(refused_by(permit))
     try:
         answer = gate.acquire()
     except BaseException:
         permit.release(Ending.ABANDONED)
         raise
-    if not answer.decision.admitted:
+    if not answer.admitted:
         permit.release(Ending.ABANDONED)
         return answer
     return answer.with_permit(permit)

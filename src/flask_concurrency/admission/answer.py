@@ -5,12 +5,13 @@ Knows the store it must give back to; knows no Flask and no HTTP.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from flask_concurrency.admission.limiter import ChargeWhen, FinalCost, check_cost
 from flask_concurrency.stores.store import Check, Store
 from flask_concurrency.vocabulary.clock import Clock
-from flask_concurrency.vocabulary.decision import Decision
+from flask_concurrency.vocabulary.decision import Decision, Labels, Outcome
 from flask_concurrency.vocabulary.grammar import MAX_QUOTA
 from flask_concurrency.vocabulary.permit import Ending, Permit
 from flask_concurrency.vocabulary.request_functions import truth
@@ -98,7 +99,9 @@ class PendingCharges:
 class Answer:
     """The decision about one request, and what it took.
 
-    :ivar decision: Whether it was admitted, and why.
+    :param admitted: Whether it may come in.
+    :param labels: What was asked.
+    :param outcomes: What came of it; one a label.
     :ivar permit: To be released at the end; ``None`` where no in-flight limit applies.
     :ivar waited: The limit that was waited for, and how many seconds; ``None`` for none.
     :ivar refused_key: Whose count refused it; ``None`` where no client's did.
@@ -106,20 +109,44 @@ class Answer:
         admit.
     """
 
-    __slots__ = ("_pending", "decision", "error", "permit", "refused_key", "waited")
+    # Few requests have any of these: class attributes cost nothing to set.
+    permit: Permit | None = None
+    error: Exception | None = None
+    waited: tuple[str, float] | None = None
+    refused_key: str | None = None
+    _pending: PendingCharges | None = None
+    _decision: Decision | None = None
 
-    def __init__(
-        self,
-        decision: Decision,
-        permit: Permit | None = None,
-        pending: PendingCharges | None = None,
-    ) -> None:
-        self.decision = decision
+    def __init__(self, admitted: bool, labels: Labels, outcomes: Sequence[Outcome]) -> None:
+        self.admitted = admitted
+        self.labels = labels
+        self.outcomes = outcomes
+
+    @classmethod
+    def of(cls, decision: Decision) -> Answer:
+        """An answer that holds nothing, of a decision that no gate made."""
+        answer = cls(decision.admitted, _NONE, ())
+        answer._decision = decision
+        return answer
+
+    @property
+    def decision(self) -> Decision:
+        """Whether it was admitted, and why; made when it is first asked for.
+
+        Most requests are only told what is left: to make their verdicts takes 1 µs
+        (``bench added``).
+        """
+        decision = self._decision
+        if decision is None:
+            verdicts = self.labels.verdicts(self.outcomes)
+            decision = self._decision = Decision(self.admitted, verdicts)
+        return decision
+
+    def holding(self, permit: Permit | None, pending: PendingCharges | None) -> Answer:
+        """The same, with what it took."""
         self.permit = permit
         self._pending = pending
-        self.error: Exception | None = None
-        self.waited: tuple[str, float] | None = None
-        self.refused_key: str | None = None
+        return self
 
     def with_permit(self, permit: Permit) -> Answer:
         """The same, with a permit that is given back after its own."""
@@ -130,14 +157,16 @@ class Answer:
                 own.release(ending)
             permit.release(ending)
 
-        answer = Answer(self.decision, Permit(give_back), self._pending)
-        answer.waited = self.waited
-        return answer
+        return self._again(Permit(give_back))
 
     def without_permit(self) -> Answer:
         """The same without the permit, which a block or task releases by itself."""
-        answer = Answer(self.decision, None, self._pending)
+        return self._again(None)
+
+    def _again(self, permit: Permit | None) -> Answer:
+        answer = Answer(self.admitted, self.labels, self.outcomes).holding(permit, self._pending)
         answer.waited = self.waited
+        answer._decision = self._decision
         return answer
 
     @property
@@ -149,3 +178,6 @@ class Answer:
         """Charge what this response costs; a second call changes nothing."""
         if self._pending is not None:
             self._pending.settle(response)
+
+
+_NONE = Labels(())

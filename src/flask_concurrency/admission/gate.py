@@ -9,26 +9,25 @@ from collections.abc import Callable, Container, Sequence
 from math import inf
 
 from flask_concurrency.admission.answer import Answer, PendingCharge, PendingCharges
-from flask_concurrency.admission.limiter import DynamicLimiter, Limiter, normalized_key
+from flask_concurrency.admission.limiter import (
+    MAX_CHOSEN,
+    MAX_KEY,
+    DynamicLimiter,
+    Limiter,
+    normalized_key,
+)
 from flask_concurrency.admission.waiting_room import Waiter, WaitingRooms
 from flask_concurrency.policies.in_flight import InFlightCount
-from flask_concurrency.policies.policy import Policy
 from flask_concurrency.runtime.deadline import expires_at
-from flask_concurrency.stores.store import Check, Store
+from flask_concurrency.stores.store import Check, CheckTemplates, Store, take_for
 from flask_concurrency.vocabulary.clock import Clock, monotonic
-from flask_concurrency.vocabulary.decision import Decision, Outcome, Verdict
+from flask_concurrency.vocabulary.decision import Decision, Label, Labels, Outcome
 from flask_concurrency.vocabulary.errors import DeadlineExceeded
 from flask_concurrency.vocabulary.limits import InFlight, Limit, Rate
 from flask_concurrency.vocabulary.permit import Ending, Permit
 
-LimiterRow = tuple[Limiter, str, int, float | None, bool, bool]
-"""A limiter, with what every verdict of it says: name, quota, period; shadow, per client."""
-
-CheckTemplate = tuple[str, Policy, int, bool]
-"""A limiter's id, policy, cost and shadow: a check without its key."""
-
-# Makes a NamedTuple in a third of its constructor's time, which every request would pay.
-new = tuple.__new__
+Asked = Sequence[Limiter]
+"""Limiters of one request, in the order of its checks."""
 
 ELSEWHERE = 0.02
 """Seconds after which a request asks again that waits for one limit and is held up by another."""
@@ -53,13 +52,16 @@ class Gate:
     __slots__ = (
         "_clock",
         "_exempt",
-        "_exempts",
+        "_fixed",
+        "_key",
+        "_labels",
         "_lets_wait",
-        "_plain",
+        "_other_labels",
         "_rooms",
-        "_rows",
         "_store",
+        "_take_for",
         "_takes_back",
+        "_templates",
         "limiters",
     )
 
@@ -78,19 +80,26 @@ class Gate:
         self._clock = clock
         self._exempt = exempt
         # What does not change between requests is found out once.
-        fixed = [limiter for limiter in limiters if isinstance(limiter, Limiter)]
-        self._rows = [_row(limiter) for limiter in fixed] if len(fixed) == len(limiters) else None
-        self._exempts = self._rows is None or any(each.exempt_when for each in fixed)
-        self._lets_wait = self._rows is None or any(map(_waits, fixed))
-        self._takes_back = self._rows is None or any(map(_is_given_back, fixed))
-        self._plain = None if self._rows is None else _plain(fixed)
+        fixed = tuple(limiter for limiter in limiters if isinstance(limiter, Limiter))
+        chosen = len(fixed) < len(limiters)
+        self._fixed = None if chosen else fixed
+        self._labels = _labels(fixed)
+        self._other_labels: dict[tuple[Limiter, ...], Labels] = {}
+        self._lets_wait = chosen or any(map(_waits, fixed))
+        self._takes_back = chosen or any(map(_is_given_back, fixed))
+        plain = not chosen and not self._lets_wait and not self._takes_back
+        self._key: Callable[[], object] | None = None
+        self._templates = CheckTemplates(())
+        if plain and (alike := _asked_alike(fixed)) is not None:
+            self._key, self._templates = alike
+        self._take_for = take_for(store)
 
     def repeats(self, decision: Decision, key: Callable[[], object]) -> bool:
         """Whether a refusal stays the same for every request of the same ``key`` until its time."""
         refusing = {verdict.name for verdict in decision.refusing}
-        return self._rows is not None and all(
+        return self._fixed is not None and all(
             limiter.repeats and limiter.key is key
-            for limiter, *_ in self._rows
+            for limiter in self._fixed
             if limiter.name in refusing
         )
 
@@ -99,8 +108,8 @@ class Gate:
 
         :returns: The decision, with what has to be given back when the request ends.
         """
-        rows, checks, error = self._questions()
-        answer = self._answer(rows, checks)
+        asked, checks, error = self._questions()
+        answer = self._answer(asked, checks)
         answer.error = error
         return answer
 
@@ -111,48 +120,59 @@ class Gate:
         :raises DeadlineExceeded: The request's deadline fell before its turn, and before the limit
             would have made it give up.
         """
-        rows, checks, error = self._questions()
-        answer = self._acquire(rows, checks) if self._lets_wait else self._answer(rows, checks)
+        if self._key is not None:
+            # What most gates ask: the same of every client, and nothing is given back.
+            who = self._key()
+            key = who if type(who) is str and len(who) <= MAX_KEY else normalized_key(who)
+            if self._exempt is not None and key in self._exempt:
+                return Answer(True, _NOTHING_ASKED, ())
+            outcomes = self._take_for(key, self._templates)
+            for outcome in outcomes:
+                if not outcome[0]:
+                    return _refused_or_shadowed(self._labels, outcomes, [key] * len(outcomes))
+            return Answer(True, self._labels, outcomes)
+        asked, checks, error = self._questions()
+        answer = self._acquire(asked, checks) if self._lets_wait else self._answer(asked, checks)
         answer.error = error
         return answer
 
-    def _acquire(self, rows: Sequence[LimiterRow], checks: list[Check]) -> Answer:
-        for (limiter, *_), check in zip(rows, checks, strict=True):
+    def _acquire(self, asked: Asked, checks: list[Check]) -> Answer:
+        for limiter, check in zip(asked, checks, strict=True):
             if _is_paced(limiter) and not limiter.shadow and self._rooms.occupied(_room(check)):
                 # To try to acquire now would overtake the requests that wait.
-                return self._wait(rows, checks, None, limiter.limit, check)
-        answer = self._answer(rows, self._behind_the_queues(rows, checks))
-        in_the_way = _waited_for(answer, rows, checks)
-        return self._wait(rows, checks, answer, *in_the_way[0]) if in_the_way else answer
+                return self._wait(asked, checks, None, limiter.limit, check)
+        answer = self._answer(asked, self._behind_the_queues(asked, checks))
+        in_the_way = _waited_for(answer, asked, checks)
+        return self._wait(asked, checks, answer, *in_the_way[0]) if in_the_way else answer
 
-    def _behind_the_queues(self, rows: Sequence[LimiterRow], checks: list[Check]) -> list[Check]:
+    def _behind_the_queues(self, asked: Asked, checks: list[Check]) -> list[Check]:
         """The checks of a new request: requests that already wait come first."""
         return [
             check._replace(policy=CLOSED)
             if _queues(limiter) and self._rooms.occupied(_room(check))
             else check
-            for (limiter, *_), check in zip(rows, checks, strict=True)
+            for limiter, check in zip(asked, checks, strict=True)
         ]
 
     def _wait(
         self,
-        rows: Sequence[LimiterRow],
+        asked: Asked,
         checks: list[Check],
         answer: Answer | None,
         limit: Limit,
         check: Check,
     ) -> Answer:
         began_at = self._clock()
-        answer = self._in_room(rows, checks, answer, limit, check)
+        answer = self._in_room(asked, checks, answer, limit, check)
         seconds = self._clock() - began_at
-        for (limiter, *_), found in zip(rows, checks, strict=True):
+        for limiter, found in zip(asked, checks, strict=True):
             if found is check:
                 answer.waited = limiter.name, seconds
         return answer
 
     def _in_room(
         self,
-        rows: Sequence[LimiterRow],
+        asked: Asked,
         checks: list[Check],
         answer: Answer | None,
         limit: Limit,
@@ -162,23 +182,23 @@ class Gate:
         if isinstance(limit, Rate):
             waiter = self._rooms.enter(_room(check), "fifo", most=limit.quota)
             if waiter is None:
-                return answer or self._answer(rows, checks)
+                return answer or self._answer(asked, checks)
             try:
-                return self._wait_for_turn(waiter, give_up_at, rows, checks, answer, limit, check)
+                return self._wait_for_turn(waiter, give_up_at, asked, checks, answer, limit, check)
             finally:
                 self._rooms.leave(waiter)
         # A slot in the queue is counted like a permit, so the queue is as bounded, as shared and
         # as safe from dying processes as the limit itself.
         in_queue = queue_check(check, limit.max_queue)
         if not self._store.take([in_queue])[0].admitted:
-            return answer or self._answer(rows, checks)
+            return answer or self._answer(asked, checks)
         taken_at = self._clock()
         try:
             waiter = self._rooms.enter(_room(check), limit.order)
             if waiter is None:
-                return answer or self._answer(rows, checks)
+                return answer or self._answer(asked, checks)
             try:
-                return self._wait_for_turn(waiter, give_up_at, rows, checks, answer, limit, check)
+                return self._wait_for_turn(waiter, give_up_at, asked, checks, answer, limit, check)
             finally:
                 self._rooms.leave(waiter)
         finally:
@@ -188,7 +208,7 @@ class Gate:
         self,
         waiter: Waiter,
         give_up_at: float,
-        rows: Sequence[LimiterRow],
+        asked: Asked,
         checks: list[Check],
         answer: Answer | None,
         limit: Limit,
@@ -198,8 +218,8 @@ class Gate:
             poll = inf
             if self._rooms.is_next(waiter):
                 # Before the first wait, too: a permit may have been released meanwhile.
-                answer = self._answer(rows, checks)
-                in_the_way = _waited_for(answer, rows, checks)
+                answer = self._answer(asked, checks)
+                in_the_way = _waited_for(answer, asked, checks)
                 if not in_the_way:
                     return answer
                 if answer.decision.retry_after is not None:
@@ -216,7 +236,7 @@ class Gate:
             raise DeadlineExceeded(
                 f"The deadline passed while the request waited for {waited}: {limit.text}."
             )
-        return answer or self._answer(rows, checks)
+        return answer or self._answer(asked, checks)
 
     def _unheard(self, check: Check, in_the_way: list[tuple[Limit, Check]]) -> float:
         """Seconds after which to ask again, because a permit may be released without a wake-up.
@@ -229,34 +249,20 @@ class Gate:
             return self._store.poll_interval
         return inf if any(found is check for _, found in in_the_way) else ELSEWHERE
 
-    def _questions(self) -> tuple[Sequence[LimiterRow], list[Check], Exception | None]:
+    def _questions(self) -> tuple[Asked, list[Check], Exception | None]:
         """The limiters to ask, what the store is asked for each, and what a function raised.
 
         A limiter whose function raises is not asked, but all others are: an error that a client
         can cause must not free its requests from them.
         """
-        if self._rows is not None and self._plain is not None:
-            key_of, parts = self._plain
-            counted = normalized_key(key_of())
-            if self._exempt is not None and counted in self._exempt:
-                return (), [], None
-            return (
-                self._rows,
-                [
-                    new(Check, (id, policy, counted, cost, shadow))
-                    for id, policy, cost, shadow in parts
-                ],
-                None,
-            )
-        rows: list[LimiterRow] = []
+        asked: list[Limiter] = []
         checks: list[Check] = []
         keys: dict[Callable[[], object], str] = {}
         error: Exception | None = None
         named: dict[str, Limiter] = {}
-        for found in self.limiters if self._rows is None else self._rows:
+        for found in self.limiters:
             try:
-                for row in [found] if isinstance(found, tuple) else _rows(found, named):
-                    limiter = row[0]
+                for limiter in [found] if isinstance(found, Limiter) else found.current(named):
                     if limiter.exempt_when is not None and limiter.exempts:
                         continue
                     key = keys.get(limiter.key)
@@ -268,46 +274,43 @@ class Gate:
                     if not isinstance(cost, int):
                         cost = limiter.current_cost()
                     checks.append(Check(limiter.id, limiter.policy, key, cost, limiter.shadow))
-                    rows.append(row)
+                    asked.append(limiter)
             except Exception as raised:
                 error = error or raised
-        return rows, checks, error
+        return asked, checks, error
 
-    def _answer(self, rows: Sequence[LimiterRow], checks: list[Check]) -> Answer:
+    def _answer(self, asked: Asked, checks: list[Check]) -> Answer:
         outcomes = self._store.take(checks)
-        let_in = True
-        verdicts = []
-        for row, outcome in zip(rows, outcomes, strict=True):
-            _, name, quota, period, shadow, by_client = row
-            admitted, left, retry_after, reset_after = outcome
-            told = name, quota, period, admitted, left, retry_after, reset_after, shadow, by_client
-            verdicts.append(new(Verdict, told))
-            if not admitted and not shadow:
-                let_in = False
-        decision = new(Decision, (let_in, tuple(verdicts)))
-        if not let_in:
-            answer = Answer(decision)
-            for check, verdict in zip(checks, verdicts, strict=True):
-                if not verdict.admitted and verdict.per_client and not verdict.shadow:
-                    answer.refused_key = check.key
-                    break
-            return answer
-        if not self._takes_back:
-            return Answer(decision)
-        return self._admitted(decision, rows, checks, outcomes)
+        labels = self._labels_of(asked)
+        for outcome in outcomes:
+            if not outcome.admitted:
+                keys = [check.key for check in checks]
+                answer = _refused_or_shadowed(labels, outcomes, keys)
+                break
+        else:
+            answer = Answer(True, labels, outcomes)
+        if answer.admitted and self._takes_back:
+            self._hold(answer, asked, checks)
+        return answer
 
-    def _admitted(
-        self,
-        decision: Decision,
-        rows: Sequence[LimiterRow],
-        checks: list[Check],
-        outcomes: list[Outcome],
-    ) -> Answer:
+    def _labels_of(self, asked: Asked) -> Labels:
+        if self._fixed is not None and len(asked) == len(self._fixed):
+            return self._labels
+        chosen = tuple(asked)
+        labels = self._other_labels.get(chosen)
+        if labels is None:
+            if len(self._other_labels) >= MAX_CHOSEN:
+                self._other_labels.clear()
+            labels = self._other_labels[chosen] = _labels(chosen)
+        return labels
+
+    def _hold(self, answer: Answer, asked: Asked, checks: list[Check]) -> None:
+        """Let an answer hold what was taken and has to be given back, or may have to."""
         taken_at = self._clock()
         held: list[Check] = []
         waited_for = False
         reservations: list[PendingCharge] = []
-        for (limiter, *_), check, outcome in zip(rows, checks, outcomes, strict=True):
+        for limiter, check, outcome in zip(asked, checks, answer.outcomes, strict=True):
             if not outcome.admitted:  # a shadow's refusal: it took nothing
                 continue
             if isinstance(limiter.limit, InFlight):
@@ -325,29 +328,49 @@ class Gate:
             for check in held:
                 self._rooms.wake(_room(check))
 
-        permit = Permit(give_back) if held else None
-        tab = PendingCharges(reservations, self._store, self._clock) if reservations else None
-        return Answer(decision, permit, tab)
+        answer.holding(
+            Permit(give_back) if held else None,
+            PendingCharges(reservations, self._store, self._clock) if reservations else None,
+        )
 
 
-def _rows(found: Limiter | DynamicLimiter, named: dict[str, Limiter]) -> list[LimiterRow]:
-    limiters = [found] if isinstance(found, Limiter) else found.current(named)
-    return [_row(limiter) for limiter in limiters]
+def _refused_or_shadowed(labels: Labels, outcomes: list[Outcome], keys: list[str]) -> Answer:
+    """The answer where at least one limit does not admit.
+
+    :param keys: Whom each of them counted.
+    """
+    asked = zip(labels.each, outcomes, keys, strict=True)
+    refusing = [(label, key) for label, o, key in asked if not (o.admitted or label.shadow)]
+    answer = Answer(not refusing, labels, outcomes)
+    answer.refused_key = next((key for label, key in refusing if label.per_client), None)
+    return answer
 
 
-def _row(limiter: Limiter) -> LimiterRow:
-    name, quota, period = limiter.name, limiter.limit.quota, limiter.period
-    return limiter, name, quota, period, limiter.shadow, limiter.per_client
+def _labels(limiters: Asked) -> Labels:
+    return Labels(
+        tuple(
+            Label(each.name, each.limit.quota, each.period, each.shadow, each.per_client)
+            for each in limiters
+        )
+    )
 
 
-def _plain(limiters: Sequence[Limiter]) -> tuple[Callable[[], object], list[CheckTemplate]] | None:
-    """The one key and the parts of a gate that asks the same of every request, as most do."""
+_NOTHING_ASKED = Labels(())
+
+
+def _asked_alike(
+    limiters: Asked,
+) -> tuple[Callable[[], object], CheckTemplates] | None:
+    """The one key and the checks of limiters that ask the same of every request, as most do."""
     keys = {limiter.key for limiter in limiters}
     if len(keys) != 1 or any(each.exempt_when or callable(each.cost) for each in limiters):
         return None
-    return keys.pop(), [
-        (limiter.id, limiter.policy, limiter.current_cost(), limiter.shadow) for limiter in limiters
-    ]
+    return keys.pop(), CheckTemplates(
+        tuple(
+            (limiter.id, limiter.policy, limiter.current_cost(), limiter.shadow)
+            for limiter in limiters
+        )
+    )
 
 
 def _room(check: Check) -> tuple[str, str]:
@@ -386,14 +409,11 @@ def _is_given_back(limiter: Limiter) -> bool:
     )
 
 
-def _waited_for(
-    answer: Answer, rows: Sequence[LimiterRow], checks: list[Check]
-) -> list[tuple[Limit, Check]]:
+def _waited_for(answer: Answer, asked: Asked, checks: list[Check]) -> list[tuple[Limit, Check]]:
     """The limits in the way; none if it is admitted, or to wait is not allowed or of no use."""
     found = []
-    verdicts = answer.decision.verdicts
-    for (limiter, *_), check, verdict in zip(rows, checks, verdicts, strict=True):
-        if not verdict.admitted and not verdict.shadow:
+    for limiter, check, outcome in zip(asked, checks, answer.outcomes, strict=True):
+        if not outcome.admitted and not limiter.shadow:
             limit = limiter.limit
             most = limit.quota if isinstance(limit, InFlight) else limit.burst
             if not limit.max_wait or check.cost > most:

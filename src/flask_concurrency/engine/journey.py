@@ -17,20 +17,20 @@ NOT_ASKED = Decision(True, ())
 class Journey:
     """What one request was answered and what it holds.
 
-    :ivar decision: What every gate asked so far has said, as one.
+    :ivar answers: What the gates asked so far have said.
     :ivar overdue: Whether it was given up because its deadline had passed.
-    :ivar has_anything_to_end: Whether anything was asked or timed.
+    :ivar has_anything_to_end: Whether anything is held or timed.
     :ivar called: What was asked where a decorator stands; each is asked once in a request.
     :ivar ended: Whether it holds nothing that :meth:`end` has not given back.
     :ivar ended_by_middleware: Whether the middleware will call :meth:`end`.
     """
 
     # Every request makes one and most have no limit: class attributes cost nothing to set.
-    _answers: tuple[Answer, ...] = ()
+    answers: tuple[Answer, ...] = ()
+    _decided: Decision | None = None
     _deadline: Deadline | None = None
     _held: Permit | None = None
     ended = False
-    decision = NOT_ASKED
     overdue = False
     has_anything_to_end = False
     ended_by_middleware = True
@@ -47,24 +47,40 @@ class Journey:
         if deadline is not None:
             deadline.__exit__(None, None, None)
 
-    def ask(self, gate: Gate) -> Decision:
+    def ask(self, gate: Gate) -> Answer:
         """Ask a gate, waiting where it lets requests wait, and hold what it grants to the end.
 
         What a function of a limit raised is raised here, once all other limits were asked.
         """
         answer = gate.acquire()
-        self.join(answer)
-        if answer.error is not None and answer.decision.admitted:
+        if self.answers or answer.permit is not None:
+            self.join(answer)
+        else:  # most requests ask once and hold nothing
+            self.answers = (answer,)
+        if answer.error is not None and answer.admitted:
             raise answer.error
-        return answer.decision
+        return answer
 
     def join(self, answer: Answer) -> None:
         """Add an answer to the journey, which then ends with it."""
-        told = answer.decision
-        self.decision = _both(self.decision, told) if self._answers else told
-        self._answers += (answer,)
-        self.ended = False
-        self.has_anything_to_end = True
+        self.answers = (*self.answers, answer) if self.answers else (answer,)
+        self._decided = None
+        if answer.permit is not None:
+            self.ended = False
+            self.has_anything_to_end = True
+
+    @property
+    def decision(self) -> Decision:
+        """What every gate asked so far has said, as one; made when it is first asked for."""
+        decision = self._decided
+        if decision is None:
+            if not self.answers:  # not to be kept: something may be asked yet
+                return NOT_ASKED
+            decision = self.answers[0].decision
+            for answer in self.answers[1:]:
+                decision = _both(decision, answer.decision)
+            self._decided = decision
+        return decision
 
     def hold(self, permit: Permit) -> None:
         """Release a permit at the end that no answer goes with."""
@@ -78,12 +94,12 @@ class Journey:
     @property
     def waits(self) -> list[tuple[str, float]]:
         """The limits it has waited for, and how many seconds."""
-        return [answer.waited for answer in self._answers if answer.waited is not None]
+        return [answer.waited for answer in self.answers if answer.waited is not None]
 
     @property
     def refused_key(self) -> str | None:
         """Whose count refused it; ``None`` where no client's did, or none was asked."""
-        for answer in self._answers:
+        for answer in self.answers:
             if answer.refused_key is not None:
                 return answer.refused_key
         return None
@@ -93,7 +109,7 @@ class Journey:
         """Whether something must still be given back."""
         if self._held is not None and self._held.ending is None:
             return True
-        for answer in self._answers:
+        for answer in self.answers:
             if answer.permit is not None and answer.permit.ending is None:
                 return True
         return False
@@ -101,11 +117,11 @@ class Journey:
     @property
     def unsettled(self) -> bool:
         """Whether the response decides if something is charged."""
-        return any(answer.unsettled for answer in self._answers)
+        return any(answer.unsettled for answer in self.answers)
 
     def settle(self, response: Any) -> None:
         """Give back what this response is not charged for."""
-        for answer in self._answers:
+        for answer in self.answers:
             answer.settle(response)
 
     def end(self, ending: Ending) -> None:
@@ -115,7 +131,7 @@ class Journey:
         self.ended = True
         if self.overdue:
             ending = Ending.DROPPED
-        for answer in self._answers:
+        for answer in self.answers:
             if answer.permit is not None and answer.permit.ending is None:
                 answer.permit.release(ending)
         if self._held is not None and self._held.ending is None:

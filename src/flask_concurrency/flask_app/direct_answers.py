@@ -19,7 +19,7 @@ from werkzeug.wrappers import Response
 
 from flask_concurrency.asgi.answer import Body
 from flask_concurrency.asgi.reply import Reply, Streamed, Whole
-from flask_concurrency.engine.journey import NOT_ASKED, Journey
+from flask_concurrency.engine.journey import Journey
 from flask_concurrency.flask_app.contexts import CONTEXTS_ARE_MERGED
 from flask_concurrency.flask_app.current_journey import JOURNEY
 from flask_concurrency.flask_app.middleware import (
@@ -197,14 +197,12 @@ class DirectAnswers:
             fields.append((b"content-length", counted))
         elif length != counted:
             return None
-        if journey.decision is not NOT_ASKED:
-            more = told(
-                journey.decision, response.status, response.headers, self._state.settings.headers
-            )
+        if journey.answers:
+            more = told(journey, response.status, response.headers, self._state.settings.headers)
             fields += [
                 (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in more
             ]
-            tell_if_refused(self._state, environ, journey.decision, response.status)
+            tell_if_refused(self._state, environ, journey, response.status)
         return Whole(
             {"type": "http.response.start", "status": status, "headers": fields},
             {"type": "http.response.body", "body": body, "more_body": False},

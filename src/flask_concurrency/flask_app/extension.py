@@ -16,7 +16,7 @@ from flask import Flask, Response, current_app, has_app_context, request
 
 from flask_concurrency.admission.limiter import normalized_key
 from flask_concurrency.engine.declaration import Stage
-from flask_concurrency.engine.journey import NOT_ASKED, Journey
+from flask_concurrency.engine.journey import Journey
 from flask_concurrency.flask_app import hooks
 from flask_concurrency.flask_app.app_counters import AppCounters
 from flask_concurrency.flask_app.app_snapshot import Snapshot, read_snapshot, reset_counts
@@ -777,7 +777,7 @@ class Concurrency:
     def current(self) -> Decision | None:
         """The decision on the current request so far; ``None`` where no limit applies."""
         journey: Journey | None = request.environ.get(JOURNEY)
-        return None if journey is None or journey.decision is NOT_ASKED else journey.decision
+        return None if journey is None or not journey.answers else journey.decision
 
     def _install_after_request(self) -> None:
         self._needs_after_request = True

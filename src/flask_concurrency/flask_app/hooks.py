@@ -61,16 +61,27 @@ def install(app: Flask, state: AppState) -> None:
 
     config = app.config
     asked_now = request._get_current_object  # type: ignore[attr-defined]
+    routes, counters, front = state.routes, state.counters, state.front
 
     def before_request(*context: Any) -> ResponseReturnValue | None:
+        # Every request of every route passes here, so it calls as little as it can: a route
+        # without limits pays 2 µs in all (``bench added``).
         asked = asked_now()
         if config.get(ENABLED) is not state.enabled_written:
             state.switch()
-        if state.counters.counts_requests or request_refused.receivers:
-            asked.environ[ROUTE] = route_of(asked)
-        route = state.route(app, asked.url_rule, asked.method)
-        meet_guards(asked, route)
-        if not route.needs_no_check or state.settings.max_request_age is not None:
+        rule, environ = asked.url_rule, asked.environ
+        if counters.counts_requests or request_refused.receivers:
+            environ[ROUTE] = UNROUTED if rule is None else rule.rule
+        route = routes.get((None if rule is None else rule.endpoint, asked.method))
+        if route is None:
+            route = state.route(app, rule, asked.method)
+        if front.control is not None:
+            meet_guards(asked, route)
+        settings = state.settings
+        if settings.max_request_age is None and (route.needs_no_check or route.only_gate):
+            if route.only_gate is not None and settings.enabled:
+                ask_on_arrival(asked, route, route.only_gate)
+        else:
             answer = check(asked, route)
             if answer is not None:
                 return answer
@@ -94,7 +105,7 @@ def install(app: Flask, state: AppState) -> None:
         if state.settings.enabled:
             max_age = state.settings.max_request_age
             if max_age is not None and (old := too_old(asked.environ, max_age)):
-                journey_of(asked.environ).decision = old.decision
+                journey_of(asked.environ).join(Answer.of(old.decision))
                 raise old
             if route.time is not None:
                 _start_clock(app, asked.endpoint, route.time, asked.environ)
@@ -102,17 +113,19 @@ def install(app: Flask, state: AppState) -> None:
                 ask_before_view(app, state, asked.endpoint)
             if route.plan.adaptive:
                 ask_adaptive_limits(app, state, route, asked)
-            gate = route.plan.arrival
-            if gate is not None:
-                try:
-                    ask(app, gate, asked.environ)
-                except QuotaExceeded as refused:
-                    if route.cors is None and gate.repeats(refused.decision, remote_address):
-                        who = request_identity(asked.environ)
-                        if who is not None and not observers.any():
-                            refusals.remember(who, refused.decision, route_of(asked))
-                    raise
+            if route.plan.arrival is not None:
+                ask_on_arrival(asked, route, route.plan.arrival)
         return None
+
+    def ask_on_arrival(asked: Request, route: Route, gate: Gate) -> None:
+        try:
+            ask(app, gate, asked.environ)
+        except QuotaExceeded as refused:
+            if route.cors is None and gate.repeats(refused.decision, remote_address):
+                who = request_identity(asked.environ)
+                if who is not None and not observers.any():
+                    refusals.remember(who, refused.decision, route_of(asked))
+            raise
 
     state.prepare_front = partial(prepare_front, app, state)
     state.tell_refused = partial(tell_refused, app)
@@ -190,16 +203,16 @@ def ask(app: Flask, gate: Gate, environ: dict[str, Any]) -> None:
 
     :raises Refusal: It does not let the request in.
     """
-    journey = journey_of(environ)
+    journey: Journey = environ.get(JOURNEY) or journey_of(environ)
     try:
-        decision = journey.ask(gate)
+        answer = journey.ask(gate)
     except StoreError as error:
-        journey.join(Answer(REFUSED_UNASKED))
+        journey.join(Answer.of(REFUSED_UNASKED))
         raise cannot_count() from error
     except UnreadableCost as error:
         raise BadCost() from error
-    if not decision.admitted:
-        raise refusal(decision)
+    if not answer.admitted:
+        raise refusal(answer.decision)
     if not journey.ended_by_middleware and journey.holds_permit:
         _end_requests_without_middleware(app)
 
@@ -226,7 +239,7 @@ def ask_adaptive_limits(app: Flask, state: AppState, route: Route, asked: Reques
 def overloaded(limit: AdaptiveLimit) -> ServerBusy:
     """The refusal of an adaptive limit that Flask is to answer."""
     decision = refused_by(limit)
-    journey_of(request.environ).join(Answer(decision))
+    journey_of(request.environ).join(Answer.of(decision))
     return ServerBusy(decision, DETAIL)
 
 

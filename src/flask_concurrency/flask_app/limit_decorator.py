@@ -170,10 +170,10 @@ class LimitDecorator:
         try:
             answer = self._current_state().ask_block(self._declaration)
         except StoreError as error:
-            _join(Answer(REFUSED_UNASKED))
+            _join(Answer.of(REFUSED_UNASKED))
             raise cannot_count() from error
         _join(answer)
-        if not answer.decision.admitted:
+        if not answer.admitted:
             raise refusal(answer.decision)
         if answer.error is not None:
             _give_back(answer, answer.error)

@@ -15,9 +15,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
-from flask_concurrency.engine.journey import NOT_ASKED, Journey
+from flask_concurrency.admission.answer import Answer
+from flask_concurrency.engine.journey import Journey
 from flask_concurrency.flask_app.current_journey import JOURNEY, ROUTE
-from flask_concurrency.flask_app.http.rate_limit_fields import legacy_fields, rate_limit_fields
+from flask_concurrency.flask_app.http.rate_limit_fields import (
+    fields_of,
+    legacy_fields,
+    rate_limit_fields,
+)
 from flask_concurrency.flask_app.http.responses import (
     Refusal,
     is_error,
@@ -80,23 +85,30 @@ class JourneyMiddleware:
         journey = environ[JOURNEY] = Journey()
         state = self._state
         front = state.front
-        if front.made_for is not state.settings:
+        settings = state.settings
+        if front.made_for is not settings:
             state.prepare_front()
-        if not front.empty:
+            settings = state.settings
+        if front.control is not None or front.health is not None:
             answer = front.wsgi(environ, start_response, journey, enabled=state.enabled_now)
             if answer is not None:
                 return answer
 
-        refused = self.refuse(environ)
-        if refused is not None:
-            journey.decision = refused.decision
-        start = Start(self._state, environ, journey, start_response)
+        app: WSGIApplication = self.wsgi_app
+        if self._refused or settings.max_request_age is not None:
+            refused = self._refused_here(environ)
+            if refused is not None:
+                journey.join(Answer.of(refused.decision))
+                app = refused
+        start = Start(state, environ, journey, start_response)
         try:
-            body = (self.wsgi_app if refused is None else refused)(environ, start)
+            body = app(environ, start)
         except BaseException:
             journey.stop_clock()
             journey.end(Ending.ABANDONED)
             raise
+        if start.started and not journey.has_anything_to_end:
+            return body
         return finish(body, journey, start)
 
     def refuse(self, environ: WSGIEnvironment) -> Refusal | None:
@@ -131,7 +143,10 @@ class Start:
     :ivar late: The body that began before it was.
     """
 
-    __slots__ = ("_environ", "_journey", "_start_response", "_state", "late", "length", "started")
+    # Most requests leave these as they are: class attributes cost nothing to set.
+    length: int | None = None
+    started = False
+    late: _LateBody | None = None
 
     def __init__(
         self,
@@ -144,9 +159,6 @@ class Start:
         self._environ = environ
         self._journey = journey
         self._start_response = start_response
-        self.length: int | None = None
-        self.started = False
-        self.late: _LateBody | None = None
 
     def __call__(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
@@ -154,28 +166,32 @@ class Start:
         """See PEP 3333."""
         self.started = True
         journey = self._journey
-        if journey.holds_permit:
+        if journey.has_anything_to_end and journey.holds_permit:
             self.length, is_event_stream = _length_and_kind(headers)
             if self.late is not None:
                 self.late.expect(self.length)
             if is_event_stream and ADMITTED in self._environ:
                 # It is answered with its beginning; how long it goes on says nothing of the app.
                 self._environ[ADMITTED].end_early()
-        decision = journey.decision
-        if decision is not NOT_ASKED:
-            headers = headers + told(decision, status, headers, self._state.settings.headers)
-            tell_if_refused(self._state, self._environ, decision, status)
+        if journey.answers:
+            headers = headers + told(journey, status, headers, self._state.settings.headers)
+            if request_refused.receivers:
+                tell_if_refused(self._state, self._environ, journey, status)
         return self._start_response(status, headers, exc_info)
 
 
 def told(
-    decision: Decision, status: str, headers: Iterable[tuple[str, str]], fields: object
+    journey: Journey, status: str, headers: Iterable[tuple[str, str]], fields: object
 ) -> list[tuple[str, str]]:
     """The header fields that tell a client of its limits.
 
     :param headers: What is sent beside them.
     :param fields: What the settings say of them.
     """
+    answer = journey.answers[0]
+    if answer.admitted and fields is True and len(journey.answers) == 1:
+        return fields_of(answer.labels, answer.outcomes)
+    decision = journey.decision
     more = rate_limit_fields(decision.verdicts) if fields else []
     if fields == "legacy":
         more = [*more, *legacy_fields(decision.verdicts, wall())]
@@ -186,11 +202,11 @@ def told(
 
 
 def tell_if_refused(
-    state: HasSettings, environ: WSGIEnvironment, decision: Decision, status: str
+    state: HasSettings, environ: WSGIEnvironment, journey: Journey, status: str
 ) -> None:
     """Send the signal of a refused request, if this is one and anything listens."""
-    if not decision.admitted and request_refused.receivers and is_error(status):
-        state.tell_refused(environ, decision, status)
+    if request_refused.receivers and not journey.decision.admitted and is_error(status):
+        state.tell_refused(environ, journey.decision, status)
 
 
 def finish(body: Iterable[bytes], journey: Journey, start: Start) -> Iterable[bytes]:

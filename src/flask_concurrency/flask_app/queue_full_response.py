@@ -20,7 +20,7 @@ from flask_concurrency.vocabulary.errors import QueueFull
 
 def answer_queue_full(error: QueueFull) -> ResponseReturnValue:
     """Flask's error handler: answer 503, by the app's own handler of 503 if it has one."""
-    journey_of(request.environ).join(Answer(REFUSED_UNASKED))
+    journey_of(request.environ).join(Answer.of(REFUSED_UNASKED))
     busy = ServerBusy(REFUSED_UNASKED, "All workers are taken, and so is the queue for them.")
     busy.__cause__ = error
     answer: Any = current_app.handle_http_exception

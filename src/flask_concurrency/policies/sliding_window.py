@@ -73,16 +73,17 @@ class SlidingWindow:
         runs = state or EMPTY
         if len(runs) > 2 and runs[2] + period <= now:
             runs = self._recent(runs, now)
-        remaining = self.quota - (runs[-1] - runs[1])
+        number = runs[-1]
+        remaining = self.quota - number + runs[1]
         if cost > remaining:
             return runs, self._refusal(runs, now, cost, remaining)
         if cost > 0:
             remaining -= cost
-            number = runs[-1] + cost
             if len(runs) > 2 and (now - runs[0] <= self.grain or len(runs) >= _FULL):
-                runs = (*runs[:-2], now, number)
+                newest = now, number + cost
+                runs = runs[:-2] + newest
             else:
-                runs = (now, *runs[1:], now, number)
+                runs = (now, *runs[1:], now, number + cost)
         elif cost < 0:
             refuse_negative(cost)
         elif len(runs) == 2:

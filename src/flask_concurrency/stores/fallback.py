@@ -15,7 +15,13 @@ from flask_concurrency.runtime.forks import call_in_child
 from flask_concurrency.stores.circuit_breaker import CircuitBreaker, Health
 from flask_concurrency.stores.memory import MemoryStore
 from flask_concurrency.stores.stand_ins import AdmittingStore, RefusingStore
-from flask_concurrency.stores.store import Check, LimiterCounts, Store
+from flask_concurrency.stores.store import (
+    Check,
+    CheckTemplates,
+    LimiterCounts,
+    Store,
+    take_for,
+)
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.decision import Outcome
 from flask_concurrency.vocabulary.errors import StoreError, StoreUnavailable
@@ -58,6 +64,7 @@ class FallbackStore:
         self.store = store
         self.on_outage: Callable[[StoreError], object] = lambda error: None
         self.poll_interval = store.poll_interval
+        self._take_for = take_for(store)
         self._on_failure = on_failure
         self._stand_in = _stand_in_for(on_failure)
         self._clock = clock
@@ -85,6 +92,21 @@ class FallbackStore:
         else:
             self._breaker.ensure_probing()
         return self._take_from_stand_in(checks)
+
+    def take_for(self, key: str, templates: CheckTemplates) -> list[Outcome]:
+        """Ask the store, or what stands in for it, for all checks of one key.
+
+        :raises StoreUnavailable: The store is out, and nothing is to stand in for it.
+        """
+        if self._breaker.open:
+            return self.take(templates.of(key))
+        try:
+            return self._take_for(key, templates)
+        except StoreUnavailable as error:
+            self._trip(error)
+        except StoreError as error:
+            self._breaker.note(error)
+        return self._take_from_stand_in(templates.of(key))
 
     def give_back(self, checks: Sequence[Check], *, after: float = 0.0) -> None:
         """Return units to the store they were taken from; never raises ``StoreError``.

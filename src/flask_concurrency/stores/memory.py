@@ -13,7 +13,8 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from flask_concurrency.policies.in_flight import InFlightCount
-from flask_concurrency.stores.store import Check, LimiterCounts
+from flask_concurrency.policies.policy import Policy
+from flask_concurrency.stores.store import Check, CheckTemplates, LimiterCounts
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.decision import Outcome
 from flask_concurrency.vocabulary.safe_logger import SafeLogger
@@ -78,6 +79,39 @@ class MemoryStore:
             self._try_to_return()
         return outcomes
 
+    def take_for(self, key: str, templates: CheckTemplates) -> list[Outcome]:
+        """Spend the units of all checks of one key, or of none."""
+        # What most requests do: with a tuple for each check, three limits take 0.6 µs more
+        # (``bench store-3``).
+        with self._lock:
+            if self._late:
+                self._return_late()
+            now = self._clock()
+            tables = self._parts[hash(key) % len(self._parts)]
+            admitted = True
+            outcomes: list[Outcome] = []
+            spent: list[tuple[dict[str, Any], Any, Policy]] = []
+            for limiter_id, policy, cost, shadow in templates.each:
+                table = tables[limiter_id]
+                state, outcome = policy.take(table.get(key), now, cost)
+                outcomes.append(outcome)
+                if outcome[0]:
+                    if cost:
+                        spent.append((table, state, policy))
+                elif not shadow:
+                    admitted = False
+            if admitted:
+                for table, state, policy in spent:
+                    if table.pop(key, None) is None:
+                        self._keys += 1
+                        self._make_room(table, key, policy, now)
+                    table[key] = state
+            else:
+                outcomes = self._untaken(templates.of(key), outcomes, now)
+        if self._late:
+            self._try_to_return()
+        return outcomes
+
     def give_back(self, checks: Sequence[Check], *, after: float = 0.0) -> None:
         """Return what these checks took: permits of in-flight limits, or units not charged."""
         self._late.append((checks, after))
@@ -129,14 +163,11 @@ class MemoryStore:
             elif not shadow:
                 admitted = False
         if not admitted:
-            return [
-                outcome if not outcome.admitted else self._unspent(check, now)
-                for check, outcome in zip(checks, outcomes, strict=True)
-            ]
+            return self._untaken(checks, outcomes, now)
         for table, key, state, check in spent:
             if table.pop(key, None) is None:  # and put back last: it was used just now
                 self._keys += 1
-                self._make_room(table, check, now)
+                self._make_room(table, key, check.policy, now)
             table[key] = state
         return outcomes
 
@@ -196,28 +227,34 @@ class MemoryStore:
     def _table(self, check: Check) -> dict[str, Any]:
         return self._parts[hash(check.key) % len(self._parts)][check.limiter_id]
 
-    def _unspent(self, check: Check, now: float) -> Outcome:
-        """What a policy that would have admitted reports when another one refused."""
-        state = self._table(check).get(check.key)
-        return check.policy.take(state, now, 0)[1]
+    def _untaken(
+        self, checks: Sequence[Check], outcomes: list[Outcome], now: float
+    ) -> list[Outcome]:
+        """The outcomes where one refused: of a policy that would have admitted, what is left."""
+        return [
+            check.policy.take(self._table(check).get(check.key), now, 0)[1]
+            if outcome.admitted
+            else outcome
+            for check, outcome in zip(checks, outcomes, strict=True)
+        ]
 
-    def _make_room(self, table: dict[str, Any], check: Check, now: float) -> None:
-        forgettable = check.policy.forgettable
+    def _make_room(self, table: dict[str, Any], key: str, policy: Policy, now: float) -> None:
+        forgettable = policy.forgettable
         for _ in range(SWEEP):
             oldest = next(iter(table), None)
             if oldest is None or not forgettable(table[oldest], now):
                 break
             del table[oldest]
             self._keys -= 1
-        if self._keys > self._max_keys and not isinstance(check.policy, InFlightCount):
-            self._forget_one(table, check)
+        if self._keys > self._max_keys and not isinstance(policy, InFlightCount):
+            self._forget_one(table, key)
 
-    def _forget_one(self, table: dict[str, Any], check: Check) -> None:
+    def _forget_one(self, table: dict[str, Any], key: str) -> None:
         """Forget a key of the limiter that has most, the new key included.
 
         So a flood of keys of one limit displaces its own keys, and not those of another.
         """
-        tables = self._parts[hash(check.key) % len(self._parts)].items()
+        tables = self._parts[hash(key) % len(self._parts)].items()
         crowded = [
             (len(other) + (other is table), limiter_id, other)
             for limiter_id, other in tables

@@ -21,10 +21,10 @@ import mmap
 import os
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from flask_concurrency.stores.host.private_directory import locked_directory, refuse_others
 from flask_concurrency.telemetry.names import Name, Series
@@ -48,6 +48,7 @@ class CounterFile:
     :ivar path: Where it is.
     :ivar cells: Its numbers. To add to one is the holder's right alone.
     :ivar series: Its names.
+    :ivar places: See :class:`~flask_concurrency.telemetry.cells.Cells`.
     """
 
     def __init__(self, path: Path, descriptor: int, cells: int, names: int) -> None:
@@ -58,6 +59,7 @@ class CounterFile:
         self._names_at = CELLS_AT + 8 * cells
         self._names_size = names
         self.series: dict[Name, Series] = dict(names_in(self._memory, self._names_at))
+        self.places: dict[Hashable, Any] = {}
         self._next = max((s.first + s.width for s in self.series.values()), default=0)
 
     def register(self, name: Name, width: int = 1) -> Series | None:

@@ -24,7 +24,8 @@ from flask_concurrency.policies.in_flight import InFlightCount
 from flask_concurrency.policies.policy import Policy
 from flask_concurrency.policies.sliding_window import SlidingWindow
 from flask_concurrency.policies.token_bucket import TokenBucket
-from flask_concurrency.stores.store import Check, Store
+from flask_concurrency.stores.memory import MemoryStore
+from flask_concurrency.stores.store import Check, CheckTemplates, Store, take_for
 from flask_concurrency.testing.manual_clock import ManualClock
 from flask_concurrency.testing.store_scenarios import SCENARIOS, Scenario
 from flask_concurrency.vocabulary.clock import Clock
@@ -104,6 +105,29 @@ def a_shadow_only_reports(open_store: OpenStore) -> None:
         assert outcomes[0].admitted == (left == 4), outcomes
         assert outcomes[1].admitted, outcomes
         assert outcomes[1].remaining == left, outcomes
+    store.close()
+
+
+def one_key_is_asked_like_any(open_store: OpenStore) -> None:
+    """What a store offers for the checks of one key does what ``take`` does with these checks."""
+    clock = ManualClock()
+    store, other = open_store(clock), MemoryStore(clock=clock)
+    ask = take_for(store)
+    shadow = ("shadow", SlidingWindow(2, 60.0), 1, True)
+    templates = CheckTemplates(
+        (*((f"r{n}", policy, 2, False) for n, policy in enumerate(RATES)), shadow)
+    )
+    looks = CheckTemplates(tuple((id, policy, 0, False) for id, policy, *_ in templates.each))
+    for pause in (0.0, 1.0, 7.5, 50.0, 3.0, 70.0):
+        clock.advance(pause)
+        for asked in (templates, looks, templates):
+            for key in ("one", "another"):
+                answers = ask(key, asked), other.take(asked.of(key))
+                alike = all(map(_alike, *answers))
+                assert alike, f"at {clock.now} s: got {answers[0]}, expected {answers[1]}"
+    store.take(templates.of("one"))
+    other.take(templates.of("one"))
+    assert all(map(_alike, ask("one", looks), other.take(looks.of("one"))))
     store.close()
 
 
@@ -323,6 +347,7 @@ LAWS: tuple[Case, ...] = (
     a_refusal_spends_nothing,
     all_or_nothing,
     a_shadow_only_reports,
+    one_key_is_asked_like_any,
     a_retry_after_is_exact,
     permits_return,
     refunds_return,
@@ -350,6 +375,12 @@ CASES: Mapping[str, Case] = {
 def _take(store: Store, check: Check) -> Outcome:
     (outcome,) = store.take([check])
     return outcome
+
+
+def _alike(got: Outcome, expected: Outcome) -> bool:
+    """Whether two stores say the same, but for how they round."""
+    waits = zip(got[2:], expected[2:], strict=True)
+    return got[:2] == expected[:2] and all(_close(*pair) for pair in waits)
 
 
 def _close(got: float | None, expected: float | None) -> bool:

@@ -5,6 +5,8 @@ Plain records; they know neither how they were computed nor how HTTP spells them
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 
@@ -45,6 +47,37 @@ class Verdict(NamedTuple):
     reset_after: float | None
     shadow: bool = False
     per_client: bool = True
+
+
+class Label(NamedTuple):
+    """What every verdict of a limit says, whatever is decided: see :class:`Verdict`."""
+
+    name: str
+    quota: int
+    period: float | None
+    shadow: bool
+    per_client: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labels:
+    """The labels of the limits of a gate.
+
+    Equal to itself alone, so that what was made of it once is found again at once.
+
+    :ivar each: In the order of the limits.
+    """
+
+    each: tuple[Label, ...]
+
+    def verdicts(self, outcomes: Iterable[Outcome]) -> tuple[Verdict, ...]:
+        """The verdicts of these outcomes, one a label."""
+        return tuple(
+            Verdict(name, quota, period, *outcome, shadow, per_client)
+            for (name, quota, period, shadow, per_client), outcome in zip(
+                self.each, outcomes, strict=True
+            )
+        )
 
 
 class Decision(NamedTuple):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from flask_concurrency.admission.adaptive_limit import AdaptiveLimit
+from flask_concurrency.admission.answer import Answer
 from flask_concurrency.asgi.admission import Admission
 from flask_concurrency.engine.journey import Journey
 from flask_concurrency.flask_app.http.overload_responses import OverloadResponse
@@ -80,7 +81,7 @@ class Front:
             return None
         if outcome is None:
             return None
-        journey.decision = outcome.decision  # for those who count it
+        journey.join(Answer.of(outcome.decision))  # for those who count it
         return outcome.wsgi(environ, start_response)
 
     def asgi(self, scope: Scope, *, enabled: bool) -> Admission:

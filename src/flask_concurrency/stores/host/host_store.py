@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, TypeVar
+from threading import get_ident
+from typing import Any, Final, TypeVar
 
 from flask_concurrency.runtime.forks import call_in_child
 from flask_concurrency.stores.host.header import DamagedFile
@@ -22,7 +23,7 @@ from flask_concurrency.stores.host.private_directory import default_directory
 from flask_concurrency.stores.host.private_file import file_name, open_file, remove_file
 from flask_concurrency.stores.host.snapshot import Snapshot, snapshot_of
 from flask_concurrency.stores.host.transactions import Transactions
-from flask_concurrency.stores.store import Check, LimiterCounts
+from flask_concurrency.stores.store import Check, CheckTemplates, LimiterCounts
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.decision import Outcome
 from flask_concurrency.vocabulary.errors import (
@@ -90,20 +91,23 @@ class HostStore:
 
     def take(self, checks: Sequence[Check]) -> list[Outcome]:
         """Spend the units of all checks, or of none if any but a shadow is refused."""
-        if not checks:
-            return []
-        thread = threading.get_ident()
+        return self._take(Transactions.take, checks) if checks else []
+
+    def take_for(self, key: str, templates: CheckTemplates) -> list[Outcome]:
+        """Spend the units of all checks of one key, or of none."""
+        return self._take(Transactions.take_for, key, templates)
+
+    def _take(self, take: Callable[..., list[Outcome]], *asked: Any) -> list[Outcome]:
+        thread = get_ident()
         if thread in self._counting:
             raise StoreError("A limit was asked for by a signal handler or a finalizer.")
         self._counting.add(thread)
         try:
             transactions = self._transactions or self._open()
             try:
-                return transactions.take(checks)
+                return take(transactions, *asked)
             except (FileGone, DamagedFile) as error:
-                return self._anew(
-                    lambda transactions: transactions.take(checks), transactions, error
-                )
+                return self._anew(lambda anew: take(anew, *asked), transactions, error)
         except OSError as error:
             raise StoreUnavailable(f"The host store cannot be locked: {error}.") from error
         finally:

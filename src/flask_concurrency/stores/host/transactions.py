@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 from flask_concurrency.policies.policy import Policy
-from flask_concurrency.stores.host.cell_index import CellIndex, Entry
+from flask_concurrency.stores.host.cell_index import REMEMBERED, CellIndex, Entry
 from flask_concurrency.stores.host.clearing import clear_shard
 from flask_concurrency.stores.host.evictions import Evictions
 from flask_concurrency.stores.host.header import DamagedFile
@@ -19,7 +19,7 @@ from flask_concurrency.stores.host.in_flight import InFlightRow, InFlightRows
 from flask_concurrency.stores.host.locks import FileGone
 from flask_concurrency.stores.host.private_file import OpenFile
 from flask_concurrency.stores.host.rates import RateCell
-from flask_concurrency.stores.store import Check, LimiterCounts
+from flask_concurrency.stores.store import Check, CheckTemplates, LimiterCounts
 from flask_concurrency.vocabulary.clock import Clock
 from flask_concurrency.vocabulary.decision import Outcome
 from flask_concurrency.vocabulary.errors import ConfigurationError
@@ -56,6 +56,7 @@ class Transactions:
         "_index",
         "_locked",
         "_look_at",
+        "_prepared",
         "_size",
         "evictions",
         "file",
@@ -73,6 +74,7 @@ class Transactions:
         self._size = geometry.size
         self._look_at = clock() + LOOK_EVERY
         self._index = CellIndex(file, self.evictions, self.in_flight)
+        self._prepared: dict[tuple[CheckTemplates, str], tuple[list[int], Request]] = {}
         # A process that claims the line of a dead one looks alive in its place, so no process reaps
         # what the dead one held: it is returned here.
         self.in_flight.clear_own_words()
@@ -93,8 +95,30 @@ class Transactions:
             request.append((entry, policy, cost, shadow))
             if entry.shard not in shards:
                 shards.append(entry.shard)
-        if len(shards) > 1:
-            shards.sort()
+        shards.sort()
+        return self._take(shards, request)
+
+    def take_for(self, key: str, templates: CheckTemplates) -> list[Outcome]:
+        """Spend the units of all checks of one key, or of none.
+
+        :raises FileGone: The file cannot be used any more.
+        :raises StoreError: A lock was not to be had in time, or the file is full.
+        """
+        # Where a client is counted does not change. To look that up for each of three limits
+        # takes 1.5 µs (``bench store-3``).
+        prepared = self._prepared.get((templates, key))
+        if prepared is None:
+            request: Request = [
+                (self._index.find(limiter_id, policy, key), policy, cost, shadow)
+                for limiter_id, policy, cost, shadow in templates.each
+            ]
+            prepared = sorted({entry.shard for entry, *_ in request}), request
+            if len(self._prepared) >= REMEMBERED:
+                self._prepared.clear()
+            self._prepared[templates, key] = prepared
+        return self._take(*prepared)
+
+    def _take(self, shards: list[int], request: Request) -> list[Outcome]:
         try:
             return self._locked(shards, self._decide, request)
         except ConfigurationError:
