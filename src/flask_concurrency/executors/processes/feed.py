@@ -67,6 +67,7 @@ class _Calls:
         self._items = items
         self._ahead = ahead
         self._futures: deque[Future[Any]] = deque()
+        self._exhausted = False
 
     def begin(self, at_first: int, at_a_time: int) -> None:
         """Submit what is to be submitted at once."""
@@ -82,7 +83,8 @@ class _Calls:
         """Yield the results, submitting what is still to be submitted on the way."""
         try:
             while self._futures:
-                self._take(1)
+                if not self._exhausted:
+                    self._take(1)
                 yield self._result(None if end_at is None else end_at - monotonic())
         finally:
             self._cancel()
@@ -90,9 +92,10 @@ class _Calls:
     def _take(self, count: int) -> bool:
         """Submit some more calls, and return whether there were any."""
         items = list(islice(self._items, count))
+        self._exhausted = len(items) < count
         if items:
             self._futures.extend(self._submit(self._fn, items))
-        return bool(items)
+        return bool(items) and not self._exhausted
 
     def _result(self, timeout: float | None) -> Any:
         result = self._futures[0].result(timeout)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from concurrent.futures._base import CANCELLED
+from concurrent.futures._base import CANCELLED, FINISHED
 from functools import partial
 from typing import Any, Final
 
@@ -156,21 +156,23 @@ class Pool:
         If it was cancelled while it ran, that is the end of its worker.
         """
         future = task.future
-        cancelled = future.cancelled()
-        if cancelled and future._state == CANCELLED:  # not yet by an interrupted thread
+        state = future._state  # it is done, and stays as it is
+        cancelled = state != FINISHED
+        if state == CANCELLED:  # not yet by an interrupted thread
             future.set_running_or_notify_cancel()  # notifies wait() and as_completed()
         if not self._abandoned:
             turn = Turn()
             try:
                 with self._lock:
-                    counts = not task.finished
+                    first = not task.finished
                     orders = self._schedule.finished(task, turn, monotonic(), cancelled=cancelled)
                     turn.held = (*turn.held, *orders.send, *orders.start)
                 if task.alarm is not None:
                     task.alarm.cancel()
-                if counts and self._on_task_end is not None and self._on_task_end.wanted:
+                told = self._on_task_end
+                if told is not None and first and (told.counts or task.count != "done"):
                     error = None if cancelled else future.exception(timeout=0)
-                    self._on_task_end(_end_of(task, error, monotonic()))
+                    told(_end_of(task, error, monotonic()))
                     del error
                 if cancelled or orders.send or orders.finish:
                     self._carry_out(turn, orders)
@@ -427,10 +429,10 @@ class Pool:
             turn_away(task.slot, error)
         try:
             # Else it was cancelled, or completed by a thread that was interrupted then.
-            if not task.future.done():
+            if not task.future.ended:
                 settle(task, self.segments)
         finally:
-            if task.future.done():
+            if task.future.ended:
                 self.finish(task)
 
     # --- on other threads ---
@@ -568,8 +570,7 @@ class Pool:
             woken = signal.acquire(timeout=-1 if timeout is None else timeout)
         if not woken:
             with self._lock:
-                if signal in task.signals:
-                    task.signals.remove(signal)
+                task.signals = tuple(each for each in task.signals if each is not signal)
 
 
 def _end_of(task: Task, error: BaseException | None, now: float) -> TaskEnd:

@@ -170,7 +170,7 @@ class Schedule:
             worker.answered = number
             worker.replies += 1
             started_at = now if task.started_at is None else task.started_at
-            self.durations.record(started_at - task.submitted_at, now - started_at)
+            self.durations.record((started_at - task.submitted_at, now - started_at))
             self._unassign(worker)
             orders.finish += (task,)
             limit = self.options.max_tasks_per_worker
