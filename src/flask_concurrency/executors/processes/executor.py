@@ -15,7 +15,6 @@ from typing import Any, ParamSpec, TypeVar
 from flask_concurrency.executors.background import log_failure
 from flask_concurrency.executors.options import WhenFull, require_seconds
 from flask_concurrency.executors.processes.failure_messages import no_place_in_time
-from flask_concurrency.executors.processes.feed import map_in_order
 from flask_concurrency.executors.processes.is_worker import in_worker, is_loading_main
 from flask_concurrency.executors.processes.options import (
     ProcessOptions,
@@ -25,6 +24,7 @@ from flask_concurrency.executors.processes.options import (
 )
 from flask_concurrency.executors.processes.payloads import encode_call, name_of
 from flask_concurrency.executors.processes.pool import Pool, end_open_pools
+from flask_concurrency.executors.processes.process_map import map_in_order
 from flask_concurrency.executors.processes.records import Batch, Task
 from flask_concurrency.executors.processes.snapshot import ProcessSnapshot
 from flask_concurrency.executors.processes.worker.task_context import Around, call_around
