@@ -239,6 +239,27 @@ class ProcessExecutor(Executor):
         result: T = await asyncio.wrap_future(task.future)
         return result
 
+    def share(self, array: Any) -> Any:
+        """Return ``array`` as one that any number of tasks see without a copy. It is read-only.
+
+        .. code-block:: python
+
+            samples = concurrency.processes.share(samples)
+            totals = concurrency.processes.map(total, numpy.array_split(samples, 8))
+
+        What is returned is used as any other array: a task that is given it, or a part of it in one
+        piece, sees the very same memory. Later changes of the original do not reach it. The memory
+        is freed when neither this process nor a task refers to it any more, however a worker ends;
+        after a shutdown, when this process does not.
+
+        :param array: A NumPy array of plain items, or another buffer, of which a ``memoryview`` is
+            returned. Below 64 KiB, and where there is no shared memory, a read-only copy.
+        :raises TypeError: It is neither; or a buffer with gaps, or an array of Python objects.
+        :raises ExecutorError: ``max_shared_memory`` has no room for it, or this machine has not.
+        :raises ExecutorShutdown: The executor was shut down.
+        """
+        return self._pool.share(array, copies=self._inline)
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more tasks, and end the workers once those that were taken are done.
 
@@ -285,6 +306,7 @@ class ProcessExecutor(Executor):
     def _reset_after_fork(self) -> None:
         """Drop the parent's workers; the child's are started by its first task."""
         pool = Pool(self._options, *self._told)
+        pool.segments.shared = self._pool.segments.shared  # this process has them, too
         if self._pool.closing:
             pool.close_soon()
         self._use(pool)

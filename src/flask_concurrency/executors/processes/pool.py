@@ -31,6 +31,7 @@ from flask_concurrency.executors.processes.records import Task, Worker
 from flask_concurrency.executors.processes.replies import settle
 from flask_concurrency.executors.processes.schedule import UNASKED, Orders, Schedule
 from flask_concurrency.executors.processes.shared_memory.segment_pool import SegmentPool
+from flask_concurrency.executors.processes.shared_memory.shared_arrays import Content
 from flask_concurrency.executors.processes.snapshot import ProcessSnapshot
 from flask_concurrency.executors.processes.supervisor import Supervisor
 from flask_concurrency.executors.processes.watch import make_watch
@@ -283,6 +284,26 @@ class Pool:
                     worker.channel.drop()
             self._supervisor.abandon()
             self._watch.close()
+
+    def share(self, array: Any, *, copies: bool) -> Any:
+        """Return an array as one that many tasks see.
+
+        :param copies: They run in this process, so a read-only copy will do.
+        :raises TypeError: It is no array of plain items.
+        :raises ExecutorError: There is no room, or no memory, for it.
+        :raises ExecutorShutdown: The executor was shut down.
+        """
+        if self._schedule.closing:
+            raise self._shut_down_error()
+        if copies:
+            return Content(array).copied()
+        try:
+            return self.segments.share(array)
+        except OSError as error:
+            raise ExecutorError(
+                f"{self.options.name!r} cannot share an array: {error.strerror}. Drop arrays that "
+                "tasks no longer need, or raise 'max_shared_memory'."
+            ) from error
 
     def snapshot(self) -> ProcessSnapshot:
         """Copy the counts."""

@@ -90,5 +90,11 @@ def _needs_stand_in(value: Any) -> bool:
         return len(value) >= BESIDE
     if kind is not memoryview or not value.c_contiguous:
         return False
-    # What ``memoryview.cast`` can rebuild; the rest is refused, as pickle refuses all views.
-    return value.format in _FORMATS and (value.ndim == 1 or prod(value.shape) > 0)
+    return is_rebuilt(value)  # the rest is refused, as pickle refuses all views
+
+
+def is_rebuilt(view: memoryview) -> bool:
+    """Whether ``memoryview.cast`` can rebuild a view on other memory, item by item."""
+    if view.format not in _FORMATS or view.shape is None or not view.ndim:
+        return False
+    return view.ndim == 1 or prod(view.shape) > 0

@@ -30,6 +30,7 @@ from flask_concurrency.executors.processes.shared_memory.segment import (
     map_shared,
     write_file,
 )
+from flask_concurrency.executors.processes.shared_memory.shared_arrays import map_sealed
 from flask_concurrency.executors.processes.wire import BufferMessage, Received
 from flask_concurrency.vocabulary.errors import ExecutorError
 
@@ -129,15 +130,30 @@ class MappedSegments:
         manifest, rest = read(payload)
         for gone in self._mappings.keys() - set(manifest.numbers):
             del self._mappings[gone]
-        descriptors = payload.take_descriptors(len(manifest.known))
-        for known, number in zip(manifest.known, descriptors, strict=True):
-            mapping = self._map(known, Descriptor(number))
+        count = len(manifest.known) + len(manifest.shared_sizes)
+        descriptors = [*map(Descriptor, payload.take_descriptors(count))]
+        for known, descriptor in zip(manifest.known, descriptors, strict=False):
+            mapping = self._map(known, descriptor)
             if known.number == manifest.segment:
                 self._arguments = mapping
             else:
                 self._spare = mapping
         view = None if self._arguments is None else self._arguments.view()
-        return open_pickle(manifest, rest, view)
+        opened = open_pickle(manifest, rest, view)
+        if not manifest.shared:
+            return opened
+        buffers, maps = list(opened.buffers), []
+        for size, descriptor in zip(
+            manifest.shared_sizes, descriptors[len(manifest.known) :], strict=True
+        ):
+            # Not kept for the next task: what only a task refers to ends with it.
+            try:
+                maps.append(memoryview(map_sealed(descriptor, size)))
+            except (OSError, ValueError) as error:
+                raise _cannot_map(size, error) from error
+        for part in manifest.shared:
+            buffers.insert(part.position, maps[part.array][part.at : part.at + part.length])
+        return Opened(opened.stream, buffers)
 
     def seal(self, reply: bytes) -> bytes:
         """Put a result's buffers where they are sent from, and part with the call's segments.
@@ -169,10 +185,7 @@ class MappedSegments:
         try:
             mapping = Mapping(known, descriptor)
         except (OSError, ValueError) as error:
-            raise ExecutorError(
-                f"A worker process cannot map {known.size} bytes of shared memory: {error}. "
-                "Raise its memory limit, or pass max_shared_memory=0 to its executor."
-            ) from error
+            raise _cannot_map(known.size, error) from error
         self._mappings[known.number] = mapping
         return mapping
 
@@ -196,3 +209,10 @@ class MappedSegments:
         load.drop_buffers()
         reply.manifest = Manifest(segment=number)
         return True
+
+
+def _cannot_map(size: int, error: Exception) -> ExecutorError:
+    return ExecutorError(
+        f"A worker process cannot map {size} bytes of shared memory: {error}. "
+        "Raise its memory limit, or pass max_shared_memory=0 to its executor."
+    )
