@@ -178,4 +178,5 @@ class TaskFuture(SignalSafeFuture[T]):
             if run_here is not None:
                 run_here()
         check_process(self, self._born)
-        return wait_on_loop(self, timeout)
+        # To ask first saves what it takes to find out that a thread has no loop.
+        return asyncio._get_running_loop() is not None and wait_on_loop(self, timeout)

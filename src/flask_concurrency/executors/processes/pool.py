@@ -27,7 +27,7 @@ from flask_concurrency.executors.processes.failure_messages import (
 )
 from flask_concurrency.executors.processes.options import ProcessOptions
 from flask_concurrency.executors.processes.readers import BackgroundTurn, Readers, Turn
-from flask_concurrency.executors.processes.records import Task, Worker
+from flask_concurrency.executors.processes.records import DONE, Task, Worker
 from flask_concurrency.executors.processes.replies import settle
 from flask_concurrency.executors.processes.schedule import UNASKED, Orders, Schedule
 from flask_concurrency.executors.processes.shared_memory.segment_pool import SegmentPool
@@ -448,12 +448,13 @@ class Pool:
             if isinstance(error, DeadlineExceeded):  # it stood in line, and was never queued
                 error = no_place_in_time(self.options)
             turn_away(task.slot, error)
+        future = task.future
         try:
             # Else it was cancelled, or completed by a thread that was interrupted then.
-            if not task.future.ended:
+            if future._state not in DONE:
                 settle(task, self.segments)
         finally:
-            if task.future.ended:
+            if future._state in DONE:
                 self.finish(task)
 
     # --- on other threads ---

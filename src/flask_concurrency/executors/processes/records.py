@@ -25,6 +25,10 @@ T = TypeVar("T")
 
 Count = Literal["done", "failed", "cancelled", "expired"]
 
+DONE = (CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED)
+"""States of a future that is done. To look at its state needs no lock, as ``done()`` does, which a
+thread that was interrupted in ``wait()`` may hold."""
+
 NO_REPLY = 0
 """Kind of an ending that no worker has sent: the error was made in this process."""
 
@@ -223,11 +227,6 @@ class ProcessFuture(SignalSafeFuture[T]):
     def __repr__(self) -> str:
         return super().__repr__().replace("state=pending", "state=running", int(self.running()))
 
-    @property
-    def ended(self) -> bool:
-        """Whether it is done; asks without its lock, which an interrupted ``wait()`` may hold."""
-        return self._state in (CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED)
-
     def running(self) -> bool:
         """Whether a worker has the call now."""
         task = self.task
@@ -280,7 +279,7 @@ class ProcessFuture(SignalSafeFuture[T]):
     def _wait(self, timeout: float | None) -> None:
         task = self.task
         # Done, it may still have its task: in a callback, which must not wait for its own end.
-        if task is None or self.ended:
+        if task is None or self._state in DONE:
             return
         # To ask first saves what it takes to find out that a thread has no loop.
         if _get_running_loop() is None or not wait_on_loop(self, timeout):

@@ -46,7 +46,7 @@ class ThreadMap(OrderedMap[Call]):
         self._deadline = deadline
         if deadline is not None:
             expire = weakref.WeakMethod(self._expire)
-            self._alarm = pool.call_at(deadline, lambda: _call(expire))
+            self._alarm = pool.call_at(deadline.at, lambda: _call(expire))
 
     def submit(self, items: Sequence[Call]) -> None:
         """Queue calls, and append them."""
