@@ -164,6 +164,15 @@ def test_a_killed_worker_leaks_nothing(pool_of: PoolOf) -> None:
     assert watching.open_segments() <= before
 
 
+def test_what_is_shared_is_not_copied_again(one: ProcessExecutor) -> None:
+    """A part of it is shared, too."""
+    shared = one.share(numbers())
+    part = shared[:100_000]
+    assert one.share(shared) is shared
+    assert one.share(part) is part
+    assert one._pool.segments.shared.size == 2 * MIB
+
+
 def test_a_task_may_keep_it(one: ProcessExecutor) -> None:
     """For as long as it likes; nobody else's memory is taken for that."""
     shared = one.share(np.full(MIB, 7, np.uint8))

@@ -131,6 +131,8 @@ class SegmentPool:
         content = Content(array)
         if content.is_small or not (self._max_bytes and FINDS):
             return content.copied()
+        if self.shared and self.shared.find(content.raw) is not None:
+            return array
         size = content.raw.nbytes
         with self._lock:
             self._sweep()

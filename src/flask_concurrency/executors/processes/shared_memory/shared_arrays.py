@@ -59,7 +59,7 @@ class SharedArrays:
     @property
     def size(self) -> int:
         """Bytes of them all."""
-        return sum(region.size for region in tuple(self._regions.values()))
+        return sum(region.size for region in list(self._regions.values()))
 
     def add(self, content: Content) -> Any:
         """Copy an array to where tasks see it, and return it as it is there.
@@ -81,7 +81,7 @@ class SharedArrays:
     def find(self, buffer: memoryview) -> tuple[Region, int] | None:
         """Return where a buffer lies if it is part of a shared array, and at which byte of it."""
         address = address_of(buffer)
-        for region in tuple(self._regions.values()):
+        for region in list(self._regions.values()):  # one may go meanwhile
             at = address - region.address
             if at >= 0 and at + buffer.nbytes <= region.size:
                 return region, at
