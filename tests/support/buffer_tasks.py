@@ -145,3 +145,13 @@ def share_inside(size: int) -> tuple[bool, int]:
     executor = ProcessExecutor(1)
     shared = executor.share(np.ones(size, np.uint8))
     return not memoryview(shared).readonly, executor.submit(sum_of, shared).result()
+
+
+def address_of(array: Array) -> int:
+    """Return where a task sees an array."""
+    return int(array.__array_interface__["data"][0])
+
+
+def pid_seeing(array: Array) -> int:
+    assert len(array)
+    return os.getpid()

@@ -164,6 +164,26 @@ def test_a_killed_worker_leaks_nothing(pool_of: PoolOf) -> None:
     assert watching.open_segments() <= before
 
 
+def test_an_array_stays_mapped_from_one_task_to_the_next(one: ProcessExecutor) -> None:
+    """Each page of a new map costs a fault. A task without the array ends that."""
+    shared = one.share(numbers())
+    first, second = (one.submit(tasks.address_of, shared).result(30) for _ in range(2))
+    assert one.submit(tasks.mapped_bytes).result(30) == 0
+    part = one.submit(tasks.address_of, shared[100_000:]).result(30)
+    assert first == second
+    assert part
+    other = one.share(numbers(MIB))
+    assert one.submit(tasks.mapped_while, other).result(30) == MIB
+
+
+@pytest.mark.slow
+def test_an_idle_worker_lets_go_of_it(one: ProcessExecutor) -> None:
+    """Within a second: the memory of what is dropped is not held until the next task."""
+    shared = one.share(numbers())
+    pid = one.submit(tasks.pid_seeing, shared).result(30)
+    assert watching.wait_until_unmapped(pid, within=30.0)
+
+
 def test_what_is_shared_is_not_copied_again(one: ProcessExecutor) -> None:
     """A part of it is shared, too."""
     shared = one.share(numbers())

@@ -249,8 +249,8 @@ class ProcessExecutor(Executor):
 
         What is returned is used as any other array: a task that is given it, or a part of it in one
         piece, sees the very same memory. Later changes of the original do not reach it. The memory
-        is freed when neither this process nor a task refers to it any more, however a worker ends;
-        after a shutdown, when this process does not.
+        is freed when neither this process nor a task refers to it any more, within a second and
+        however a worker ends; after a shutdown, when this process does not.
 
         :param array: A NumPy array of plain items, or another buffer, of which a ``memoryview`` is
             returned. Below 64 KiB, and where there is no shared memory, a read-only copy.

@@ -9,7 +9,8 @@ freed once no process has the file open or mapped:
 
 - the caller's process has while it refers to the array, or to a part of it, and while a task with
   it has not ended;
-- a worker has while a task refers to it; one that is killed has not.
+- a worker has while a task refers to it, and until its next task, a second at most; one that is
+  killed has not.
 """
 
 from __future__ import annotations
