@@ -136,6 +136,18 @@ def test_an_app_that_counts_nothing_counts_no_task() -> None:
     assert state_of(app).counters.get().totals() == {}
 
 
+def test_tasks_are_counted_from_then_on_that_an_app_counts() -> None:
+    """Though its executors are older, as where a page that shows counts is added late."""
+    app = Flask("shop")
+    app.testing = True
+    Concurrency(app)
+    with state_of(app).executors.threads as threads:
+        threads.submit(int).result()
+        state_of(app).counters.count_requests()
+        threads.submit(int).result()
+    assert counted(app, TASKS.name, "threads", "done") == (1,)
+
+
 def test_an_executor_without_an_app_tells_no_one() -> None:
     """And runs as ever."""
     executor = ThreadExecutor(1)

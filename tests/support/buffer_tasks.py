@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from flask_concurrency.executors.processes import ProcessExecutor
 from flask_concurrency.executors.processes.shared_memory import worker_side
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -115,3 +116,42 @@ def mapped_bytes() -> int:
     lines = Path("/proc/self/maps").read_text().splitlines()
     spans = [line.split()[0].split("-") for line in lines if "memfd:flask-concurrency" in line]
     return sum(int(end, 16) - int(start, 16) for start, end in spans)
+
+
+def mapped_while(array: Array) -> int:
+    """Return how much is mapped while a task sees an array."""
+    assert len(array)
+    return mapped_bytes()
+
+
+def file_while(array: Array) -> str:
+    """Return which anonymous file a task sees an array in."""
+    assert len(array)
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    return next(line.split()[4] for line in lines if "memfd:flask-concurrency" in line)
+
+
+def sums_of(arrays: list[Array]) -> list[int]:
+    return [sum_of(each) for each in arrays]
+
+
+def die_seeing(array: Array) -> None:
+    assert len(array)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def share_inside(size: int) -> tuple[bool, int]:
+    """Share an array in a worker, and return whether it is writable, and what a task sees."""
+    executor = ProcessExecutor(1)
+    shared = executor.share(np.ones(size, np.uint8))
+    return not memoryview(shared).readonly, executor.submit(sum_of, shared).result()
+
+
+def address_of(array: Array) -> int:
+    """Return where a task sees an array."""
+    return int(array.__array_interface__["data"][0])
+
+
+def pid_seeing(array: Array) -> int:
+    assert len(array)
+    return os.getpid()

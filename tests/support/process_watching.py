@@ -63,6 +63,16 @@ def wait_until_gone(pids: set[int], within: float) -> set[int]:
     return left
 
 
+def wait_until_unmapped(pid: int, within: float) -> bool:
+    """Wait until a process has no shared memory of ours mapped, and return whether that came."""
+    give_up_at = time.monotonic() + within
+    while "memfd:flask-concurrency" in Path(f"/proc/{pid}/maps").read_text():
+        if time.monotonic() > give_up_at:
+            return False
+        time.sleep(0.01)  # a process that is not our child cannot notify us of its maps
+    return True
+
+
 def _link(descriptor: str) -> str:
     try:
         return os.readlink(f"/proc/self/fd/{descriptor}")

@@ -30,10 +30,8 @@ class TaskEnd(NamedTuple):
 class OnTaskEnd(Protocol):
     """Called on the thread that ends a task, at times within a lock of its pool; must not raise."""
 
-    @property
-    def wanted(self) -> bool:
-        """Whether anything asks for it now; read first, since to gather how it ended takes time."""
-        ...
+    counts: bool
+    """Whether to call it for each task; else for those that failed, or lost their worker."""
 
     def __call__(self, end: TaskEnd, /) -> object:
         """Receive how a task ended."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures._base import FINISHED
 from math import inf
 from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
@@ -153,9 +154,9 @@ class TaskFuture(SignalSafeFuture[T]):
         :raises LoopBlocked: It has not ended, and an event loop would stand still meanwhile.
         :raises ExecutorError: It had not ended when this process was forked from the task's.
         """
-        if self._wait_otherwise(timeout):
-            timeout = 0
         try:
+            if self._state != FINISHED and self._wait_otherwise(timeout):
+                timeout = 0
             return super().result(timeout)
         finally:
             self = None  # type: ignore[assignment] # no cycle of exception, traceback and future
@@ -166,7 +167,7 @@ class TaskFuture(SignalSafeFuture[T]):
         :raises LoopBlocked: It has not ended, and an event loop would stand still meanwhile.
         :raises ExecutorError: It had not ended when this process was forked from the task's.
         """
-        if self._wait_otherwise(timeout):
+        if self._state != FINISHED and self._wait_otherwise(timeout):
             timeout = 0
         return super().exception(timeout)
 
@@ -177,4 +178,5 @@ class TaskFuture(SignalSafeFuture[T]):
             if run_here is not None:
                 run_here()
         check_process(self, self._born)
-        return wait_on_loop(self, timeout)
+        # To ask first saves what it takes to find out that a thread has no loop.
+        return asyncio._get_running_loop() is not None and wait_on_loop(self, timeout)

@@ -40,6 +40,7 @@ class AppCounters:
         self._lock = threading.Lock()
         self.counts_requests = False
         self._adaptive: set[str] = set()
+        self._task_countings: list[TaskCounting] = []
         self.refused_clients = RefusedClients()
         self.begin: Callable[[], None] = lambda: None
         self.mirror: Callable[[Iterable[Change]], object] | None = None
@@ -59,13 +60,18 @@ class AppCounters:
         app = self._app()
         if app is not None and not self.counts_requests:
             self.counts_requests = True
+            for counting in self._task_countings:
+                counting.counts = True
             app.wsgi_app = RequestCounting(  # type: ignore[method-assign]
                 app.wsgi_app, self.get, apart=self._adaptive, refusals=self.refused_clients
             )
 
     def task_counting(self, executor: str) -> TaskCounting:
         """What an executor of this name calls at the end of each task."""
-        return TaskCounting(self._app, executor, self.if_counting)
+        counting = TaskCounting(self._app, executor, self.if_counting)
+        counting.counts = self.counts_requests
+        self._task_countings.append(counting)
+        return counting
 
     def if_counting(self) -> Counters | None:
         """The counters, if the app counts anything."""

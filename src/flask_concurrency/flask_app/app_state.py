@@ -147,7 +147,8 @@ class AppState:
     @property
     def executors(self) -> AppExecutors:
         """Where the app's work runs; made, and its modules loaded, when first asked for."""
-        return self._executors.get()
+        made = self._executors.made
+        return self._executors.get() if made is None else made
 
     @executors.setter
     def executors(self, executors: AppExecutors) -> None:

@@ -810,7 +810,7 @@ class Concurrency:
 
     def _current_state(self) -> AppState:
         """The state of the app in context; outside of one, of the only app there is."""
-        return self._state(current_app) if has_app_context() else self._current_app()[1]
+        return self._current_app()[1]
 
     def _current_app(self) -> tuple[Flask, AppState]:
         if has_app_context():

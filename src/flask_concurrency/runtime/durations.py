@@ -6,7 +6,7 @@ Percentiles by nearest rank, so that each is the time of a task that there was.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Final
@@ -39,19 +39,14 @@ class Durations:
     """The last tasks' times. Any thread may record; they are sorted when they are read.
 
     :param lately: Tasks to remember.
+    :ivar record: Remembers a task that ended, by the seconds from its submission to its start, and
+        from there to its end.
     """
 
     def __init__(self, lately: int = LATELY) -> None:
         # Both times in one entry, because appending is one step that nothing can interrupt.
         self._ring: deque[tuple[float, float]] = deque(maxlen=lately)
-
-    def record(self, wait: float, run: float) -> None:
-        """Remember a task that ended.
-
-        :param wait: Seconds from its submission to its start.
-        :param run: Seconds from its start to its end.
-        """
-        self._ring.append((wait, run))
+        self.record: Callable[[tuple[float, float]], None] = self._ring.append
 
     def summary(self) -> DurationsSnapshot:
         """Sort what is remembered."""

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from flask_concurrency.executors.processes.payloads import dump
 from flask_concurrency.executors.processes.shared_memory.buffers import (
     BESIDE,
-    dump,
     raw_or_same,
     with_raw,
 )

@@ -146,16 +146,6 @@ def test_kill_workers_ends_hanging_tasks(pool_of: PoolOf, make_gate: MakeGate) -
 
 
 @pytest.mark.slow
-def test_kill_workers_leaves_no_task_to_another_worker(pool_of: PoolOf) -> None:
-    """Not even one that its worker had not read: its future has already failed."""
-    executor = pool_of(1)
-    os.kill(executor.submit(tasks.worker_pid).result(30), signal.SIGSTOP)
-    unread = executor.submit(tasks.nap, 3600)
-    executor.kill_workers()
-    assert isinstance(unread.exception(30), WorkerDied)
-
-
-@pytest.mark.slow
 def test_a_killed_forkserver_is_replaced(pool_of: PoolOf, gate: Any) -> None:
     """Its workers go with it, the running tasks fail, and the next task finds new ones."""
     # A name of its own: executors of other tests, forgotten and not yet collected, have the usual.

@@ -223,6 +223,19 @@ def test_a_lost_worker_takes_its_task_along_and_is_replaced() -> None:
         pool.do(orders)
 
 
+def test_a_killed_worker_gives_its_task_to_no_other_one() -> None:
+    """Not even one that it had not read: its caller was told that the task fails."""
+    pool = Pool(max_workers=1)
+    (unread,) = pool.submit()
+    (worker,) = pool.ready()
+    pool.do(pool.schedule.kill(worker, "the executor was told to kill its workers"))
+    orders = lost(pool, worker, unread=True)
+    assert list(orders.finish) == [unread]
+    assert pool.schedule.waiting() == []
+    assert isinstance(unread.ending, tuple)
+    assert isinstance(unread.ending[1], WorkerDied)
+
+
 def test_an_idle_worker_that_never_did_anything_is_not_replaced() -> None:
     """Whatever ended it would end its successors, too."""
     pool = Pool()

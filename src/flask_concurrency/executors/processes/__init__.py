@@ -2,7 +2,7 @@
 
 The folder, each file above what it imports::
 
-    executor               the public class; ``options`` its options, ``feed`` the body of ``map``
+    executor               the public class; ``options`` its options, ``process_map`` its ``map``
       pool                 which thread does what; carries out what the schedule orders
         background_reader  the one thread that reads what no caller waits for, and calls back
           supervisor       starts and kills worker processes, and learns how they ended

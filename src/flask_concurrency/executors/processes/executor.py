@@ -15,7 +15,6 @@ from typing import Any, ParamSpec, TypeVar
 from flask_concurrency.executors.background import log_failure
 from flask_concurrency.executors.options import WhenFull, require_seconds
 from flask_concurrency.executors.processes.failure_messages import no_place_in_time
-from flask_concurrency.executors.processes.feed import map_in_order
 from flask_concurrency.executors.processes.is_worker import in_worker, is_loading_main
 from flask_concurrency.executors.processes.options import (
     ProcessOptions,
@@ -25,6 +24,7 @@ from flask_concurrency.executors.processes.options import (
 )
 from flask_concurrency.executors.processes.payloads import encode_call, name_of
 from flask_concurrency.executors.processes.pool import Pool, end_open_pools
+from flask_concurrency.executors.processes.process_map import map_in_order
 from flask_concurrency.executors.processes.records import Batch, Task
 from flask_concurrency.executors.processes.snapshot import ProcessSnapshot
 from flask_concurrency.executors.processes.worker.task_context import Around, call_around
@@ -123,6 +123,7 @@ class ProcessExecutor(Executor):
             start_method=default_start_method() if start_method is None else start_method,
             name=name,
         )
+        self._inline = in_worker()
         self._told = on_first_task, on_task_end
         self._use(Pool(self._options, *self._told))
         call_in_child(self, ProcessExecutor._reset_after_fork)
@@ -157,10 +158,9 @@ class ProcessExecutor(Executor):
         ``DeadlineExceeded`` at the deadline under which it was submitted. To cancel it while it
         runs ends its worker, too.
         """
-        if in_worker():
+        if self._inline:
             return run_inline(fn, args, kwargs)
-        payloads = [encode_call(fn, args, kwargs, self._pool.segments)]
-        return submit_calls(self._pool, fn, payloads, current_deadline())[0]
+        return self._submit(fn, args, kwargs, current_deadline())
 
     def spawn(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Schedule a call that may outlive the request, and for which no caller has to wait.
@@ -175,11 +175,10 @@ class ProcessExecutor(Executor):
         :raises DeadlineExceeded: With ``when_full="wait"``: there was no free slot in time.
         :raises ExecutorShutdown: The executor was shut down.
         """
-        if in_worker():
+        if self._inline:
             future = run_inline(fn, args, kwargs)
         else:
-            payloads = [encode_call(fn, args, kwargs, self._pool.segments)]
-            future = submit_calls(self._pool, fn, payloads, None)[0]
+            future = self._submit(fn, args, kwargs, None)
         # In the caller's context, so that the record is that of the request.
         context = contextvars.copy_context()
         report = partial(log_failure, self.name, name_of(fn))
@@ -227,7 +226,7 @@ class ProcessExecutor(Executor):
         Raises as :meth:`submit` and its future do. Cancelled, it takes the task back if no
         worker has it yet, and ends that worker if one has.
         """
-        if in_worker():
+        if self._inline:
             return await asyncio.wrap_future(run_inline(fn, args, kwargs))
         pool, deadline = self._pool, current_deadline()
         payload = encode_call(fn, args, kwargs, pool.segments)
@@ -239,6 +238,27 @@ class ProcessExecutor(Executor):
                 await asyncio.wait_for(asyncio.wrap_future(task.slot), left)
         result: T = await asyncio.wrap_future(task.future)
         return result
+
+    def share(self, array: Any) -> Any:
+        """Return ``array`` as one that any number of tasks see without a copy. It is read-only.
+
+        .. code-block:: python
+
+            samples = concurrency.processes.share(samples)
+            totals = concurrency.processes.map(total, numpy.array_split(samples, 8))
+
+        What is returned is used as any other array: a task that is given it, or a part of it in one
+        piece, sees the very same memory. Later changes of the original do not reach it. The memory
+        is freed when neither this process nor a task refers to it any more, within a second and
+        however a worker ends; after a shutdown, when this process does not.
+
+        :param array: A NumPy array of plain items, or another buffer, of which a ``memoryview`` is
+            returned. Below 64 KiB, and where there is no shared memory, a read-only copy.
+        :raises TypeError: It is neither; or a buffer with gaps, or an array of Python objects.
+        :raises ExecutorError: ``max_shared_memory`` has no room for it, or this machine has not.
+        :raises ExecutorShutdown: The executor was shut down.
+        """
+        return self._pool.share(array, copies=self._inline)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more tasks, and end the workers once those that were taken are done.
@@ -270,9 +290,23 @@ class ProcessExecutor(Executor):
         """Return what the executor is doing in this process. Starts nothing."""
         return self._pool.snapshot()
 
+    def _submit(
+        self,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        deadline: Deadline | None,
+    ) -> Future[Any]:
+        pool = self._pool
+        payload = encode_call(fn, args, kwargs, pool.segments)
+        task = Task(pool, fn, payload, None, deadline, monotonic())
+        submit_tasks(pool, [task])
+        return task.future
+
     def _reset_after_fork(self) -> None:
         """Drop the parent's workers; the child's are started by its first task."""
         pool = Pool(self._options, *self._told)
+        pool.segments.shared = self._pool.segments.shared  # this process has them, too
         if self._pool.closing:
             pool.close_soon()
         self._use(pool)
@@ -294,29 +328,24 @@ def submit_items(
     """Submit the next calls of a ``map``."""
     if in_worker():
         return [run_inline(fn, args, {}) for args in items]
-    payloads = [encode_call(fn, args, {}, pool.segments) for args in items]
-    return submit_calls(pool, fn, payloads, deadline, batch)
+    segments, now = pool.segments, monotonic()
+    tasks = [
+        Task(pool, fn, encode_call(fn, args, {}, segments), batch, deadline, now) for args in items
+    ]
+    submit_tasks(pool, tasks)
+    return [task.future for task in tasks]
 
 
-def submit_calls(
-    pool: Pool,
-    fn: Callable[..., Any],
-    payloads: Sequence[bytes],
-    deadline: Deadline | None,
-    batch: Batch | None = None,
-) -> Sequence[Future[Any]]:
-    """Submit calls, waiting for a slot in the queue if that is wanted, and allowed here."""
+def submit_tasks(pool: Pool, tasks: Sequence[Task]) -> None:
+    """Submit tasks, waiting for a slot in the queue if that is wanted, and allowed here."""
     options = pool.options
     waits = options.when_full == "wait" and not is_on_loop() and not pool.is_background_thread
-    now = monotonic()
-    tasks = [Task(pool, fn, payload, batch, deadline, now) for payload in payloads]
     pool.submit(tasks, waits=waits)
     slot = tasks[0].slot
     if slot is not None:
         with withdrawn_unless_let_in(tasks, options):
             # A background task has no deadline, but its caller may.
             slot.result(time_left(current_deadline(), options))
-    return [task.future for task in tasks]
 
 
 def time_left(deadline: Deadline | None, options: ProcessOptions) -> float:

@@ -12,8 +12,9 @@ from typing import Any
 from flask_concurrency.executors.processes.main_script import MainScript, find_main, loads
 from flask_concurrency.executors.processes.shared_memory.buffer_message import SHARED
 from flask_concurrency.executors.processes.shared_memory.buffers import (
-    dump,
-    is_raw,
+    RAW,
+    Pickled,
+    goes_beside,
     raw_or_same,
     with_raw,
 )
@@ -47,7 +48,7 @@ def encode_call(
         which, why, and what to do.
     :raises Exception: What a signal handler raised meanwhile.
     """
-    if is_raw(args) or (kwargs and is_raw(kwargs.values())):
+    if not (RAW.isdisjoint(map(type, args)) and RAW.isdisjoint(map(type, kwargs.values()))):
         call: tuple[Any, ...] = (fn, *with_raw(args, kwargs))
     else:
         call = (fn, args, kwargs)
@@ -68,6 +69,13 @@ def encode_call(
     if buffers or expected or len(stream) >= SHARED:
         return CallMessage.pack((stream, buffers), segments, expected)
     return stream
+
+
+def dump(value: object) -> Pickled:
+    """Pickle an object. Its large buffers are *not* copied: they are the object's own."""
+    buffers: list[memoryview] = []
+    stream = pickle.dumps(value, 5, buffer_callback=lambda each: not goes_beside(each, buffers))
+    return stream, buffers
 
 
 def decode_call(
@@ -196,7 +204,7 @@ class RemoteTraceback(Exception):
 def encode_result(value: object, fn: Callable[..., Any]) -> tuple[int, bytes]:
     """Pickle what a task returned; if that cannot be, the error that says so."""
     try:
-        stream, buffers = dump(raw_or_same(value))
+        stream, buffers = dump(raw_or_same(value) if type(value) in RAW else value)
         if buffers or len(stream) >= SHARED:
             return RESULT, ReplyMessage.pack((stream, buffers))
         return RESULT, stream

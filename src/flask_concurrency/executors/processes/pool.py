@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from concurrent.futures._base import CANCELLED
+from concurrent.futures._base import CANCELLED, FINISHED
 from functools import partial
 from typing import Any, Final
 
@@ -27,10 +27,11 @@ from flask_concurrency.executors.processes.failure_messages import (
 )
 from flask_concurrency.executors.processes.options import ProcessOptions
 from flask_concurrency.executors.processes.readers import BackgroundTurn, Readers, Turn
-from flask_concurrency.executors.processes.records import Task, Worker
+from flask_concurrency.executors.processes.records import DONE, Task, Worker
 from flask_concurrency.executors.processes.replies import settle
 from flask_concurrency.executors.processes.schedule import UNASKED, Orders, Schedule
 from flask_concurrency.executors.processes.shared_memory.segment_pool import SegmentPool
+from flask_concurrency.executors.processes.shared_memory.shared_arrays import Content
 from flask_concurrency.executors.processes.snapshot import ProcessSnapshot
 from flask_concurrency.executors.processes.supervisor import Supervisor
 from flask_concurrency.executors.processes.watch import make_watch
@@ -156,21 +157,23 @@ class Pool:
         If it was cancelled while it ran, that is the end of its worker.
         """
         future = task.future
-        cancelled = future.cancelled()
-        if cancelled and future._state == CANCELLED:  # not yet by an interrupted thread
+        state = future._state  # it is done, and stays as it is
+        cancelled = state != FINISHED
+        if state == CANCELLED:  # not yet by an interrupted thread
             future.set_running_or_notify_cancel()  # notifies wait() and as_completed()
         if not self._abandoned:
             turn = Turn()
             try:
                 with self._lock:
-                    counts = not task.finished
+                    first = not task.finished
                     orders = self._schedule.finished(task, turn, monotonic(), cancelled=cancelled)
                     turn.held = (*turn.held, *orders.send, *orders.start)
                 if task.alarm is not None:
                     task.alarm.cancel()
-                if counts and self._on_task_end is not None and self._on_task_end.wanted:
+                told = self._on_task_end
+                if told is not None and first and (told.counts or task.count != "done"):
                     error = None if cancelled else future.exception(timeout=0)
-                    self._on_task_end(_end_of(task, error, monotonic()))
+                    told(_end_of(task, error, monotonic()))
                     del error
                 if cancelled or orders.send or orders.finish:
                     self._carry_out(turn, orders)
@@ -281,6 +284,26 @@ class Pool:
                     worker.channel.drop()
             self._supervisor.abandon()
             self._watch.close()
+
+    def share(self, array: Any, *, copies: bool) -> Any:
+        """Return an array as one that many tasks see.
+
+        :param copies: They run in this process, so a read-only copy will do.
+        :raises TypeError: It is no array of plain items.
+        :raises ExecutorError: There is no room, or no memory, for it.
+        :raises ExecutorShutdown: The executor was shut down.
+        """
+        if self._schedule.closing:
+            raise self._shut_down_error()
+        if copies:
+            return Content(array).copied()
+        try:
+            return self.segments.share(array)
+        except OSError as error:
+            raise ExecutorError(
+                f"{self.options.name!r} cannot share an array: {error.strerror}. Drop arrays that "
+                "tasks no longer need, or raise 'max_shared_memory'."
+            ) from error
 
     def snapshot(self) -> ProcessSnapshot:
         """Copy the counts."""
@@ -425,12 +448,13 @@ class Pool:
             if isinstance(error, DeadlineExceeded):  # it stood in line, and was never queued
                 error = no_place_in_time(self.options)
             turn_away(task.slot, error)
+        future = task.future
         try:
             # Else it was cancelled, or completed by a thread that was interrupted then.
-            if not task.future.done():
+            if future._state not in DONE:
                 settle(task, self.segments)
         finally:
-            if task.future.done():
+            if future._state in DONE:
                 self.finish(task)
 
     # --- on other threads ---
@@ -568,8 +592,7 @@ class Pool:
             woken = signal.acquire(timeout=-1 if timeout is None else timeout)
         if not woken:
             with self._lock:
-                if signal in task.signals:
-                    task.signals.remove(signal)
+                task.signals = tuple(each for each in task.signals if each is not signal)
 
 
 def _end_of(task: Task, error: BaseException | None, now: float) -> TaskEnd:

@@ -143,6 +143,7 @@ class Readers:
         :returns: Those that are gone, whose channels are to be closed.
         """
         gone = []
+        defers = False
         for worker in turn.held:
             if worker.reader is not turn:
                 continue
@@ -153,11 +154,13 @@ class Readers:
                 self.register(worker)
             else:
                 self._deferred[worker.channel.fd] = worker
-                self._watch.remind()
+                defers = True
             worker.reader = None
             if task is not None and task.signals:
                 task.wake_waiters()
         turn.held = ()
+        if defers:
+            self._watch.remind()
         return gone
 
     def mend(self, workers: Iterable[Worker]) -> None:

@@ -6,6 +6,7 @@ Decides nothing, and knows the pool only as the driver of its futures. The pool'
 from __future__ import annotations
 
 import threading
+from asyncio import _get_running_loop
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -23,6 +24,10 @@ from flask_concurrency.runtime.timer_thread import Alarm
 T = TypeVar("T")
 
 Count = Literal["done", "failed", "cancelled", "expired"]
+
+DONE = (CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED)
+"""States of a future that is done. To look at its state needs no lock, as ``done()`` does, which a
+thread that was interrupted in ``wait()`` may hold."""
 
 NO_REPLY = 0
 """Kind of an ending that no worker has sent: the error was made in this process."""
@@ -52,26 +57,19 @@ class Task:
     :ivar signals: One held lock for each thread that sleeps until something happens to the task.
     """
 
-    __slots__ = (
-        "alarm",
-        "batch",
-        "count",
-        "deadline",
-        "deliveries",
-        "ending",
-        "finished",
-        "fn",
-        "future",
-        "number",
-        "payload",
-        "read_soon",
-        "settler",
-        "signals",
-        "slot",
-        "started_at",
-        "submitted_at",
-        "worker",
-    )
+    # In the class, so that a task has of its own only what its way gives it.
+    number = 0
+    slot: Slot | None = None
+    worker: Worker | None = None
+    alarm: Alarm | None = None
+    started_at: float | None = None
+    count: Count = "cancelled"
+    deliveries = 0
+    ending: tuple[int, Any] | None = None
+    settler: object | None = None
+    finished = False
+    read_soon = False
+    signals: tuple[threading.Lock, ...] = ()
 
     def __init__(
         self,
@@ -82,26 +80,14 @@ class Task:
         deadline: Deadline | None = None,
         submitted_at: float = 0.0,
     ) -> None:
-        self.number = 0
         self.batch = batch
         self.fn = fn
         self.payload = payload
+        self.deadline = deadline
+        self.submitted_at = submitted_at
         self.future: ProcessFuture[Any] = ProcessFuture()
         self.future.driver = driver
         self.future.task = self
-        self.slot: Slot | None = None
-        self.worker: Worker | None = None
-        self.deadline = deadline
-        self.alarm: Alarm | None = None
-        self.submitted_at = submitted_at
-        self.started_at: float | None = None
-        self.count: Count = "cancelled"
-        self.deliveries = 0
-        self.ending: tuple[int, Any] | None = None
-        self.settler: object | None = None
-        self.finished = False
-        self.read_soon = False
-        self.signals: list[threading.Lock] = []
 
     @property
     def name(self) -> str:
@@ -112,7 +98,7 @@ class Task:
         """Add a lock that the calling thread can sleep on until :meth:`wake_waiters`."""
         lock = threading.Lock()
         lock.acquire()
-        self.signals.append(lock)
+        self.signals = (*self.signals, lock)
         return lock
 
     def wake_waiters(self) -> None:
@@ -120,7 +106,7 @@ class Task:
         for lock in self.signals:
             if lock.locked():  # else an interrupted thread has released it before
                 lock.release()
-        self.signals = []
+        self.signals = ()
 
 
 class Worker:
@@ -241,11 +227,6 @@ class ProcessFuture(SignalSafeFuture[T]):
     def __repr__(self) -> str:
         return super().__repr__().replace("state=pending", "state=running", int(self.running()))
 
-    @property
-    def ended(self) -> bool:
-        """Whether it is done; asks without its lock, which an interrupted ``wait()`` may hold."""
-        return self._state in (CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED)
-
     def running(self) -> bool:
         """Whether a worker has the call now."""
         task = self.task
@@ -274,8 +255,8 @@ class ProcessFuture(SignalSafeFuture[T]):
 
     def result(self, timeout: float | None = None) -> T:
         """Return what the task returned, or raise what it raised, waiting for it."""
-        self._wait(timeout)
         try:
+            self._wait(timeout)
             return super().result(timeout=0)
         finally:
             self = None  # type: ignore[assignment] # no cycle of exception, traceback and future
@@ -298,5 +279,8 @@ class ProcessFuture(SignalSafeFuture[T]):
     def _wait(self, timeout: float | None) -> None:
         task = self.task
         # Done, it may still have its task: in a callback, which must not wait for its own end.
-        if task is not None and not self.done() and not wait_on_loop(self, timeout):
+        if task is None or self._state in DONE:
+            return
+        # To ask first saves what it takes to find out that a thread has no loop.
+        if _get_running_loop() is None or not wait_on_loop(self, timeout):
             self.driver.drive(task, timeout)

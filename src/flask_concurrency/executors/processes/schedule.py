@@ -25,7 +25,7 @@ from math import inf
 from typing import Any
 
 from flask_concurrency.executors.processes.options import ProcessOptions
-from flask_concurrency.executors.processes.records import NO_REPLY, Batch, Task, Worker
+from flask_concurrency.executors.processes.records import DONE, NO_REPLY, Batch, Task, Worker
 from flask_concurrency.executors.processes.snapshot import ProcessSnapshot
 from flask_concurrency.executors.processes.wire import READY, RECYCLE
 from flask_concurrency.executors.waiting_line import Slot, WaitingLine
@@ -170,7 +170,7 @@ class Schedule:
             worker.answered = number
             worker.replies += 1
             started_at = now if task.started_at is None else task.started_at
-            self.durations.record(started_at - task.submitted_at, now - started_at)
+            self.durations.record((started_at - task.submitted_at, now - started_at))
             self._unassign(worker)
             orders.finish += (task,)
             limit = self.options.max_tasks_per_worker
@@ -378,7 +378,8 @@ class Schedule:
         orders.finish += tuple(
             task
             for task in self.tasks.values()
-            if task.future.ended or (task.ending is not None and task.settler in (turn, None))
+            if task.future._state in DONE
+            or (task.ending is not None and task.settler in (turn, None))
         )
         self._match(turn, orders, now)
         self._hire(turn, orders)

@@ -52,7 +52,8 @@ def until(at: float) -> bytes:
 
 Frame: TypeAlias = "tuple[int, int, bytes | bytearray]"
 
-MAX_DESCRIPTORS: Final = 2  # that travel with one message
+MAX_SHARED: Final = 8  # arrays that many tasks see, in one call
+MAX_DESCRIPTORS: Final = 2 + MAX_SHARED  # that travel with one message
 
 _CHUNK = 65536
 _CHUNKS: Final = (_CHUNK,)

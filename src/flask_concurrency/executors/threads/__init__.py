@@ -2,7 +2,7 @@
 
 A task goes through these files, from the application to a thread and back:
 
-``executor``  the public class · ``options`` its options · ``mapping`` the body of ``map`` ·
+``executor``  the public class · ``options`` its options · ``thread_map`` its ``map`` ·
 ``background`` and ``future`` failures that no caller asks for · ``snapshot`` what is counted
 
 ``pool``  what is taken in, refused and dropped · ``task_queue`` and ``line`` what waits, and for

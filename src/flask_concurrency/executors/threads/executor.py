@@ -6,18 +6,18 @@ Knows no Flask: what a task takes along is its carrier's business.
 from __future__ import annotations
 
 import asyncio
+import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from inspect import CO_COROUTINE
-from itertools import starmap
 from typing import Any, ParamSpec, TypeVar
 
 from flask_concurrency.executors.context import Captured, Carrier, capture_context
 from flask_concurrency.executors.options import WhenFull, require_seconds
+from flask_concurrency.executors.ordered_map import check_map_option
 from flask_concurrency.executors.task_end import OnTaskEnd
 from flask_concurrency.executors.threads.future import SubmittedFuture
-from flask_concurrency.executors.threads.mapping import Call, Mapping
 from flask_concurrency.executors.threads.options import (
     ThreadOptions,
     default_workers,
@@ -25,6 +25,7 @@ from flask_concurrency.executors.threads.options import (
 from flask_concurrency.executors.threads.pool import ThreadPool
 from flask_concurrency.executors.threads.snapshot import ThreadsSnapshot
 from flask_concurrency.executors.threads.task import Task
+from flask_concurrency.executors.threads.thread_map import ThreadMap, calls_of
 from flask_concurrency.executors.waiting import TaskFuture
 from flask_concurrency.executors.waiting_line import Slot
 from flask_concurrency.runtime.forks import call_in_child
@@ -231,20 +232,13 @@ class ThreadExecutor(Executor):
         """
         if _is_async(fn):
             raise TypeError(_async_refused(fn))
-        if buffersize is not None and not isinstance(buffersize, int):
-            raise TypeError("buffersize must be an integer or None")
-        if buffersize is not None and buffersize < 1:
-            raise ValueError("buffersize must be None or > 0")
-        end_at = None if timeout is None else timeout + monotonic()
-        captured = self._carry()  # once: all calls of a map have the same caller
-
-        def make(*args: Any) -> Call:
-            future: Future[Any] = TaskFuture()
-            return Task(future, captured, fn, args, {}), future
-
-        calls = starmap(make, zip(*iterables, strict=False))
-        mapping = Mapping(self._pool, calls, buffersize, captured.deadline)
-        return mapping.results(end_at, monotonic)
+        check_map_option("buffersize", buffersize)
+        captured = self._carry()
+        calls = calls_of(captured, fn, iterables)
+        mapped = ThreadMap(self._pool, calls, buffersize, captured.deadline)
+        results = mapped.results(timeout)
+        mapped.begin(sys.maxsize, 1)
+        return results
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more work. Closing twice does nothing more.

@@ -58,9 +58,11 @@ class ThreadPool:
         """
         task.queued_at = self._clock()
         if task.deadline is not None:
-            if self._drops_as_late([task]):
+            at = task.deadline.at
+            if task.queued_at >= at:
+                self._drop_as_late([task])
                 return None
-            task.alarm = self.call_at(task.deadline, partial(self.expire, [(task, future)]))
+            task.alarm = self.call_at(at, partial(self.expire, [(task, future)]))
         place: Slot | None = None
         try:
             with self._lock:
@@ -116,7 +118,9 @@ class ThreadPool:
         :raises ExecutorShutdown: After :meth:`shutdown`.
         :raises DeadlineExceeded: There was no free slot until the deadline of the tasks.
         """
-        if self._drops_as_late(tasks):
+        deadline = tasks[0].deadline
+        if deadline is not None and self.is_late(deadline):
+            self._drop_as_late(tasks)
             return
         now, place, urgent = self._clock(), None, is_on_loop()
         with self._lock:
@@ -147,9 +151,8 @@ class ThreadPool:
         for task, _ in taken:
             task.drop()
 
-    def call_at(self, deadline: Deadline, callback: Callable[[], object]) -> Alarm | None:
-        """Have ``callback`` called at ``deadline``, if that is an instant."""
-        at = deadline.at
+    def call_at(self, at: float, callback: Callable[[], object]) -> Alarm | None:
+        """Have ``callback`` called at a deadline, if that is an instant."""
         if at == inf:
             return None
         try:
@@ -163,18 +166,23 @@ class ThreadPool:
 
     def expire(self, calls: Sequence[tuple[Task, Future[Any]]], batch: Batch | None = None) -> None:
         """Settle those of ``calls`` that have not ended: their deadline has passed."""
+        waiting: list[Task] = []
+        for task, future in calls:
+            if future.running():
+                fail_if_undone(future, thread_runs_on(task.name))
+            else:
+                waiting.append(task)
+        if not waiting and batch is None:
+            return
+        # One that is not here any more is with a thread that is about to look at the time.
         with self._lock:
-            taken = self._queue.take_out([task for task, _ in calls], batch)
+            taken = self._queue.take_out(waiting, batch)
             self._counters.drop("expired", len(taken))
         for task, place in taken:
             error = self._dropped(task)
             task.drop(error)
             if place is not None:
                 turn_away(place, error)
-        for task, future in calls:
-            # One that neither waits nor runs is with a thread that is about to look at the time.
-            if future.running():
-                fail_if_undone(future, thread_runs_on(task.name))
 
     def shutdown(self, *, wait: bool, cancel_futures: bool) -> None:
         """Take no more work; see :meth:`concurrent.futures.Executor.shutdown`."""
@@ -280,16 +288,12 @@ class ThreadPool:
 
     # From here on: called without the lock.
 
-    def _drops_as_late(self, tasks: Sequence[Task]) -> bool:
-        """Drop ``tasks``, which have one caller, if its deadline has passed already."""
-        deadline = tasks[0].deadline
-        if deadline is None or not self.is_late(deadline):
-            return False
+    def _drop_as_late(self, tasks: Sequence[Task]) -> None:
+        """Drop tasks that came when their deadline had passed."""
         with self._lock:
             self._counters.drop("expired", len(tasks))
         for task in tasks:
             task.drop(self._dropped(task))
-        return True
 
     def _dropped(self, task: Task) -> DeadlineExceeded:
         assert task.deadline is not None

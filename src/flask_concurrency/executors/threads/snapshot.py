@@ -82,12 +82,13 @@ class Counters:
     def tell(self, task: Task, outcome: Outcome) -> None:
         """Tell how a task ended whose turn had come; without the lock."""
         error, task.error = task.error, None
-        if self._on_task_end is None or not self._on_task_end.wanted:
+        told = self._on_task_end
+        if told is None or not (told.counts or error is not None):
             return
         waited = ran = None
         if outcome == "done" or outcome == "failed":
             waited, ran = task.started_at - task.queued_at, task.ended_at - task.started_at
-        self._on_task_end(TaskEnd(outcome, task.name, waited, ran, error))
+        told(TaskEnd(outcome, task.name, waited, ran, error))
 
     def overdue(self, now: float) -> int:
         """How many tasks run although their deadline has passed."""

@@ -227,7 +227,7 @@ class WorkerLoop:
             del counters.running[task]
         if outcome == "done" or outcome == "failed":
             ran = task.ended_at - task.started_at
-            counters.durations.record(task.started_at - task.queued_at, ran)
+            counters.durations.record((task.started_at - task.queued_at, ran))
         counters.tell(task, outcome)
         batch, queue = task.batch, self.queue
         orphans: list[Task] = []

@@ -25,6 +25,7 @@ class TaskCounting:
     :param app: Whose executor it is.
     :param executor: The executor's name.
     :param counters: Gives where to count, or ``None`` while nothing is counted.
+    :ivar counts: Whether anything is counted.
     """
 
     def __init__(
@@ -33,15 +34,10 @@ class TaskCounting:
         self._app = app
         self._executor = executor
         self._counters = counters
+        self.counts = False
         self._ended = {result: (TASKS.name, executor, result) for result in RESULTS}
         self._waits = TASK_WAITS.series(executor)
         self._runs = TASK_RUNS.series(executor)
-
-    @property
-    def wanted(self) -> bool:
-        """Whether the app counts, or a receiver listens."""
-        listened = bool(task_failed.receivers) or bool(worker_killed.receivers)
-        return listened or self._counters() is not None
 
     def __call__(self, end: TaskEnd) -> None:
         """Take in how a task ended."""

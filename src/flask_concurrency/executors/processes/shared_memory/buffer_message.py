@@ -41,6 +41,19 @@ FRESH: Final = 0
 _LENGTH: Final = struct.Struct("<I")
 
 
+class SharedPart(NamedTuple):
+    """A buffer that lies in a shared array.
+
+    :ivar position: Which of the pickle's buffers it is.
+    :ivar array: Which of the shared arrays that came along.
+    """
+
+    position: int
+    array: int
+    at: int
+    length: int
+
+
 class Manifest(NamedTuple):
     """What a message says of itself.
 
@@ -50,6 +63,9 @@ class Manifest(NamedTuple):
     :ivar known: Of a call: the segments whose descriptors came along, in the same order. One that
         does not hold the call's buffers is there for the result's.
     :ivar numbers: Of a call: the segments that the owner still has.
+    :ivar shared_sizes: Of a call: the bytes of the shared arrays whose descriptors came along,
+        behind those of ``known``.
+    :ivar shared: Of a call: the buffers that lie in them.
     :ivar clean: Of a reply: nothing in the worker refers to the call's segment any more.
     """
 
@@ -58,6 +74,8 @@ class Manifest(NamedTuple):
     segment: int | None = None
     known: tuple[Known, ...] = ()
     numbers: tuple[int, ...] = ()
+    shared_sizes: tuple[int, ...] = ()
+    shared: tuple[SharedPart, ...] = ()
     clean: bool = True
 
 

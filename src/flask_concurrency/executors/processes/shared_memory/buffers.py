@@ -6,14 +6,15 @@ Knows no process and no shared memory: a pickle is bytes, and buffers that belon
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any, Final, NamedTuple, TypeAlias
 
 BESIDE: Final = 1 << 16
 """Bytes of a buffer from which on it stays out of the stream, which would copy it twice."""
 
-_RAW: Final = frozenset({bytes, bytearray, memoryview})
+RAW: Final = frozenset({bytes, bytearray, memoryview})
+"""Types of which pickle itself makes no buffers."""
 _FORMATS: Final = frozenset("cbB?hHiIlLqQnNefdP")
 
 
@@ -29,26 +30,16 @@ class Opened(NamedTuple):
     buffers: Sequence[memoryview] = ()
 
 
-def dump(value: object) -> Pickled:
-    """Pickle an object. Its large buffers are *not* copied: they are the object's own."""
-    buffers: list[memoryview] = []
-
-    def goes_in(buffer: pickle.PickleBuffer) -> bool:
-        try:
-            raw = buffer.raw()
-        except BufferError:  # not in one piece
-            return True
-        if raw.nbytes < BESIDE:
-            return True
-        buffers.append(raw)
+def goes_beside(buffer: pickle.PickleBuffer, buffers: list[memoryview]) -> bool:
+    """Append a buffer that is large and in one piece, and return whether it is."""
+    try:
+        raw = buffer.raw()
+    except BufferError:  # not in one piece
         return False
-
-    return pickle.dumps(value, 5, buffer_callback=goes_in), buffers
-
-
-def is_raw(values: Iterable[object]) -> bool:
-    """Whether there are bytes among some values, of which pickle itself makes no buffers."""
-    return not _RAW.isdisjoint(map(type, values))
+    if raw.nbytes < BESIDE:
+        return False
+    buffers.append(raw)
+    return True
 
 
 def with_raw(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -66,7 +57,7 @@ def with_raw(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, dic
 
 def raw_or_same(value: Any) -> Any:
     """Put a stand-in in the place of one value, if it needs one."""
-    return RawBuffer(value) if type(value) in _RAW and _needs_stand_in(value) else value
+    return RawBuffer(value) if type(value) in RAW and _needs_stand_in(value) else value
 
 
 class RawBuffer:
@@ -99,5 +90,11 @@ def _needs_stand_in(value: Any) -> bool:
         return len(value) >= BESIDE
     if kind is not memoryview or not value.c_contiguous:
         return False
-    # What ``memoryview.cast`` can rebuild; the rest is refused, as pickle refuses all views.
-    return value.format in _FORMATS and (value.ndim == 1 or prod(value.shape) > 0)
+    return is_rebuilt(value)  # the rest is refused, as pickle refuses all views
+
+
+def is_rebuilt(view: memoryview) -> bool:
+    """Whether ``memoryview.cast`` can rebuild a view on other memory, item by item."""
+    if view.format not in _FORMATS or view.shape is None or not view.ndim:
+        return False
+    return view.ndim == 1 or prod(view.shape) > 0

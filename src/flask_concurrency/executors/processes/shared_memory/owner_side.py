@@ -14,6 +14,7 @@ from flask_concurrency.executors.processes.shared_memory.buffer_message import (
     Known,
     Load,
     Manifest,
+    SharedPart,
     open_pickle,
     read,
 )
@@ -21,7 +22,8 @@ from flask_concurrency.executors.processes.shared_memory.buffers import Opened, 
 from flask_concurrency.executors.processes.shared_memory.layout import extent
 from flask_concurrency.executors.processes.shared_memory.segment import Descriptor, Segment
 from flask_concurrency.executors.processes.shared_memory.segment_pool import Loan, SegmentPool
-from flask_concurrency.executors.processes.wire import BufferMessage, Received
+from flask_concurrency.executors.processes.shared_memory.shared_arrays import Region, SharedArrays
+from flask_concurrency.executors.processes.wire import MAX_SHARED, BufferMessage, Received
 
 
 class CallMessage(BufferMessage):
@@ -32,6 +34,8 @@ class CallMessage(BufferMessage):
     """
 
     _load: Load
+    _shared: tuple[SharedPart, ...]
+    _regions: tuple[Region, ...]
     _pool: SegmentPool
     _expected: int
     _arguments: Loan | None
@@ -44,7 +48,11 @@ class CallMessage(BufferMessage):
         :param expected: Bytes that the result may have.
         """
         message = cls()
-        message._load = Load(pickled)
+        stream, buffers = pickled
+        message._regions = message._shared = ()
+        if pool.shared:
+            buffers = message._take_shared(buffers, pool.shared)
+        message._load = Load((stream, buffers))
         message._pool = pool
         message._expected = expected
         message._arguments = message._result = None
@@ -65,10 +73,13 @@ class CallMessage(BufferMessage):
             segment = loan.segment
             known.append(Known(segment.number, segment.size, segment.written))
             descriptors.append(segment.descriptor.number)
+        descriptors += [region.descriptor.number for region in self._regions]
         manifest = Manifest(
             segment=None if self._arguments is None else self._arguments.segment.number,
             known=tuple(known),
             numbers=self._pool.numbers() if known else (),
+            shared_sizes=tuple(region.size for region in self._regions),
+            shared=self._shared,
         )
         return self._load.write(manifest), descriptors
 
@@ -87,6 +98,23 @@ class CallMessage(BufferMessage):
 
     def _loans(self) -> list[Loan]:
         return [loan for loan in (self._arguments, self._result) if loan is not None]
+
+    def _take_shared(self, buffers: Sequence[memoryview], shared: SharedArrays) -> list[memoryview]:
+        """Note which buffers lie in shared arrays, and return the others."""
+        regions: list[Region] = []
+        others: list[memoryview] = []
+        parts: list[SharedPart] = []
+        for position, buffer in enumerate(buffers):
+            found = shared.find(buffer)
+            if found is None or (found[0] not in regions and len(regions) == MAX_SHARED):
+                others.append(buffer)
+                continue
+            region, at = found
+            if region not in regions:
+                regions.append(region)
+            parts.append(SharedPart(position, regions.index(region), at, buffer.nbytes))
+        self._regions, self._shared = tuple(regions), tuple(parts)
+        return others
 
     def _find_segment(self) -> None:
         if self._load.size >= SHARED:

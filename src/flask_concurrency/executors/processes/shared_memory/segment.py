@@ -16,10 +16,21 @@ from typing import Any, Final
 
 from flask_concurrency.executors.processes.shared_memory.layout import Place
 
-SUPPORTED: Final = hasattr(os, "memfd_create") and hasattr(socket, "send_fds")
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+SUPPORTED: Final = fcntl is not None and hasattr(os, "memfd_create") and hasattr(socket, "send_fds")
 
 _COPIED_AT_ONCE: Final = 1 << 20
 """Bytes. A copy keeps other threads from running Python; between two pieces they get their turn."""
+
+_SEALS: Final = (
+    fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+    if SUPPORTED
+    else 0
+)
 
 _POPULATE: Final = getattr(mmap, "MAP_POPULATE", 0)
 
@@ -112,6 +123,18 @@ def make_descriptor() -> Descriptor:
     :raises OSError: The system has none, or too many files are open.
     """
     return Descriptor(os.memfd_create("flask-concurrency", os.MFD_CLOEXEC))
+
+
+def make_sealed(content: memoryview) -> Descriptor:
+    """Make a file in memory with some content, to which no process can write any more.
+
+    :raises OSError: The system has no memory for it, or too many files are open.
+    """
+    name, flags = "flask-concurrency", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+    descriptor = Descriptor(os.memfd_create(name, flags))
+    write_file(descriptor, [content], [Place(0, content.nbytes)])
+    fcntl.fcntl(descriptor.number, fcntl.F_ADD_SEALS, _SEALS)
+    return descriptor
 
 
 def map_shared(descriptor: Descriptor, size: int, written: int) -> mmap.mmap:

@@ -13,13 +13,14 @@ Each is in one of these states, and every change of them is a line in this file:
 
 from __future__ import annotations
 
+import errno
 import mmap
 import threading
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from flask_concurrency.executors.processes.shared_memory.layout import (
     Place,
@@ -33,6 +34,11 @@ from flask_concurrency.executors.processes.shared_memory.segment import (
     Segment,
     forks,
     make_descriptor,
+)
+from flask_concurrency.executors.processes.shared_memory.shared_arrays import (
+    FINDS,
+    Content,
+    SharedArrays,
 )
 from flask_concurrency.runtime.timer_thread import Alarm, timekeeper
 
@@ -79,6 +85,7 @@ class SegmentPool:
     """The segments of one executor.
 
     :param max_bytes: What all segments together may hold; ``0`` makes none.
+    :ivar shared: Arrays that many tasks see.
     :ivar expects: Some functions are known for large results.
     :ivar returned: Segments whose loans have ended, and whether they may be used again.
     """
@@ -93,6 +100,8 @@ class SegmentPool:
         self._made = 0
         self._expected: OrderedDict[str, int] = OrderedDict()
         self._alarm: Alarm | None = None
+        self.shared = SharedArrays()
+        self._sharing = 0  # bytes that are being copied there
         self.expects = False
         self.returned: deque[tuple[Segment, bool]] = deque()
 
@@ -112,6 +121,33 @@ class SegmentPool:
             loan.sent = True  # what there is of it is of no use
             return None
         return loan
+
+    def share(self, array: Any) -> Any:
+        """Return an array that many tasks see without a copy: the same, read-only.
+
+        :raises TypeError: It is no array of plain items.
+        :raises OSError: There is no room, or no memory, for it.
+        """
+        content = Content(array)
+        if content.is_small or not (self._max_bytes and FINDS):
+            return content.copied()
+        if self.shared and self.shared.find(content.raw) is not None:
+            return array
+        size = content.raw.nbytes
+        with self._lock:
+            self._sweep()
+            if not self._make_room(size):
+                raise OSError(
+                    errno.ENOSPC,
+                    f"{size} bytes cannot be shared: tasks and shared arrays have "
+                    f"{self._in_use()} of max_shared_memory={self._max_bytes}",
+                )
+            self._sharing += size
+        try:
+            return self.shared.add(content)
+        finally:
+            with self._lock:
+                self._sharing -= size
 
     def expected(self, function: str) -> int:
         """Return the bytes that the last result of a function had; ``0`` if it was no large one."""
@@ -188,13 +224,15 @@ class SegmentPool:
             # The rest ends with those who have it; a short deque keeps nothing of what returns.
             self._segments.clear()
             self._exported.clear()
+            self.shared.clear()
             self.returned = deque(maxlen=0)
             self._cancel_alarm()
 
     @property
     def size(self) -> int:
-        """Bytes of all segments."""
-        return sum(segment.size for segment in self._segments.values())
+        """Bytes of all segments and shared arrays."""
+        segments = sum(segment.size for segment in self._segments.values())
+        return segments + self.shared.size + self._sharing
 
     # --- under the lock ---
 
@@ -230,14 +268,16 @@ class SegmentPool:
 
     def _make_room(self, size: int) -> bool:
         """Free what has not been used for longest, until there is room for so many bytes more."""
-        free = sum(segment.size for segment in self._free.values())
-        if self.size - free + size > self._max_bytes:
+        if self._in_use() + size > self._max_bytes:
             return False
         if len(self._segments) - len(self._free) >= MAX_SEGMENTS:
             return False
         while self.size + size > self._max_bytes or len(self._segments) >= MAX_SEGMENTS:
             self._evict(next(iter(self._free)))
         return True
+
+    def _in_use(self) -> int:
+        return self.size - sum(segment.size for segment in self._free.values())
 
     def _sweep(self) -> None:
         """Look which segments have become free."""

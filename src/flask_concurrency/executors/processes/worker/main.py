@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from math import inf
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from flask_concurrency.executors.processes.main_script import MainScript
 from flask_concurrency.executors.processes.payloads import (
@@ -40,6 +40,9 @@ from flask_concurrency.executors.processes.worker.process_state import (
 from flask_concurrency.executors.processes.worker.setup import Setup
 from flask_concurrency.executors.processes.worker.task_context import call_around
 from flask_concurrency.runtime.deadline import Deadline
+
+KEEPS_ARRAYS: Final = 1.0
+"""Seconds for which a shared array stays mapped in a worker that has no further task."""
 
 
 def main(
@@ -104,11 +107,18 @@ def _serve(channel: Channel, setup: Setup, process: int) -> None:
     capped = setup.max_memory is not None
     call = cap.call if capped else call_around
     until = inf
-    while (frame := channel.receive()) is not None:
+    while True:
+        if segments.keeps_arrays and not channel.readable(KEEPS_ARRAYS):
+            segments.forget_arrays()
+        frame = channel.receive()
+        if frame is None:
+            return
         kind, number, payload = frame
         if kind == UNTIL:
             (until,) = INSTANT.unpack(payload)
             continue
+        if segments.keeps_arrays and not isinstance(payload, Received):
+            segments.forget_arrays()
         if until == inf:
             kind, reply = _run(payload, script, segments, cap, call)
         else:

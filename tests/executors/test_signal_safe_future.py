@@ -1,4 +1,4 @@
-"""A condition whose lock no exception of a signal handler leaves held."""
+"""A future whose lock no exception of a signal handler leaves held."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from flask_concurrency.executors.processes.records import ProcessFuture
+from flask_concurrency.executors.signal_safe_future import SignalSafeFuture, make_condition
 from flask_concurrency.executors.waiting import TaskFuture
-from flask_concurrency.runtime.signal_safe_condition import signal_safe_condition
 from flask_concurrency.runtime.timer_thread import Timekeeper
 
 PATIENCE = 10.0
@@ -78,9 +78,18 @@ def test_a_signal_leaves_the_timekeeper_free(strike: Callable[[], None]) -> None
     assert is_free(lambda: len(timekeeper))
 
 
+def test_it_has_what_a_future_of_the_standard_library_has() -> None:
+    """It sets the attributes itself; a Python version that has others shows here."""
+    ours, theirs = vars(SignalSafeFuture()), vars(Future())
+    assert {name: type(value) for name, value in ours.items() if name != "_condition"} == {
+        name: type(value) for name, value in theirs.items() if name != "_condition"
+    }
+    assert "_condition" in ours
+
+
 def test_it_is_a_condition() -> None:
     """A thread that waits is notified, and has the lock again."""
-    condition = signal_safe_condition()
+    condition = make_condition()
     with condition:
         assert not condition.wait(0.0)
 
