@@ -293,17 +293,17 @@ def test_listing(ledger: Ledger, clock: ManualClock) -> None:
 
 
 def test_counts(ledger: Ledger, clock: ManualClock) -> None:
-    """How many are queued and running, and since when the longest-waiting one could start."""
-    assert (ledger.counts().queued, ledger.counts().oldest_due_at) == (0, None)
+    """How many are queued and running, and how long one has waited that could have started."""
+    assert (ledger.counts().queued, ledger.counts().longest_wait) == (0, None)
     submitted(ledger)
     clock.advance(1.0)
     submitted(ledger)
     submitted(ledger, delay=50.0)
     counts = ledger.counts()
-    assert (counts.queued, counts.running, counts.oldest_due_at) == (3, 0, 1_000.0)
+    assert (counts.queued, counts.running, counts.longest_wait) == (3, 0, 1.0)
     ledger.claim("w1", NAMES, 1)
     counts = ledger.counts()
-    assert (counts.queued, counts.running, counts.oldest_due_at) == (2, 1, 1_001.0)
+    assert (counts.queued, counts.running, counts.longest_wait) == (2, 1, 0.0)
 
 
 def test_a_change_elsewhere_is_seen(ledger: Ledger, make_ledger: MakeLedger) -> None:
