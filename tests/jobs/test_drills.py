@@ -159,6 +159,18 @@ def test_a_killed_worker_leaves_no_grandchildren(drill: Drill) -> None:
     assert not any(map(runs, processes))
 
 
+def test_progress_is_written_five_times_a_second_at_most(drill: Drill) -> None:
+    """14: however often a job reports; what it said last is there at its end."""
+    drill.worker()
+    record = drill.ended(drill.submit("told", 10_000))
+    (attempt,) = record.attempts
+    assert attempt.ended_at is not None
+    assert record.progress is not None
+    assert record.progress.message == "step 9999"
+    written = record.version - 3  # submitted, started, ended
+    assert written <= 5 * (attempt.ended_at - attempt.started_at) + 1
+
+
 def test_a_worker_leaves_what_it_does_not_know(drill: Drill) -> None:
     """17: during a rolling deploy a new job waits for a worker that has it."""
     drill.worker(names=["quick"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any
 
@@ -15,6 +16,8 @@ from flask_concurrency.testing.manual_clock import ManualClock
 from flask_concurrency.vocabulary.errors import IdempotencyConflict, JobNotJson, TooManyJobs
 
 NAMES = ("report",)
+RACES = int(os.environ.get("JOB_RACES", "100"))
+"""1,000 for the figures in the documentation."""
 
 
 def draft(*args: Any, **options: Any) -> JobRecord:
@@ -165,6 +168,39 @@ def test_cancelling_a_running_job_tells_its_worker(ledger: Ledger) -> None:
     ended = ledger.end(record.id, 1, Outcome("interrupted", error={"title": "killed"}))
     assert ended is not None
     assert (ended.state.status, ended.error) == ("canceled", None)
+
+
+def test_a_cancelled_job_did_not_run_and_one_that_ran_was_not_cancelled(
+    make_ledger: MakeLedger,
+) -> None:
+    """11: claim and cancellation race, and one of them wins."""
+    claiming, cancelling = make_ledger(), make_ledger()
+    claiming.join(worker_info("w1"))
+    won = {"claim": 0, "cancel": 0}
+    for _ in range(RACES):
+        id = submitted(claiming).id
+        barrier = threading.Barrier(2)
+        claimed: list[bool] = []
+
+        def claim(barrier: threading.Barrier = barrier, claimed: list[bool] = claimed) -> None:
+            barrier.wait()
+            claimed.append(bool(claiming.claim("w1", ["report"], 1)))
+
+        thread = threading.Thread(target=claim)
+        thread.start()
+        barrier.wait()
+        asked = cancelling.cancel(id)
+        thread.join()
+        assert asked is not None
+        if asked.state.status == "canceled":
+            won["cancel"] += 1
+            assert claimed == [False]
+        else:
+            won["claim"] += 1
+            assert claimed == [True]
+            assert asked.state.cancel_requested
+            claiming.end(id, 1, Outcome("canceled"))
+    assert sum(won.values()) == RACES
 
 
 def test_progress_is_what_was_said_last(ledger: Ledger) -> None:
