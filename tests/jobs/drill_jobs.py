@@ -88,6 +88,15 @@ def poison() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def grow() -> int:
+    """Take memory without end."""
+    say("start")
+    kept = []
+    while True:
+        kept.append(bytearray(b"x" * 10_000_000))
+        time.sleep(0.001)
+
+
 def leave() -> None:
     """End the process that runs it."""
     say("start")
@@ -153,6 +162,17 @@ def find(name: str) -> Callable[..., Any]:
 
 
 NAMES = (
-    *("quick", "hold", "first_time_hold", "work", "spin", "sleep_on", "family", "poison", "leave"),
+    *(
+        "quick",
+        "hold",
+        "first_time_hold",
+        "work",
+        "spin",
+        "sleep_on",
+        "family",
+        "poison",
+        "leave",
+        "grow",
+    ),
     *("fail", "unkept", "large", "to_file", "told", "asynchronous", "leave_by_exit"),
 )
