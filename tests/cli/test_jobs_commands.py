@@ -115,6 +115,24 @@ def test_jobs_are_listed(ledger: Ledger, project: Project, run: Run) -> None:
     assert [job["id"] for job in told["jobs"]] == [second, first]
 
 
+def test_an_engine_has_workers_of_its_own(project: Project, run: Run) -> None:
+    """None are known here before they have run a job, and none is asked for."""
+    source = SHOP.replace(
+        'app.config["CONCURRENCY_JOBS"] = {',
+        'app.config["CONCURRENCY_JOBS"] = {"engine": lambda app, jobs: app, ',
+    )
+    assert source != SHOP
+    shop = project("shop", source)
+    with closing(
+        open_ledger(f"sqlite:///{shop.parent}/jobs.sqlite3", app="shop", volatile=True)
+    ) as ledger:
+        submitted(ledger, 1)
+    listed = run("jobs", "list", app=shop)
+    assert "1 queued" in listed.output
+    assert "No worker is alive" not in listed.output
+    assert "alive" not in run("status", app=shop).output
+
+
 def test_a_job_is_shown(ledger: Ledger, project: Project, run: Run) -> None:
     """Arguments, attempts, error and where it was raised."""
     shop = project("shop", SHOP)

@@ -61,7 +61,7 @@ def list_jobs(
         f"{counts.queued} queued{waits}; {counts.running} running; "
         f"{len(workers)} {'worker' if len(workers) == 1 else 'workers'} alive"
     )
-    if counts.queued and not workers:
+    if counts.queued and not workers and app_jobs(load(info)).engine is None:
         click.echo("No worker is alive: start one with 'flask concurrency worker'.")
     for record in found:
         click.echo(f"{record.id}  {record.state.status:<9}  {_when(record)}  {_about(record)}")

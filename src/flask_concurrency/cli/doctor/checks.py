@@ -335,7 +335,7 @@ def jobs_of_one_host(facts: Facts) -> Iterator[Finding]:
 def jobs_without_worker(facts: Facts) -> Iterator[Finding]:
     """Jobs that wait for a worker that was never started; only a file that is there is read."""
     jobs = jobs_of(facts.app)
-    if jobs is None or not jobs.declared:
+    if jobs is None or not jobs.declared or jobs.engine is not None:
         return
     url = jobs.url_of_ledger(facts.app)
     if not url.startswith(SQLITE) or not Path(url.removeprefix(SQLITE)).exists():
