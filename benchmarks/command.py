@@ -39,6 +39,7 @@ TABLES = (
     "benchmarks.tables.overload_moves",
     "benchmarks.tables.overload_admitted",
     "benchmarks.tables.jobs",
+    "benchmarks.tables.job_workers",
 )
 
 

@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from benchmarks.tables.redis import RedisProcess
 from benchmarks.wsgi_call import WrongAnswer
 
 if TYPE_CHECKING:
+    from flask_concurrency.jobs.record import JobRecord
     from flask_concurrency.jobs.sqlite_ledger import SqliteLedger
 
 EXPIRED = 1_000_000
@@ -109,8 +111,8 @@ def celery() -> Iterator[Call]:
 
 
 @contextmanager
-def reading() -> Iterator[Call]:
-    """Ask the ledger for a job among a thousand."""
+def a_thousand_jobs() -> Iterator[tuple[SqliteLedger, JobRecord]]:
+    """A ledger, and one of its jobs."""
     from flask_concurrency.jobs.record import new_record
     from flask_concurrency.jobs.sqlite_ledger import SqliteLedger
 
@@ -118,13 +120,42 @@ def reading() -> Iterator[Call]:
         ledger = SqliteLedger(home / "jobs.sqlite3", app="shop")
         for _ in range(1_000):
             record, _ = ledger.insert(new_record("add", [1, 2], {}, max_arguments=1_000))
+        yield ledger, record
+        ledger.close()
+
+
+@contextmanager
+def reading() -> Iterator[Call]:
+    """Ask the ledger for a job among a thousand."""
+    with a_thousand_jobs() as (ledger, record):
 
         def get() -> None:
             if ledger.get(record.id) != record:
                 raise WrongAnswer("another job")
 
         yield get
-        ledger.close()
+
+
+@contextmanager
+def asking_sqlite(*, locked_once: bool) -> Iterator[Call]:
+    """The same question to SQLite alone.
+
+    :param locked_once: In one transaction, so that no question locks the file.
+    """
+    from flask_concurrency.jobs.record import COLUMNS
+
+    with a_thousand_jobs() as (ledger, record), ledger._transaction() as (connection, _):
+        question = f"SELECT {', '.join(COLUMNS)} FROM jobs WHERE id = ?"
+        if not locked_once:
+            connection.execute("COMMIT")
+
+        def ask() -> None:
+            if connection.execute(question, (record.id,)).fetchall()[0][0] != record.id:
+                raise WrongAnswer("another job")
+
+        yield ask
+        if not locked_once:
+            connection.execute("BEGIN")
 
 
 @contextmanager
@@ -202,7 +233,11 @@ BENCHMARKS = (
     Benchmark(
         name="job-read",
         title="ask for one job of a thousand",
-        subjects=(Subject("ours, SQLite", reading, at_most=20e-6),),
+        subjects=(
+            Subject("ours, SQLite", reading, at_most=20e-6),
+            Subject("of that, SQLite", partial(asking_sqlite, locked_once=False)),
+            Subject("of that, without its file locks", partial(asking_sqlite, locked_once=True)),
+        ),
     ),
 )
 

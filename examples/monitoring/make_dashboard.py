@@ -13,6 +13,7 @@ TARGET = Path(__file__).with_name("grafana.json")
 
 REQUESTS = "http_server_request_duration_seconds"
 LIMITS = "flask_concurrency_limit_requests_total"
+JOBS = "flask_concurrency_jobs"
 
 PANELS = [
     ("Requests a second, by status", "reqps", [
@@ -49,6 +50,23 @@ PANELS = [
     ("Deadlines missed a second", "reqps", [
         ("{{http_route}}",
          "sum by (http_route) (rate(flask_concurrency_deadlines_missed_total[$__rate_interval]))"),
+    ]),
+    ("Jobs queued and running, workers alive", "short", [
+        # Every host tells of the same jobs: they are not added up.
+        ("queued", f"max({JOBS}_queued)"),
+        ("running", f"max({JOBS}_running)"),
+        ("workers", f"max({JOBS}_workers)"),
+    ]),
+    ("Longest wait of a job that could start", "s", [
+        ("longest wait", f"max({JOBS}_longest_wait_seconds)"),
+    ]),
+    ("Jobs a minute, by event", "short", [
+        ("{{event}}", f"sum by (event) (60 * rate({JOBS}_events_total[$__rate_interval]))"),
+    ]),
+    ("Jobs a minute that failed or lost their worker", "short", [
+        ("{{job}}: {{event}}",
+         f'sum by (job, event) (60 * rate({JOBS}_events_total{{event=~"failed|rescued"}}'
+         "[$__rate_interval]))"),
     ]),
 ]  # fmt: skip
 """Title, unit, and for each line its legend and its query."""

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.cli.conftest import Project, Run
+from tests.stores.conftest import RedisServer
 
 from flask_concurrency.cli.doctor import checks
 from flask_concurrency.cli.doctor.checks import PROXIES
@@ -85,6 +86,17 @@ DEPLOYMENTS = [
 """,
         ("1 job waits, and no worker is alive", "concurrency worker"),
         severity="warning",
+    ),
+    Deployment(
+        "jobs-out-of-reach",
+        JOBS.replace('"ledger": ledger', '"ledger": "redis://127.0.0.1:1/0"'),
+        ("Jobs cannot be read or written", "503"),
+        severity="warning",
+    ),
+    Deployment(
+        "jobs-on-a-server-that-forgets",
+        JOBS.replace('"ledger": ledger', '"ledger": os.environ["JOBS_OF_TEST"]'),
+        ("keeps nothing on its disk", "appendonly yes"),
     ),
     Deployment(
         "threads-for-limits",
@@ -225,6 +237,13 @@ def _no_platform(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable, raising=False)
 
 
+@pytest.fixture(scope="module")
+def server_of_jobs() -> Iterator[RedisServer]:
+    """A server that keeps nothing on its disk."""
+    with RedisServer() as server:
+        yield server
+
+
 def written(source: str) -> str:
     """An app's source: lines that were not indented stand after the head."""
     lines = source.splitlines()
@@ -244,8 +263,10 @@ def test_one_fault_is_one_finding(
     project: Project,
     run: Run,
     monkeypatch: pytest.MonkeyPatch,
+    server_of_jobs: RedisServer,
 ) -> None:
     """It names the values that are wrong and the line that mends it, and finds nothing else."""
+    monkeypatch.setenv("JOBS_OF_TEST", server_of_jobs.url)
     for variable, value in deployment.environment.items():
         monkeypatch.setenv(variable, value)
     path = project("shop", written(deployment.source))

@@ -16,12 +16,15 @@ from flask import Flask
 from tests.cli.conftest import FLASK, Project, Run, lives, until
 
 from flask_concurrency import Concurrency
+from flask_concurrency.cli.job_lines import job_rows
 from flask_concurrency.cli.job_worker_process import JobWorkerProcess
+from flask_concurrency.flask_app.app_snapshot import JobsSnapshot
 from flask_concurrency.flask_app.jobs import app_jobs
 from flask_concurrency.flask_app.jobs.app_jobs import jobs_of
 from flask_concurrency.jobs.ledger import Ledger, Outcome, WorkerInfo
 from flask_concurrency.jobs.opening import open_ledger
 from flask_concurrency.jobs.record import new_record
+from flask_concurrency.telemetry.load import JobLoad
 
 SHOP = """
     import os, time
@@ -112,6 +115,24 @@ def test_jobs_are_listed(ledger: Ledger, project: Project, run: Run) -> None:
     assert [job["id"] for job in told["jobs"]] == [second, first]
 
 
+def test_an_engine_has_workers_of_its_own(project: Project, run: Run) -> None:
+    """None are known here before they have run a job, and none is asked for."""
+    source = SHOP.replace(
+        'app.config["CONCURRENCY_JOBS"] = {',
+        'app.config["CONCURRENCY_JOBS"] = {"engine": lambda app, jobs: app, ',
+    )
+    assert source != SHOP
+    shop = project("shop", source)
+    with closing(
+        open_ledger(f"sqlite:///{shop.parent}/jobs.sqlite3", app="shop", volatile=True)
+    ) as ledger:
+        submitted(ledger, 1)
+    listed = run("jobs", "list", app=shop)
+    assert "1 queued" in listed.output
+    assert "No worker is alive" not in listed.output
+    assert "alive" not in run("status", app=shop).output
+
+
 def test_a_job_is_shown(ledger: Ledger, project: Project, run: Run) -> None:
     """Arguments, attempts, error and where it was raised."""
     shop = project("shop", SHOP)
@@ -154,6 +175,21 @@ def test_status_tells_of_jobs(ledger: Ledger, project: Project, run: Run) -> Non
     jobs = json.loads(run("status", "--json", app=shop).output)["jobs"]
     assert (jobs["queued"], jobs["running"], jobs["workers"]) == (1, 1, 1)
     ledger.leave("w1")
+
+
+def test_job_rows_say_what_became_of_jobs() -> None:
+    """By name; and that they cannot be read, or are an engine's to run."""
+    rows = dict(
+        job_rows(
+            JobsSnapshot(2, 1, 90.0, None),
+            [JobLoad("report", {"failed": 1, "submitted": 1_200})],
+        )
+    )
+    assert rows["queued"] == "2, the oldest for 90 s"
+    assert rows["running"] == "1"
+    assert rows["report"] == "1,200 submitted, 1 failed"
+    ((_, said),) = job_rows(JobsSnapshot(available=False), [])
+    assert said == "can be neither read nor accepted"
 
 
 @pytest.mark.parametrize("command", ["show", "cancel", "retry"])

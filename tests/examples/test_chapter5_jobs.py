@@ -56,7 +56,9 @@ CELERY = """
 from celery import Celery
 
 celery = Celery("shop", broker={redis!r})
-app.config["CONCURRENCY_JOBS"] = {{"engine": celery, "ledger": {redis!r}, "lease": 2.0}}
+app.config["CONCURRENCY_JOBS"] = {{
+    "engine": "celery", "app": "shop:celery", "ledger": {redis!r}, "lease": 2.0
+}}
 concurrency = Concurrency(app)
 """
 
@@ -76,9 +78,7 @@ def shop_on_celery(tmp_path: Path) -> Iterator[Shop]:
         source = source_of_the_shop()
         assert made in source
         url = f"redis://127.0.0.1:{redis.port}/0"
-        shop = stack.enter_context(
-            served(tmp_path, source.replace(made, CELERY.format(redis=url)), "--no-jobs")
-        )
+        shop = stack.enter_context(served(tmp_path, source.replace(made, CELERY.format(redis=url))))
         for name in ("one", "two"):
             stack.enter_context(celery_worker(tmp_path, name))
         yield shop

@@ -13,7 +13,7 @@ from flask_concurrency import Concurrency, InFlight
 
 WORDS = {
     "by", "sum", "rate", "topk", "histogram_quantile", "le", "http_response_status_code", "limit",
-    "result", "http_route", "endpoint",
+    "result", "http_route", "endpoint", "job", "event", "max",
 }  # fmt: skip
 """What in a query is PromQL's, or a label."""
 
@@ -31,6 +31,11 @@ def exported() -> tuple[set[str], set[str]]:
     def late() -> str:
         return "late" if concurrency.threads.submit(sum, [1]).result() else ""
 
+    @concurrency.job
+    def report() -> None: ...
+
+    with app.app_context():
+        report.submit()
     client = app.test_client()
     client.get("/")
     client.get("/")
@@ -40,6 +45,7 @@ def exported() -> tuple[set[str], set[str]]:
         for sample in family.samples:
             names.add(sample.name)
             labels |= sample.labels.keys()
+    app.extensions["concurrency_jobs"].ledger.close()
     return names, labels
 
 
@@ -54,6 +60,7 @@ def test_every_query_asks_for_names_that_are_exported() -> None:
     }
     assert asked - WORDS <= names
     assert {"http_response_status_code", "limit", "result", "http_route", "endpoint"} <= labels
+    assert {"job", "event"} <= labels
 
 
 def test_the_file_is_what_the_script_writes() -> None:

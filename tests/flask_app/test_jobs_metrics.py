@@ -1,4 +1,4 @@
-"""Jobs in the metrics of an app: each event once, by the names of its jobs alone."""
+"""Jobs in the metrics of an app and on its dashboard: each event once, by the name of its job."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from flask_concurrency.flask_app.jobs.engine import CarriedJobs
 from flask_concurrency.jobs.ledger import Outcome, WorkerInfo
 from flask_concurrency.jobs.record import JobRecord, new_record
 from flask_concurrency.jobs.worker import Worker
+from flask_concurrency.vocabulary.errors import JobsUnavailable
 
 SAMPLE = "flask_concurrency_jobs_events_total"
 
@@ -139,3 +140,103 @@ def test_an_app_that_shows_no_metrics_counts_no_jobs(tmp_path: Path) -> None:
     submit(app)
     assert app.extensions["concurrency"].counters._counters is None
     jobs(app).ledger.close()
+
+
+def gauges(app: Flask) -> dict[str, float]:
+    """How jobs stand, as Prometheus reads it."""
+    prefix = "flask_concurrency_jobs_"
+    return {
+        sample.name.removeprefix(prefix): sample.value
+        for family in text_string_to_metric_families(app.test_client().get("/metrics").text)
+        for sample in family.samples
+        if sample.name.startswith(prefix) and sample.name != SAMPLE
+    }
+
+
+def test_how_jobs_stand_is_shown(app: Flask) -> None:
+    """Queued, running, the longest wait, workers alive; of the record, whoever counts."""
+    assert gauges(app) == {"queued": 0, "running": 0, "longest_wait_seconds": 0, "workers": 0}
+    submit(app)
+    submit(app)
+    ledger = jobs(app).ledger
+    ledger.join(WorkerInfo("w1", "here", 1, ("report",), 1, 0.0))
+    ledger.claim("w1", ["report"], 1)
+    told = gauges(app)
+    assert told.pop("longest_wait_seconds") > 0
+    assert told == {"queued": 1, "running": 1, "workers": 1}
+    ledger.leave("w1")
+
+
+def test_workers_of_an_engine_are_not_shown(app: Flask) -> None:
+    """They are known here only once they have run a job."""
+    jobs(app).engine = CarriedJobs(app, jobs(app))  # type: ignore[assignment] # not asked
+    assert "workers" not in gauges(app)
+
+
+@pytest.fixture
+def lost(monkeypatch: pytest.MonkeyPatch, app: Flask) -> list[int]:
+    """Jobs that cannot be read; a line for each time that they are asked for."""
+    asked: list[int] = []
+
+    def counts() -> None:
+        asked.append(1)
+        raise JobsUnavailable("out")
+
+    monkeypatch.setattr(jobs(app).ledger, "counts", counts)
+    return asked
+
+
+def test_jobs_that_cannot_be_read_cost_no_other_metric(app: Flask, lost: list[int]) -> None:
+    """A server that is out is no reason to show nothing."""
+    assert gauges(app) == {}
+    assert lost
+
+
+@pytest.fixture
+def dashboard(app: Flask) -> Flask:
+    """The app, with its dashboard."""
+    app.extensions["concurrency_of_test"].dashboard(app)
+    return app
+
+
+def told(app: Flask) -> dict[str, Any]:
+    """What the page is told."""
+    message: dict[str, Any] = app.test_client().get("/_concurrency/data.json").get_json()
+    return message
+
+
+def test_the_dashboard_tells_of_jobs(dashboard: Flask) -> None:
+    """Numbers, names and the sentence on top."""
+    submit(dashboard)
+    submit(dashboard, year=0)
+    message = told(dashboard)
+    assert "Jobs: 2 queued, the oldest for" in message["words"]
+    assert "no worker is alive" in message["words"]
+    assert message["level"] == "bad"
+    worker_ending_with(dashboard, Outcome("error", error={"type": "error"})).run(burst=True)
+    message = told(dashboard)
+    assert message["words"].endswith("Jobs: 2 failed lately.")
+    assert message["level"] == "busy"
+    shown = message["jobs"]
+    assert (shown["queued"], shown["running"], shown["workers"]) == (0, 0, 0)
+    (row,) = shown["names"]
+    assert (row["name"], row["submitted"], row["failed"], row["canceled"]) == ("report", 2, 2, 0)
+
+
+def test_the_dashboard_does_not_wait_for_lost_jobs_each_time(
+    dashboard: Flask, lost: list[int]
+) -> None:
+    """It says so, and asks again in some seconds."""
+    for _ in range(3):
+        message = told(dashboard)
+        assert message["words"].endswith("Jobs can be neither read nor accepted.")
+        assert message["level"] == "bad"
+    assert len(lost) == 1
+
+
+def test_the_dashboard_of_an_app_without_jobs_has_none(tmp_path: Path) -> None:
+    """No section for what there is not."""
+    app = Flask("plain", instance_path=str(tmp_path))
+    app.testing = True
+    Concurrency(app).dashboard(app)
+    assert told(app)["jobs"] is None

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
+from tests.stores.conftest import RedisServer
 
 from flask_concurrency.jobs.ledger import Filter, Ledger, Outcome, WorkerInfo
 from flask_concurrency.jobs.opening import open_ledger
@@ -27,14 +28,19 @@ Serve = Callable[..., str]
 
 
 @pytest.fixture
-def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
-    """Where the served app keeps its jobs; the test is their worker."""
-    url = f"sqlite:///{tmp_path / 'jobs.sqlite3'}"
-    monkeypatch.setenv("JOB_SHOP_LEDGER", url)
-    ledger = open_ledger(url, app="job_shop", volatile=True)
-    ledger.join(WorkerInfo("w1", "here", 1, ("build_report",), 1, 0.0))
-    yield ledger
-    ledger.close()
+def ledger(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Ledger]:
+    """Where the served app keeps its jobs, in a file by default; the test is their worker."""
+    with ExitStack() as stack:
+        url = f"sqlite:///{tmp_path / 'jobs.sqlite3'}"
+        if getattr(request, "param", "sqlite") == "redis":
+            url = stack.enter_context(RedisServer("--appendonly", "yes")).url
+        monkeypatch.setenv("JOB_SHOP_LEDGER", url)
+        ledger = open_ledger(url, app="job_shop", volatile=True)
+        stack.callback(ledger.close)
+        ledger.join(WorkerInfo("w1", "here", 1, ("build_report",), 1, 0.0))
+        yield ledger
 
 
 def claim(ledger: Ledger) -> str:
@@ -82,6 +88,7 @@ def test_a_job_is_accepted_followed_and_cancelled(
     assert [r.state.status for r in ledger.find(Filter())] == ["canceled", "succeeded"]
 
 
+@pytest.mark.parametrize("ledger", ["sqlite", "redis"], indirect=True)
 def test_many_streams_cost_no_thread_each(serve: Serve, ledger: Ledger) -> None:
     """15: a thousand streams on one loop; one end of the job ends all of them."""
     url = serve(APP, "uvicorn")

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import pytest
 
 from flask_concurrency.jobs.ledger import Capacity, Ledger
-from flask_concurrency.jobs.opening import open_ledger
+from flask_concurrency.jobs.opening import SQLITE, open_ledger
 from flask_concurrency.jobs.record import JobRecord, new_record
 from flask_concurrency.policies.job_state import JobRules
 
@@ -44,15 +44,20 @@ class Drill:
 
     def __init__(self, url: str, home: Path, *, app: str = "drill", lease: float = 2.0) -> None:
         self.url = url
-        self.app = app
+        self.kind = "SQLite" if url.startswith(SQLITE) else "Redis"
         self.lease = lease
         self.home = home
         self.says = home / "says"
         self.says.touch()
-        self.ledger: Ledger = open_ledger(
-            url, app=app, volatile=True, capacity=Capacity(None, None), lease=lease
-        )
+        self.use_app(app)
         self._programs: list[subprocess.Popen[str]] = []
+
+    def use_app(self, app: str) -> None:
+        """Look at the jobs of an app; before there are any."""
+        self.app = app
+        self.ledger: Ledger = open_ledger(
+            self.url, app=app, volatile=True, capacity=Capacity(None, None), lease=self.lease
+        )
 
     def worker(
         self, processes: int = 1, *, drain_timeout: float = 5.0, **options: Any

@@ -88,6 +88,15 @@ def poison() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def grow() -> int:
+    """Take memory without end."""
+    say("start")
+    kept = []
+    while True:
+        kept.append(bytearray(b"x" * 10_000_000))
+        time.sleep(0.001)
+
+
 def leave() -> None:
     """End the process that runs it."""
     say("start")
@@ -127,6 +136,7 @@ def told(count: int) -> int:
     say("start")
     for number in range(count):
         job.progress(number / count, f"step {number}")
+        time.sleep(0.00005)  # half a second in all, at least
     say("end")
     return count
 
@@ -152,6 +162,17 @@ def find(name: str) -> Callable[..., Any]:
 
 
 NAMES = (
-    *("quick", "hold", "first_time_hold", "work", "spin", "sleep_on", "family", "poison", "leave"),
+    *(
+        "quick",
+        "hold",
+        "first_time_hold",
+        "work",
+        "spin",
+        "sleep_on",
+        "family",
+        "poison",
+        "leave",
+        "grow",
+    ),
     *("fail", "unkept", "large", "to_file", "told", "asynchronous", "leave_by_exit"),
 )

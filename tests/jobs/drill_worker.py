@@ -25,7 +25,7 @@ def main(options: dict[str, Any]) -> None:
     processes = options["processes"]
     with ProcessExecutor(
         processes,
-        preload=["drill_jobs"],
+        preload=["drill_jobs", type(ledger).__module__],  # as the import of an app does
         max_memory=options.get("max_memory"),
     ) as executor:
         worker = Worker(

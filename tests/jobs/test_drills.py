@@ -130,6 +130,20 @@ def test_what_must_not_run_twice_fails_visibly(drill: Drill) -> None:
     assert "exit code 3" in record.error["detail"]
 
 
+def test_a_job_that_takes_all_memory_ends_alone(drill: Drill) -> None:
+    """With ``max_memory`` it fails and says why; a neighbour and the worker go on."""
+    drill.worker(2, max_memory="256MiB")
+    neighbour = drill.submit("hold", str(drill.home / "gate"))
+    drill.started(neighbour)
+    record = drill.ended(drill.submit("grow"))
+    assert record.state.status == "failed"
+    assert record.error is not None
+    assert "emory" in record.error["title"]
+    (drill.home / "gate").touch()
+    assert drill.ended(neighbour).state.attempt == 1
+    assert drill.ended(drill.submit("quick")).state.status == "succeeded"
+
+
 @pytest.mark.parametrize("name", ["sleep_on", "spin", "family"])
 def test_cancelling_ends_a_job_and_all_it_started(drill: Drill, name: str) -> None:
     """12: gone with its children, whether it sleeps, computes in C or waits for a program."""
@@ -157,6 +171,18 @@ def test_a_killed_worker_leaves_no_grandchildren(drill: Drill) -> None:
     drill.worker()
     assert drill.ended(id).state.status == "failed"
     assert not any(map(runs, processes))
+
+
+def test_progress_is_written_five_times_a_second_at_most(drill: Drill) -> None:
+    """14: however often a job reports; what it said last is there at its end."""
+    drill.worker()
+    record = drill.ended(drill.submit("told", 10_000))
+    (attempt,) = record.attempts
+    assert attempt.ended_at is not None
+    assert record.progress is not None
+    assert record.progress.message == "step 9999"
+    written = record.version - 3  # submitted, started, ended
+    assert written <= 5 * (attempt.ended_at - attempt.started_at) + 1
 
 
 def test_a_worker_leaves_what_it_does_not_know(drill: Drill) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any
 
@@ -15,6 +16,8 @@ from flask_concurrency.testing.manual_clock import ManualClock
 from flask_concurrency.vocabulary.errors import IdempotencyConflict, JobNotJson, TooManyJobs
 
 NAMES = ("report",)
+RACES = int(os.environ.get("JOB_RACES", "100"))
+"""1,000 for the figures in the documentation."""
 
 
 def draft(*args: Any, **options: Any) -> JobRecord:
@@ -167,6 +170,39 @@ def test_cancelling_a_running_job_tells_its_worker(ledger: Ledger) -> None:
     assert (ended.state.status, ended.error) == ("canceled", None)
 
 
+def test_a_cancelled_job_did_not_run_and_one_that_ran_was_not_cancelled(
+    make_ledger: MakeLedger,
+) -> None:
+    """11: claim and cancellation race, and one of them wins."""
+    claiming, cancelling = make_ledger(), make_ledger()
+    claiming.join(worker_info("w1"))
+    won = {"claim": 0, "cancel": 0}
+    for _ in range(RACES):
+        id = submitted(claiming).id
+        barrier = threading.Barrier(2)
+        claimed: list[bool] = []
+
+        def claim(barrier: threading.Barrier = barrier, claimed: list[bool] = claimed) -> None:
+            barrier.wait()
+            claimed.append(bool(claiming.claim("w1", ["report"], 1)))
+
+        thread = threading.Thread(target=claim)
+        thread.start()
+        barrier.wait()
+        asked = cancelling.cancel(id)
+        thread.join()
+        assert asked is not None
+        if asked.state.status == "canceled":
+            won["cancel"] += 1
+            assert claimed == [False]
+        else:
+            won["claim"] += 1
+            assert claimed == [True]
+            assert asked.state.cancel_requested
+            claiming.end(id, 1, Outcome("canceled"))
+    assert sum(won.values()) == RACES
+
+
 def test_progress_is_what_was_said_last(ledger: Ledger) -> None:
     """It stands in the record, and each of its values has a version of its own."""
     record = started(ledger)
@@ -293,17 +329,17 @@ def test_listing(ledger: Ledger, clock: ManualClock) -> None:
 
 
 def test_counts(ledger: Ledger, clock: ManualClock) -> None:
-    """How many are queued and running, and since when the longest-waiting one could start."""
-    assert (ledger.counts().queued, ledger.counts().oldest_due_at) == (0, None)
+    """How many are queued and running, and how long one has waited that could have started."""
+    assert (ledger.counts().queued, ledger.counts().longest_wait) == (0, None)
     submitted(ledger)
     clock.advance(1.0)
     submitted(ledger)
     submitted(ledger, delay=50.0)
     counts = ledger.counts()
-    assert (counts.queued, counts.running, counts.oldest_due_at) == (3, 0, 1_000.0)
+    assert (counts.queued, counts.running, counts.longest_wait) == (3, 0, 1.0)
     ledger.claim("w1", NAMES, 1)
     counts = ledger.counts()
-    assert (counts.queued, counts.running, counts.oldest_due_at) == (2, 1, 1_001.0)
+    assert (counts.queued, counts.running, counts.longest_wait) == (2, 1, 0.0)
 
 
 def test_a_change_elsewhere_is_seen(ledger: Ledger, make_ledger: MakeLedger) -> None:

@@ -135,37 +135,6 @@ def test_a_foreign_writer_is_waited_for_and_then_refused(make: Make, path: Path)
     assert ledger.counts().queued == 2
 
 
-def test_a_cancelled_job_did_not_run_and_one_that_ran_was_not_cancelled(make: Make) -> None:
-    """11: claim and cancellation race, and one of them wins."""
-    claiming, cancelling = make(), make()
-    claiming.join(worker_info("w1"))
-    won = {"claim": 0, "cancel": 0}
-    for _ in range(100):
-        id = submit(claiming).id
-        barrier = threading.Barrier(2)
-        claimed: list[bool] = []
-
-        def claim(barrier: threading.Barrier = barrier, claimed: list[bool] = claimed) -> None:
-            barrier.wait()
-            claimed.append(bool(claiming.claim("w1", ["report"], 1)))
-
-        thread = threading.Thread(target=claim)
-        thread.start()
-        barrier.wait()
-        asked = cancelling.cancel(id)
-        thread.join()
-        assert asked is not None
-        if asked.state.status == "canceled":
-            won["cancel"] += 1
-            assert claimed == [False]
-        else:
-            won["claim"] += 1
-            assert claimed == [True]
-            assert asked.state.cancel_requested
-            claiming.end(id, 1, Outcome("canceled"))
-    assert sum(won.values()) == 100
-
-
 @pytest.mark.slow
 def test_a_forked_child_opens_its_own(make: Make) -> None:
     """20: parent and child go on with the same ledger, and neither sees a broken file."""

@@ -26,20 +26,20 @@ RUNNING = JobState(status="running", attempt=1, started_at=5.0)
 ENDINGS = [  # how, rules, state before -> status, errors, interruptions, expires_at
     ("succeeded", RULES, RUNNING, "succeeded", 0, 0, 110.0),
     ("error", RULES, RUNNING, "queued", 1, 0, None),
-    ("error", RULES, replace(RUNNING, errors=1), "failed", 1, 0, 710.0),
+    ("error", RULES, RUNNING._replace(errors=1), "failed", 1, 0, 710.0),
     ("timeout", RULES, RUNNING, "queued", 1, 0, None),
     ("refused", RULES, RUNNING, "failed", 0, 0, 710.0),
     ("interrupted", RULES, RUNNING, "queued", 0, 1, None),
-    ("interrupted", RULES, replace(RUNNING, interruptions=2), "failed", 0, 2, 710.0),
+    ("interrupted", RULES, RUNNING._replace(interruptions=2), "failed", 0, 2, 710.0),
     ("interrupted", replace(RULES, rerun=False), RUNNING, "failed", 0, 0, 710.0),
-    ("returned", RULES, replace(RUNNING, errors=1, interruptions=2), "queued", 1, 2, None),
+    ("returned", RULES, RUNNING._replace(errors=1, interruptions=2), "queued", 1, 2, None),
     ("returned", replace(RULES, rerun=False), RUNNING, "failed", 0, 0, 710.0),
     ("unstarted", replace(RULES, rerun=False), RUNNING, "queued", 0, 0, None),
     ("canceled", RULES, RUNNING, "canceled", 0, 0, 110.0),
-    ("error", RULES, replace(RUNNING, cancel_requested=True), "canceled", 0, 0, 110.0),
-    ("interrupted", RULES, replace(RUNNING, cancel_requested=True), "canceled", 0, 0, 110.0),
-    ("returned", RULES, replace(RUNNING, cancel_requested=True), "canceled", 0, 0, 110.0),
-    ("succeeded", RULES, replace(RUNNING, cancel_requested=True), "succeeded", 0, 0, 110.0),
+    ("error", RULES, RUNNING._replace(cancel_requested=True), "canceled", 0, 0, 110.0),
+    ("interrupted", RULES, RUNNING._replace(cancel_requested=True), "canceled", 0, 0, 110.0),
+    ("returned", RULES, RUNNING._replace(cancel_requested=True), "canceled", 0, 0, 110.0),
+    ("succeeded", RULES, RUNNING._replace(cancel_requested=True), "succeeded", 0, 0, 110.0),
 ]
 
 
@@ -67,10 +67,10 @@ def test_the_end_of_an_attempt(
 @pytest.mark.parametrize("how", ["succeeded", "error", "interrupted", "returned", "canceled"])
 def test_only_the_running_attempt_can_end(how: Ending) -> None:
     """What a worker says of an attempt that was given to another one changes nothing."""
-    second = replace(RUNNING, attempt=2)
+    second = RUNNING._replace(attempt=2)
     assert attempt_ended(second, RULES, how, attempt=1, now=10.0, draw=0.5) is None
     for status in (*ENDED, "queued"):
-        ended = replace(RUNNING, status=status)  # type: ignore[arg-type]
+        ended = RUNNING._replace(status=status)  # type: ignore[arg-type]
         assert attempt_ended(ended, RULES, how, attempt=1, now=10.0, draw=0.5) is None
 
 
@@ -83,7 +83,7 @@ def test_a_claim_counts_the_attempt_at_once() -> None:
 @pytest.mark.parametrize("status", ["running", *sorted(ENDED)])
 def test_only_what_is_queued_and_due_can_be_claimed(status: str) -> None:
     """A job is claimed once, and not before its time."""
-    assert claimed(replace(JobState(), status=status), 3.0) is None  # type: ignore[arg-type]
+    assert claimed(JobState()._replace(status=status), 3.0) is None  # type: ignore[arg-type]
     assert claimed(JobState(due_at=3.5), 3.0) is None
 
 
@@ -93,7 +93,7 @@ def test_cancelling() -> None:
     assert at_once is not None
     assert (at_once.status, at_once.ended_at, at_once.expires_at) == ("canceled", 10.0, 110.0)
     asked = cancelled(RUNNING, RULES, 10.0)
-    assert asked == replace(RUNNING, cancel_requested=True)
+    assert asked == RUNNING._replace(cancel_requested=True)
     assert cancelled(asked, RULES, 11.0) is None
     assert cancelled(at_once, RULES, 11.0) is None
 
@@ -103,7 +103,7 @@ def test_retrying_by_hand() -> None:
     failed = JobState(status="failed", attempt=3, errors=1, interruptions=2, expires_at=9.0)
     assert queued_again(failed, 20.0) == JobState(due_at=20.0, attempt=3)
     assert queued_again(RUNNING, 20.0) is None
-    assert queued_again(replace(RUNNING, status="succeeded"), 20.0) is None
+    assert queued_again(RUNNING._replace(status="succeeded"), 20.0) is None
 
 
 def test_retries_wait_longer_each_time() -> None:

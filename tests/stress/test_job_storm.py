@@ -18,15 +18,11 @@ SECONDS = float(os.environ.get("JOB_STORM_SECONDS", "12"))
 
 
 @pytest.mark.timeout(SECONDS * 3 + 120)
-def test_a_storm_loses_no_job(tmp_path: Path) -> None:
+def test_a_storm_loses_no_job(drill: Drill) -> None:
     """5: each accepted job has one end; none started more often than its record shows."""
-    drill = Drill(f"sqlite:///{tmp_path / 'jobs.sqlite3'}", tmp_path)
-    try:
-        accepted, kills = _storm(drill)
-        _calm(drill)
-        _judge(drill, accepted, kills)
-    finally:
-        drill.close()
+    accepted, kills = _storm(drill)
+    _calm(drill)
+    _judge(drill, accepted, kills)
 
 
 def _storm(drill: Drill) -> tuple[list[str], int]:
@@ -90,8 +86,8 @@ def _judge(drill: Drill, accepted: list[str], kills: int) -> None:
     rerun = [record for record in ended if record.state.attempt > 1]
     failed = [record for record in ended if record.state.status != "succeeded"]
     print(
-        f"\n{SECONDS:g} s: {len(accepted)} accepted, {len(lost)} lost, {kills} kills, "
-        f"{len(rerun)} rerun, {len(failed)} failed"
+        f"\n{drill.kind}, {SECONDS:g} s: {len(accepted)} accepted, {len(lost)} lost, "
+        f"{kills} kills, {len(rerun)} rerun, {len(failed)} failed"
     )
     assert accepted
     assert not lost

@@ -5,18 +5,26 @@ from __future__ import annotations
 import pytest
 
 from flask_concurrency.telemetry.counters import Counters
-from flask_concurrency.telemetry.in_words import Facts, duration, per_second, percent, summary
+from flask_concurrency.telemetry.in_words import (
+    Facts,
+    JobFacts,
+    duration,
+    per_second,
+    percent,
+    summary,
+)
 from flask_concurrency.telemetry.load import (
     LimitLoad,
     Load,
     difference,
+    jobs_of,
     limits_of,
     load_of,
     mean_wait,
     quantile,
     routes_of,
 )
-from flask_concurrency.telemetry.metrics import LIMIT_DECISIONS, LIMIT_WAITS, REQUEST_DURATION
+from flask_concurrency.telemetry.metrics import JOBS, LIMIT_DECISIONS, LIMIT_WAITS, REQUEST_DURATION
 
 
 def counted() -> Counters:
@@ -174,3 +182,52 @@ def test_rates_and_shares_are_read_as_well() -> None:
     assert per_second(0.5) == "30 requests a minute"
     assert percent(0.004) == "under 1 %"
     assert percent(0.0) == "0 %"
+
+
+@pytest.mark.parametrize(
+    ("jobs", "level", "words"),
+    [
+        (JobFacts(workers=0), "idle", ""),
+        (JobFacts(running=2, workers=1), "good", " Jobs: 2 running."),
+        (JobFacts(queued=3, workers=0), "good", " Jobs: 3 queued."),  # for later
+        (
+            JobFacts(queued=3, longest_wait=2.0, workers=1),
+            "good",
+            " Jobs: 3 queued, the oldest for 2 s.",
+        ),
+        (
+            JobFacts(queued=3, running=2, longest_wait=12.0, workers=1),
+            "busy",
+            " Jobs: 2 running; 3 queued, the oldest for 12 s.",
+        ),
+        (
+            JobFacts(queued=1, longest_wait=2.0, workers=0),
+            "bad",
+            " Jobs: 1 queued, the oldest for 2 s; no worker is alive.",
+        ),
+        (JobFacts(queued=1, longest_wait=2.0), "good", " Jobs: 1 queued, the oldest for 2 s."),
+        (
+            JobFacts(failed=4, rescued=1, workers=1),
+            "busy",
+            " Jobs: 4 failed lately; 1 taken back from a worker that died.",
+        ),
+        (JobFacts(available=False), "bad", " Jobs can be neither read nor accepted."),
+    ],
+)
+def test_jobs_are_told_after_requests(jobs: JobFacts, level: str, words: str) -> None:
+    """What is worse of both says how bad it is."""
+    assert summary(Facts(jobs=jobs)) == (level, f"No requests.{words}")
+    load = Load(requests=100, errors=50)
+    found, text = summary(Facts(load=load, jobs=jobs))
+    assert found == "bad"
+    assert text == f"50 % failed. 100 requests a second in all.{words}"
+
+
+def test_jobs_are_told_by_name_and_event() -> None:
+    """That first of which most failed; what did not happen is not told."""
+    counters = Counters(None)
+    for job, event, times in (("a", "submitted", 2), ("b", "failed", 1), ("b", "submitted", 1)):
+        counters.add([JOBS.once(job, event, amount=times)])
+    first, second = jobs_of(counters.totals())
+    assert (first.name, first.events) == ("b", {"failed": 1, "submitted": 1})
+    assert (second.name, second.events) == ("a", {"submitted": 2})

@@ -55,13 +55,13 @@ def list_jobs(
         click.echo(json.dumps(told, indent=2))
         return
     waits = ""
-    if counts.oldest_due_at is not None:
-        waits = f", the longest waits for {_duration(wall() - counts.oldest_due_at)}"
+    if counts.longest_wait is not None:
+        waits = f", the longest waits for {_duration(counts.longest_wait)}"
     click.echo(
         f"{counts.queued} queued{waits}; {counts.running} running; "
         f"{len(workers)} {'worker' if len(workers) == 1 else 'workers'} alive"
     )
-    if counts.queued and not workers:
+    if counts.queued and not workers and app_jobs(load(info)).engine is None:
         click.echo("No worker is alive: start one with 'flask concurrency worker'.")
     for record in found:
         click.echo(f"{record.id}  {record.state.status:<9}  {_when(record)}  {_about(record)}")
@@ -172,8 +172,11 @@ def _found(record: JobRecord | None, id: str) -> JobRecord:
 
 
 def _plain(record: JobRecord) -> dict[str, Any]:
-    told = asdict(record)
-    told.update(told.pop("state"))
+    told = record._asdict()
+    told |= told.pop("state")._asdict()
+    told["rules"] = asdict(record.rules)
+    told["progress"] = None if record.progress is None else asdict(record.progress)
+    told["attempts"] = [asdict(attempt) for attempt in record.attempts]
     told["arguments"] = json.loads(record.arguments)
     told["result"] = None if record.result is None else json.loads(record.result)
     return told

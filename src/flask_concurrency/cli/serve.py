@@ -139,7 +139,7 @@ def serve(
         access_log=access_log,
         log_level=log_level,
         reload=os.getcwd() if reload else None,
-        runs_jobs=not no_jobs and jobs is not None and bool(jobs.declared),
+        runs_jobs=not no_jobs and jobs is not None and bool(jobs.declared) and jobs.engine is None,
     )
     click.echo(_start_message(app, address, options, choice))
     become_server(options)
@@ -171,7 +171,9 @@ def _jobs(app: Flask, options: ServerOptions) -> list[str]:
     if jobs is None or not jobs.declared:
         return []
     runs = "One worker beside the server runs them."
-    if not options.runs_jobs:
+    if jobs.engine is not None:
+        runs = "The workers of what carries them run them."
+    elif not options.runs_jobs:
         runs = "To run them: flask concurrency worker."
     names = ", ".join(sorted(jobs.declared))
     return [f"{paragraph(f'Jobs: {names}. {runs}')}\n  Kept in {jobs.url_of_ledger(app)}"]

@@ -17,6 +17,7 @@ from flask.cli import ScriptInfo, pass_script_info
 
 from flask_concurrency.cli.chosen_app import load, shared_state_of
 from flask_concurrency.cli.executor_lines import executor_rows
+from flask_concurrency.cli.job_lines import job_rows
 from flask_concurrency.cli.load_lines import (
     COUNTS_NOTHING,
     age_line,
@@ -28,7 +29,6 @@ from flask_concurrency.cli.overload_lines import overload_rows
 from flask_concurrency.cli.sentences import layout, paragraph
 from flask_concurrency.engine.snapshot import LimiterSnapshot
 from flask_concurrency.flask_app.app_snapshot import (
-    JobsSnapshot,
     Snapshot,
     read_snapshot,
     reset_counts,
@@ -144,7 +144,7 @@ def _table(app: str, before: Snapshot | None, snapshot: Snapshot, key: str | Non
     published = [("Overload", overload_rows(statuses)), ("Executors", executor_rows(statuses))]
     sections += [(title, rows) for title, rows in published if rows]
     if snapshot.jobs is not None:
-        sections.append(("Jobs", _job_rows(snapshot.jobs)))
+        sections.append(("Jobs", job_rows(snapshot.jobs, snapshot.job_events)))
     if not sections:
         return "No limit counts all requests together; name a client with --key KEY."
     lines = [age_line(app, snapshot, time.strftime("%H:%M:%S %Z", time.localtime(snapshot.at)))]
@@ -155,15 +155,6 @@ def _table(app: str, before: Snapshot | None, snapshot: Snapshot, key: str | Non
     if hint is not None:
         lines += ["", paragraph(hint)]
     return "\n".join(lines)
-
-
-def _job_rows(jobs: JobsSnapshot) -> list[tuple[str, str]]:
-    waits = f", the longest for {jobs.longest_wait:.0f} s" if jobs.longest_wait else ""
-    workers = "1 worker" if jobs.workers == 1 else f"{jobs.workers or 'no'} workers"
-    return [
-        ("queued", f"{jobs.queued}{waits}"),
-        ("running", f"{jobs.running}, {workers} alive"),
-    ]
 
 
 def _title(found: LimiterSnapshot) -> str:

@@ -14,7 +14,7 @@ from flask_concurrency.engine.snapshot import LimiterSnapshot, look, reset
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.app_store import deployment
 from flask_concurrency.stores.opening import HOST_WORKS
-from flask_concurrency.telemetry.load import LimitLoad, Load, limits_of, load_of
+from flask_concurrency.telemetry.load import JobLoad, LimitLoad, Load, jobs_of, limits_of, load_of
 from flask_concurrency.vocabulary.clock import wall
 from flask_concurrency.vocabulary.errors import ConfigurationError, JobsUnavailable, StoreError
 
@@ -30,13 +30,16 @@ class JobsSnapshot:
     :ivar running: Jobs that run.
     :ivar longest_wait: Seconds for which the longest-waiting job could have started; ``0.0`` if
         none is due.
-    :ivar workers: Workers that are alive.
+    :ivar workers: Workers that are alive; ``None`` where an engine carries the jobs, whose workers
+        are its own matter.
+    :ivar available: Whether they can be read; if not, the numbers are 0.
     """
 
-    queued: int
-    running: int
-    longest_wait: float
-    workers: int
+    queued: int = 0
+    running: int = 0
+    longest_wait: float = 0.0
+    workers: int | None = None
+    available: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +49,11 @@ class Snapshot:
     :ivar limits: What each limit counts: all requests together, or those of the key asked for.
     :ivar processes: What the executors of each process of this machine last said, two seconds
         old at most; none where the platform cannot share it.
-    :ivar jobs: How its jobs stand; ``None`` if it has none, or they cannot be read.
+    :ivar jobs: How its jobs stand; ``None`` if it has none.
     :ivar at: When it was read, in seconds since 1970.
     :ivar load: Requests so far and what became of them; ``None`` where the app counts none.
     :ivar decisions: What each limit decided so far, the one first that refused most.
+    :ivar job_events: What became of the jobs of each name so far.
     """
 
     limits: tuple[LimiterSnapshot, ...]
@@ -58,6 +62,7 @@ class Snapshot:
     at: float = 0.0
     load: Load | None = None
     decisions: tuple[LimitLoad, ...] = ()
+    job_events: tuple[JobLoad, ...] = ()
 
 
 def read_snapshot(app: Flask, state: AppState, *, key: str | None) -> Snapshot:
@@ -75,21 +80,25 @@ def read_snapshot(app: Flask, state: AppState, *, key: str | None) -> Snapshot:
         at=wall(),
         load=None if totals is None else load_of(totals),
         decisions=() if totals is None else tuple(limits_of(totals)),
+        job_events=() if totals is None else tuple(jobs_of(totals)),
     )
 
 
 def read_jobs(app: Flask) -> JobsSnapshot | None:
-    """How an app's jobs stand; ``None`` if it has none, or they cannot be read."""
+    """How an app's jobs stand; ``None`` if it has none."""
     jobs = app.extensions.get("concurrency_jobs")
     if jobs is None or not jobs.declared:
         return None
     try:
         counts, workers = jobs.ledger.counts(), jobs.ledger.workers()
     except (JobsUnavailable, ConfigurationError):
-        return None
-    since = counts.oldest_due_at
-    wait = 0.0 if since is None else max(0.0, wall() - since)
-    return JobsSnapshot(counts.queued, counts.running, wait, len(workers))
+        return JobsSnapshot(available=False)
+    return JobsSnapshot(
+        counts.queued,
+        counts.running,
+        counts.longest_wait or 0.0,
+        len(workers) if jobs.engine is None else None,
+    )
 
 
 def reset_counts(app: Flask, state: AppState, *, key: str | None, name: str | None) -> int:

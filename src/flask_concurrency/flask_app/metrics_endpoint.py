@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from flask import Flask, Response, abort
 
 from flask_concurrency.engine.snapshot import look
+from flask_concurrency.flask_app.app_snapshot import read_jobs
 from flask_concurrency.flask_app.telemetry.access import Access, is_allowed
 from flask_concurrency.vocabulary.errors import ConfigurationError, StoreError
 from flask_concurrency.vocabulary.safe_logger import SafeLogger
@@ -46,14 +47,15 @@ def add_metrics(
     def metrics() -> Response:
         if not is_allowed(access):
             abort(403)
-        exposed = expose(state.counters.get().totals(), _gauges(app, state))
+        gauges = [*_of_limits(app, state), *_of_jobs(app)]
+        exposed = expose(state.counters.get().totals(), gauges)
         return Response(exposed, content_type=CONTENT_TYPE)
 
     app.add_url_rule(path, ENDPOINT, exempt(metrics))
     state.counters.count_requests()
 
 
-def _gauges(app: Flask, state: AppState) -> Iterator[Gauge]:
+def _of_limits(app: Flask, state: AppState) -> Iterator[Gauge]:
     from flask_concurrency.exporters.prometheus import Gauge
 
     try:
@@ -80,3 +82,27 @@ def _gauges(app: Flask, state: AppState) -> Iterator[Gauge]:
         ("endpoint", "limit"),
         {labels: float(f.waiting) for labels, f in inside.items() if f.max_queue},
     )
+
+
+def _of_jobs(app: Flask) -> Iterator[Gauge]:
+    from flask_concurrency.exporters.prometheus import Gauge
+
+    jobs = read_jobs(app)
+    if jobs is None:
+        return
+    if not jobs.available:
+        logger.warning("Metrics of how jobs stand are left out: they cannot be read.")
+        return
+    values = (
+        ("queued", "Jobs that wait, for their time or for a worker.", jobs.queued),
+        ("running", "Jobs that run.", jobs.running),
+        (
+            "longest_wait_seconds",
+            "Time for which the longest-waiting job could have started.",
+            jobs.longest_wait,
+        ),
+        ("workers", "Workers for jobs that are alive.", jobs.workers),
+    )
+    for name, meaning, value in values:
+        if value is not None:
+            yield Gauge(f"flask_concurrency.jobs.{name}", meaning, (), {(): float(value)})

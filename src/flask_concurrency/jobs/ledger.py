@@ -6,11 +6,13 @@ A ledger writes the few verbs that touch its storage; what becomes of a job is t
 
 from __future__ import annotations
 
+import os
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -50,13 +52,13 @@ class WorkerInfo:
 class Counts:
     """How many jobs there are.
 
-    :ivar oldest_due_at: Since when the longest-waiting job could have started; ``None`` if no job
-        is due.
+    :ivar longest_wait: Seconds for which the longest-waiting job could have started, by the clock
+        of the ledger; ``None`` if no job is due.
     """
 
     queued: int
     running: int
-    oldest_due_at: float | None = None
+    longest_wait: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,16 @@ class Ledger(ABC):
     Every verb raises ``JobsUnavailable`` when its storage cannot be read or written in time; then
     nothing was changed.
 
+    A ledger crosses to another process as the place to find it, and is opened once there. In a
+    forked child it begins anew: the parent's connections are left alone.
+
+    :param place: Where jobs are kept.
+    :param app: Whose jobs they are.
+    :param capacity: How many may be queued.
+    :param timeout: Seconds a verb takes at most.
+    :param volatile: Whether what is kept may be lost, as in tests.
     :param draw: Gives a number from 0 up to 1, for the jitter of retries.
+    :param options: What else another process needs to open it.
     """
 
     files: Path | None = None
@@ -113,8 +124,39 @@ class Ledger(ABC):
     observe: Callable[[str, JobRecord], None] | None = None
     """Called in this process with each event of a job and its record, once that is written."""
 
-    def __init__(self, *, draw: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self,
+        place: Any,
+        *,
+        app: str,
+        capacity: Capacity,
+        timeout: float,
+        volatile: bool,
+        draw: Callable[[], float] = random.random,
+        **options: Any,
+    ) -> None:
+        self._app = app
+        self._capacity = capacity
+        self._timeout = timeout
+        self._volatile = volatile
         self._draw = draw
+        shared = {"app": app, "capacity": capacity, "timeout": timeout, "volatile": volatile}
+        self._opened_as = type(self), place, tuple((shared | options).items())
+        self._process = os.getpid()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _opened, self._opened_as
+
+    def _forked(self) -> None:
+        """Begin anew in a forked child."""
+        process = os.getpid()
+        if process != self._process:
+            self._process = process
+            self._begin_in_child()
+
+    @abstractmethod
+    def _begin_in_child(self) -> None:
+        """Leave the parent what it has open."""
 
     def tell(self, event: str, record: JobRecord) -> None:
         """Let the observer know of an event: a word of ``telemetry.metrics.JOB_EVENTS``."""
@@ -125,6 +167,10 @@ class Ledger(ABC):
         """Let the observer know if a job has come to its end."""
         if record is not None and record.state.done:
             self.tell(record.state.status, record)
+
+    @abstractmethod
+    def now(self) -> float:
+        """The instant by which jobs are due: seconds since 1970, where the jobs are kept."""
 
     @abstractmethod
     def check(self) -> None:
@@ -163,6 +209,10 @@ class Ledger(ABC):
     @abstractmethod
     def claim(self, worker: str, names: Sequence[str], limit: int) -> list[JobRecord]:
         """Claim jobs of some names that are due, those due first, for a worker that has joined."""
+
+    @abstractmethod
+    def due(self, names: Sequence[str], limit: int) -> list[JobRecord]:
+        """Jobs of some names that are due, those due first; none is claimed."""
 
     @abstractmethod
     def claimed_by(self, worker: str) -> list[JobRecord]:
@@ -259,6 +309,14 @@ class Ledger(ABC):
 
         after = self.change(id, reported)
         return after is not None and not after.state.cancel_requested
+
+
+@cache
+def _opened(
+    kind: Callable[..., Ledger], place: Any, options: tuple[tuple[str, Any], ...]
+) -> Ledger:
+    """The ledger of a place in this process, whoever sends it here."""
+    return kind(place, **dict(options))
 
 
 def begin(record: JobRecord, worker: str, now: float) -> JobRecord | None:

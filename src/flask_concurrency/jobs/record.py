@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from flask_concurrency.policies.job_state import Ending, JobRules, JobState
 from flask_concurrency.vocabulary.errors import JobNotJson
@@ -43,8 +43,7 @@ class Progress:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class JobRecord:
+class JobRecord(NamedTuple):
     """A job, as its ledger keeps it.
 
     :ivar id: 192 random bits: where users do not log in, to know it is to be allowed to ask for it.
@@ -84,7 +83,7 @@ class JobRecord:
     def accepted(self, now: float) -> JobRecord:
         """The record of a new job, once its ledger keeps it."""
         state = JobState(due_at=now + max(0.0, self.state.due_at))
-        return replace(self, created_at=now, state=state)
+        return self._replace(created_at=now, state=state)
 
     def begun(self, state: JobState, worker: str) -> JobRecord:
         """The record of a job that a worker has claimed."""
@@ -100,10 +99,10 @@ class JobRecord:
 
     def changed(self, **values: Any) -> JobRecord:
         """The record with other values, and a version of its own."""
-        return replace(self, version=self.version + 1, **values)
+        return self._replace(version=self.version + 1, **values)
 
 
-_STATE: Final = tuple(each.name for each in fields(JobState))
+_STATE: Final = JobState._fields
 _PLAIN: Final = ("id", "name", "queue", "owner", "key", "digest", "arguments", "created_at")
 _PLAIN_AFTER: Final = ("worker", "version", "result")
 COLUMNS: Final = (*_PLAIN, *_STATE, *_PLAIN_AFTER, "rules", "progress", "error", "attempts")
@@ -115,7 +114,7 @@ def row_of(record: JobRecord) -> tuple[Any, ...]:
     progress, error, attempts = record.progress, record.error, record.attempts
     return (
         *(getattr(record, name) for name in _PLAIN),
-        *(getattr(record.state, name) for name in _STATE),
+        *record.state,
         *(getattr(record, name) for name in _PLAIN_AFTER),
         _RULES.get(record.rules) or _rules_text(record.rules),
         None if progress is None else json.dumps([progress.fraction, progress.message]),

@@ -84,26 +84,25 @@ class RedisLedger(Ledger):
         clock: Clock | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        super().__init__(draw=draw)
-        self._told = (url, app, capacity, timeout, lease, volatile)
-        self._app = app
+        super().__init__(
+            url,
+            app=app,
+            capacity=capacity,
+            timeout=timeout,
+            volatile=volatile,
+            draw=draw,
+            lease=lease,
+        )
         self._prefix = f"{{{app}}}:jobs"
-        self._capacity = capacity
         self._lease = lease
-        self._volatile = volatile
         self._clock = clock
         self._address = read_url(url)
-        self._timeout = timeout
+        self._checked = volatile
         self._beating: dict[str, threading.Event] = {}
         self._closing: weakref.finalize[Any, Any] | None = None
         self._begin()
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Cross to another process as the place to find it; once there, it is opened once."""
-        return _opened, self._told
-
     def _begin(self) -> None:
-        self._process = os.getpid()
         if self._closing is not None:
             self._closing.detach()  # a forked child leaves the parent its connections
         self._client = ScriptClient(self._address, timeout=self._timeout)
@@ -131,10 +130,22 @@ class RedisLedger(Ledger):
                 "jobs among them. Set 'maxmemory-policy noeviction' in its configuration."
             )
 
+    def now(self) -> float:
+        """The instant of the server's clock."""
+        return self._get("")[0]
+
     def insert(self, record: JobRecord) -> tuple[JobRecord, bool]:
-        """Keep a new job."""
-        now, _ = self._get("")
-        kept = record.accepted(now)
+        """Keep a new job, on a server that keeps what is written to it.
+
+        Each process looks at the server before its first job: a worker may never have.
+        """
+        if not self._checked:
+            try:
+                self.check()
+            except ConfigurationError as error:
+                raise JobsUnavailable(f"No job is accepted: {error}") from error
+            self._checked = True
+        kept = record.accepted(self.now())
         key = "" if record.key is None else _digest(record.owner, record.name, record.key)
         reply = self._put(kept, expected="", key=key)
         if reply[0] == b"full":
@@ -176,15 +187,17 @@ class RedisLedger(Ledger):
 
     def claim(self, worker: str, names: Sequence[str], limit: int) -> list[JobRecord]:
         """Claim jobs that are due; one that another worker claimed first is left to it."""
-        if not names:
-            return []
-        now, *rows = self._run("due", str(limit), *names)
+        now, due = self._due(names, limit)
         claimed = []
-        for record in map(_read, rows):
-            begun = begin(record, worker, float(now))
+        for record in due:
+            begun = begin(record, worker, now)
             if begun is not None and self._put(begun, expected=str(record.version))[0] == b"ok":
                 claimed.append(begun)
         return claimed
+
+    def due(self, names: Sequence[str], limit: int) -> list[JobRecord]:
+        """Jobs that are due, those due first."""
+        return self._due(names, limit)[1]
 
     def claimed_by(self, worker: str) -> list[JobRecord]:
         """The running jobs of a worker."""
@@ -211,8 +224,8 @@ class RedisLedger(Ledger):
 
     def counts(self) -> Counts:
         """How many jobs are queued and running."""
-        queued, running, oldest, *_ = self._run("look")
-        return Counts(int(queued), int(running), float(oldest) if oldest else None)
+        queued, running, wait, *_ = self._run("look")
+        return Counts(int(queued), int(running), float(wait) if wait else None)
 
     def changes(self) -> object:
         """A counter of all changes; a worker's own are among them."""
@@ -258,12 +271,21 @@ class RedisLedger(Ledger):
             ended.set()
         self._client.close()
 
+    def _begin_in_child(self) -> None:
+        self._begin()
+
     def _beat(self, worker: str, ended: threading.Event) -> None:
         while not ended.wait(self._lease / BEATS_PER_LEASE):
             try:
                 self._run("beat", worker, str(self._lease), "")
             except JobsUnavailable as error:
                 logger.warning("The leases of %s were not renewed: %s", worker, error)
+
+    def _due(self, names: Sequence[str], limit: int) -> tuple[float, list[JobRecord]]:
+        if not names:
+            return 0.0, []
+        now, *rows = self._run("due", str(limit), *names)
+        return float(now), [_read(row) for row in rows]
 
     def _get(self, id: str) -> tuple[float, JobRecord | None]:
         at, row = self._run("get", id)
@@ -308,23 +330,13 @@ class RedisLedger(Ledger):
         )
 
     def _run(self, script: str, *arguments: str) -> list[Any]:
-        if self._process != os.getpid():
-            self._begin()
+        self._forked()
         now = "" if self._clock is None else repr(self._clock())
         try:
             reply: list[Any] = self._client.run(_script(script), [self._prefix], [now, *arguments])
         except StoreError as error:
             raise JobsUnavailable(f"Jobs cannot be read or written: {error}") from error
         return reply
-
-
-@cache
-def _opened(
-    url: str, app: str, capacity: Capacity, timeout: float, lease: float, volatile: bool
-) -> RedisLedger:
-    return RedisLedger(
-        url, app=app, capacity=capacity, timeout=timeout, lease=lease, volatile=volatile
-    )
 
 
 @cache

@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -85,7 +84,9 @@ class SqliteLedger(Ledger):
         clock: Clock = wall,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        super().__init__(draw=draw)
+        super().__init__(
+            path, app=app, capacity=capacity, timeout=timeout, volatile=volatile, draw=draw
+        )
         if not worker_locks.AVAILABLE:
             raise ConfigurationError(
                 "Jobs in a SQLite file need file locks that end with their process (flock), which "
@@ -95,18 +96,9 @@ class SqliteLedger(Ledger):
         check_place(path, volatile=volatile)
         self.path = path
         self._files = self.files = path.with_name(f"{path.name}-files")
-        self._app = app
-        self._capacity = capacity
-        self._timeout = timeout
-        self._volatile = volatile
         self._clock = clock
         self.locks = WorkerLocks(path.with_name(f"{path.name}-workers"))
-        self._process = os.getpid()
         self._begin()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Cross to another process as the place to find it; once there, it is opened once."""
-        return _opened, (self.path, self._app, self._capacity, self._timeout, self._volatile)
 
     def _begin(self) -> None:
         self._writing = threading.Lock()
@@ -114,6 +106,10 @@ class SqliteLedger(Ledger):
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
+
+    def now(self) -> float:
+        """The instant of this machine's clock."""
+        return self._clock()
 
     def insert(self, record: JobRecord) -> tuple[JobRecord, bool]:
         """Keep a new job: when this returns, it is on the disk."""
@@ -175,6 +171,10 @@ class SqliteLedger(Ledger):
                     claimed.append(begun)
         return claimed
 
+    def due(self, names: Sequence[str], limit: int) -> list[JobRecord]:
+        """Jobs that are due, those due first."""
+        return self._due(names, limit)
+
     def claimed_by(self, worker: str) -> list[JobRecord]:
         """The running jobs of a worker."""
         rows = self._read(
@@ -219,9 +219,9 @@ class SqliteLedger(Ledger):
             "SELECT (SELECT jobs FROM queued WHERE owner = '*'),"
             " (SELECT count(*) FROM jobs WHERE status = 'running'),"
             " (SELECT min(due_at) FROM jobs WHERE status = 'queued' AND due_at <= ?)",
-            (self._clock(),),
+            (now := self._clock(),),
         )
-        return Counts(queued, running, oldest)
+        return Counts(queued, running, None if oldest is None else now - oldest)
 
     def changes(self) -> object:
         """SQLite's ``data_version``: it differs once any other connection has committed."""
@@ -465,24 +465,14 @@ class SqliteLedger(Ledger):
             self.path, timeout=0.0, isolation_level=None, check_same_thread=False
         )
 
-    def _forked(self) -> None:
-        """Reset in a forked child; the parent's connections must not even be closed there."""
-        process = os.getpid()
-        if process != self._process:
-            _inherited.append((self._writer, self._reader))
-            self._process = process
-            self.locks.forget()
-            self._begin()
+    def _begin_in_child(self) -> None:
+        """Begin anew; the parent's connections must not even be closed here."""
+        _inherited.append((self._writer, self._reader))
+        self.locks.forget()
+        self._begin()
 
     def _unavailable(self, why: str) -> JobsUnavailable:
         return JobsUnavailable(
             f"The jobs in {str(self.path)!r} cannot be read or written: {why.rstrip('.')}. Free "
             "disk space, or end what holds the file, and try again."
         )
-
-
-@cache
-def _opened(
-    path: Path, app: str, capacity: Capacity, timeout: float, volatile: bool
-) -> SqliteLedger:
-    return SqliteLedger(path, app=app, capacity=capacity, timeout=timeout, volatile=volatile)

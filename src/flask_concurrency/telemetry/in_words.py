@@ -15,6 +15,32 @@ FEW: Final = 0.01
 MANY: Final = 0.10
 LAG: Final = 0.1
 """Seconds a loop may be late before that is said."""
+LONG: Final = 10.0
+"""Seconds a job that could start may wait before that is a sign of too few workers."""
+LEVELS: Final[tuple[Level, ...]] = ("idle", "good", "busy", "bad")
+
+
+@dataclass(frozen=True, slots=True)
+class JobFacts:
+    """What is known of jobs.
+
+    :ivar queued: Jobs that wait, for their time or for a worker.
+    :ivar running: Jobs that run.
+    :ivar longest_wait: Seconds for which the longest-waiting job could have started; ``0.0`` if
+        none is due.
+    :ivar workers: Workers that are alive; ``None`` if that is not known.
+    :ivar failed: Jobs that failed lately.
+    :ivar rescued: Jobs that were taken back lately from a worker that died.
+    :ivar available: Whether jobs can be read and accepted.
+    """
+
+    queued: int = 0
+    running: int = 0
+    longest_wait: float = 0.0
+    workers: int | None = None
+    failed: int = 0
+    rescued: int = 0
+    available: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +56,7 @@ class Facts:
     :ivar age: Seconds that the youngest request had waited before it came in.
     :ivar lag: Seconds by which a loop is late.
     :ivar store_lost: Whether a process goes on without the store.
+    :ivar jobs: How jobs stand; ``None`` if there are none.
     """
 
     load: Load = field(default_factory=Load)
@@ -41,10 +68,42 @@ class Facts:
     age: float = 0.0
     lag: float = 0.0
     store_lost: bool = False
+    jobs: JobFacts | None = None
 
 
 def summary(facts: Facts) -> tuple[Level, str]:
-    """How bad it is, and why: what is refused, by what; then what is slow."""
+    """How bad it is, and why: what is refused, by what; what is slow; then how jobs stand."""
+    level, words = _of_requests(facts)
+    if facts.jobs is None:
+        return level, words
+    of_jobs, more = jobs_in_words(facts.jobs)
+    return max((level, of_jobs), key=LEVELS.index), f"{words} {more}".rstrip()
+
+
+def jobs_in_words(jobs: JobFacts) -> tuple[Level, str]:
+    """How bad it is with jobs, and why; an empty text if there is nothing to say."""
+    if not jobs.available:
+        return "bad", "Jobs can be neither read nor accepted."
+    level: Level = "good" if jobs.running or jobs.queued else "idle"
+    parts = []
+    if jobs.running:
+        parts.append(f"{jobs.running} running")
+    if jobs.queued:
+        waits = f", the oldest for {duration(jobs.longest_wait)}" if jobs.longest_wait else ""
+        parts.append(f"{jobs.queued} queued{waits}")
+    if jobs.failed:
+        parts.append(f"{jobs.failed} failed lately")
+    if jobs.rescued:
+        parts.append(f"{jobs.rescued} taken back from a worker that died")
+    if jobs.failed or jobs.rescued or jobs.longest_wait >= LONG:
+        level = "busy"
+    if jobs.longest_wait and jobs.workers == 0:
+        parts.append("no worker is alive")
+        level = "bad"
+    return level, f"Jobs: {'; '.join(parts)}." if parts else ""
+
+
+def _of_requests(facts: Facts) -> tuple[Level, str]:
     load = facts.load
     if not load.requests:
         rest = _rest(facts)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from flask_concurrency.telemetry.metrics import (
+    JOBS,
     LIMIT_DECISIONS,
     LIMIT_WAITS,
     REQUEST_DURATION,
@@ -80,6 +81,18 @@ class LimitLoad:
         return sum(number for result, number in self.results.items() if result in REFUSALS)
 
 
+@dataclass(frozen=True, slots=True)
+class JobLoad:
+    """What became of the jobs of one name.
+
+    :ivar events: How many were ``"submitted"``, ``"started"``, ``"succeeded"``, ``"failed"``,
+        ``"canceled"`` and ``"rescued"`` from a worker that died; those alone that happened.
+    """
+
+    name: str
+    events: dict[str, int]
+
+
 def difference(before: Totals, now: Totals) -> Totals:
     """What was added to each name; what has not grown is left out."""
     found: dict[Name, tuple[int, ...]] = {}
@@ -132,6 +145,16 @@ def limits_of(changes: Totals) -> list[LimitLoad]:
             found[name[1], name[2]][name[3]] = numbers[0]
     loads = [LimitLoad(limit, route, results) for (limit, route), results in found.items()]
     return sorted(loads, key=lambda each: (-each.refused, each.limit, each.route))
+
+
+def jobs_of(changes: Totals) -> list[JobLoad]:
+    """What became of the jobs of each name, the one first of which most failed."""
+    found: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for name, numbers in changes.items():
+        if name[0] == JOBS.name:
+            found[name[1]][name[2]] = numbers[0]
+    loads = [JobLoad(job, events) for job, events in found.items()]
+    return sorted(loads, key=lambda each: (-each.events.get("failed", 0), each.name))
 
 
 def mean_wait(changes: Totals) -> float:

@@ -17,7 +17,7 @@ from flask_concurrency.engine.explanation import ExplainedLimit
 from flask_concurrency.flask_app.jobs.app_jobs import jobs_of
 from flask_concurrency.flask_app.settings import Settings
 from flask_concurrency.jobs.opening import SQLITE
-from flask_concurrency.vocabulary.errors import JobsUnavailable
+from flask_concurrency.vocabulary.errors import ConfigurationError, JobsUnavailable
 
 ADDRESS: Final = "remote_address"
 
@@ -335,7 +335,7 @@ def jobs_of_one_host(facts: Facts) -> Iterator[Finding]:
 def jobs_without_worker(facts: Facts) -> Iterator[Finding]:
     """Jobs that wait for a worker that was never started; only a file that is there is read."""
     jobs = jobs_of(facts.app)
-    if jobs is None or not jobs.declared:
+    if jobs is None or not jobs.declared or jobs.engine is not None:
         return
     url = jobs.url_of_ledger(facts.app)
     if not url.startswith(SQLITE) or not Path(url.removeprefix(SQLITE)).exists():
@@ -357,6 +357,24 @@ def jobs_without_worker(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def jobs_on_a_server_that_forgets(facts: Facts) -> Iterator[Finding]:
+    """A Redis that may lose accepted jobs; it is asked, and has two seconds to answer."""
+    jobs = jobs_of(facts.app)
+    if jobs is None or not jobs.declared or jobs.url_of_ledger(facts.app).startswith(SQLITE):
+        return
+    kept = "Nothing is accepted meanwhile: submits are answered 503."
+    try:
+        jobs.ledger.check()
+    except ConfigurationError as error:
+        what, _, remedy = str(error).partition(" Set ")
+        setting = remedy.split("'")[1]
+        yield Finding("jobs-on-a-server-that-forgets", "error", what, kept, setting)
+    except JobsUnavailable as error:
+        yield Finding("jobs-out-of-reach", "warning", str(error), kept, "redis-cli ping")
+    finally:
+        jobs.ledger.close()
+
+
 CHECKS: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     threads_for_limits,
     timeout_kills_before_deadline,
@@ -373,6 +391,7 @@ CHECKS: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     debug_or_testing,
     jobs_of_one_host,
     jobs_without_worker,
+    jobs_on_a_server_that_forgets,
 )
 
 

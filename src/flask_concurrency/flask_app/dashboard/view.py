@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict, deque
+from dataclasses import asdict
 from typing import Any, Final
 
 from flask import Flask
 
 from flask_concurrency.engine.snapshot import LimiterSnapshot, look
+from flask_concurrency.flask_app.app_snapshot import JobsSnapshot, read_jobs
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.dashboard.sampling import (
     COLUMNS,
@@ -18,16 +20,19 @@ from flask_concurrency.flask_app.dashboard.sampling import (
 )
 from flask_concurrency.stores.fallback import FallbackStore
 from flask_concurrency.telemetry.history import SECONDS, Row
-from flask_concurrency.telemetry.in_words import Facts, summary
+from flask_concurrency.telemetry.in_words import Facts, JobFacts, summary
 from flask_concurrency.telemetry.load import (
+    JobLoad,
     LimitLoad,
     Load,
     RouteLoad,
     difference,
+    jobs_of,
     limits_of,
     mean_wait,
     routes_of,
 )
+from flask_concurrency.telemetry.metrics import JOB_EVENTS
 from flask_concurrency.telemetry.names import Totals
 from flask_concurrency.vocabulary.clock import Clock, wall
 from flask_concurrency.vocabulary.errors import StoreError
@@ -40,6 +45,8 @@ LATELY: Final = 60.0
 """Seconds that "lately" covers, at the least."""
 WORDS: Final = 5
 """Seconds that the sentence on top speaks of."""
+JOBS_AGAIN: Final = 10.0
+"""Seconds for which jobs that cannot be read are not asked for again: that may take seconds."""
 ROWS: Final = 20
 """Rows of a table; what is beyond is of no help at three in the morning."""
 
@@ -66,6 +73,7 @@ class View:
         self._shown: dict[str, Any] = {}
         self._shown_at = 0.0
         self._bases: deque[tuple[float, Totals]] = deque()
+        self._jobs_lost_until = 0.0
         sampler.on_second = self._keep_base
 
     def now(self, after: int) -> dict[str, Any]:
@@ -94,6 +102,7 @@ class View:
         cap, age, lag = guards_of(processes)
         store = self._state.store
         lost = isinstance(store, FallbackStore) and store.snapshot().out_for is not None
+        jobs, of_jobs = self._jobs(now), jobs_of(changes)
         recent = self._sampler.history.rows(after=int(now) - WORDS - 1, until=int(now))
         facts = Facts(
             load=_load(recent),
@@ -105,6 +114,7 @@ class View:
             age=age,
             lag=lag,
             store_lost=lost,
+            jobs=None if jobs is None else _job_facts(jobs, of_jobs),
         )
         level, words = summary(facts)
         return {
@@ -118,9 +128,19 @@ class View:
             "routes": [_route(each) for each in routes_of(changes, without=self._prefix)[:ROWS]],
             "refused": _refused(processes)[:ROWS],
             "executors": _executors(processes),
+            "jobs": None if jobs is None else _jobs(jobs, of_jobs[:ROWS]),
             "workers": len(processes),
             "store": {"kind": self._state.store_uri.partition(":")[0], "lost": lost},
         }
+
+    def _jobs(self, now: float) -> JobsSnapshot | None:
+        """How jobs stand; those that could not be read a moment ago are not asked for."""
+        if now < self._jobs_lost_until:
+            return JobsSnapshot(available=False)
+        found = read_jobs(self._app)
+        if found is not None and not found.available:
+            self._jobs_lost_until = now + JOBS_AGAIN
+        return found
 
     def _keep_base(self) -> None:
         """Keep what to compare with, for when the page is opened."""
@@ -196,6 +216,19 @@ def _route(each: RouteLoad) -> dict[str, Any]:
         "p50": each.p50,
         "p95": each.p95,
     }
+
+
+def _jobs(jobs: JobsSnapshot, lately: list[JobLoad]) -> dict[str, Any]:
+    names = [{"name": each.name, **dict.fromkeys(JOB_EVENTS, 0), **each.events} for each in lately]
+    return {**asdict(jobs), "longest_wait": round(jobs.longest_wait, 3), "names": names}
+
+
+def _job_facts(jobs: JobsSnapshot, lately: list[JobLoad]) -> JobFacts:
+    return JobFacts(
+        **asdict(jobs),
+        failed=sum(each.events.get("failed", 0) for each in lately),
+        rescued=sum(each.events.get("rescued", 0) for each in lately),
+    )
 
 
 def _refused(processes: list[dict[str, Any]]) -> list[dict[str, Any]]:

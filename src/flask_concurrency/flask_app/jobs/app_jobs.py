@@ -24,7 +24,6 @@ from flask_concurrency.jobs.opening import SQLITE, open_ledger
 from flask_concurrency.jobs.record import JobRecord
 from flask_concurrency.jobs.watcher import Watcher
 from flask_concurrency.telemetry.metrics import JOBS
-from flask_concurrency.vocabulary.clock import wall
 from flask_concurrency.vocabulary.errors import JobsUnavailable
 from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
@@ -143,20 +142,24 @@ class AppJobs:
         kept, new = self.ledger.insert(record)
         if new:
             self.ledger.tell("submitted", kept)
-            self.send(kept)
+            self.send(kept, now=kept.created_at)
             self._look_for_workers(kept.name)
         return kept, new
 
-    def send(self, record: JobRecord) -> None:
+    def send(self, record: JobRecord, *, now: float | None = None) -> None:
         """Have the engine carry a queued job to a worker, if there is an engine.
 
         A message that cannot be sent is no reason to fail: the job is kept, and sent again.
+
+        :param now: The instant by the ledger's clock, which may differ from this machine's.
+            Default: the ledger is asked.
         """
         state = record.state
         if self.engine is None or state.status != "queued":
             return
         try:
-            self.engine.send(record.id, record.queue, max(0.0, state.due_at - wall()))
+            now = self.ledger.now() if now is None else now
+            self.engine.send(record.id, record.queue, max(0.0, state.due_at - now))
         except Exception as error:
             logger.warning("Job %s could not be sent and is sent again later: %s", record.id, error)
 
@@ -191,7 +194,8 @@ class AppJobs:
         """Log if no worker would run a job, at most every five minutes."""
         now = time.monotonic()
         app = self._app()
-        if now < self._seen_at + WARN_EVERY or app is None or app.testing:
+        carried = self.engine is not None  # its workers are known here once they have run a job
+        if carried or now < self._seen_at + WARN_EVERY or app is None or app.testing:
             return
         self._seen_at = now
         if current_job() is not None:

@@ -16,6 +16,7 @@ from flask_concurrency.flask_app.jobs.app_jobs import AppJobs
 from flask_concurrency.flask_app.jobs.engine import CarriedJobs
 
 TASK: Final = "flask_concurrency.run_job"
+"""The name of the task, before the app's own: apps may share a Celery application."""
 SWEEP_EVERY: Final = 2.0
 
 
@@ -31,7 +32,8 @@ class CeleryEngine:
         def run_job(id: str) -> str:  # a method would be bound to the task
             return carried.run(id)
 
-        self._task: Any = celery.task(name=TASK, ignore_result=True, shared=False)(run_job)
+        name = f"{TASK}:{jobs.namespace}"
+        self._task: Any = celery.task(name=name, ignore_result=True, shared=False)(run_job)
         self._ended = threading.Event()
         signals.worker_ready.connect(self._begin_sweeping)
         signals.worker_shutdown.connect(self._stop_sweeping)

@@ -22,7 +22,7 @@ from flask import Flask
 
 from flask_concurrency.flask_app.jobs.app_jobs import AppJobs, find_function
 from flask_concurrency.jobs.attempt import Running, call
-from flask_concurrency.jobs.ledger import Filter, Ledger, Outcome, WorkerInfo
+from flask_concurrency.jobs.ledger import Ledger, Outcome, WorkerInfo
 from flask_concurrency.jobs.record import JobRecord
 from flask_concurrency.jobs.worker import too_long
 from flask_concurrency.vocabulary.clock import monotonic, wall
@@ -32,7 +32,8 @@ from flask_concurrency.vocabulary.safe_logger import SafeLogger
 LOOK_EVERY: Final = 0.2
 """Seconds between two looks whether a running job was cancelled."""
 SEND_AGAIN_AFTER: Final = 30.0
-"""Seconds after which a job that is due and was not claimed is sent again."""
+"""Seconds after which a job that is due and was not claimed is sent again; then twice as many each
+time: its message may just stand in a long queue."""
 SENT_AT_ONCE: Final = 1_000
 
 logger: Final = SafeLogger("flask_concurrency.jobs")
@@ -53,6 +54,7 @@ class CarriedJobs:
         self._jobs = jobs
         self._lock = threading.Lock()
         self._worker: tuple[int, str] | None = None
+        self._waits: dict[tuple[str, float], float] = {}
 
     def run(self, id: str) -> str:
         """Run a job here, unless it is not to be run; what it is afterwards.
@@ -82,18 +84,26 @@ class CarriedJobs:
 
     def sweep(self) -> None:
         """Give up what dead workers had, send what got lost, and remove what has expired."""
+        ledger = self._jobs.ledger
         try:
-            for record in self._jobs.ledger.rescue():
-                self._jobs.ledger.tell("rescued", record)
-                self._jobs.ledger.tell_end(record)
-                self._jobs.send(record)
-            late = wall() - SEND_AGAIN_AFTER
-            for record in self._jobs.ledger.find(Filter(status="queued", limit=SENT_AT_ONCE)):
-                if record.state.due_at < late:
-                    self._jobs.send(record)
-            self._jobs.ledger.purge(SENT_AT_ONCE)
+            for record in ledger.rescue():
+                ledger.tell("rescued", record)
+                ledger.tell_end(record)
+                self._jobs.send(record, now=record.state.due_at)
+            self._send_again(ledger.due(self._jobs.names(), SENT_AT_ONCE), ledger.now())
+            ledger.purge(SENT_AT_ONCE)
         except JobsUnavailable as error:
             logger.warning("Jobs cannot be looked after at the moment: %s", error)
+
+    def _send_again(self, due: list[JobRecord], now: float) -> None:
+        known, self._waits = self._waits, {}
+        for record in due:
+            key = record.id, record.state.due_at
+            wait = known.get(key, SEND_AGAIN_AFTER)
+            if now - record.state.due_at >= wait:
+                self._jobs.send(record, now=now)
+                wait *= 2
+            self._waits[key] = wait
 
     def _call(self, ledger: Ledger, record: JobRecord) -> JobRecord | None:
         attempt = record.state.attempt

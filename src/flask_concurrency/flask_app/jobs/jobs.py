@@ -14,10 +14,11 @@ from flask import Flask, has_request_context
 
 from flask_concurrency.flask_app.jobs.after_commit import when_committed
 from flask_concurrency.flask_app.jobs.app_jobs import EXTENSION, AppJobs, jobs_of
+from flask_concurrency.flask_app.jobs.celery_application import find_celery
 from flask_concurrency.flask_app.jobs.declared_job import DeclaredJob, SubmitOptions
 from flask_concurrency.flask_app.jobs.job import Job, PendingJob
 from flask_concurrency.flask_app.jobs.openapi import fragment
-from flask_concurrency.flask_app.jobs.options import check_declared, read_job_options
+from flask_concurrency.flask_app.jobs.options import CELERY, check_declared, read_job_options
 from flask_concurrency.flask_app.jobs.preferences import MAX_KEY, idempotency_key
 from flask_concurrency.jobs.attempt import ResultFile, Running, current_job
 from flask_concurrency.jobs.ledger import Filter, WorkerInfo
@@ -82,6 +83,8 @@ class Jobs:
         jobs.check(app)
         app.extensions[EXTENSION] = jobs
         engine = jobs.options.engine
+        if engine == CELERY:
+            engine = find_celery(app, jobs.options.app)
         if hasattr(engine, "send_task"):  # a Celery application
             from flask_concurrency.flask_app.jobs.celery_engine import CeleryEngine
 

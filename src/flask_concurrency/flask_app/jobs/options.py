@@ -5,6 +5,7 @@ Knows the options of jobs and their types; knows no ledger.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
@@ -15,6 +16,8 @@ from flask_concurrency.policies.job_state import DAY, JobRules
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
 KEY: Final = "CONCURRENCY_JOBS"
+CELERY: Final = "celery"
+_PLACE: Final = re.compile(r"\w+(\.\w+)*:\w+(\.\w+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +28,10 @@ class JobOptions:
         Redis server. Default: a file ``concurrency/jobs.sqlite3`` in the app's instance folder.
     :ivar lease: On Redis, seconds after which the jobs of a worker that says nothing are given to
         others.
-    :ivar engine: What carries jobs to workers: a Celery application, or a function of the app and
-        its jobs that gives an engine. Default: workers look into the ledger themselves.
+    :ivar engine: What carries jobs to workers: ``"celery"``, a Celery application, or a function of
+        the app and its jobs that gives an engine. Default: workers look into the ledger themselves.
+    :ivar app: With ``"celery"``, where the Celery application is: ``"shop:celery"``. Default: in
+        ``app.extensions["celery"]``.
     :ivar url_prefix: Where clients ask for jobs; ``None`` for nowhere.
     :ivar owner: Gives in a request whose jobs it is about: any value with a text, ``None`` or
         ``""`` for none. Default: the user who is logged in with Flask-Login.
@@ -48,6 +53,7 @@ class JobOptions:
     ledger: str | None = None
     lease: float = 30.0
     engine: Any = None
+    app: str | None = None
     url_prefix: str | None = "/jobs"
     owner: Callable[[], object] | None = None
     keep: float = DAY
@@ -87,7 +93,13 @@ def read_job_options(given: Mapping[str, Any]) -> JobOptions:
         wanted = _CHECKS[name](value)
         if wanted is not None:
             raise ConfigurationError(f"{KEY} = {{{name!r}: {value!r}}}: {wanted}.")
-    return JobOptions(**given)
+    options = JobOptions(**given)
+    if options.app is not None and options.engine != CELERY:
+        raise ConfigurationError(
+            f"{KEY} = {{'app': {options.app!r}}}: that says where a Celery application is, and "
+            f"'engine' is not {CELERY!r}."
+        )
+    return options
 
 
 def check_declared(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -162,8 +174,16 @@ def _text(value: object) -> str | None:
 
 
 def _engine(value: object) -> str | None:
-    good = value is None or callable(value) or hasattr(value, "send_task")
-    return None if good else "give a Celery application, or a function that makes an engine"
+    if value is None or value == CELERY or callable(value) or hasattr(value, "send_task"):
+        return None
+    if isinstance(value, str) and (value == "sqlite" or "://" in value):
+        return "that is where jobs are kept, not what carries them; write it as 'ledger'"
+    return f"give {CELERY!r}, a Celery application, or a function that makes an engine"
+
+
+def _place(value: object) -> str | None:
+    good = value is None or (isinstance(value, str) and _PLACE.fullmatch(value) is not None)
+    return None if good else 'give a module and a name in it, such as "shop:celery"'
 
 
 def _callable(value: object) -> str | None:
@@ -182,6 +202,7 @@ _CHECKS: Final[dict[str, Callable[[object], str | None]]] = {
     "ledger": _text,
     "lease": _seconds,
     "engine": _engine,
+    "app": _place,
     "url_prefix": _prefix,
     "owner": _callable,
     "keep": _seconds,

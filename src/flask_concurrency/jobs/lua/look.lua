@@ -1,4 +1,5 @@
--- Returns how many are queued and running, the earliest due_at or '', and what living workers say.
+-- Returns how many are queued and running, seconds since the earliest due_at or '', and what living
+-- workers say.
 local at, oldest = now(), ''
 for _, name in ipairs(redis.call('SMEMBERS', p .. ':names')) do
   local first = redis.call('ZRANGEBYSCORE', due(name), '-inf', at, 'WITHSCORES', 'LIMIT', 0, 1)
@@ -7,7 +8,7 @@ end
 local reply = {
   redis.call('HGET', p .. ':queued', '*') or '0',
   tostring(redis.call('ZCARD', p .. ':leases')),
-  oldest,
+  oldest == '' and '' or told(at - tonumber(oldest)),
 }
 for _, worker in ipairs(redis.call('ZRANGEBYSCORE', p .. ':alive', at, '+inf')) do
   table.insert(reply, redis.call('HGET', p .. ':workers', worker) or '')

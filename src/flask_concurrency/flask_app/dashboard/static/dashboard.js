@@ -150,12 +150,31 @@
       ["Failed or late", share(mean("errors") + mean("late")), ""], ["Answer", requests ? span(took / (requests * last.length)) : "–", "mean"],
       ["In flight", whole(mean("in_flight")), ""], ["Waiting", whole(mean("waiting")), ""], ["Processes", String(message.workers), ""],
     ];
-    $("tiles").replaceChildren(...values.map(([name, value, unit]) => {
+    fillTiles("tiles", values);
+  }
+
+  function fillTiles(id, values) {
+    $(id).replaceChildren(...values.map(([name, value, unit]) => {
       const box = document.createElement("div"), dd = text("dd", value);
       if (unit) dd.append(" ", text("small", unit));
       box.append(text("dt", name), dd);
       return box;
     }));
+  }
+
+  function jobs(told) {
+    $("jobs").hidden = told === null;
+    if (told === null) return;
+    const sum = (event) => told.names.reduce((all, each) => all + each[event], 0);
+    const now = (n) => told.available ? whole(n) : "–";
+    fillTiles("job-tiles", [
+      ["Queued", now(told.queued), ""], ["Running", now(told.running), ""], ["Failed", whole(sum("failed")), "lately"],
+      ["Oldest waiting", told.longest_wait ? span(told.longest_wait) : "–", ""],
+      ["Workers alive", told.workers === null ? "–" : now(told.workers), ""],
+    ]);
+    const events = ["submitted", "started", "succeeded", "failed", "canceled", "rescued"];
+    fill("job-rows", told.names.map((each) => line(each.name, ...events.map((event) =>
+      event === "failed" || event === "rescued" ? hot(each[event]) : text("td", whole(each[event]), "n")))), "No job lately.");
   }
 
   function show(message) {
@@ -183,6 +202,7 @@
     }), "No client was refused lately.");
     fill("route-rows", message.routes.map((r) => line(`${r.method} ${r.route}`, text("td", whole(r.requests), "n"), hot(r.refused), hot(r.errors),
       text("td", span(r.mean), "n"), text("td", span(r.p50), "n"), text("td", span(r.p95), "n"))), "No request lately.");
+    jobs(message.jobs);
     fill("executor-rows", message.executors.map(executor), "No executor was used yet.");
     if (first) rebuild(); else redraw();
     document.body.dataset.ready = "true";
