@@ -25,6 +25,9 @@ from flask_concurrency.vocabulary.errors import ExecutorError, TaskNotPicklable
 
 Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
+CallWithin = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
+"""Makes a call within surroundings that its caller has sent along; can be pickled."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChunkedCall:
@@ -37,20 +40,38 @@ class ChunkedCall:
         return [self.fn(*args) for args in chunk]
 
 
+@dataclass(frozen=True, slots=True)
+class CarriedCall:
+    """Call a function within what its caller has sent along."""
+
+    fn: Callable[..., Any]
+    carried: CallWithin
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what the function returns."""
+        return self.carried(self.fn, args, kwargs)
+
+
 def encode_call(
-    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], segments: SegmentPool
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    segments: SegmentPool,
+    carried: CallWithin | None = None,
 ) -> bytes:
     """Pickle a call.
 
     :param segments: Has room for the call's large buffers, perhaps.
+    :param carried: Makes the call in the worker.
     :raises TaskNotPicklable: The function or an argument cannot be pickled; the message says
         which, why, and what to do.
     :raises Exception: What a signal handler raised meanwhile.
     """
+    called = fn if carried is None else CarriedCall(fn, carried)
     if is_raw(args) or (kwargs and is_raw(kwargs.values())):
-        call: tuple[Any, ...] = (fn, *with_raw(args, kwargs))
+        call: tuple[Any, ...] = (called, *with_raw(args, kwargs))
     else:
-        call = (fn, args, kwargs)
+        call = (called, args, kwargs)
     try:
         stream, buffers = dump(call)
     except Exception as error:
@@ -127,7 +148,7 @@ def cannot_pickle(value: object) -> str | None:
 
 
 def _plain(fn: Any) -> Any:
-    while isinstance(fn, (partial, ChunkedCall)):
+    while isinstance(fn, (partial, ChunkedCall, CarriedCall)):
         fn = fn.func if isinstance(fn, partial) else fn.fn
     return fn
 
