@@ -312,7 +312,8 @@ class AppState:
     def limiters_of(self, app: Flask, rule: Rule | None, method: str) -> list[Limiter]:
         """The limiters of one route; of those chosen in a request, what this process has chosen."""
         endpoint = rule.endpoint if rule is not None else None
-        route = self._routes.get((endpoint, method)) or self._compile(app, rule, method)
+        # Once the app is in use nothing is declared any more: a look is then not compiled anew.
+        route = self.route(app, rule, method) if self._routes else self._compile(app, rule, method)
         plan = route.plan
         called = [
             gate
