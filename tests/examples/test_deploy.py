@@ -21,11 +21,9 @@ from typing import Any
 import pytest
 import yaml
 
-from flask_concurrency.cli.doctor.server_command import read_server
-
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "examples" / "deploy"
-PAGE = ROOT / "docs" / "how-to" / "deploy.md"
+PAGES = ["docs/how-to/deploy.md", "docs/zh-CN/how-to/deploy.md"]
 SHOWN = {
     "gunicorn.conf.py": "python",
     "shop.service": "ini",
@@ -126,10 +124,12 @@ def port() -> int:
         return found
 
 
+@pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("name", SHOWN)
-def test_the_page_shows_the_files(name: str) -> None:
+def test_the_page_shows_the_files(name: str, page: str) -> None:
     """What is tested is what is read."""
-    assert f"```{SHOWN[name]}\n{(FILES / name).read_text()}```" in PAGE.read_text()
+    shown = f"```{SHOWN[name]}\n{(FILES / name).read_text()}```"
+    assert shown in (ROOT / page).read_text()
 
 
 @pytest.mark.slow
@@ -220,8 +220,20 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     assert told.returncode == 0, told.stderr
 
 
-def test_the_doctor_finds_nothing_wrong(directory: Path) -> None:
-    """Of the settings, as it reads them itself."""
-    found = read_server("gunicorn shop:app", directory=directory, environment={})
-    assert found is not None
-    assert (found.workers, found.threads, found.watches_signals) == (2, 8, True)
+@pytest.mark.parametrize("platform", ["", "KUBERNETES_SERVICE_HOST"])
+@pytest.mark.slow
+def test_the_doctor_finds_nothing_wrong(directory: Path, platform: str) -> None:
+    """On a machine of one's own, and on Kubernetes with what its file sets."""
+    (container,) = pod()["containers"]
+    given = {each["name"]: each["value"] for each in container["env"]} if platform else {}
+    told = subprocess.run(
+        [sys.executable, "-m", "flask", "--app", "shop", "concurrency", "doctor"],
+        cwd=directory,
+        env={**os.environ, "XDG_RUNTIME_DIR": str(directory), platform or "PLATFORM": "1", **given},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert "gunicorn gthread, 2 workers, each with 8 requests at once" in told.stdout
+    assert "Nothing is wrong" in told.stdout, told.stdout + told.stderr
