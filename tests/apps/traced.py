@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,3 +55,8 @@ def work(name: str) -> tuple[str, int]:
 def fail() -> None:
     """Fail in the caller's trace."""
     raise ValueError(str(baggage.get_baggage("customer")))
+
+
+def lock() -> object:
+    """What cannot be sent back."""
+    return threading.Lock()

@@ -17,8 +17,10 @@ from opentelemetry.trace import SpanContext
 from tests.apps import traced
 
 from flask_concurrency.executors.processes.executor import ProcessExecutor
-from flask_concurrency.exporters.trace_context import trace_of_caller
+from flask_concurrency.executors.processes.trace import fields_of_caller
 from flask_concurrency.vocabulary.errors import TaskNotPicklable
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ def spans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def processes() -> Iterator[ProcessExecutor]:
     """Workers of one app's life."""
-    executor = ProcessExecutor(1, carry=trace_of_caller)
+    executor = ProcessExecutor(1)
     yield executor
     executor.shutdown()
 
@@ -71,7 +73,7 @@ def test_a_task_outside_of_a_trace_has_none(spans: Path, processes: ProcessExecu
     token = context.attach(baggage.set_baggage("customer", "ada"))
     assert processes.submit(traced.work, "in").result()[0] == "ada"
     context.detach(token)
-    assert trace_of_caller() is None
+    assert fields_of_caller() == {}
     assert processes.submit(traced.work, "out").result()[0] == "None"
     processes.shutdown()
     (_, before, _), (_, after, parent) = map(json.loads, spans.read_text().splitlines())
@@ -89,17 +91,30 @@ def test_what_a_task_raises_and_is_called_stays_as_it_is(
         processes.submit(lambda: None)
 
 
-def test_an_app_without_opentelemetry_sends_nothing_along() -> None:
-    """And imports nothing of it."""
+def test_what_a_worker_says_of_a_task_names_the_task(
+    processes: ProcessExecutor, view: SpanContext
+) -> None:
+    """And not what was put around it."""
+    with pytest.raises(TaskNotPicklable, match=r"The result of 'tests\.apps\.traced\.lock'"):
+        processes.submit(traced.lock).result()
+
+
+def test_an_app_without_opentelemetry_loads_nothing_of_it() -> None:
+    """Neither where it submits a task nor in its workers."""
+    loaded = "[n for n in __import__('sys').modules if n.startswith('opentelemetry')]"
     code = (
-        "import sys; from flask_concurrency.exporters.trace_context import trace_of_caller;"
-        "assert trace_of_caller() is None;"
-        "assert not [name for name in sys.modules if name.startswith('opentelemetry')]"
+        "from flask_concurrency.executors.processes.executor import ProcessExecutor\n"
+        "if __name__ == '__main__':\n"
+        "    with ProcessExecutor(1) as processes:\n"
+        f"        assert processes.submit(eval, {loaded!r}).result() == []\n"
+        f"    assert {loaded} == []\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
 
 
 def test_what_is_sent_along_is_small(view: SpanContext) -> None:
     """A few hundred bytes a task."""
-    assert len(pickle.dumps(trace_of_caller())) < 400
+    fields = fields_of_caller()
+    assert fields.keys() == {"traceparent", "baggage"}
+    assert len(pickle.dumps(fields)) < 300
     assert trace.get_current_span().get_span_context() == view

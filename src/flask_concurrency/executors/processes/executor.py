@@ -23,7 +23,7 @@ from flask_concurrency.executors.processes.options import (
     default_shared_memory,
     default_start_method,
 )
-from flask_concurrency.executors.processes.payloads import CallWithin, encode_call, name_of
+from flask_concurrency.executors.processes.payloads import encode_call, name_of
 from flask_concurrency.executors.processes.pool import Pool, end_open_pools
 from flask_concurrency.executors.processes.records import Batch, Task
 from flask_concurrency.executors.processes.snapshot import ProcessSnapshot
@@ -82,8 +82,6 @@ class ProcessExecutor(Executor):
     :param name: Stands in messages, in ``ps``, and in the names of threads.
     :param on_first_task: Called before the first worker starts, in a forked child again.
     :param on_task_end: Told how each task ended.
-    :param carry: Asked in the caller; gives what makes a call in the worker, such as in the
-        caller's trace, as ``(fn, args, kwargs)``; it is pickled.
     :raises ConfigurationError: An option is wrong.
     """
 
@@ -106,7 +104,6 @@ class ProcessExecutor(Executor):
         name: str = "processes",
         on_first_task: Callable[[], object] = lambda: None,
         on_task_end: OnTaskEnd | None = None,
-        carry: Callable[[], CallWithin | None] = lambda: None,
     ) -> None:
         self._options = ProcessOptions(
             max_workers=default_max_workers() if max_workers is None else max_workers,
@@ -126,7 +123,7 @@ class ProcessExecutor(Executor):
             start_method=default_start_method() if start_method is None else start_method,
             name=name,
         )
-        self._told = on_first_task, on_task_end, carry
+        self._told = on_first_task, on_task_end
         self._use(Pool(self._options, *self._told))
         call_in_child(self, ProcessExecutor._reset_after_fork)
 
@@ -162,7 +159,7 @@ class ProcessExecutor(Executor):
         """
         if in_worker():
             return run_inline(fn, args, kwargs)
-        payloads = [encode_call(fn, args, kwargs, self._pool.segments, self._pool.carry())]
+        payloads = [encode_call(fn, args, kwargs, self._pool.segments)]
         return submit_calls(self._pool, fn, payloads, current_deadline())[0]
 
     def spawn(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -181,7 +178,7 @@ class ProcessExecutor(Executor):
         if in_worker():
             future = run_inline(fn, args, kwargs)
         else:
-            payloads = [encode_call(fn, args, kwargs, self._pool.segments, self._pool.carry())]
+            payloads = [encode_call(fn, args, kwargs, self._pool.segments)]
             future = submit_calls(self._pool, fn, payloads, None)[0]
         # In the caller's context, so that the record is that of the request.
         context = contextvars.copy_context()
@@ -233,7 +230,7 @@ class ProcessExecutor(Executor):
         if in_worker():
             return await asyncio.wrap_future(run_inline(fn, args, kwargs))
         pool, deadline = self._pool, current_deadline()
-        payload = encode_call(fn, args, kwargs, pool.segments, pool.carry())
+        payload = encode_call(fn, args, kwargs, pool.segments)
         task = Task(pool, fn, payload, None, deadline, monotonic())
         pool.submit([task], waits=self._options.when_full == "wait")
         if task.slot is not None:
@@ -297,8 +294,7 @@ def submit_items(
     """Submit the next calls of a ``map``."""
     if in_worker():
         return [run_inline(fn, args, {}) for args in items]
-    carried = pool.carry()
-    payloads = [encode_call(fn, args, {}, pool.segments, carried) for args in items]
+    payloads = [encode_call(fn, args, {}, pool.segments) for args in items]
     return submit_calls(pool, fn, payloads, deadline, batch)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pickle
+import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from flask_concurrency.executors.processes.main_script import MainScript, find_main, loads
 from flask_concurrency.executors.processes.shared_memory.buffer_message import SHARED
@@ -25,8 +26,8 @@ from flask_concurrency.vocabulary.errors import ExecutorError, TaskNotPicklable
 
 Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
-CallWithin = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
-"""Makes a call within surroundings that its caller has sent along; can be pickled."""
+TRACES: Final = "opentelemetry.context"
+"""A module that is loaded where there may be a trace; one that is not is not loaded for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,33 +42,33 @@ class ChunkedCall:
 
 
 @dataclass(frozen=True, slots=True)
-class CarriedCall:
-    """Call a function within what its caller has sent along."""
+class TracedCall:
+    """Call a function in its caller's trace.
+
+    :ivar fields: What names the trace, and the caller's span in it.
+    """
 
     fn: Callable[..., Any]
-    carried: CallWithin
+    fields: dict[str, str]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return what the function returns."""
-        return self.carried(self.fn, args, kwargs)
+        from flask_concurrency.executors.processes.trace import call_in_trace
+
+        return call_in_trace(self.fields, self.fn, args, kwargs)
 
 
 def encode_call(
-    fn: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    segments: SegmentPool,
-    carried: CallWithin | None = None,
+    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], segments: SegmentPool
 ) -> bytes:
     """Pickle a call.
 
     :param segments: Has room for the call's large buffers, perhaps.
-    :param carried: Makes the call in the worker.
     :raises TaskNotPicklable: The function or an argument cannot be pickled; the message says
         which, why, and what to do.
     :raises Exception: What a signal handler raised meanwhile.
     """
-    called = fn if carried is None else CarriedCall(fn, carried)
+    called = fn if TRACES not in sys.modules else _in_trace_of_caller(fn)
     if is_raw(args) or (kwargs and is_raw(kwargs.values())):
         call: tuple[Any, ...] = (called, *with_raw(args, kwargs))
     else:
@@ -89,6 +90,13 @@ def encode_call(
     if buffers or expected or len(stream) >= SHARED:
         return CallMessage.pack((stream, buffers), segments, expected)
     return stream
+
+
+def _in_trace_of_caller(fn: Callable[..., Any]) -> Callable[..., Any]:
+    from flask_concurrency.executors.processes.trace import fields_of_caller
+
+    fields = fields_of_caller()
+    return TracedCall(fn, fields) if fields else fn
 
 
 def decode_call(
@@ -148,7 +156,7 @@ def cannot_pickle(value: object) -> str | None:
 
 
 def _plain(fn: Any) -> Any:
-    while isinstance(fn, (partial, ChunkedCall, CarriedCall)):
+    while isinstance(fn, (partial, ChunkedCall, TracedCall)):
         fn = fn.func if isinstance(fn, partial) else fn.fn
     return fn
 

@@ -26,7 +26,6 @@ from flask_concurrency.executors.processes.failure_messages import (
     too_late,
 )
 from flask_concurrency.executors.processes.options import ProcessOptions
-from flask_concurrency.executors.processes.payloads import CallWithin
 from flask_concurrency.executors.processes.readers import BackgroundTurn, Readers, Turn
 from flask_concurrency.executors.processes.records import Task, Worker
 from flask_concurrency.executors.processes.replies import settle
@@ -77,10 +76,8 @@ class Pool:
         options: ProcessOptions,
         on_first_task: Callable[[], object] = lambda: None,
         on_task_end: OnTaskEnd | None = None,
-        carry: Callable[[], CallWithin | None] = lambda: None,
     ) -> None:
         self.options = options
-        self.carry = carry
         self._on_first_task = on_first_task
         self._on_task_end = on_task_end
         self.segments = SegmentPool(options.max_shared_memory)

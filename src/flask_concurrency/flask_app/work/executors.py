@@ -19,7 +19,6 @@ from flask_concurrency.executors.named_executors import NamedExecutors
 from flask_concurrency.executors.processes.executor import ProcessExecutor
 from flask_concurrency.executors.task_end import OnTaskEnd
 from flask_concurrency.executors.threads import ThreadExecutor
-from flask_concurrency.exporters.trace_context import trace_of_caller
 from flask_concurrency.flask_app.settings import PREFIX, Settings
 from flask_concurrency.flask_app.work.async_body import async_to_sync
 from flask_concurrency.flask_app.work.body_threads import BODY_THREADS
@@ -116,7 +115,6 @@ def make_executors(
         drain_timeout=drain_timeout,
         on_first_task=on_first_task,
         on_task_end=on_task_end("processes"),
-        carry=trace_of_caller,
     )
     processes = _made("PROCESSES", make_processes, settings.processes, _PROCESSES)
     loop = LoopThread(
