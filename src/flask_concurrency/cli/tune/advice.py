@@ -14,6 +14,9 @@ Bound = Literal["interpreter", "pool", "waiting"]
 
 BUSY: Final = 0.7
 """Share of a processor from which on a process is busy: its interpreter runs one thread."""
+LEAST_LEFT: Final = 0.5
+"""Share of a processor that others leave at the least: where each wait for one is long beside what
+is computed, the ratio of the two says nothing of what could be had."""
 QUICK: Final = 0.003
 """Seconds in which an answer is due to the processor alone: no pool is as quick."""
 GROWS: Final = 1.5
@@ -58,7 +61,7 @@ class Look:
     def inside(self) -> int:
         """Requests that keep one process as busy as it can be."""
         if self.bound == "interpreter":
-            return max(1, ceil(1 + self.waits / self.cpu)) if self.cpu else 1
+            return min(MOST_THREADS, ceil(1 + self.waits / self.cpu)) if self.cpu else 1
         if self.places is not None:
             return self.places
         return max(self.last.concurrency, min(MOST_THREADS, self.fills))
@@ -103,6 +106,7 @@ def look(levels: Sequence[Level]) -> Look:
     waits = max(0.0, alone.latency - cpu)
     # Beside other busy processes one is busy with the share of a processor that they leave it.
     to_be_had = cpu / (cpu + alone.held_up / alone.throughput) if cpu else 1.0
+    to_be_had = max(LEAST_LEFT, to_be_had)
     if best.cpu >= BUSY * to_be_had or alone.latency <= QUICK or waits <= cpu / 2:
         return Look("interpreter", None, alone, best, last, cpu, waits)
     if last.throughput >= GROWS * ordered[-2].throughput and last.concurrency > 1:

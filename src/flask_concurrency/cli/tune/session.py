@@ -28,6 +28,8 @@ BY_ONE: Final = 0.55
 """Share of the time in which one process is measured; the rest is for all workers together."""
 FOR_THE_REST: Final = 0.07
 """Share of the time that is left for starts, stops and the last answers of each level."""
+MOST_THREADS_SERVED: Final = 512
+"""Threads of each worker at the most; what is tried is not more for any worker."""
 LEAST: Final = 1.0
 """Seconds of each of the two that a route gets, however late the server started."""
 
@@ -75,7 +77,8 @@ def tune_routes(
         others.end(server)
     if levels:
         most = max(to_try(look(each), workers=workers)[-1] for each in levels.values())
-        with served(target, threads=most + SPARE, workers=workers) as server:
+        threads = min(MOST_THREADS_SERVED, most + SPARE)  # of each: any may get all of them
+        with served(target, threads=threads, workers=workers) as server:
             others.begin(server)
             for number, (path, each) in enumerate(levels.items()):
                 seconds = max(LEAST, (until - monotonic()) / (len(levels) - number))
