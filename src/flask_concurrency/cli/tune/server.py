@@ -17,7 +17,7 @@ from typing import NamedTuple
 from flask_concurrency.flask_app.settings import UNLIMITED
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
-STARTS_WITHIN = 30.0
+STARTS_WITHIN = 60.0
 """Seconds that an app may take to start."""
 
 
