@@ -65,12 +65,12 @@ def measure_one(server: Server, path: str, seconds: float, progress: Progress) -
     :raises RouteFailed: It answers with errors, or not at all.
     """
     each = seconds / (len(STEPS) + 0.5)
-    patience = min(TIMEOUT, max(1.0, seconds))
+    patience = min(TIMEOUT, max(1.0, seconds))  # many at once may take longer than one
     _check(path, many_at_once(server.port, path, 1, each / 2, patience=patience))  # first use
     progress(each / 2)
     levels = []
     for number in STEPS:
-        levels.append(_level(server, path, number, each, keep=True, patience=patience))
+        levels.append(_level(server, path, number, each, keep=True))
         progress(each)
     return tuple(levels)
 
@@ -82,11 +82,10 @@ def measure_together(
 
     Parameters and errors as of :func:`measure_one`.
     """
-    patience = min(TIMEOUT, max(1.0, seconds))
     levels = []
     for number in steps:
         each = seconds / len(steps)
-        levels.append(_level(server, path, number, each, keep=False, patience=patience))
+        levels.append(_level(server, path, number, each, keep=False))
         progress(each)
     return tuple(levels)
 
@@ -100,11 +99,9 @@ def offer(server: Server, path: str, rate: float, seconds: float, progress: Prog
     return Offered(rate, p50, p95, p99)
 
 
-def _level(
-    server: Server, path: str, number: int, seconds: float, *, keep: bool, patience: float
-) -> Level:
+def _level(server: Server, path: str, number: int, seconds: float, *, keep: bool) -> Level:
     before = used(server.session)
-    answers = many_at_once(server.port, path, number, seconds, keep=keep, patience=patience)
+    answers = many_at_once(server.port, path, number, seconds, keep=keep)
     after = used(server.session)
     _check(path, answers)
     did, total = answers.throughput, len(answers.latencies)
