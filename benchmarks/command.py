@@ -30,6 +30,8 @@ TABLES = (
     "benchmarks.tables.stores",
     "benchmarks.tables.redis",
     "benchmarks.tables.counting",
+    "benchmarks.tables.dashboard",
+    "benchmarks.tables.tune",
     "benchmarks.tables.journeys",
     "benchmarks.tables.memory",
     "benchmarks.tables.start",

@@ -12,8 +12,10 @@ from typing import Any
 TARGET = Path(__file__).with_name("grafana.json")
 
 REQUESTS = "http_server_request_duration_seconds"
+SIZES = "http_server_response_body_size_bytes"
 LIMITS = "flask_concurrency_limit_requests_total"
 JOBS = "flask_concurrency_jobs"
+CONNECTIONS = "flask_concurrency_connections_total"
 
 PANELS = [
     ("Requests a second, by status", "reqps", [
@@ -26,8 +28,8 @@ PANELS = [
     ]),
     ("Refused, of all requests", "percentunit", [
         ("refused",
-         f'sum(rate({REQUESTS}_count{{http_response_status_code=~"429|503"}}[$__rate_interval])) '
-         f"/ sum(rate({REQUESTS}_count[$__rate_interval]))"),
+         f'(sum(rate({REQUESTS}_count{{http_response_status_code=~"429|503"}}[$__rate_interval])) '
+         f"or vector(0)) / sum(rate({REQUESTS}_count[$__rate_interval]))"),
     ]),
     ("Time to answer: median and 99th percentile", "s", [
         ("p50",
@@ -67,6 +69,38 @@ PANELS = [
         ("{{job}}: {{event}}",
          f'sum by (job, event) (60 * rate({JOBS}_events_total{{event=~"failed|rescued"}}'
          "[$__rate_interval]))"),
+    ]),
+    ("Waited for a permit: 99th percentile", "s", [
+        ("{{limit}}",
+         "histogram_quantile(0.99, sum by (le, limit) "
+         "(rate(flask_concurrency_limit_wait_duration_seconds_bucket[$__rate_interval])))"),
+    ]),
+    ("Size of responses: mean of the largest routes", "bytes", [
+        ("{{http_route}}",
+         f"topk(5, sum by (http_route) (rate({SIZES}_sum[$__rate_interval])) "
+         f"/ sum by (http_route) (rate({SIZES}_count[$__rate_interval])))"),
+    ]),
+    ("Tasks a second, by executor and how they ended", "ops", [
+        ("{{executor}}: {{result}}",
+         "sum by (executor, result) "
+         "(rate(flask_concurrency_executor_tasks_total[$__rate_interval]))"),
+    ]),
+    ("Tasks: time waited and run, 99th percentile", "s", [
+        (f"{{{{executor}}}}: {what}",
+         "histogram_quantile(0.99, sum by (le, executor) "
+         f"(rate(flask_concurrency_executor_{name}_duration_seconds_bucket[$__rate_interval])))")
+        for what, name in (("waited", "wait"), ("ran", "run"))
+    ]),
+    ("Lost: worker processes and stores", "short", [
+        ("workers of {{executor}}",
+         "increase(flask_concurrency_executor_workers_lost_total[$__rate_interval])"),
+        ("store", "increase(flask_concurrency_store_outages_total[$__rate_interval])"),
+    ]),
+    ("Event streams and WebSockets open", "short", [
+        ("{{kind}}",
+         f'sum by (kind) ({CONNECTIONS}{{event="opened"}}) '
+         f'- (sum by (kind) ({CONNECTIONS}{{event="closed"}}) '
+         f'or 0 * sum by (kind) ({CONNECTIONS}{{event="opened"}}))'),
     ]),
 ]  # fmt: skip
 """Title, unit, and for each line its legend and its query."""

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from tests.cli.conftest import Project, Run
 from tests.stores.conftest import RedisServer
 
-from flask_concurrency.cli.doctor import checks
-from flask_concurrency.cli.doctor.checks import PROXIES
+from flask_concurrency.cli.doctor import checks, command, running
+from flask_concurrency.cli.doctor.facts import PROXIES
 from flask_concurrency.cli.doctor.server_command import read_server
+from flask_concurrency.flask_app.work.status_file import ExecutorStatus
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
 HEAD = """
@@ -39,12 +40,16 @@ SOUND = """
 """
 
 
+KEEPS_LONG = "gunicorn -w 2 --threads 16 --keep-alive 95 shop:app"
+
+
 @dataclass(frozen=True)
 class Deployment:
     """An app, how it is served, and where.
 
     :ivar fault: The one check that finds something.
     :ivar told: What its message and remedy name.
+    :ivar processes: What a running server's processes have published.
     """
 
     fault: str
@@ -54,6 +59,16 @@ class Deployment:
     files: dict[str, str] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     severity: str = "error"
+    processes: tuple[ExecutorStatus, ...] = ()
+
+
+def process(number: int, **refused: int) -> ExecutorStatus:
+    """What a process says, and how often it refused which address by ``route:5/minute``."""
+    times = {
+        key.replace("_", "."): (often, 1_000_000.0, "route:5/minute")
+        for key, often in refused.items()
+    }
+    return ExecutorStatus(number, 1_000_000.0, {}, times)
 
 
 JOBS = """
@@ -73,6 +88,7 @@ DEPLOYMENTS = [
         "jobs-of-one-host",
         JOBS,
         ("Heroku runs an app on machines that come and go", '{"ledger": "redis://..."}'),
+        server=KEEPS_LONG,
         environment={"DYNO": "web.1"},
     ),
     Deployment(
@@ -123,6 +139,7 @@ DEPLOYMENTS = [
         "proxy-not-trusted",
         'app.config["CONCURRENCY_STORE"] = "redis://127.0.0.1:1/0"\n' + SOUND.lstrip("\n"),
         ("runs on Heroku", "'route:5/minute'", "x_for=1"),
+        server=KEEPS_LONG,
         environment={"DYNO": "web.1"},
     ),
     Deployment(
@@ -168,6 +185,7 @@ DEPLOYMENTS = [
         "from werkzeug.middleware.proxy_fix import ProxyFix\n"
         "    app.wsgi_app = ProxyFix(app.wsgi_app)\n" + SOUND,
         ("Kubernetes may run the app many times", "redis://"),
+        server=KEEPS_LONG,
         environment={"KUBERNETES_SERVICE_HOST": "10.0.0.1"},
         severity="warning",
     ),
@@ -213,6 +231,28 @@ DEPLOYMENTS = [
         ("/chat keeps a connection open", "4 clients occupy all workers", "gthread"),
         server="gunicorn -w 4 -c conf.py shop:app",
         files={"conf.py": "def post_worker_init(worker):\n    from x import watch_signals\n"},
+    ),
+    Deployment(
+        "keep-alive-too-short",
+        "from werkzeug.middleware.proxy_fix import ProxyFix\n"
+        "    app.wsgi_app = ProxyFix(app.wsgi_app)\n"
+        '    app.config["CONCURRENCY_STORE"] = "redis://127.0.0.1:1/0"\n' + SOUND,
+        ("idle for 2 s", "Heroku keeps one for 90 s", "--keep-alive 95"),
+        environment={"DYNO": "web.1"},
+        severity="warning",
+    ),
+    Deployment(
+        "another-server-runs",
+        SOUND,
+        ("3 processes of this app run", "--server starts 2"),
+        processes=(process(1), process(2), process(3)),
+        severity="warning",
+    ),
+    Deployment(
+        "refused-at-a-proxy",
+        SOUND,
+        ("All of the last 57 refusals were of 10.0.0.3", "ProxyFix(app.wsgi_app, x_for=1)"),
+        processes=(process(1, **{"10_0_0_3": 40}), process(2, **{"10_0_0_3": 17})),
     ),
     Deployment(
         "testing-in-production",
@@ -271,6 +311,7 @@ def test_one_fault_is_one_finding(
         monkeypatch.setenv(variable, value)
     path = project("shop", written(deployment.source))
     monkeypatch.chdir(path.parent)
+    monkeypatch.setattr(command, "read_processes", lambda _app, _state: [*deployment.processes])
     for name, text in deployment.files.items():
         (path.parent / name).write_text(text)
     server = [] if deployment.server is None else ["--server", deployment.server]
@@ -304,14 +345,48 @@ def test_what_is_ignored_is_left_out(project: Project, run: Run) -> None:
 
 def test_every_check_is_tried() -> None:
     """A check that no deployment fails is a check that may find nothing."""
-    source = Path(checks.__file__).read_text()
-    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    sources = [Path(str(module.__file__)).read_text() for module in (checks, running)]
+    trees = map(ast.parse, sources)
+    calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
     names = {
         ast.literal_eval(call.args[0])
         for call in calls
         if isinstance(call.func, ast.Name) and call.func.id == "Finding"
     }
     assert names == {deployment.fault for deployment in DEPLOYMENTS}
+
+
+def test_refusals_of_several_clients_are_not_of_a_proxy(
+    project: Project, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor are a few, nor those of an address of the world."""
+    path = project("shop", written(SOUND))
+    for refused in ({"10_0_0_3": 40, "10_0_0_4": 1}, {"10_0_0_3": 19}, {"8_8_8_8": 500}):
+        said = [process(1, **refused)]
+        monkeypatch.setattr(command, "read_processes", lambda _app, _state, said=said: said)
+        told = run("doctor", "--server", "gunicorn -w 2 --threads 16 shop:app", "--json", app=path)
+        assert findings(told) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "seconds"),
+    [
+        ("gunicorn -k gthread shop:app", 2),
+        ("gunicorn -k gthread --keep-alive 75 shop:app", 75),
+        ("uvicorn shop:asgi", 5),
+        ("uvicorn --timeout-keep-alive=65 shop:asgi", 65),
+        ("hypercorn --keep-alive 9 shop:asgi", 9),
+        ("waitress-serve shop:app", 120),
+        ("granian shop:app", None),
+    ],
+)
+def test_how_long_a_server_keeps_an_idle_connection_is_read(
+    typed: str, seconds: float | None, tmp_path: Path
+) -> None:
+    """Its option, or what it comes with."""
+    found = read_server(typed, directory=tmp_path, environment={})
+    assert found is not None
+    assert found.keep_alive == seconds
 
 
 @pytest.mark.parametrize(

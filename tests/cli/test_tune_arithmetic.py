@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_concurrency.cli.tune.advice import advise
+from flask_concurrency.cli.tune.advice import ALL_BUT, MOST_THREADS, advise, look, to_try
+from flask_concurrency.cli.tune.offered_load import steady_rate
 from flask_concurrency.cli.tune.scalability import Level, Scalability, fit, knee
 
 STEPS = (1, 2, 4, 8, 16, 32)
@@ -111,3 +113,129 @@ def test_more_processors_bring_more_workers_and_no_larger_pool() -> None:
     computing, pooled = levels_of(0.01, 0.01), levels_of(0.05, 0.001, places=4)
     assert [advise(computing, processors=n).workers for n in (1, 8)] == [1, 8]
     assert [advise(pooled, processors=n).in_flight for n in (1, 8)] == [4, 4]
+
+
+def together_of(
+    alone: list[Level], *, workers: int, own: bool, uneven: float = 1.0
+) -> tuple[Level, ...]:
+    """What several workers would do at the limits that are tried.
+
+    :param own: Whether each brings as much again, and does not share with the others.
+    :param uneven: Share of their capacity that requests reach which come to them by chance.
+    """
+    seen = look(alone)
+    most = seen.best.throughput * (workers if own else 1)
+    found = []
+    for n in to_try(seen, workers=workers):
+        reached = min(1.0, uneven * n / (seen.inside * (workers if own else 1)))
+        found.append(Level(n, most * reached, n / (most * reached), 0.0))
+    return tuple(found)
+
+
+@pytest.mark.parametrize(
+    ("own", "workers", "in_flight"), [(True, 2, 8), (False, 2, 4), (True, 4, 16)]
+)
+def test_a_pool_of_each_worker_is_told_from_one_they_share(
+    own: bool, workers: int, in_flight: int
+) -> None:
+    """By what several workers do together."""
+    alone = levels_of(0.05, 0.001, places=4)
+    together = together_of(alone, workers=workers, own=own)
+    advice = advise(alone, together, processors=workers, workers=workers)
+    assert (advice.bound, advice.places) == ("pool", 4)
+    assert (advice.workers, advice.in_flight) == (workers, in_flight)
+    whose = "Each worker has one of its own" if own else "The workers share it"
+    assert any(reason.startswith(whose) for reason in advice.reasons)
+
+
+def test_a_lock_that_all_share_needs_one_worker() -> None:
+    """More would only wait for it."""
+    alone = levels_of(0.05, 0.001, places=1)
+    shared = together_of(alone, workers=4, own=False)
+    assert advise(alone, shared, processors=4, workers=4).workers == 1
+    own = together_of(alone, workers=4, own=True)
+    assert advise(alone, own, processors=4, workers=4).workers == 4
+
+
+@given(uneven=st.floats(0.3, 1.0), workers=st.integers(2, 8))
+def test_the_limit_is_the_lowest_that_brings_nearly_all(uneven: float, workers: int) -> None:
+    """Requests do not come to workers in turn: how many more are needed is what was measured."""
+    alone = levels_of(0.02, 0.01)
+    together = together_of(alone, workers=workers, own=True, uneven=uneven)
+    advice = advise(alone, together, processors=workers, workers=workers)
+    did = {level.concurrency: level.throughput for level in together}
+    enough = [n for n, throughput in did.items() if throughput >= ALL_BUT * max(did.values())]
+    assert advice.in_flight == min(enough)
+    assert advice.threads * advice.workers > advice.in_flight
+
+
+def test_one_processor_is_given_one_worker_although_two_were_tried() -> None:
+    """Two of them were to show whether a pool is of each; a limit for two is none for one."""
+    alone = levels_of(0.02, 0.01)
+    together = together_of(alone, workers=2, own=False)
+    advice = advise(alone, together, processors=1, workers=2)
+    assert (advice.workers, advice.in_flight) == (1, 2)
+
+
+@pytest.mark.parametrize(("what", "service", "cpu", "places", "bound", "found", "_"), KNOWN)
+@pytest.mark.parametrize("left", [0.7, 0.5])
+def test_other_processes_do_not_hide_the_bottleneck(
+    left: float,
+    what: str,
+    service: float,
+    cpu: float,
+    places: int | None,
+    bound: str,
+    found: int | None,
+    _: int,
+) -> None:
+    """A server that others leave half a processor is busy with that half."""
+    alone = []
+    for level in levels_of(service, cpu, places=places):
+        did = min(level.throughput, left / cpu)
+        held_up = did * cpu * (1 / left - 1)
+        alone.append(Level(level.concurrency, did, level.concurrency / did, did * cpu, held_up))
+    alone[0] = replace(alone[0], latency=service)  # undisturbed
+    assert (look(alone).bound, look(alone).places) == (bound, found)
+
+
+@pytest.mark.parametrize("places", [1, 4, 1_000])
+@pytest.mark.parametrize("under_way", [1, 4, 32])
+@pytest.mark.parametrize("seconds", [0.99, 1.0, 1.07])
+def test_a_rate_is_that_of_the_server_whenever_the_sending_ends(
+    places: int, under_way: int, seconds: float
+) -> None:
+    """Neither the queue that builds up first nor the last answers count for more or less."""
+    service = 0.05
+    free = [0.0] * places
+    due = [0.0] * under_way  # when each sender sends next
+    answered_at = []
+    while min(due) < seconds:
+        sender, place = due.index(min(due)), free.index(min(free))
+        ends_at = max(due[sender], free[place]) + service
+        due[sender] = free[place] = ends_at
+        answered_at.append(ends_at)
+    rate = steady_rate(answered_at, under_way, max(answered_at))
+    assert rate == pytest.approx(min(places, under_way) / service, rel=0.06)
+
+
+@given(
+    service=st.floats(0.001, 10),
+    share=st.floats(0, 1),
+    held_up=st.floats(0, 20),
+    places=st.none() | st.integers(1, 100),
+    workers=st.integers(2, 32),
+)
+def test_whatever_is_measured_the_advice_can_be_followed(
+    service: float, share: float, held_up: float, places: int | None, workers: int
+) -> None:
+    """A server takes so many threads, and each limit that is tried leaves some of them free."""
+    cpu = max(1e-6, share * service)
+    alone = [replace(each, held_up=held_up) for each in levels_of(service, cpu, places=places)]
+    seen = look(alone)
+    tries = to_try(seen, workers=workers)
+    assert tries == tuple(sorted(set(tries)))
+    assert 1 <= tries[0] <= tries[-1] <= 3 * MOST_THREADS * workers
+    together = together_of(alone, workers=workers, own=True)
+    advice = advise(alone, together, processors=workers, workers=workers)
+    assert advice.threads * advice.workers > advice.in_flight >= 1

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 from contextvars import ContextVar
 from typing import Any
 
+import sentry_sdk
 from flask import Flask, request
+from sentry_sdk.envelope import Envelope
+from sentry_sdk.transport import Transport
 
 from flask_concurrency import Concurrency
 
 PAGE = "docs/how-to/monitor.md"
 
 
-class Tracker:
-    """What stands for Sentry's client."""
+class Tracker(Transport):
+    """What stands for Sentry's server."""
 
-    def __init__(self) -> None:
-        self.captured: list[BaseException] = []
+    def __init__(self, options: dict[str, Any] | None = None) -> None:
+        super().__init__(options)
+        self.events: list[dict[str, Any]] = []
 
-    def capture_exception(self, error: BaseException) -> None:
-        """Remember an error."""
-        self.captured.append(error)
+    def capture_envelope(self, envelope: Envelope) -> None:
+        """Remember what is sent."""
+        event = envelope.get_event()
+        if event is not None:
+            self.events.append(dict(event))
 
 
 def block(pages: dict[str, Any], beginning: str) -> str:
@@ -48,18 +55,45 @@ def make_app(error: Exception) -> tuple[Flask, Concurrency]:
     return app, concurrency
 
 
-def test_a_tracker_hears_of_a_failed_task(pages: dict[str, Any]) -> None:
-    """With the error itself, its traceback included."""
-    error = ValueError("no")
-    app, concurrency = make_app(error)
+def test_sentry_hears_of_a_failed_task(pages: dict[str, Any]) -> None:
+    """With the error, its traceback, and the name of the task."""
+    app, concurrency = make_app(ValueError("no"))
     tracker = Tracker()
-    shown: dict[str, Any] = {"app": app, "tracker": tracker}
-    exec(block(pages, "from flask_concurrency import task_failed"), shown)
-    app.test_client().get("/")
-    with app.app_context():
-        concurrency.threads.shutdown()
-    assert tracker.captured == [error]
-    assert error.__traceback__ is not None
+    shown: dict[str, Any] = {"app": app}  # kept: a signal does not keep what listens
+    sentry_sdk.init("http://key@127.0.0.1/1", transport=tracker, default_integrations=False)
+    try:
+        exec(block(pages, "import sentry_sdk"), shown)
+        app.test_client().get("/")
+        with app.app_context():
+            concurrency.threads.shutdown()
+    finally:
+        sentry_sdk.get_client().close()
+        sentry_sdk.get_global_scope().set_client(None)
+    (event,) = tracker.events
+    (error,) = event["exception"]["values"]
+    assert (error["type"], error["value"]) == ("ValueError", "no")
+    assert error["stacktrace"]["frames"][-1]["function"] == "fail"
+    assert event["tags"]["executor"] == "threads"
+    assert event["tags"]["task"].endswith("fail")
+
+
+def test_structlog_finds_the_request_in_background_work(pages: dict[str, Any]) -> None:
+    """Each record is one line of JSON, with what was bound in the view's request."""
+    app, concurrency = make_app(ValueError("no"))
+    said = io.StringIO()
+    handler = logging.StreamHandler(said)
+    exec(block(pages, "import structlog"), {"app": app, "handler": handler, "request": request})
+    logger = logging.getLogger("flask_concurrency")
+    logger.addHandler(handler)
+    try:
+        app.test_client().get("/", headers={"X-Request-Id": "r-17"})
+        with app.app_context():
+            concurrency.threads.shutdown()
+    finally:
+        logger.removeHandler(handler)
+    record = json.loads(said.getvalue().splitlines()[0])
+    assert (record["request_id"], record["path"]) == ("r-17", "/")
+    assert (record["logger"], record["level"]) == ("flask_concurrency.executors", "error")
 
 
 def test_a_record_of_background_work_names_its_request(pages: dict[str, Any]) -> None:

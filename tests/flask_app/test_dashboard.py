@@ -228,6 +228,21 @@ def test_a_server_with_one_thread_is_asked_instead_of_held(app: Flask) -> None:
     again.close()
 
 
+def test_a_hundred_tabs_hold_two_threads(app: Flask) -> None:
+    """The others are told to ask, and do not come back for a stream."""
+    client = app.test_client()
+    tabs = [
+        client.get(
+            "/_concurrency/feed", environ_overrides={"wsgi.multithread": True}, buffered=False
+        )
+        for _ in range(100)
+    ]
+    assert [tab.status_code for tab in tabs].count(200) == pages.MOST_STREAMS
+    assert [tab.status_code for tab in tabs].count(204) == 100 - pages.MOST_STREAMS
+    for tab in tabs:
+        tab.close()
+
+
 def test_an_exemption_reaches_other_processes_and_ends(tmp_path: Path) -> None:
     """Within a second; the file names no key."""
     directory = tmp_path / "counters"

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 APP = "tests/apps/shop_with_dashboard"
 SEEN_WITHIN = 2.0
-"""Seconds from a burst to its sight, on a machine that does nothing else; three times that here."""
+"""Seconds from a burst to its sight: its second ends, is told a tenth later, and is drawn."""
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_burst_is_seen_and_the_refused_key_is_reset_and_let_in(
     sent_at = time.monotonic()
     assert statuses == [200] * 5 + [429] * 15
     browser.wait(lambda: "refused: clients of /limited are over 5/hour" in words(browser))
-    assert time.monotonic() - sent_at < 3 * SEEN_WITHIN
+    assert time.monotonic() - sent_at < SEEN_WITHIN
 
     browser.wait(lambda: browser.driver.find_elements(By.CSS_SELECTOR, "#refused-rows button"))
     reset = browser.driver.find_element(By.CSS_SELECTOR, '[data-at="reset 127.0.0.1"]')

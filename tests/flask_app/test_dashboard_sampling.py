@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -11,6 +12,7 @@ from flask_concurrency import Concurrency
 from flask_concurrency.flask_app.app_counters import AppCounters
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.dashboard.sampling import COLUMNS, Sampler
+from flask_concurrency.flask_app.dashboard.view import READABLE, View
 from flask_concurrency.testing.manual_clock import ManualClock
 
 REQUESTS = COLUMNS.index("requests") + 1
@@ -73,3 +75,47 @@ def test_the_process_that_takes_over_knows_the_second_before(
     second.sample()
     assert requests_of(second, clock) == [3, 4, 5]
     second.close()
+
+
+class Watched:
+    """A view of an app, and how often it was put together."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, clock: ManualClock) -> None:
+        app, state = sampled_app()
+        app.testing = False
+        self.looks = 0
+
+        def look(_view: View, _now: float) -> dict[str, Any]:
+            self.looks += 1
+            return {"words": f"look {self.looks}"}
+
+        monkeypatch.setattr(View, "_look", look)
+        self.view = View(
+            app, state, Sampler(app, state, "/_concurrency", clock=clock), "/_c", clock=clock
+        )
+
+
+@pytest.mark.parametrize("begun_in", [0.0, 0.05, 0.1, 0.11, 0.5, 0.999])
+def test_a_page_is_told_of_a_second_a_tenth_after_its_end(
+    begun_in: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever in a second it was opened: so a burst is seen 1.1 seconds later at the most."""
+    clock = ManualClock(1_000_000 + begun_in)
+    view = Watched(monkeypatch, clock).view
+    for second in range(1, 4):
+        clock.advance(view.until_next())
+        assert clock() % 1.0 == pytest.approx(READABLE, abs=1e-6)
+        assert clock() - (1_000_000 + begun_in) <= second + READABLE
+
+
+def test_a_hundred_who_watch_are_shown_one_look_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And none of them, whenever it asks, holds back what is new from those who are told."""
+    clock = ManualClock(1_000_000.1)
+    watched = Watched(monkeypatch, clock)
+    for second in range(1, 4):
+        shown = {watched.view.now(0)["words"] for _ in range(100)}
+        assert shown == {f"look {second}"}
+        clock.advance(0.9)  # one that asks, late in the second and before the next row
+        assert watched.view.now(0)["words"] == f"look {second}"
+        clock.advance(0.1)
+    assert watched.looks == 3

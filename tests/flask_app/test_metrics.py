@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 import pytest
 from flask import Blueprint, Flask, Response, abort
+from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from flask_concurrency import Concurrency, ConfigurationError
+from flask_concurrency.flask_app import metrics_endpoint
+from flask_concurrency.vocabulary.errors import StoreUnavailable
 
 DURATION = "http_server_request_duration_seconds"
 ITEM = "/items/<int:number>"
@@ -194,3 +198,66 @@ def test_an_app_that_shows_nothing_counts_nothing() -> None:
     app.register_blueprint(Blueprint("b", __name__))
     assert app.wsgi_app is before
     assert type(before).__name__ == "JourneyMiddleware"
+
+
+def test_a_scrape_during_an_outage_shows_what_is_counted(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Counts are not in the store: only what the limits hold now is left out, and logged."""
+    app = Flask("shop")
+    app.config["CONCURRENCY_STORE"] = "redis://127.0.0.1:1/0"  # where no server is
+    concurrency = Concurrency(app)
+    concurrency.metrics(app)
+    app.get("/busy")(concurrency.limit("3 in flight")(lambda: "busy"))
+    assert app.test_client().get("/busy").status_code == 200
+    assert count(app, "/busy", "200") == 1
+    assert value(app, "flask_concurrency_store_outages_total") == 1
+
+    def unreachable(*_: object, **__: object) -> list[object]:
+        raise StoreUnavailable("gone")
+
+    monkeypatch.setattr(metrics_endpoint, "look", unreachable)
+    with caplog.at_level(logging.WARNING):
+        assert count(app, "/busy", "200") == 1
+        assert not [name for name, _ in scraped(app) if name.endswith("in_flight")]
+    assert "Metrics of limits are left out: gone" in caplog.text
+    app.extensions["concurrency"].store.close()  # which looks for its server meanwhile
+
+
+def test_an_exposition_passes_the_checks_of_promtool(app: Flask) -> None:
+    """Names say their unit, counters end in _total, each family is explained, and a histogram's
+    buckets only grow, up to its count."""
+    client = app.test_client()
+    for path in ("/items/3", "/items/4", "/items/5", "/busy", "/broken", "/nowhere"):
+        client.get(path)
+    families = list(text_string_to_metric_families(client.get("/metrics").text))
+    assert len({family.name for family in families}) == len(families)
+    for family in families:
+        assert re.fullmatch(r"[a-z][a-z0-9_]*", family.name)
+        assert family.documentation.endswith(".")
+        assert not family.name.endswith(("_total", "_count", "_sum", "_bucket", "_milliseconds"))
+        assert family.type not in family.name
+        names = {sample.name for sample in family.samples}
+        if family.type == "counter":
+            assert names <= {f"{family.name}_total", f"{family.name}_created"}
+        if family.type == "histogram":
+            assert family.name.endswith(("_seconds", "_bytes"))
+            _check_buckets(family)
+        labels = [label for sample in family.samples for label in sample.labels]
+        assert all(re.fullmatch(r"[a-z][a-z0-9_]*", label) for label in labels)
+
+
+def _check_buckets(family: Metric) -> None:
+    found: dict[tuple[tuple[str, str], ...], list[tuple[float, float]]] = {}
+    counts: dict[tuple[tuple[str, str], ...], float] = {}
+    for sample in family.samples:
+        labels = tuple(sorted((k, v) for k, v in sample.labels.items() if k != "le"))
+        if sample.name.endswith("_bucket"):
+            found.setdefault(labels, []).append((float(sample.labels["le"]), sample.value))
+        if sample.name.endswith("_count"):
+            counts[labels] = sample.value
+    assert found.keys() == counts.keys() != set()
+    for labels, buckets in found.items():
+        assert buckets == sorted(buckets)
+        assert [value for _, value in buckets] == sorted(value for _, value in buckets)
+        assert buckets[-1] == (float("inf"), counts[labels])

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from typing import Any
 
 import pytest
 from flask import Flask, g, request
+from werkzeug.routing import Rule
 
 from flask_concurrency import Concurrency, ConfigurationError
+from flask_concurrency.flask_app.app_state import AppState
 
 
 def make_app(store: str = "memory://") -> tuple[Flask, Concurrency]:
@@ -129,3 +132,22 @@ def test_they_are_for_the_app_in_context() -> None:
         concurrency.reset("ada")
     with apps[0].app_context():
         assert concurrency.reset("ada") == 0
+
+
+def test_a_look_at_an_app_in_use_compiles_nothing_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that is looked at looks once a second, at routes that nobody asks for as well."""
+    app, concurrency = make_app()
+    compiled: list[object] = []
+    compile_route = AppState._compile
+
+    def counted(state: AppState, app: Flask, rule: Rule | None, method: str) -> Any:
+        compiled.append((rule and rule.endpoint, method))
+        return compile_route(state, app, rule, method)
+
+    monkeypatch.setattr(AppState, "_compile", counted)
+    assert status(app, "/?user=ada") == 200
+    with app.app_context():
+        first = concurrency.snapshot().limits
+        seen = len(compiled)
+        assert concurrency.snapshot().limits == first
+    assert len(compiled) == len(set(compiled)) == seen

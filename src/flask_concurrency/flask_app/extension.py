@@ -424,7 +424,8 @@ class Concurrency:
 
         The same that :meth:`metrics` shows, with the same names and labels; each process records
         what happens in it. Needs ``pip install "Flask-Concurrency[opentelemetry]"``. Spans need
-        nothing: tasks on :attr:`threads` and :attr:`loop` have the span of their caller as parent.
+        nothing: tasks on :attr:`threads`, :attr:`loop` and :attr:`processes` have the span of their
+        caller as parent.
 
         :param app: The app, after :meth:`init_app`, before its first request.
         :param meter_provider: Makes the instruments. Default: the process's own provider.

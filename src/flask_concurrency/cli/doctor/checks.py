@@ -2,81 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from flask_concurrency.cli.doctor.facts import ADDRESS, Facts, middleware
 from flask_concurrency.cli.doctor.finding import Finding
-from flask_concurrency.cli.doctor.server_command import ServerCommand
-from flask_concurrency.cli.routes import ListedRoute
-from flask_concurrency.engine.explanation import ExplainedLimit
+from flask_concurrency.cli.doctor.running import more_processes_than_said, refused_at_a_proxy
 from flask_concurrency.flask_app.jobs.app_jobs import jobs_of
-from flask_concurrency.flask_app.settings import Settings
 from flask_concurrency.jobs.opening import SQLITE
 from flask_concurrency.vocabulary.errors import ConfigurationError, JobsUnavailable
-
-ADDRESS: Final = "remote_address"
 
 MOST_THREADS: Final = 16
 """Threads of granian with which an adaptive limit sees what waits. Measured at three times the
 capacity: with 64 up to 26 late answers a second, with 16 three or four."""
 
-PROXIES: Final = {
-    "KUBERNETES_SERVICE_HOST": "Kubernetes",
-    "DYNO": "Heroku",
-    "RENDER": "Render",
-    "FLY_APP_NAME": "Fly.io",
-    "K_SERVICE": "Cloud Run",
-    "WEBSITE_INSTANCE_ID": "Azure App Service",
-    "RAILWAY_ENVIRONMENT": "Railway",
+KEEPS_IDLE: Final = {"Heroku": 90.0, "Amazon ECS": 60.0, "Kubernetes": 60.0}
+"""Seconds for which the proxy of a platform keeps an idle connection: Heroku's router, Amazon's
+load balancer, nginx's ingress, each as it comes."""
+
+KEEP_ALIVE: Final = {
+    "gunicorn": "--keep-alive",
+    "uvicorn": "--timeout-keep-alive",
+    "hypercorn": "--keep-alive",
+    "waitress": "--channel-timeout",
 }
-"""Environment variables of platforms that put a proxy before every app, and run it many times."""
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What is known of a deployment.
-
-    :ivar app: The app, loaded.
-    :ivar routes: Its routes and their limits.
-    :ivar server: How it is served; ``None`` where that is not known.
-    :ivar environment: The environment variables.
-    :ivar threads: Names of the threads that importing the app has started.
-    """
-
-    app: Flask
-    settings: Settings
-    store_uri: str
-    routes: tuple[ListedRoute, ...]
-    server: ServerCommand | None
-    environment: Mapping[str, str]
-    threads: tuple[str, ...]
-
-    @property
-    def platform(self) -> str | None:
-        """The platform it runs on, if it is one of those that put a proxy before it."""
-        return next((name for key, name in PROXIES.items() if key in self.environment), None)
-
-    def limits(self) -> Iterator[tuple[ListedRoute, ExplainedLimit]]:
-        """Every limit that applies, with its route."""
-        for route in self.routes:
-            for limit in route.explanation.applying:
-                yield route, limit
-
-
-def middleware(app: Flask) -> Iterator[object]:
-    """The WSGI middleware around an app, from the outside in."""
-    around: Any = app.wsgi_app
-    for _ in range(20):
-        yield around
-        inner = (getattr(around, name, None) for name in ("app", "_wsgi_app", "wsgi_app"))
-        around = next((each for each in inner if callable(each) and each is not around), None)
-        if around is None:
-            return
+"""Where a server is told how long it keeps one."""
 
 
 def threads_for_limits(facts: Facts) -> Iterator[Finding]:
@@ -161,6 +114,24 @@ def proxy_trusted_too_far(facts: Facts) -> Iterator[Finding]:
             "gunicorn believes X-Forwarded-* of every address (forwarded_allow_ips='*').",
             "A client that reaches the port itself says that it came by https, or from elsewhere.",
             'forwarded_allow_ips = "10.0.0.5"   # the address of your proxy',
+        )
+
+
+def keep_alive_too_short(facts: Facts) -> Iterator[Finding]:
+    """Of two ends that close an idle connection, the proxy must be the first."""
+    server = facts.server
+    idle = KEEPS_IDLE.get(facts.platform or "")
+    if server is None or idle is None or server.keep_alive is None:
+        return
+    if 0 < server.keep_alive <= idle and server.worker_class != "sync":
+        yield Finding(
+            "keep-alive-too-short",
+            "warning",
+            f"{server.server} closes a connection that is idle for {server.keep_alive:g} s, and "
+            f"the proxy of {facts.platform} keeps one for {idle:g} s.",
+            "Now and then the proxy sends a request down a connection that is being closed: its "
+            "client gets a 502, and no log of the app knows of it.",
+            f"{KEEP_ALIVE[server.server]} {idle + 5:g}",
         )
 
 
@@ -380,6 +351,7 @@ CHECKS: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     timeout_kills_before_deadline,
     proxy_not_trusted,
     proxy_trusted_too_far,
+    keep_alive_too_short,
     drain_missing,
     store_is_too_small,
     store_fails_open,
@@ -392,6 +364,8 @@ CHECKS: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     jobs_of_one_host,
     jobs_without_worker,
     jobs_on_a_server_that_forgets,
+    more_processes_than_said,
+    refused_at_a_proxy,
 )
 
 

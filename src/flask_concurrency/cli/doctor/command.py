@@ -8,17 +8,25 @@ import threading
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+from flask import Flask
 from flask.cli import ScriptInfo, pass_script_info
 
 from flask_concurrency.cli.chosen_app import load, not_served, state_of
-from flask_concurrency.cli.doctor.checks import Facts, examine
+from flask_concurrency.cli.doctor.checks import examine
+from flask_concurrency.cli.doctor.facts import Facts
 from flask_concurrency.cli.doctor.finding import Finding
 from flask_concurrency.cli.doctor.server_command import ServerCommand, read_server
 from flask_concurrency.cli.routes import list_routes
 from flask_concurrency.cli.sentences import paragraph
-from flask_concurrency.vocabulary.errors import ConfigurationError
+from flask_concurrency.flask_app.app_snapshot import read_processes
+from flask_concurrency.flask_app.app_state import AppState
+from flask_concurrency.vocabulary.errors import ConfigurationError, StoreError
+
+if TYPE_CHECKING:
+    from flask_concurrency.flask_app.work.status_file import ExecutorStatus
 
 OURS = ("concurrency-", "await-exit", "threads_")
 """How the names of our own threads begin."""
@@ -38,8 +46,9 @@ OURS = ("concurrency-", "await-exit", "threads_")
 def doctor(info: ScriptInfo, command: str | None, ignore: tuple[str, ...], as_json: bool) -> None:
     """Say what is wrong with how the app is deployed, why, and the line that mends it.
 
-    Reads the app, its configuration, the server's and the environment; starts nothing and sends
-    nothing. Exits with 1 if it finds an error, which a CI can tell.
+    Reads the app, its configuration, the server's and the environment, and what the processes of a
+    running server have published on this machine; starts nothing and sends nothing. Exits with 1 if
+    it finds an error, which a CI can tell.
     """
     before = set(threading.enumerate())
     app = load(info)
@@ -59,6 +68,7 @@ def doctor(info: ScriptInfo, command: str | None, ignore: tuple[str, ...], as_js
         server=server,
         environment=os.environ,
         threads=tuple(name for name in started if not name.startswith(OURS)),
+        processes=tuple(_running(app, state)),
     )
     found = [finding for finding in examine(facts) if finding.check not in ignore]
     if as_json:
@@ -72,6 +82,13 @@ def doctor(info: ScriptInfo, command: str | None, ignore: tuple[str, ...], as_js
         click.echo(_text(found, server))
     if any(finding.severity == "error" for finding in found):
         raise SystemExit(1)
+
+
+def _running(app: Flask, state: AppState) -> list[ExecutorStatus]:
+    try:
+        return read_processes(app, state)
+    except StoreError:  # of another user, say: then nothing is known of a running server
+        return []
 
 
 def _text(found: list[Finding], server: ServerCommand | None) -> str:

@@ -29,6 +29,7 @@ class ServerCommand:
     :ivar worker_class: gunicorn's kind of workers.
     :ivar timeout: Seconds after which a worker that does not answer is killed; ``None`` for never.
     :ivar graceful_timeout: Seconds for which a worker may finish its work at the end.
+    :ivar keep_alive: Seconds for which it keeps an idle connection; ``None`` where not known.
     :ivar forwarded_allow_ips: Whose ``X-Forwarded-*`` fields the server itself believes.
     :ivar watches_signals: Whether its configuration calls ``watch_signals``.
     """
@@ -40,6 +41,7 @@ class ServerCommand:
     worker_class: str = ""
     timeout: float | None = None
     graceful_timeout: float = 30.0
+    keep_alive: float | None = None
     forwarded_allow_ips: str = "127.0.0.1"
     watches_signals: bool = False
 
@@ -108,6 +110,7 @@ def _read(
         graceful_timeout=float(
             options.get("--graceful-timeout", options.get("--timeout-graceful-shutdown", 30))
         ),
+        keep_alive=_keep_alive(name, options),
         forwarded_allow_ips=options.get("--forwarded-allow-ips", "127.0.0.1"),
         watches_signals=name == "serve",
     )
@@ -126,6 +129,18 @@ def _threads(server: str, options: Mapping[str, str]) -> int | None:
         given = options.get("-t", options.get("--threads", options.get("--blocking-threads")))
         return None if given is None else int(given)
     return None
+
+
+def _keep_alive(server: str, options: Mapping[str, str]) -> float | None:
+    known = {
+        "uvicorn": ("--timeout-keep-alive", 5),
+        "hypercorn": ("--keep-alive", 5),
+        "waitress": ("--channel-timeout", 120),
+    }
+    if server not in known:
+        return None
+    option, default = known[server]
+    return float(options.get(option, default))
 
 
 def _gunicorn(
@@ -161,6 +176,7 @@ def _gunicorn(
         worker_class=kind,
         timeout=timeout or None,
         graceful_timeout=float(option("graceful_timeout", default=30)),
+        keep_alive=float(options.get("--keep-alive", written.get("keepalive", 2))),
         forwarded_allow_ips=str(option("forwarded_allow_ips", default="127.0.0.1,::1")),
         watches_signals="watch_signals" in text,
     )

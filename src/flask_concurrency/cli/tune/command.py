@@ -11,15 +11,17 @@ from flask import Flask
 from flask.cli import ScriptInfo, pass_script_info
 
 from flask_concurrency.cli.chosen_app import load, not_served, state_of
-from flask_concurrency.cli.tune.advice import advise
-from flask_concurrency.cli.tune.measuring import STEPS, RouteFailed, measure
 from flask_concurrency.cli.tune.processor_time import processors
-from flask_concurrency.cli.tune.report import Tuned, as_data, in_html, in_text
-from flask_concurrency.cli.tune.server import served
+from flask_concurrency.cli.tune.report import as_data, in_html, in_text
+from flask_concurrency.cli.tune.session import tune_routes
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
 LEAST = 4.0
 """Seconds that a route takes at the least, to be worth anything."""
+BUSY = 0.1
+"""Processors that others may use without its being told."""
+TICKS = 10
+"""Steps of the progress bar in a second."""
 OURS = "flask_concurrency."
 
 
@@ -30,7 +32,7 @@ OURS = "flask_concurrency."
     type=click.FloatRange(min=LEAST),
     default=60.0,
     show_default=True,
-    help="Seconds of load for all routes together.",
+    help="Seconds that all of it may take.",
 )
 @click.option("--yes", "-y", is_flag=True, help="Do not ask before requests are sent.")
 @click.option("--html", type=click.Path(dir_okay=False), help="Write a page with pictures here.")
@@ -68,19 +70,35 @@ def tune(
         question = f"Send GET requests for {budget:g} s to {', '.join(chosen)} of {app.name!r}?"
         click.confirm(question, abort=True, err=True)
     try:
-        tuned, failed = _measured(info.app_import_path, chosen, budget)
+        with click.progressbar(
+            length=round(TICKS * budget), label="Measuring", file=sys.stderr
+        ) as bar:
+            found = tune_routes(
+                info.app_import_path, chosen, budget, lambda spent: bar.update(round(TICKS * spent))
+            )
     except (ConfigurationError, OSError) as error:
         raise click.ClickException(str(error)) from None
-    for problem in failed:
+    for problem in found.failed:
         click.echo(problem, err=True)
-    if html is not None and tuned:
-        Path(html).write_text(in_html(app.name, tuned), encoding="utf-8")
+    if found.others > BUSY:
+        told = (
+            f"Other processes used {found.others:.1f} of {processors()} processors meanwhile: "
+            "routes that compute can do more than was seen. Measure again when it is quiet."
+        )
+        click.echo(told, err=True)
+    if html is not None and found.tuned:
+        Path(html).write_text(in_html(app.name, found.tuned), encoding="utf-8")
     if as_json:
-        routes = [as_data(*each) for each in tuned]
-        click.echo(json.dumps({"app": app.name, "processors": processors(), "routes": routes}))
-    elif tuned:
-        click.echo("\n\n".join(in_text(*each) for each in tuned))
-    if failed:
+        said = {
+            "app": app.name,
+            "processors": processors(),
+            "used_by_others": round(found.others, 3),
+            "routes": [as_data(*each) for each in found.tuned],
+        }
+        click.echo(json.dumps(said))
+    elif found.tuned:
+        click.echo("\n\n".join(in_text(*each) for each in found.tuned))
+    if found.failed:
         raise SystemExit(1)
 
 
@@ -96,21 +114,3 @@ def routes_to_load(app: Flask) -> list[str]:
             and not rule.endpoint.startswith(OURS)
         }
     )
-
-
-def _measured(target: str | None, paths: list[str], budget: float) -> tuple[list[Tuned], list[str]]:
-    tuned: list[Tuned] = []
-    failed: list[str] = []
-    seconds = budget / len(paths)
-    with (
-        served(target, threads=max(STEPS) + 2) as server,
-        click.progressbar(length=round(budget), label="Measuring", file=sys.stderr) as bar,
-    ):
-        for path in paths:
-            try:
-                measured = measure(server, path, seconds, lambda spent: bar.update(round(spent)))
-            except RouteFailed as error:
-                failed.append(str(error))
-                continue
-            tuned.append((measured, advise(measured.levels, processors=processors())))
-    return tuned, failed

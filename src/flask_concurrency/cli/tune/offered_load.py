@@ -10,7 +10,7 @@ from __future__ import annotations
 import http.client
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter, sleep
 from typing import Final
@@ -26,12 +26,14 @@ class Answers:
 
     :ivar latencies: Seconds of each answer.
     :ivar statuses: Answers by status; 0 for none.
-    :ivar seconds: From the first request to the last answer.
+    :ivar answered_at: When each came.
+    :ivar throughput: Answers a second, of :func:`many_at_once`.
     """
 
     latencies: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
-    seconds: float = 0.0
+    answered_at: list[float] = field(default_factory=list)
+    throughput: float = 0.0
 
     @property
     def refused(self) -> int:
@@ -39,24 +41,62 @@ class Answers:
         return sum(number for status, number in self.statuses.items() if not 100 < status < 400)
 
 
-def many_at_once(port: int, path: str, number: int, seconds: float) -> Answers:
-    """Keep a number of requests under way, each sent when the one before is answered."""
+def steady_rate(answered_at: Sequence[float], under_way: int, seconds: float) -> float:
+    """Answers a second while so many requests were under way all the time.
+
+    Until each sender was answered once, they queue up; what was under way at the end is answered
+    after it, and as quickly as before. So it is counted from the one instant to the other.
+
+    :param seconds: How long all of it took: what counts where each was answered once or so.
+    """
+    at = sorted(answered_at)
+    if len(at) < 2 * under_way or at[-1] <= at[under_way - 1]:
+        return len(at) / seconds
+    return (len(at) - under_way) / (at[-1] - at[under_way - 1])
+
+
+def many_at_once(
+    port: int,
+    path: str,
+    number: int,
+    seconds: float,
+    *,
+    keep: bool = True,
+    patience: float = TIMEOUT,
+) -> Answers:
+    """Keep a number of requests under way, each sent when the one before is answered.
+
+    :param keep: Whether requests follow each other on one connection. Several workers share the
+        requests as clients spread them only if each comes on a connection of its own.
+    :param patience: Seconds after which an answer is taken for none.
+    """
     began_at = perf_counter()
     end_at = began_at + seconds
     answers = Answers()
 
     def send() -> None:
-        ask = _asker(port, path, answers)
+        ask = _asker(port, path, answers, keep=keep, patience=patience)
         while (now := perf_counter()) < end_at:
             ask(now)
 
     _together([send] * number)
-    answers.seconds = perf_counter() - began_at
+    answers.throughput = steady_rate(answers.answered_at, number, perf_counter() - began_at)
     return answers
 
 
-def many_a_second(port: int, path: str, rate: float, seconds: float) -> Answers:
-    """Send requests at their instants, whatever has become of those before."""
+def many_a_second(
+    port: int,
+    path: str,
+    rate: float,
+    seconds: float,
+    *,
+    keep: bool = True,
+    patience: float = TIMEOUT,
+) -> Answers:
+    """Send requests at their instants, whatever has become of those before.
+
+    Parameters as of :func:`many_at_once`.
+    """
     began_at = perf_counter()
     answers = Answers()
     number = max(1, int(rate * seconds))
@@ -64,7 +104,7 @@ def many_a_second(port: int, path: str, rate: float, seconds: float) -> Answers:
     lock = threading.Lock()
 
     def send() -> None:
-        ask = _asker(port, path, answers)
+        ask = _asker(port, path, answers, keep=keep, patience=patience)
         while True:
             with lock:
                 place = next(turn, None)
@@ -75,24 +115,28 @@ def many_a_second(port: int, path: str, rate: float, seconds: float) -> Answers:
             ask(due_at)
 
     _together([send] * min(number, MOST_SENDERS))
-    answers.seconds = perf_counter() - began_at
     return answers
 
 
-def _asker(port: int, path: str, answers: Answers) -> Callable[[float], None]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
+def _asker(
+    port: int, path: str, answers: Answers, *, keep: bool, patience: float
+) -> Callable[[float], None]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=patience)
+    fields = {} if keep else {"Connection": "close"}
 
     def ask(due_at: float) -> None:
         status = 0
         try:
-            connection.request("GET", path)
+            connection.request("GET", path, headers=fields)
             response = connection.getresponse()
             response.read()
             status = response.status
         except (OSError, http.client.HTTPException):
             connection.close()
             sleep(0.01)
-        answers.latencies.append(perf_counter() - due_at)
+        now = perf_counter()
+        answers.answered_at.append(now)
+        answers.latencies.append(now - due_at)
         answers.statuses[status] += 1
 
     return ask

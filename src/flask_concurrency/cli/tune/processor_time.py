@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 
 def processors() -> int:
@@ -16,20 +17,41 @@ def processors() -> int:
     return mask
 
 
-def used(session: int) -> float:
-    """Processor seconds that all processes of a session have used; those that ended by their
-    parents' account.
+class Used(NamedTuple):
+    """What the processes of a session have used so far, in seconds.
+
+    :ivar ran: Of processors; of those that ended by their parents' account.
+    :ivar held_up: For which threads that live still were ready, and waited for a processor.
+    """
+
+    ran: float
+    held_up: float
+
+
+def used(session: int) -> Used:
+    """Ask the kernel.
 
     :param session: The identity of the session's first process.
     :raises OSError: This platform does not tell.
     """
-    total = 0
+    ticks = held_up = 0
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with suppress(OSError, IndexError, ValueError):
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
                 if int(fields[3]) == session:
-                    total += sum(int(field) for field in fields[11:15])
-    if not total and not Path("/proc/self/stat").exists():
+                    ticks += sum(int(field) for field in fields[11:15])
+                    for thread in (entry / "task").iterdir():
+                        held_up += int((thread / "schedstat").read_text().split()[1])
+    if not ticks and not Path("/proc/self/stat").exists():
         raise OSError("This platform does not tell how much processor time a process has used.")
-    return total / os.sysconf("SC_CLK_TCK")
+    return Used(ticks / os.sysconf("SC_CLK_TCK"), held_up / 1e9)
+
+
+def used_by_all() -> float:
+    """Processor seconds that all processes of this machine have used since it was started."""
+    with suppress(OSError, ValueError):
+        user, nice, system, _, _, irq, softirq = Path("/proc/stat").read_text().split()[1:8]
+        ticks = sum(map(int, (user, nice, system, irq, softirq)))
+        return ticks / os.sysconf("SC_CLK_TCK")
+    return 0.0

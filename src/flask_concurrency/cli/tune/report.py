@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from math import isinf
 
 from flask_concurrency.cli.tune.advice import Advice
 from flask_concurrency.cli.tune.measuring import Measured
-from flask_concurrency.cli.tune.scalability import Scalability, fit
+from flask_concurrency.cli.tune.scalability import Level, Scalability, fit
 from flask_concurrency.telemetry.in_words import duration
 
 WIDTH = 40
@@ -25,27 +25,34 @@ BOUND = {
 
 def in_text(measured: Measured, advice: Advice) -> str:
     """What a terminal shows of one route."""
-    most = max(level.throughput for level in measured.levels)
-    lines = [f"{measured.path}", ""]
-    for level in measured.levels:
-        bar = "█" * max(1, round(level.throughput / most * WIDTH))
-        mark = " ← knee" if level.concurrency == advice.knee else ""
-        lines.append(
-            f"  {level.concurrency:>3} at once {bar:<{WIDTH}} {level.throughput:>7.1f}/s"
-            f" {duration(level.latency):>8}{mark}"
-        )
+    lines = [measured.path, "", *_bars(measured.levels, advice.knee, "knee")]
+    if measured.together:
+        lines += ["", f"  On {measured.workers} workers:"]
+        lines += _bars(measured.together, advice.in_flight, "the limit")
+    offered = measured.offered
     places = f" of {advice.places}" if advice.places else ""
     lines += [
         "",
         f"  Bound by: {BOUND[advice.bound]}{places}",
         f"  Workers: {advice.workers}   Threads of each: {advice.threads}   "
         f'Limit: "{advice.in_flight} in flight"',
-        f"  At {measured.rate:.3g} requests a second: half within {duration(measured.p50)}, "
-        f"95 % within {duration(measured.p95)}, 99 % within {duration(measured.p99)}",
+        f"  At {offered.rate:.3g} requests a second: half within {duration(offered.p50)}, "
+        f"95 % within {duration(offered.p95)}, 99 % within {duration(offered.p99)}",
         "",
     ]
     lines += [f"  - {reason}" for reason in advice.reasons]
     return "\n".join(lines)
+
+
+def _bars(levels: Sequence[Level], marked: int, word: str) -> Iterator[str]:
+    most = max(level.throughput for level in levels)
+    for level in levels:
+        bar = "█" * max(1, round(level.throughput / most * WIDTH))
+        mark = f" ← {word}" if level.concurrency == marked else ""
+        yield (
+            f"  {level.concurrency:>3} at once {bar:<{WIDTH}} {level.throughput:>7.1f}/s"
+            f" {duration(level.latency):>8}{mark}"
+        )
 
 
 def in_html(app: str, tuned: Sequence[Tuned]) -> str:
@@ -65,7 +72,8 @@ svg {{ width: 100%; height: auto; font: 12px system-ui, sans-serif; fill: var(--
 h2 {{ margin-top: 2.5rem; }} dl {{ display: flex; gap: 2rem; flex-wrap: wrap; }}
 dt {{ color: var(--soft); font-size: .85rem; }} dd {{ margin: 0; font-size: 1.3rem; }}
 </style></head><body><h1>{escape(app)}: find your numbers</h1>
-<p>Measured on one process; dots are what it did, the line is the universal scalability law.</p>
+<p>Filled dots are what one process did, and the line is the universal scalability law; open ones
+are what all workers did together.</p>
 {sections}
 </body></html>
 """
@@ -83,15 +91,8 @@ def as_data(measured: Measured, advice: Advice) -> dict[str, object]:
         "in_flight": advice.in_flight,
         "knee": advice.knee,
         "reasons": list(advice.reasons),
-        "levels": [
-            {
-                "concurrency": level.concurrency,
-                "throughput": round(level.throughput, 3),
-                "latency": round(level.latency, 6),
-                "cpu": round(level.cpu, 3),
-            }
-            for level in measured.levels
-        ],
+        "levels": _levels(measured.levels),
+        "together": {"workers": measured.workers, "levels": _levels(measured.together)},
         "law": {
             "rate": law.rate,
             "queueing": law.queueing,
@@ -99,12 +100,25 @@ def as_data(measured: Measured, advice: Advice) -> dict[str, object]:
             "peak": None if isinf(law.peak) else law.peak,
         },
         "offered": {
-            "rate": round(measured.rate, 3),
-            "p50": round(measured.p50, 6),
-            "p95": round(measured.p95, 6),
-            "p99": round(measured.p99, 6),
+            "rate": round(measured.offered.rate, 3),
+            "p50": round(measured.offered.p50, 6),
+            "p95": round(measured.offered.p95, 6),
+            "p99": round(measured.offered.p99, 6),
         },
     }
+
+
+def _levels(levels: Sequence[Level]) -> list[dict[str, float]]:
+    return [
+        {
+            "concurrency": level.concurrency,
+            "throughput": round(level.throughput, 3),
+            "latency": round(level.latency, 6),
+            "cpu": round(level.cpu, 3),
+            "held_up": round(level.held_up, 3),
+        }
+        for level in levels
+    ]
 
 
 def _section(measured: Measured, advice: Advice) -> str:
@@ -125,39 +139,48 @@ def _section(measured: Measured, advice: Advice) -> str:
 
 def _plot(measured: Measured, advice: Advice, law: Scalability) -> str:
     width, height, left, below = 640, 260, 56, 34
-    most = max(level.concurrency for level in measured.levels)
+    levels = (*measured.levels, *measured.together)
+    most = max(level.concurrency for level in levels)
+    alone = max(level.concurrency for level in measured.levels)
     top = 1.1 * max(
-        *(level.throughput for level in measured.levels),
-        *(law.throughput(n) for n in range(1, most + 1)),
+        *(level.throughput for level in levels), *(law.throughput(n) for n in range(1, alone + 1))
     )
 
-    def at(n: float, x: float) -> str:
+    def at(n: float, x: float) -> tuple[str, str]:
         across = left + (width - left - 12) * n / most
-        return f"{across:.1f},{(height - below) * (1 - x / top):.1f}"
+        return f"{across:.1f}", f"{(height - below) * (1 - x / top):.1f}"
 
-    curve = " ".join(at(n / 4, law.throughput(n / 4)) for n in range(4, 4 * most + 1))
-    dots = ""
-    for level in measured.levels:
-        across, down = at(level.concurrency, level.throughput).split(",")
-        dots += (
-            f'<circle cx="{across}" cy="{down}" r="4" fill="var(--mark)">'
-            f"<title>{level.concurrency} at once: {level.throughput:.1f}/s</title></circle>"
+    def dots(levels: Sequence[Level], fill: str, whose: str) -> str:
+        return "".join(
+            f'<circle cx="{across}" cy="{down}" r="4" fill="{fill}" stroke="var(--mark)">'
+            f"<title>{whose}: {level.throughput:.1f}/s with {level.concurrency}</title></circle>"
+            for level in levels
+            for across, down in [at(level.concurrency, level.throughput)]
         )
-    knee = at(advice.knee, 0).split(",")[0]
+
+    def line(n: int, word: str, down: int) -> str:
+        across = at(n, 0)[0]
+        side = 'dx="-4" text-anchor="end"' if n > 0.9 * most else 'dx="4"'
+        return (
+            f'<path d="M{across},0V{height - below}" stroke="var(--line)" stroke-dasharray="4 4"/>'
+            f'<text x="{across}" y="{down}" {side}>{word}</text>'
+        )
+
+    curve = " ".join(",".join(at(n / 4, law.throughput(n / 4))) for n in range(4, 4 * alone + 1))
     ticks = "".join(
-        f'<text x="{at(level.concurrency, 0).split(",")[0]}" y="{height - below + 16}" '
-        f'text-anchor="middle">{level.concurrency}</text>'
-        for level in measured.levels
-        if level.concurrency > 2 or level.concurrency == 1
+        f'<text x="{at(n, 0)[0]}" y="{height - below + 16}" text-anchor="middle">{n}</text>'
+        for n in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+        if n <= most and n / most > 0.06
     )
     label = f"Throughput of {escape(measured.path)} by concurrency"
+    limit = line(advice.in_flight, "limit", 26) if measured.together else ""
     return (
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}">'
         f'<path d="M{left},0V{height - below}H{width}" fill="none" stroke="var(--line)"/>'
         f'<text x="{left - 8}" y="14" text-anchor="end">{top:.3g}/s</text>{ticks}'
         f'<text x="{width}" y="{height - 2}" text-anchor="end">requests at once</text>'
-        f'<path d="M{knee},0V{height - below}" stroke="var(--line)" stroke-dasharray="4 4"/>'
-        f'<text x="{knee}" y="12" dx="4">knee</text>'
+        f"{line(advice.knee, 'knee', 12)}{limit}"
         f'<polyline points="{curve}" fill="none" stroke="var(--soft)" stroke-width="1.5"/>'
-        f"{dots}</svg>"
+        f"{dots(measured.levels, 'var(--mark)', 'One process')}"
+        f"{dots(measured.together, 'var(--paper)', f'{measured.workers} workers')}</svg>"
     )

@@ -26,12 +26,14 @@ class Level:
     :ivar throughput: Answers a second.
     :ivar latency: Seconds an answer took in the mean.
     :ivar cpu: Processor seconds spent in a second.
+    :ivar held_up: Seconds in a second for which its threads could run, and other processes ran.
     """
 
     concurrency: int
     throughput: float
     latency: float
     cpu: float
+    held_up: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +93,14 @@ def fit(levels: Sequence[Level]) -> Scalability:
     return Scalability(1 / one, queueing / one, crosstalk / one)
 
 
-def knee(levels: Sequence[Level]) -> Level:
-    """The lowest level that comes near the highest throughput: beyond it only waits grow."""
+def knee(levels: Sequence[Level], *, near: float = NEAR) -> Level:
+    """The lowest level that comes near the highest throughput: beyond it only waits grow.
+
+    :param near: Share of the highest that is near enough.
+    """
     most = max(level.throughput for level in levels)
     ordered = sorted(levels, key=lambda level: level.concurrency)
-    return next(level for level in ordered if level.throughput >= NEAR * most)
+    return next(level for level in ordered if level.throughput >= near * most)
 
 
 def _least_squares(rows: list[list[float]], seen: list[float]) -> list[float] | None:

@@ -1,4 +1,4 @@
-"""Start an app on its real server, one process and many threads, and end it. Sends no request."""
+"""Start an app on its real server, and end it. Judges nothing of what it does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import NamedTuple
 from flask_concurrency.flask_app.settings import UNLIMITED
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
-STARTS_WITHIN = 30.0
+STARTS_WITHIN = 60.0
 """Seconds that an app may take to start."""
 
 
@@ -33,17 +33,20 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def served(target: str | None, *, threads: int, asgi: bool | None = None) -> Iterator[Server]:
+def served(
+    target: str | None, *, threads: int, workers: int = 1, asgi: bool | None = None
+) -> Iterator[Server]:
     """Serve an app without its limits, for the length of a block.
 
     :param target: What ``flask --app`` was given; ``None`` for what Flask finds.
-    :param threads: Of its one process.
+    :param threads: Of each process.
+    :param workers: Processes.
     :param asgi: Whether on ASGI; ``None`` for what fits the app.
     :raises ConfigurationError: It does not start; with the end of what it said.
     """
     port = _free_port()
     command = [sys.executable, "-m", "flask", *(["--app", target] if target else [])]
-    command += ["concurrency", "serve", "-w", "1", "-t", str(threads), "-p", str(port)]
+    command += ["concurrency", "serve", "-w", str(workers), "-t", str(threads), "-p", str(port)]
     command += ["--log-level", "error", "--no-jobs"]
     if asgi is not None:
         command.append("--asgi" if asgi else "--wsgi")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pickle
+import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from flask_concurrency.executors.processes.main_script import MainScript, find_main, loads
 from flask_concurrency.executors.processes.shared_memory.buffer_message import SHARED
@@ -26,6 +27,9 @@ from flask_concurrency.vocabulary.errors import ExecutorError, TaskNotPicklable
 
 Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
+TRACES: Final = "opentelemetry.context"
+"""A module that is loaded where there may be a trace; one that is not is not loaded for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChunkedCall:
@@ -38,6 +42,23 @@ class ChunkedCall:
         return [self.fn(*args) for args in chunk]
 
 
+@dataclass(frozen=True, slots=True)
+class TracedCall:
+    """Call a function in its caller's trace.
+
+    :ivar fields: What names the trace, and the caller's span in it.
+    """
+
+    fn: Callable[..., Any]
+    fields: dict[str, str]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what the function returns."""
+        from flask_concurrency.executors.processes.trace import call_in_trace
+
+        return call_in_trace(self.fields, self.fn, args, kwargs)
+
+
 def encode_call(
     fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], segments: SegmentPool
 ) -> bytes:
@@ -48,10 +69,11 @@ def encode_call(
         which, why, and what to do.
     :raises Exception: What a signal handler raised meanwhile.
     """
+    called = fn if TRACES not in sys.modules else _in_trace_of_caller(fn)
     if not (RAW.isdisjoint(map(type, args)) and RAW.isdisjoint(map(type, kwargs.values()))):
-        call: tuple[Any, ...] = (fn, *with_raw(args, kwargs))
+        call: tuple[Any, ...] = (called, *with_raw(args, kwargs))
     else:
-        call = (fn, args, kwargs)
+        call = (called, args, kwargs)
     try:
         stream, buffers = dump(call)
     except Exception as error:
@@ -76,6 +98,13 @@ def dump(value: object) -> Pickled:
     buffers: list[memoryview] = []
     stream = pickle.dumps(value, 5, buffer_callback=lambda each: not goes_beside(each, buffers))
     return stream, buffers
+
+
+def _in_trace_of_caller(fn: Callable[..., Any]) -> Callable[..., Any]:
+    from flask_concurrency.executors.processes.trace import fields_of_caller
+
+    fields = fields_of_caller()
+    return TracedCall(fn, fields) if fields else fn
 
 
 def decode_call(
@@ -135,7 +164,7 @@ def cannot_pickle(value: object) -> str | None:
 
 
 def _plain(fn: Any) -> Any:
-    while isinstance(fn, (partial, ChunkedCall)):
+    while isinstance(fn, (partial, ChunkedCall, TracedCall)):
         fn = fn.func if isinstance(fn, partial) else fn.fn
     return fn
 

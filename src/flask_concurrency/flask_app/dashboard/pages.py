@@ -210,7 +210,7 @@ class Pages:
             shown = self._view.now(after)
             after = _last(shown, after)
             yield Event(_spelled(shown).decode())
-            pause.wait(1.0)
+            pause.wait(self._view.until_next())
 
     async def _rows_later(self, after: int) -> Any:
         import asyncio
@@ -219,7 +219,7 @@ class Pages:
             shown = await asyncio.to_thread(self._view.now, after)
             after = _last(shown, after)
             yield Event(_spelled(shown).decode())
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(self._view.until_next())
 
     def _act(self, what: str, act: Callable[[str], str]) -> Response:
         self._check()

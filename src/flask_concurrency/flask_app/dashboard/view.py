@@ -37,8 +37,8 @@ from flask_concurrency.telemetry.names import Totals
 from flask_concurrency.vocabulary.clock import Clock, wall
 from flask_concurrency.vocabulary.errors import StoreError
 
-FRESH: Final = 0.9
-"""Seconds for which all who watch are shown the same."""
+READABLE: Final = 0.1
+"""Seconds after a full second within which its row of history is written."""
 BASE_EVERY: Final = 10.0
 """Seconds between two readings that later ones are compared with."""
 LATELY: Final = 60.0
@@ -71,19 +71,31 @@ class View:
         self._clock = clock
         self._lock = threading.Lock()
         self._shown: dict[str, Any] = {}
-        self._shown_at = 0.0
+        self._shown_row: int | None = None
         self._bases: deque[tuple[float, Totals]] = deque()
         self._jobs_lost_until = 0.0
         sampler.on_second = self._keep_base
 
+    def until_next(self) -> float:
+        """Seconds until there is something new to show: a full second's row can be read then.
+
+        What has come within a second is so seen a tenth of a second after its end, wherever in
+        that second a page began to watch.
+        """
+        return 1.0 - (self._clock() - READABLE) % 1.0
+
     def now(self, after: int) -> dict[str, Any]:
-        """What to show now, and the rows of history after a second."""
+        """What to show now, and the rows of history after a second.
+
+        It is put together once for each row, however many watch.
+        """
         with self._lock:
             now = self._clock()
-            if not self._shown or not 0 <= now - self._shown_at < FRESH or self._app.testing:
+            row = int(now - READABLE)
+            if row != self._shown_row or self._app.testing:
                 if self._app.testing:
                     self._sampler.sample()
-                self._shown, self._shown_at = self._look(now), now
+                self._shown, self._shown_row = self._look(now), row
             shown = self._shown
         after = max(after, int(now) - SECONDS)
         rows = self._sampler.history.rows(after=after, until=int(now))
