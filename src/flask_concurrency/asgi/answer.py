@@ -7,6 +7,7 @@ Longer ones, and streams, go out part by part while their maker waits.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import Context
 from typing import TYPE_CHECKING, Final
@@ -23,16 +24,32 @@ if TYPE_CHECKING:
 
 Body = Iterable[bytes] | Whole | Streamed
 
-Answer = Callable[["WSGIEnvironment", Reply], Body]
-"""Answers a request: as a whole, or with a body, once it has begun the reply as WSGI does."""
+
+class Answers(ABC):
+    """Answers requests: each as a whole, or with a body, once it has begun the reply."""
+
+    @abstractmethod
+    def __call__(self, environ: WSGIEnvironment, reply: Reply) -> Body:
+        """Answer a request, in a thread."""
+
+    async def awaited(self, environ: WSGIEnvironment, reply: Reply) -> Body:
+        """Answer a request on a loop, in code that may be suspended."""
+        return self(environ, reply)
+
+
+class ByWsgi(Answers):
+    """The answers of a WSGI application."""
+
+    def __init__(self, wsgi_app: WSGIApplication) -> None:
+        self._wsgi_app = wsgi_app
+
+    def __call__(self, environ: WSGIEnvironment, reply: Reply) -> Body:
+        """See PEP 3333."""
+        return self._wsgi_app(environ, reply.start_response)
+
 
 SHORT: Final = 65_536
 """Bytes that a server takes whether or not the client reads: what asyncio buffers by itself."""
-
-
-def by_wsgi(wsgi_app: WSGIApplication) -> Answer:
-    """Answer with a WSGI application."""
-    return lambda environ, reply: wsgi_app(environ, reply.start_response)
 
 
 def say(

@@ -16,7 +16,7 @@ from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from flask_concurrency.asgi.answer import Answer, say, send_all
+from flask_concurrency.asgi.answer import Answers, say, send_all
 from flask_concurrency.asgi.disconnect_watch import DisconnectWatch
 from flask_concurrency.asgi.environ import ON_DEADLINE, PORTABLE
 from flask_concurrency.asgi.inbox import READ_AHEAD, Inbox
@@ -42,6 +42,10 @@ class Portable(NamedTuple):
 
     body: Iterable[bytes] | Streamed
 
+    async def given(self) -> Iterable[bytes] | Streamed:
+        """The body, to those who await one."""
+        return self.body
+
     def close(self) -> None:
         """Close it unread."""
         if isinstance(self.body, Streamed):
@@ -53,7 +57,7 @@ class Portable(NamedTuple):
 class ThreadRequest:
     """One request, its thread, and the messages between them.
 
-    :param answer: Answers it.
+    :param answers: Answers it.
     :param threads: The pool.
     :param loop: The server's loop.
     :param late: Answers where the application has not at the request's deadline.
@@ -63,7 +67,7 @@ class ThreadRequest:
 
     def __init__(
         self,
-        answer: Answer,
+        answers: Answers,
         environ: WSGIEnvironment,
         inbox: Inbox,
         send: Send,
@@ -73,7 +77,7 @@ class ThreadRequest:
         late: WSGIApplication,
         max_body: int | None = None,
     ) -> None:
-        self._answer = answer
+        self._answers = answers
         self._environ = environ
         self._inbox = inbox
         self._send = send
@@ -124,7 +128,7 @@ class ThreadRequest:
                 self._timer.cancel()
         if isinstance(answer, Portable):
             await answer_on_loop(
-                lambda: answer.body, self._own.context, self._reply, self._inbox, self._send
+                answer.given(), self._own.context, self._reply, self._inbox, self._send
             )
         else:
             await send_all(answer, self._inbox, self._send)
@@ -139,7 +143,7 @@ class ThreadRequest:
 
     def _work(self) -> Sequence[Message] | Portable:
         """Runs in the thread. Gives what is left to send, or a body to be read on the loop."""
-        body = self._answer(self._environ, self._reply)
+        body = self._answers(self._environ, self._reply)
         self._answered = True  # what is sent may take as long as it takes
         if isinstance(body, Streamed) or (
             PORTABLE in self._environ and not isinstance(body, Whole)

@@ -161,17 +161,7 @@ class LoopThread:
         """
         runner = self._runner
         if can_suspend() and not (isinstance(runner, LoopRunner) and runner.is_current_thread()):
-            seconds = time_left()
-            timed = coroutine
-            if seconds is not None:
-                timed = in_time(coroutine, seconds, name_of(coroutine))
-            try:
-                return suspend(timed)
-            except asyncio.CancelledError as error:
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
-                    raise  # the caller itself is to end
-                raise was_cancelled(name_of(coroutine)) from error
+            return suspend(self.awaited(coroutine))
         runner = self._runner_for(coroutine)
         if runner.is_current_thread():
             _refuse(
@@ -181,6 +171,24 @@ class LoopThread:
                 ),
             )
         return WaitingCall(runner, coroutine).run()
+
+    async def awaited(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Await a coroutine as :meth:`run` waits for it, for code on a loop that can await.
+
+        :raises DeadlineExceeded: The caller's deadline passed, and the coroutine was cancelled.
+        :raises concurrent.futures.CancelledError: Something else cancelled it, not its task.
+        :raises Exception: What the coroutine raised.
+        """
+        seconds = time_left()
+        try:
+            if seconds is None:
+                return await coroutine
+            return await in_time(coroutine, seconds, name_of(coroutine))
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise  # the caller itself is to end
+            raise was_cancelled(name_of(coroutine)) from error
 
     def async_to_sync(self, function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
         """Make a plain function of an asynchronous one, by :meth:`run`.
