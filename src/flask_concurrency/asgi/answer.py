@@ -112,6 +112,7 @@ async def send_streamed(
             if messages:
                 await send_all(messages, inbox, send)
                 await cooperative.after_send()
+            del piece, messages  # the next ones may be long in coming
             if inbox.gone:  # before more is asked for, which may take long to come
                 return
         body.sent()

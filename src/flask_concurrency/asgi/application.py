@@ -6,8 +6,8 @@ Knows scopes; knows no Flask: which requests run on the loop is decided outside.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any
 
 from flask_concurrency.asgi.admission import LET_ON, Admission
 from flask_concurrency.asgi.answer import Answers, ByWsgi
@@ -128,19 +128,20 @@ class AsgiBridge:
             if permit is not None and permit.ending is None:
                 permit.release(ending)
 
-    async def _serve_request(
+    def _serve_request(
         self, scope: Scope, receive: Receive, send: Send, marks: Mapping[str, object]
-    ) -> None:
+    ) -> Coroutine[Any, Any, None]:
         inbox = Inbox(receive)
         environ = make_environ(scope)
         environ.update(marks)
         if self._life.ending:
-            await serve_on_loop(self._ending, environ, inbox, send)
-            return
+            return serve_on_loop(self._ending, environ, inbox, send)
         environ["wsgi.input"] = input_of(environ, inbox, self._loop, self._max_body)
         if self._runs_on_loop(environ):
-            await serve_on_loop(self._answers, environ, inbox, send)
-            return
+            return serve_on_loop(self._answers, environ, inbox, send)
+        return self._serve_on_thread(environ, inbox, send)
+
+    async def _serve_on_thread(self, environ: WSGIEnvironment, inbox: Inbox, send: Send) -> None:
         request = ThreadRequest(
             self._answers,
             environ,

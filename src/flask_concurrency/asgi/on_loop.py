@@ -6,9 +6,9 @@ Knows neither how the client's messages come in nor which requests come here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from contextvars import Context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flask_concurrency.asgi.answer import Answers, Body, say, send_all, send_streamed
 from flask_concurrency.asgi.cooperative_yield import CooperativeYield
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 
-async def serve_on_loop(
+def serve_on_loop(
     answers: Answers,
     environ: WSGIEnvironment,
     inbox: Inbox,
     send: Send,
-) -> None:
+) -> Coroutine[Any, Any, None]:
     """Answer one request; a client that leaves cancels it.
 
     :raises Exception: What the application raised and did not answer itself.
     """
     reply = Reply()
     # A context of its own: servers may start a request in that of the one before.
-    await answer_on_loop(answers.awaited(environ, reply), Context(), reply, inbox, send)
+    return answer_on_loop(answers.awaited(environ, reply), Context(), reply, inbox, send)
 
 
 async def answer_on_loop(
@@ -47,30 +47,25 @@ async def answer_on_loop(
     """Await a body on the loop and send it; a client that leaves cancels it."""
     task = asyncio.current_task()
     assert task is not None
-    watch: DisconnectWatch | None = None
-
-    def begin_to_watch() -> None:  # not before it waits: most requests never do
-        nonlocal watch
-        if watch is None:
-            watch = DisconnectWatch(inbox, task.cancel)
-
+    watch = DisconnectWatch(inbox, task.cancel)
+    said = _said(made, reply, inbox, _Sending(inbox, send))
+    del made  # else a stream would keep it for as long as it is open
     try:
-        left = await stepwise(
-            _said(made, reply, inbox, _Sending(inbox, send)), context, on_wait=begin_to_watch
-        )
+        # Not watched before it waits: most requests never do.
+        left = await stepwise(said, context, on_wait=watch.start)
+        del said
         if isinstance(left, Streamed):
-            begin_to_watch()
+            watch.start()
             await in_context(send_streamed(left, reply, inbox, send, context), context)
             return
     except asyncio.CancelledError:
-        if watch is None or not watch.acted:
+        if not watch.acted:
             raise
         return
     finally:
-        if watch is not None:
-            watch.stop()
-            if watch.acted:
-                task.uncancel()
+        watch.stop()
+        if watch.acted:
+            task.uncancel()
     if left:
         # Others have their turn first. So answers that became ready together go out together: the
         # client is woken once for many, where each would wake it, and the server wait for it.

@@ -109,6 +109,7 @@ class ThreadRequest:
         future = self._threads.submit_in(self._own, self._work)
         self.started = True
         watch = DisconnectWatch(self._inbox, partial(self._let_go, future))
+        watch.start()
         try:
             self._waiting = asyncio.wrap_future(future)
             answer = await self._waiting

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flask_concurrency.asgi.interface import Message
@@ -50,8 +50,8 @@ class Reply:
 
     def __init__(self) -> None:
         self._status: int | None = None
-        self._fields: list[tuple[bytes, bytes]] = []
-        self._written: list[bytes] = []
+        self._fields: Sequence[tuple[bytes, bytes]] = ()
+        self._written: list[bytes] | None = None
         self._left: int | None = None
         self.started = False
         self.complete = False
@@ -76,6 +76,8 @@ class Reply:
         for name, length in self._fields:
             if name == b"content-length" and length.isdigit():
                 self._left = int(length)
+        if self._written is None:
+            self._written = []
         return self._written.append
 
     def messages(self, body: Iterable[bytes]) -> Iterator[Message]:
@@ -87,7 +89,8 @@ class Reply:
         """
         for chunk in body:
             if self._written:
-                chunk, self._written[:] = b"".join([*self._written, chunk]), []
+                chunk = b"".join([*self._written, chunk])
+                self._written.clear()
             if self.complete:
                 break  # longer than its Content-Length
             if chunk:
@@ -95,7 +98,7 @@ class Reply:
                 yield self._part(chunk)
         if not self.complete:
             yield from self._begin()
-            yield self._part(b"".join(self._written), last=True)
+            yield self._part(b"".join(self._written or ()), last=True)
 
     def piece(self, chunk: bytes) -> list[Message]:
         """Say a piece of a body of unknown length."""
@@ -110,11 +113,8 @@ class Reply:
             if self._status is None:
                 raise AssertionError("The application began to answer before start_response().")
             self.started = True
-            yield {
-                "type": "http.response.start",
-                "status": self._status,
-                "headers": self._fields,
-            }
+            fields, self._fields = self._fields, ()  # a stream need not keep them
+            yield {"type": "http.response.start", "status": self._status, "headers": fields}
 
     def _part(self, chunk: bytes, *, last: bool = False) -> dict[str, Any]:
         if self._left is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from flask_concurrency.asgi.reply import Reply, Streamed, Whole, close_body
 from flask_concurrency.asgi.websocket_connection import Connection
 from flask_concurrency.executors.own_context import OwnContext
 from flask_concurrency.executors.threads import ThreadExecutor
-from flask_concurrency.runtime.greenlet_bridge import stepwise
+from flask_concurrency.runtime.greenlet_bridge import run_suspendable, stepwise
 from flask_concurrency.vocabulary.errors import QueueFull
 
 if TYPE_CHECKING:
@@ -71,10 +71,10 @@ def _environ(scope: Scope) -> WSGIEnvironment:
     return environ
 
 
-def _on_loop(answers: Answers, environ: WSGIEnvironment) -> Awaitable[list[Message]]:
-    reply = Reply()
-    made = answers.awaited(environ, reply)
-    return stepwise(_said(made, environ, reply), Context())
+async def _on_loop(answers: Answers, environ: WSGIEnvironment) -> list[Message]:
+    reply, context = Reply(), Context()
+    body = await stepwise(answers.awaited(environ, reply), context)
+    return await run_suspendable(lambda: _denial(body, environ, reply), context)
 
 
 async def _on_thread(
@@ -97,10 +97,6 @@ async def _on_thread(
 def _answer(answers: Answers, environ: WSGIEnvironment) -> list[Message]:
     reply = Reply()
     return _denial(answers(environ, reply), environ, reply)
-
-
-async def _said(made: Awaitable[Body], environ: WSGIEnvironment, reply: Reply) -> list[Message]:
-    return _denial(await made, environ, reply)
 
 
 def _denial(body: Body, environ: WSGIEnvironment, reply: Reply) -> list[Message]:

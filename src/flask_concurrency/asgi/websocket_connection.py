@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -72,14 +72,14 @@ class Connection:
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
-        self.offered: list[str] = list(scope.get("subprotocols") or ())
+        self.offered: Sequence[str] = scope.get("subprotocols") or ()
         self._can_answer = DENIAL in (scope.get("extensions") or {})
         self.loop = asyncio.get_running_loop()
         self.accepted = False
         self.ended: tuple[int, str | None] | None = None
         self._messages: deque[str | bytes] | None = None  # takes 760 bytes; most are idle
         self._news = Waiters()
-        self._room = Waiters()
+        self._room: Waiters | None = None
         self._sending = asyncio.Lock()
         self._cooperative = CooperativeYield()
         self._patience: asyncio.Timeout | None = None
@@ -169,7 +169,8 @@ class Connection:
             if self.ended is not None:
                 raise self.closed()
             await self._news.wait()
-        self._room.wake()
+        if self._room is not None:
+            self._room.wake()
         return self._messages.popleft()
 
     async def send(self, data: str | bytes) -> None:
@@ -250,6 +251,8 @@ class Connection:
             while self.ended is None:
                 self._take(await self._receive(), max_message_size)
                 while self._messages is not None and len(self._messages) >= READ_AHEAD:
+                    if self._room is None:
+                        self._room = Waiters()
                     await self._room.wait()
         except Exception:
             logger.exception("The server cannot tell any more what a client sends")

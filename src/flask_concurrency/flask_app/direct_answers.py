@@ -9,7 +9,7 @@ file, a redirect, or of a class that answers in its own way from the response on
 from __future__ import annotations
 
 import sys
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from enum import Enum
 from inspect import iscoroutinefunction
 from types import CoroutineType, FunctionType
@@ -324,12 +324,16 @@ class StreamedResponse(Streamed):
     :param response: Its body is an :class:`AsyncBody`.
     """
 
-    __slots__ = ("_journey", "_response")
+    __slots__ = ("_close", "_journey")
 
     def __init__(self, response: Response, journey: Journey) -> None:
         body: Any = response.response
         super().__init__(body.source)
-        self._response = response
+        if type(response).close is AnyResponse.close:
+            # Only what that calls: the rest of a response was sent, and this may be open for hours.
+            self._close: Callable[[], object] = _Closing(body, response._on_close).close
+        else:
+            self._close = response.close
         self._journey = journey
 
     def sent(self) -> None:
@@ -339,9 +343,24 @@ class StreamedResponse(Streamed):
     def close(self) -> None:
         """Close the source, and call what waits for the response's end."""
         try:
-            self._response.close()
+            self._close()
         finally:
             self._journey.end(Ending.ABANDONED)
+
+
+class _Closing:
+    """Does what ``Response.close`` does, without the response."""
+
+    __slots__ = ("_body", "_on_close")
+
+    def __init__(self, body: AsyncBody, on_close: list[Callable[[], Any]]) -> None:
+        self._body = body
+        self._on_close = on_close
+
+    def close(self) -> None:
+        self._body.close()
+        for function in self._on_close:
+            function()
 
 
 def _flask_answers(asked: Request) -> bool:

@@ -20,6 +20,7 @@ Encode = Callable[[Any], bytes]
 
 _ITEM: Final = object()
 _END: Final = object()
+_NOTHING: Final = object()
 
 
 async def beating_async(
@@ -35,18 +36,19 @@ async def beating_async(
     :param heartbeat: Seconds of silence after which a sign of life is given; ``None`` for never.
     :param context: Context variables the source runs with.
     """
-    listening = _Listening(source, heartbeat)
     loop = asyncio.get_running_loop()
-    ticket = drain.call(lambda: loop.call_soon_threadsafe(listening.end))
+    listening = _Listening(source, heartbeat, loop)
+    ticket = drain.call(listening.end_soon)
     task: asyncio.Task[None] | None = None
     try:
         yield HEARTBEAT  # servers send the head of an answer with the first piece of its body
         task = loop.create_task(listening.listen(), context=context)
-        task.add_done_callback(listening.ended)
         while True:
-            await listening.wait()
-            if listening.heard:
-                yield encode(listening.heard.pop())
+            await listening.news()
+            if listening.heard is not _NOTHING:
+                item, listening.heard = listening.heard, _NOTHING
+                yield encode(item)
+                del item  # the next one may be long in coming
             elif listening.over:
                 task.result()
                 return
@@ -93,28 +95,38 @@ class _Listening:
         "over",
     )
 
-    def __init__(self, source: AsyncIterator[Any], heartbeat: float | None) -> None:
+    def __init__(
+        self,
+        source: AsyncIterator[Any],
+        heartbeat: float | None,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
         self._source = source
         self._heartbeat = heartbeat
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
         self._reader: asyncio.Future[None] | None = None
         self._taken: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._asked_at = 0.0
-        self.heard: list[Any] = []
+        self.heard: Any = _NOTHING
         self.over = False
         self.ending = False
 
     async def listen(self) -> None:
         """Ask until the source ends; a task of its own."""
-        async for item in self._source:
-            self.heard.append(item)
-            self._taken = self._loop.create_future()
-            self._wake()
-            await self._taken
+        try:
+            async for item in self._source:
+                self.heard = item
+                del item
+                self._taken = self._loop.create_future()
+                self._wake()
+                await self._taken
+        finally:
+            self.over = True
+            self._wake()  # the reader goes on in the loop's next turn, when the task has ended
 
-    async def wait(self) -> None:
-        """Wait for an item, for the end of either side, or for as long as silence may last."""
+    def news(self) -> asyncio.Future[None]:
+        """Done at an item, at the end of either side, or when silence has lasted long enough."""
         if self._taken is not None:
             _settle(self._taken)
             self._taken = None
@@ -124,15 +136,13 @@ class _Listening:
         self._reader = self._loop.create_future()
         if self.over or self.ending:
             self._wake()
-        await self._reader
+        return self._reader
 
-    def ended(self, _: object) -> None:
-        """Note that the task has ended."""
-        self.over = True
-        self._wake()
+    def end_soon(self) -> None:
+        """Note that the server stops, in any thread."""
+        self._loop.call_soon_threadsafe(self._end)
 
-    def end(self) -> None:
-        """Note that the server stops."""
+    def _end(self) -> None:
         self.ending = True
         self._wake()
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Iterable
 from contextvars import copy_context
-from functools import partial
 from math import inf
 from typing import Any, Final
 
 from flask import Response, current_app, request
+from flask.json.provider import JSONProvider
 
 from flask_concurrency.asgi.environ import PORTABLE
 from flask_concurrency.executors.loop import LoopThread
@@ -50,7 +50,7 @@ def event_response(
     if callable(source):
         source = source(request.headers.get("Last-Event-ID"))
     watch_signals()
-    spell = partial(encode, dumps=current_app.json.dumps)
+    spell = _Spelling(current_app.json)
     context = copy_context()
     if isinstance(source, AsyncIterable):
         events = beating_async(
@@ -68,6 +68,18 @@ def event_response(
         return _response(ending(items, spell, drain=drain, context=context), opened)
     body = Beating(items, spell, heartbeat=heartbeat, drain=drain, context=context)
     return _response(body, opened)
+
+
+class _Spelling:
+    """Spells the items of a stream, of which thousands may be open."""
+
+    __slots__ = ("_json",)
+
+    def __init__(self, json: JSONProvider) -> None:
+        self._json = json
+
+    def __call__(self, item: Any) -> bytes:
+        return encode(item, self._json.dumps)
 
 
 def _response(body: Iterable[bytes], opened: Callable[[], Callable[[], None]]) -> Response:

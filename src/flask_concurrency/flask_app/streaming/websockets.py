@@ -19,6 +19,7 @@ from werkzeug.exceptions import HTTPException
 from flask_concurrency.asgi.environ import CONNECTION
 from flask_concurrency.asgi.websocket_connection import Connection
 from flask_concurrency.asgi.websocket_handles import AsgiWebSocket
+from flask_concurrency.executors.loop.call import was_cancelled
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.current_journey import journey_of
 from flask_concurrency.flask_app.http.responses import Refusal
@@ -115,7 +116,7 @@ def websocket_view(
             with open_until:
                 handler(*args, socket, **kwargs)
         elif request.environ.get(AWAITED) is view:
-            return _await(handler, socket, args, kwargs, owned, open_until)
+            return _await(handler, socket, args, kwargs, open_until)
         else:
             with open_until:
                 owned.executors.loop.run(_handle(handler, socket, args, kwargs))
@@ -141,12 +142,11 @@ async def _await(
     socket: _Accepted,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    state: AppState,
     open_until: _UntilTheEnd,
 ) -> Response:
     """What the view does from the handshake on, where that is awaited: it takes no stack."""
     with open_until:
-        await state.executors.loop.awaited(handler(*args, socket.awaitable(), **kwargs))
+        await handler(*args, socket.awaitable(), **kwargs)
     return _ended()
 
 
@@ -175,15 +175,31 @@ class _UntilTheEnd:
         try:
             if error is None:
                 code = NORMAL
-            elif isinstance(error, Exception):
-                code = _code(error, socket)
-                if code == FAILED:
-                    _report(error)
-            return isinstance(error, Exception) and not (code == FAILED and current_app.testing)
+                return False
+            if isinstance(error, asyncio.CancelledError) and not _is_to_end():
+                error, cause = was_cancelled("The handler of a WebSocket"), error
+                error.__cause__ = cause
+            if not isinstance(error, Exception):
+                return False
+            code = _code(error, socket)
+            if code == FAILED:
+                _report(error)
+                if current_app.testing:
+                    raise error
+            return True
         finally:
             self._closed()
             socket.close(code)
             socket.finish()
+
+
+def _is_to_end() -> bool:
+    """Whether the task of this code was itself cancelled, and not only what it awaits."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # it is in a thread
+        return True
+    return task is None or task.cancelling() > 0
 
 
 def _ended() -> Response:
