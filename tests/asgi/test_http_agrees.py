@@ -165,9 +165,9 @@ def on_wsgi(app: Any, method: str, path: str, behaviour: Behaviour) -> Said:
     return int(status.split()[0]), b"".join(chunks), said_fields(fields.items())
 
 
-async def on_asgi(asgi: Any, method: str, path: str, behaviour: Behaviour) -> Said:
+async def on_asgi(asgi: Any, method: str, path: str, behaviour: Behaviour, **scope: Any) -> Said:
     """What the app says to an ASGI server."""
-    answer = await ask(asgi, path, method, body=behaviour.data, fields=behaviour.fields)
+    answer = await ask(asgi, path, method, body=behaviour.data, fields=behaviour.fields, **scope)
     assert answer.complete
     return answer.status, answer.body, said_fields(answer.fields)
 
@@ -225,7 +225,9 @@ def test_an_app_answers_alike_with_no_wsgi_between(
     method, _, path = behaviour.request.partition(" ")
     wsgi = on_wsgi(direct["app"], method, f"/{kind}{path}", behaviour)
     expect(wsgi, behaviour, kind)
-    assert run(on_asgi(direct["asgi"], method, f"/{kind}{path}", behaviour)) == wsgi
+    asgi, by_path = direct["asgi"], {"extensions": {"http.response.pathsend": {}}}
+    assert run(on_asgi(asgi, method, f"/{kind}{path}", behaviour)) == wsgi
+    assert run(on_asgi(asgi, method, f"/{kind}{path}", behaviour, **by_path)) == wsgi
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])

@@ -1,4 +1,4 @@
-"""What an asynchronous view or handler awaits takes no stack; plain code that waits keeps its own."""
+"""An asynchronous view or handler that awaits takes no stack; plain code that waits keeps one."""
 
 from __future__ import annotations
 

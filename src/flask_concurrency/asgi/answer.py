@@ -13,9 +13,10 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Final
 
 from flask_concurrency.asgi.cooperative_yield import CooperativeYield
+from flask_concurrency.asgi.environ import SCOPE
 from flask_concurrency.asgi.inbox import Inbox
 from flask_concurrency.asgi.interface import Message, Send
-from flask_concurrency.asgi.reply import Reply, Streamed, Whole, close_body
+from flask_concurrency.asgi.reply import PATH_SEND, Reply, Streamed, Whole, close_body
 from flask_concurrency.executors.loop.call import was_cancelled
 from flask_concurrency.runtime.greenlet_bridge import run_suspendable
 
@@ -52,6 +53,12 @@ SHORT: Final = 65_536
 """Bytes that a server takes whether or not the client reads: what asyncio buffers by itself."""
 
 
+def reply_to(environ: WSGIEnvironment) -> Reply:
+    """The reply to a request, as its server takes it."""
+    extensions = environ[SCOPE].get("extensions")
+    return Reply(takes_paths=bool(extensions) and PATH_SEND in extensions)
+
+
 def say(
     reply: Reply,
     body: Iterable[bytes] | Whole,
@@ -61,13 +68,16 @@ def say(
     """Read a body to its end, or until the client has left, and close it.
 
     :param send: Sends messages and returns when the server has taken them.
-    :returns: What is left to send: all of a short answer, nothing of another.
+    :returns: What is left to send: all of a short answer or of a file that the server sends by its
+        path, nothing of another.
     """
     if isinstance(body, Whole):
         return () if inbox.gone else body
     kept: list[Message] = []
     short = True
     try:
+        if reply.takes_paths and (by_path := reply.file(body)) is not None:
+            return () if inbox.gone else by_path
         for message in reply.messages(body):
             if inbox.gone:
                 return ()

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Coroutine, Sequence
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
-from flask_concurrency.asgi.answer import Answers, Body, say, send_all, send_streamed
+from flask_concurrency.asgi.answer import Answers, Body, reply_to, say, send_all, send_streamed
 from flask_concurrency.asgi.cooperative_yield import CooperativeYield
 from flask_concurrency.asgi.disconnect_watch import DisconnectWatch
 from flask_concurrency.asgi.inbox import Inbox
@@ -32,7 +32,7 @@ def serve_on_loop(
 
     :raises Exception: What the application raised and did not answer itself.
     """
-    reply = Reply()
+    reply = reply_to(environ)
     # A context of its own: servers may start a request in that of the one before.
     return answer_on_loop(answers.awaited(environ, reply), Context(), reply, inbox, send)
 

@@ -16,7 +16,7 @@ from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from flask_concurrency.asgi.answer import Answers, say, send_all
+from flask_concurrency.asgi.answer import Answers, reply_to, say, send_all
 from flask_concurrency.asgi.disconnect_watch import DisconnectWatch
 from flask_concurrency.asgi.environ import ON_DEADLINE, PORTABLE
 from flask_concurrency.asgi.inbox import READ_AHEAD, Inbox
@@ -85,7 +85,7 @@ class ThreadRequest:
         self._loop = loop
         self._max_body = max_body
         self._own = OwnContext(Context())
-        self._reply = Reply()
+        self._reply = reply_to(environ)
         self._sender: asyncio.Task[Any] | None = None
         self.started = False
         self._late = late

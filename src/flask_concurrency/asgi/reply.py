@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from flask_concurrency.asgi.file_pieces import WholeFile
 from flask_concurrency.asgi.interface import Message
 
 if TYPE_CHECKING:
     from _typeshed import OptExcInfo
+
+
+PATH_SEND: Final = "http.response.pathsend"
+"""The extension by which a server sends a file that it opens itself, and its message."""
 
 
 class Whole(NamedTuple):
@@ -42,13 +47,15 @@ class Streamed(ABC):
 class Reply:
     """One answer: its ``start_response``, and the messages that carry it.
 
+    :ivar takes_paths: The server sends files by their path.
     :ivar started: The first message was given away, so the status stands.
     :ivar complete: The last one was.
     """
 
-    __slots__ = ("_fields", "_left", "_status", "_written", "complete", "started")
+    __slots__ = ("_fields", "_left", "_status", "_written", "complete", "started", "takes_paths")
 
-    def __init__(self) -> None:
+    def __init__(self, *, takes_paths: bool = False) -> None:
+        self.takes_paths = takes_paths
         self._status: int | None = None
         self._fields: Sequence[tuple[bytes, bytes]] = ()
         self._written: list[bytes] | None = None
@@ -99,6 +106,17 @@ class Reply:
         if not self.complete:
             yield from self._begin()
             yield self._part(b"".join(self._written or ()), last=True)
+
+    def file(self, body: Iterable[bytes]) -> list[Message] | None:
+        """Say a body that is a whole file by the file's path; ``None`` where that cannot be."""
+        if not isinstance(body, WholeFile) or self._left is None or self._written:
+            return None
+        path = body.path(self._left)
+        if path is None:
+            return None
+        messages = [*self._begin(), {"type": PATH_SEND, "path": path}]
+        self.complete = True
+        return messages
 
     def piece(self, chunk: bytes) -> list[Message]:
         """Say a piece of a body of unknown length."""

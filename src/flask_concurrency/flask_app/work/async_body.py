@@ -12,6 +12,7 @@ from flask import Response, has_request_context, request
 from greenlet import getcurrent
 
 from flask_concurrency.asgi.environ import PORTABLE
+from flask_concurrency.asgi.file_pieces import WholeFile
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.loop.own_loop import run_on_own_loop
 from flask_concurrency.executors.threads import ThreadExecutor
@@ -49,7 +50,7 @@ class AsyncBody(Iterator[Any]):
             self._loop.run(_awaiting(close()))
 
 
-class BlockingBody(Iterator[Any]):
+class BlockingBody(Iterator[Any], WholeFile):
     """An iterator that may block, each step of which runs in a thread.
 
     The steps have the context of the request, so that a generator finds it as it left it.
@@ -78,6 +79,10 @@ class BlockingBody(Iterator[Any]):
                 self._in_thread(close)
         finally:
             self._steps.end()
+
+    def path(self, length: int) -> str | None:
+        """That of the file which it is, if it is one."""
+        return self._source.path(length) if isinstance(self._source, WholeFile) else None
 
     def _step(self) -> Any:
         if self._items is None:
