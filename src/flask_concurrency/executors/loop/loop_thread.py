@@ -24,8 +24,7 @@ from flask_concurrency.executors.loop.background import (
     blocked_message,
 )
 from flask_concurrency.executors.loop.borrowed import BorrowedLoop
-from flask_concurrency.executors.loop.call import WaitingCall, logger, name_of, was_cancelled
-from flask_concurrency.executors.loop.deadline import in_time, time_left
+from flask_concurrency.executors.loop.call import WaitingCall, awaited, logger, name_of
 from flask_concurrency.executors.loop.greenlets import make_loop
 from flask_concurrency.executors.loop.lifetime import (
     CLOSES_WITHIN,
@@ -161,7 +160,7 @@ class LoopThread:
         """
         runner = self._runner
         if can_suspend() and not (isinstance(runner, LoopRunner) and runner.is_current_thread()):
-            return suspend(self.awaited(coroutine))
+            return suspend(awaited(coroutine))
         runner = self._runner_for(coroutine)
         if runner.is_current_thread():
             _refuse(
@@ -171,24 +170,6 @@ class LoopThread:
                 ),
             )
         return WaitingCall(runner, coroutine).run()
-
-    async def awaited(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Await a coroutine as :meth:`run` waits for it, for code on a loop that can await.
-
-        :raises DeadlineExceeded: The caller's deadline passed, and the coroutine was cancelled.
-        :raises concurrent.futures.CancelledError: Something else cancelled it, not its task.
-        :raises Exception: What the coroutine raised.
-        """
-        seconds = time_left()
-        try:
-            if seconds is None:
-                return await coroutine
-            return await in_time(coroutine, seconds, name_of(coroutine))
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise  # the caller itself is to end
-            raise was_cancelled(name_of(coroutine)) from error
 
     def async_to_sync(self, function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
         """Make a plain function of an asynchronous one, by :meth:`run`.

@@ -14,6 +14,7 @@ from greenlet import getcurrent
 from flask_concurrency.asgi.environ import PORTABLE
 from flask_concurrency.asgi.file_pieces import WholeFile
 from flask_concurrency.executors.loop import LoopThread
+from flask_concurrency.executors.loop.call import awaited
 from flask_concurrency.executors.loop.own_loop import run_on_own_loop
 from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.flask_app.work.body_threads import steps_of
@@ -140,7 +141,7 @@ class OnSharedLoop:
     ) -> Any:
         """Do the same where it can be awaited: on the loop, for a request that runs there."""
         self._begin()
-        value = await self._loop.awaited(function(**arguments))
+        value = await awaited(function(**arguments))
         return readable(value, self._loop, self._bodies)
 
     def _begin(self) -> None:
