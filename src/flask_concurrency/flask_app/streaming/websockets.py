@@ -146,7 +146,9 @@ async def _await(
 ) -> Response:
     """What the view does from the handshake on, where that is awaited: it takes no stack."""
     with open_until:
-        await handler(*args, socket.awaitable(), **kwargs)
+        awaited = handler(*args, socket.awaitable(), **kwargs)
+        del handler, socket, args, kwargs  # it may be open for hours
+        await awaited
     return _ended()
 
 
