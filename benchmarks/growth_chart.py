@@ -24,8 +24,8 @@ from typing import Final, NamedTuple
 from benchmarks.tables.growth import ROWS
 
 COLUMNS: Final = 3
-PANEL, PLOT, LEFT, TOP, GAP, LINE = 280, 120, 44, 60, 60, 96
-DECADES: Final = 2.0
+PANEL, PLOT, LEFT, TOP, GAP, LINE = 290, 120, 44, 60, 70, 96
+DECADES: Final = 1.0
 """What each panel spans from its bottom to its top, so that slopes can be compared."""
 
 

@@ -49,7 +49,8 @@ class DisconnectWatch:
 
     def begin(self) -> None:
         """Begin to watch."""
-        self._task = asyncio.get_running_loop().create_task(self._inbox.until_gone())
+        loop = asyncio.get_running_loop()
+        self._task = loop.create_task(self._inbox.until_gone(), name="disconnect watch")
         self._task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[bool]) -> None:

@@ -98,4 +98,6 @@ class Inbox:
                 self._ahead.append(body)
                 self._size += len(body)
             self.ended = not message.get("more_body", False)
+            if self.ended:
+                self._lock = None  # nothing but a disconnect follows, which the watch alone awaits
         return True

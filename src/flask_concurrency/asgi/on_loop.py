@@ -56,7 +56,8 @@ async def answer_on_loop(
         del said
         if isinstance(left, Streamed):
             watch.start()
-            await in_context(send_streamed(left, reply, inbox, send, context), context)
+            sending = send_streamed(left, reply, inbox, send, context)
+            await (sending if left.has_context else in_context(sending, context))
             return
     except asyncio.CancelledError:
         if not watch.acted:

@@ -28,12 +28,14 @@ class Streamed(ABC):
     """The body of an answer that has begun, whose pieces come asynchronously.
 
     :ivar source: Gives the pieces, one after the other.
+    :ivar has_context: It gives them in context variables of its own, wherever it is asked.
     """
 
-    __slots__ = ("source",)
+    __slots__ = ("has_context", "source")
 
-    def __init__(self, source: AsyncIterator[bytes | str]) -> None:
+    def __init__(self, source: AsyncIterator[bytes | str], *, has_context: bool = False) -> None:
         self.source = source
+        self.has_context = has_context
 
     @abstractmethod
     def sent(self) -> None:
@@ -83,9 +85,12 @@ class Reply:
         for name, length in self._fields:
             if name == b"content-length" and length.isdigit():
                 self._left = int(length)
+        return self._write
+
+    def _write(self, data: bytes) -> None:
         if self._written is None:
             self._written = []
-        return self._written.append
+        self._written.append(data)
 
     def messages(self, body: Iterable[bytes]) -> Iterator[Message]:
         """Yield the answer, each message as soon as its part of the body is there.

@@ -9,7 +9,7 @@ file, a redirect, or of a class that answers in its own way from the response on
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from enum import Enum
 from inspect import iscoroutinefunction
 from types import CoroutineType, FunctionType
@@ -36,6 +36,7 @@ from flask_concurrency.flask_app.middleware import (
     told,
 )
 from flask_concurrency.flask_app.work.async_body import AsyncBody, OnSharedLoop
+from flask_concurrency.streams.event_stream import BeatingAsync
 from flask_concurrency.vocabulary.permit import Ending
 
 if TYPE_CHECKING:
@@ -324,17 +325,17 @@ class StreamedResponse(Streamed):
     :param response: Its body is an :class:`AsyncBody`.
     """
 
-    __slots__ = ("_close", "_journey")
+    __slots__ = ("_body", "_journey", "_on_close", "_response")
 
     def __init__(self, response: Response, journey: Journey) -> None:
         body: Any = response.response
-        super().__init__(body.source)
-        if type(response).close is AnyResponse.close:
-            # Only what that calls: the rest of a response was sent, and this may be open for hours.
-            self._close: Callable[[], object] = _Closing(body, response._on_close).close
-        else:
-            self._close = response.close
+        super().__init__(body.source, has_context=isinstance(body.source, BeatingAsync))
         self._journey = journey
+        self._response: Response | None = response
+        self._body: AsyncBody = body
+        self._on_close = response._on_close
+        if type(response).close is AnyResponse.close:
+            self._response = None  # it was sent, and this may be open for hours
 
     def sent(self) -> None:
         """Nothing more comes: what the request held is given back."""
@@ -343,24 +344,14 @@ class StreamedResponse(Streamed):
     def close(self) -> None:
         """Close the source, and call what waits for the response's end."""
         try:
-            self._close()
+            if self._response is not None:
+                self._response.close()
+            else:  # what that does
+                self._body.close()
+                for function in self._on_close:
+                    function()
         finally:
             self._journey.end(Ending.ABANDONED)
-
-
-class _Closing:
-    """Does what ``Response.close`` does, without the response."""
-
-    __slots__ = ("_body", "_on_close")
-
-    def __init__(self, body: AsyncBody, on_close: list[Callable[[], Any]]) -> None:
-        self._body = body
-        self._on_close = on_close
-
-    def close(self) -> None:
-        self._body.close()
-        for function in self._on_close:
-            function()
 
 
 def _flask_answers(asked: Request) -> bool:

@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import Executor, Future
 from contextvars import Context
 from functools import partial
-from types import CoroutineType
+from types import CoroutineType, coroutine
 from typing import Any, Generic, TypeVar
 
 from greenlet import GreenletExit, getcurrent, greenlet
@@ -218,35 +218,26 @@ def _on_a_stack(
         del failure  # else its traceback would hold this frame, and this frame it
 
 
-class _InContext(Generic[T]):
-    """One coroutine that is awaited in a context of its own."""
-
-    __slots__ = ("_context", "_coroutine")
-
-    def __init__(self, coroutine: Coroutine[Any, Any, T], context: Context) -> None:
-        self._coroutine = coroutine
-        self._context = context
-
-    def __await__(self) -> Generator[Any, Any, T]:
-        step: Callable[[Any], Any] = self._coroutine.send
-        value: Any = None
-        while True:
-            try:
-                passed = self._context.run(step, value)
-            except StopIteration as stop:
-                result: T = stop.value
-                return result
-            try:
-                value = yield passed
-            except BaseException as error:
-                step, value = self._coroutine.throw, error
+@coroutine
+def in_context(coroutine: Coroutine[Any, Any, T], context: Context) -> Generator[Any, Any, T]:
+    """Await a coroutine with other context variables, in the same task."""
+    error: BaseException | None = None
+    value: Any = None
+    while True:
+        try:
+            if error is None:
+                passed = context.run(coroutine.send, value)
             else:
-                step = self._coroutine.send
-
-
-def in_context(coroutine: Coroutine[Any, Any, T], context: Context) -> Awaitable[T]:
-    """Give an awaitable that runs a coroutine with other context variables, in the same task."""
-    return _InContext(coroutine, context)
+                passed = context.run(coroutine.throw, error)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        try:
+            value = yield passed
+        except BaseException as raised:
+            error = raised
+        else:
+            error = None
 
 
 def can_suspend() -> bool:

@@ -1,6 +1,6 @@
 """Make the response that is a stream of events. Knows responses; how a stream lives, it does not.
 
-:func:`flask_concurrency.streams.event_stream.beating_async` and its siblings do.
+:func:`flask_concurrency.streams.event_stream.BeatingAsync` and its siblings do.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from flask_concurrency.asgi.environ import PORTABLE
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.flask_app.work.async_body import AsyncBody
 from flask_concurrency.runtime.drain import Drain, watch_signals
-from flask_concurrency.streams.event_stream import Beating, beating_async, ending
+from flask_concurrency.streams.event_stream import Beating, BeatingAsync, ending
 from flask_concurrency.streams.server_sent_events import encode
 
 FIELDS: Final = {
@@ -53,7 +53,7 @@ def event_response(
     spell = _Spelling(current_app.json)
     context = copy_context()
     if isinstance(source, AsyncIterable):
-        events = beating_async(
+        events = BeatingAsync(
             aiter(source), spell, heartbeat=heartbeat, drain=drain, context=context
         )
         request.environ[PORTABLE] = True
