@@ -121,6 +121,9 @@ BEHAVIOURS = {
         has=(("content-range", "bytes 5-9/100"),),
         fields=(("Range", "bytes=5-9"),),
     ),
+    "bad-range": Behaviour("GET /file", 416, fields=(("Range", "bytes=500-"),)),
+    "file-head": Behaviour("HEAD /file", body=b"", has=(("content-length", "100"),)),
+    "file-not-modified": Behaviour("GET /file", 304, b"", fields=(("If-None-Match", '"file"'),)),
     "redirect": Behaviour("GET /there", 302),
     "behind-a-proxy": Behaviour(
         "GET /client",
