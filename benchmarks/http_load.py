@@ -17,6 +17,13 @@ from benchmarks.wsgi_call import WrongAnswer
 GIVE_UP = 30.0
 """Seconds without any answer at all."""
 
+UPGRADE = [
+    "Connection: Upgrade",
+    "Upgrade: websocket",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+]
+
 
 class Connections:
     """Connections to one server, each with one request under way at most.
@@ -24,11 +31,14 @@ class Connections:
     :param port: Where the server listens, on 127.0.0.1.
     :param path: What is asked for.
     :param ending: What an answer ends with; once it has come, the next request may be sent.
+    :param upgrade: Ask for a WebSocket.
     """
 
-    def __init__(self, port: int, path: str, ending: bytes) -> None:
+    def __init__(self, port: int, path: str, ending: bytes, *, upgrade: bool = False) -> None:
         lines = [f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", "User-Agent: curl/8.5.0"]
-        self._request = "\r\n".join([*lines, "Accept: */*", "", ""]).encode()
+        lines += UPGRADE if upgrade else ["Accept: */*"]
+        self._request = "\r\n".join([*lines, "", ""]).encode()
+        self._expected = b"HTTP/1.1 101 " if upgrade else b"HTTP/1.1 200 "
         self._address = ("127.0.0.1", port)
         self._ending = ending
         self._ready = selectors.DefaultSelector()
@@ -99,16 +109,18 @@ class Connections:
                     raise WrongAnswer(f"A connection was closed after {answer[:300]!r}")
                 if not answer.endswith(self._ending):
                     parts[connection] = answer
-                elif answer.startswith(b"HTTP/") and not answer.startswith(b"HTTP/1.1 200 "):
+                elif answer.startswith(b"HTTP/") and not answer.startswith(self._expected):
                     raise WrongAnswer(f"{answer[:300]!r}")
                 elif not again(connection):
                     waiting -= 1
 
 
 @contextmanager
-def connections(port: int, path: str, count: int, ending: bytes) -> Iterator[Connections]:
+def connections(
+    port: int, path: str, count: int, ending: bytes, *, upgrade: bool = False
+) -> Iterator[Connections]:
     """So many connections, closed at the end of the block."""
-    opened = Connections(port, path, ending)
+    opened = Connections(port, path, ending, upgrade=upgrade)
     try:
         opened.open(count)
         yield opened

@@ -3,7 +3,8 @@
 Each function imports its library itself, so that no process pays for what another one loads.
 
 ``/`` an async view · ``/sync`` a plain one · ``/wait`` one that awaits :data:`WAIT` ·
-``/events`` a stream, which goes on when a client asks for ``/publish`` · ``/file`` a large file
+``/events`` a stream, which goes on when a client asks for ``/publish`` · ``/file`` a large file ·
+``/socket`` a WebSocket that says hello and then waits for its client
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from quart import Quart
 
     from benchmarks.asgi_call import AsgiApplication, Receive, Send
+    from flask_concurrency import AsyncWebSocket
 
 WAIT = 0.1
 """Seconds that ``/wait`` takes."""
@@ -27,6 +29,8 @@ FILE = "BENCHMARKS_FILE"
 BODY = b"Hello, World!"
 EVENT = b"data: news\n\n"
 """What each news is to a reader of ``/events``."""
+HELLO = "hello"
+"""What ``/socket`` says when it is open."""
 
 
 class Feed:
@@ -101,6 +105,13 @@ def ours() -> AsgiApplication:
         feed.publish()
         return BODY.decode()
 
+    @app.route("/socket", websocket=True)
+    @concurrency.websocket
+    async def idle(ws: AsyncWebSocket) -> None:
+        await ws.send(HELLO)
+        async for _ in ws:
+            pass
+
     return concurrency.asgi_app(app)
 
 
@@ -148,7 +159,7 @@ def a2wsgi() -> AsgiApplication:
 
 def quart() -> AsgiApplication:
     """The same pages in Quart."""
-    from quart import Quart, Response
+    from quart import Quart, Response, websocket
 
     app, feed = Quart("quart"), Feed()
     _add_pages(app)
@@ -164,14 +175,27 @@ def quart() -> AsgiApplication:
         feed.publish()
         return BODY.decode()
 
+    @app.websocket("/socket")
+    async def idle() -> None:
+        await websocket.send(HELLO)
+        while True:
+            await websocket.receive()
+
     return app  # type: ignore[return-value]
 
 
 def bare() -> AsgiApplication:
-    """The stream without any framework: what the server itself takes."""
+    """The stream and the WebSocket without any framework: what the server itself takes."""
     feed = Feed()
 
     async def app(scope: Any, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.accept"})
+            await send({"type": "websocket.send", "text": HELLO})
+            while (await receive())["type"] != "websocket.disconnect":
+                pass
+            return
         if scope["type"] != "http":
             raise NotImplementedError(scope["type"])
         headers = [(b"content-type", b"text/event-stream")]

@@ -12,6 +12,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from benchmarks import growth_chart
 from benchmarks.benchmark import Benchmark, Comparison, Subject
 from benchmarks.command import catalogue, named, trials
 from benchmarks.harness import Run
@@ -226,6 +227,20 @@ def _benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
         timeout=GIVES_UP_AFTER,
         check=False,
     )
+
+
+def test_the_curves_of_growth_are_those_of_the_table_beside_them() -> None:
+    """A new table without a new picture, or the reverse, is found here."""
+    page = (ROOT / "docs/explanation/what-it-costs.md").read_text(encoding="utf-8")
+    curves = growth_chart.read_curves(page)
+    assert all(len(curve.numbers) == len(curve.costs) > 2 for curve in curves)
+    for name, colours in (
+        ("growth.svg", growth_chart.LIGHT),
+        ("growth-dark.svg", growth_chart.DARK),
+    ):
+        drawn = growth_chart.draw(curves, colours)
+        assert (ROOT / "docs/images" / name).read_text(encoding="utf-8") == drawn
+        assert len(ElementTree.fromstring(drawn).findall(f"{SVG}polyline")) == len(curves)
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,9 @@ BEHAVIOURS = {
         has=(("content-range", "bytes 5-9/100"),),
         fields=(("Range", "bytes=5-9"),),
     ),
+    "bad-range": Behaviour("GET /file", 416, fields=(("Range", "bytes=500-"),)),
+    "file-head": Behaviour("HEAD /file", body=b"", has=(("content-length", "100"),)),
+    "file-not-modified": Behaviour("GET /file", 304, b"", fields=(("If-None-Match", '"file"'),)),
     "redirect": Behaviour("GET /there", 302),
     "behind-a-proxy": Behaviour(
         "GET /client",
@@ -165,9 +168,9 @@ def on_wsgi(app: Any, method: str, path: str, behaviour: Behaviour) -> Said:
     return int(status.split()[0]), b"".join(chunks), said_fields(fields.items())
 
 
-async def on_asgi(asgi: Any, method: str, path: str, behaviour: Behaviour) -> Said:
+async def on_asgi(asgi: Any, method: str, path: str, behaviour: Behaviour, **scope: Any) -> Said:
     """What the app says to an ASGI server."""
-    answer = await ask(asgi, path, method, body=behaviour.data, fields=behaviour.fields)
+    answer = await ask(asgi, path, method, body=behaviour.data, fields=behaviour.fields, **scope)
     assert answer.complete
     return answer.status, answer.body, said_fields(answer.fields)
 
@@ -225,7 +228,9 @@ def test_an_app_answers_alike_with_no_wsgi_between(
     method, _, path = behaviour.request.partition(" ")
     wsgi = on_wsgi(direct["app"], method, f"/{kind}{path}", behaviour)
     expect(wsgi, behaviour, kind)
-    assert run(on_asgi(direct["asgi"], method, f"/{kind}{path}", behaviour)) == wsgi
+    asgi, by_path = direct["asgi"], {"extensions": {"http.response.pathsend": {}}}
+    assert run(on_asgi(asgi, method, f"/{kind}{path}", behaviour)) == wsgi
+    assert run(on_asgi(asgi, method, f"/{kind}{path}", behaviour, **by_path)) == wsgi
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])

@@ -13,7 +13,6 @@ import pytest
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.loop import call as loop_call
 from flask_concurrency.executors.loop import deadline as loop_deadline
-from flask_concurrency.executors.loop import loop_thread as loop_module
 from flask_concurrency.runtime.deadline import Deadline, within
 from flask_concurrency.runtime.greenlet_bridge import run_suspendable
 from flask_concurrency.vocabulary.errors import DeadlineExceeded
@@ -41,8 +40,7 @@ def on_loop(request: pytest.FixtureRequest, loop: LoopThread) -> OnLoop:
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every call have the same short time, however long the test takes to make it."""
     monkeypatch.setattr(loop_deadline, "CLEAN_UP", SOON)
-    for module in (loop_module, loop_call):
-        monkeypatch.setattr(module, "time_left", lambda: SOON)
+    monkeypatch.setattr(loop_call, "time_left", lambda: SOON)
 
 
 @pytest.mark.usefixtures("soon")

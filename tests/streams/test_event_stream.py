@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from flask_concurrency.runtime.drain import Drain
-from flask_concurrency.streams.event_stream import Beating, beating_async, ending
+from flask_concurrency.streams.event_stream import Beating, BeatingAsync, ending
 from flask_concurrency.streams.server_sent_events import HEARTBEAT
 
 LONG = 3600.0
@@ -28,7 +28,7 @@ def text(item: Any) -> bytes:
 def stream(
     source: AsyncIterator[Any], drain: Drain | None = None, heartbeat: float | None = LONG
 ) -> AsyncIterator[bytes]:
-    return beating_async(
+    return BeatingAsync(
         source, text, heartbeat=heartbeat, drain=drain or Drain(), context=copy_context()
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from asgi_scope import make_scope
@@ -19,6 +20,8 @@ class Answer:
     fields: list[tuple[str, str]] = field(default_factory=list)
     parts: list[bytes] = field(default_factory=list)
     complete: bool = False
+    paths: list[str] = field(default_factory=list)
+    """Of files that the server was to send by itself."""
 
     @property
     def body(self) -> bytes:
@@ -118,6 +121,12 @@ class Exchange:
         else:
             assert self.answer.status, "A body before its status."
             assert not self.answer.complete, "A body after its end."
+            path = message.get("path")
+            if path is not None:
+                assert "http.response.pathsend" in self.scope["extensions"]
+                assert Path(path).is_absolute()
+                self.answer.paths.append(path)
+                message = {"body": Path(path).read_bytes(), "more_body": False}
             if message["body"]:
                 self.answer.parts.append(message["body"])
             self.answer.complete = not message["more_body"]

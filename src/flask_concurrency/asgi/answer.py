@@ -7,14 +7,16 @@ Longer ones, and streams, go out part by part while their maker waits.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import Context
 from typing import TYPE_CHECKING, Final
 
 from flask_concurrency.asgi.cooperative_yield import CooperativeYield
+from flask_concurrency.asgi.environ import SCOPE
 from flask_concurrency.asgi.inbox import Inbox
 from flask_concurrency.asgi.interface import Message, Send
-from flask_concurrency.asgi.reply import Reply, Streamed, Whole, close_body
+from flask_concurrency.asgi.reply import PATH_SEND, Reply, Streamed, Whole, close_body
 from flask_concurrency.executors.loop.call import was_cancelled
 from flask_concurrency.runtime.greenlet_bridge import run_suspendable
 
@@ -23,16 +25,38 @@ if TYPE_CHECKING:
 
 Body = Iterable[bytes] | Whole | Streamed
 
-Answer = Callable[["WSGIEnvironment", Reply], Body]
-"""Answers a request: as a whole, or with a body, once it has begun the reply as WSGI does."""
+
+class Answers(ABC):
+    """Answers requests: each as a whole, or with a body, once it has begun the reply."""
+
+    @abstractmethod
+    def __call__(self, environ: WSGIEnvironment, reply: Reply) -> Body:
+        """Answer a request, in a thread."""
+
+    async def awaited(self, environ: WSGIEnvironment, reply: Reply) -> Body:
+        """Answer a request on a loop, in code that may be suspended."""
+        return self(environ, reply)
+
+
+class ByWsgi(Answers):
+    """The answers of a WSGI application."""
+
+    def __init__(self, wsgi_app: WSGIApplication) -> None:
+        self._wsgi_app = wsgi_app
+
+    def __call__(self, environ: WSGIEnvironment, reply: Reply) -> Body:
+        """See PEP 3333."""
+        return self._wsgi_app(environ, reply.start_response)
+
 
 SHORT: Final = 65_536
 """Bytes that a server takes whether or not the client reads: what asyncio buffers by itself."""
 
 
-def by_wsgi(wsgi_app: WSGIApplication) -> Answer:
-    """Answer with a WSGI application."""
-    return lambda environ, reply: wsgi_app(environ, reply.start_response)
+def reply_to(environ: WSGIEnvironment) -> Reply:
+    """The reply to a request, as its server takes it."""
+    extensions = environ[SCOPE].get("extensions")
+    return Reply(takes_paths=bool(extensions) and PATH_SEND in extensions)
 
 
 def say(
@@ -44,13 +68,16 @@ def say(
     """Read a body to its end, or until the client has left, and close it.
 
     :param send: Sends messages and returns when the server has taken them.
-    :returns: What is left to send: all of a short answer, nothing of another.
+    :returns: What is left to send: all of a short answer or of a file that the server sends by its
+        path, nothing of another.
     """
     if isinstance(body, Whole):
         return () if inbox.gone else body
     kept: list[Message] = []
     short = True
     try:
+        if reply.takes_paths and (by_path := reply.file(body)) is not None:
+            return () if inbox.gone else by_path
         for message in reply.messages(body):
             if inbox.gone:
                 return ()
@@ -95,6 +122,7 @@ async def send_streamed(
             if messages:
                 await send_all(messages, inbox, send)
                 await cooperative.after_send()
+            del piece, messages  # the next ones may be long in coming
             if inbox.gone:  # before more is asked for, which may take long to come
                 return
         body.sent()

@@ -6,11 +6,11 @@ Knows scopes; knows no Flask: which requests run on the loop is decided outside.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any
 
 from flask_concurrency.asgi.admission import LET_ON, Admission
-from flask_concurrency.asgi.answer import Answer, by_wsgi
+from flask_concurrency.asgi.answer import Answers, ByWsgi
 from flask_concurrency.asgi.environ import make_environ
 from flask_concurrency.asgi.inbox import Inbox
 from flask_concurrency.asgi.input_stream import input_of
@@ -44,7 +44,7 @@ class AsgiBridge:
         which this one is mounted in, what the server's lifespan does otherwise.
     :param max_body: Gives the bytes of a body that are read at all; ``None`` for any number.
     :param admit: Asked for every HTTP request; ``None`` to let all on.
-    :param answer: Answers in place of ``wsgi_app``, to the same effect.
+    :param answers: Answer in place of ``wsgi_app``, to the same effect.
     """
 
     def __init__(
@@ -61,17 +61,15 @@ class AsgiBridge:
         life: ServerLife,
         max_body: Callable[[], int | None] = lambda: None,
         admit: Callable[[Scope], Admission] | None = None,
-        answer: Answer | None = None,
+        answers: Answers | None = None,
     ) -> None:
-        self._wsgi_app = wsgi_app
-        self._answer = by_wsgi(wsgi_app) if answer is None else answer
+        self._answers = ByWsgi(wsgi_app) if answers is None else answers
         self._runs_on_loop = runs_on_loop
         self._threads = threads
         self._sockets = sockets
         self._loop = loop
-        self._busy = busy
-        self._answer_busy = by_wsgi(busy)
-        self._answer_ending = by_wsgi(ending)
+        self._busy = ByWsgi(busy)
+        self._ending = ByWsgi(ending)
         self._late = late
         self._life = life
         self.lifespan = life.within
@@ -105,7 +103,7 @@ class AsgiBridge:
                 scope,
                 receive,
                 send,
-                wsgi_app=self._wsgi_app,
+                answers=self._answers,
                 runs_on_loop=self._runs_on_loop,
                 threads=self._sockets,
                 busy=self._busy,
@@ -130,21 +128,22 @@ class AsgiBridge:
             if permit is not None and permit.ending is None:
                 permit.release(ending)
 
-    async def _serve_request(
+    def _serve_request(
         self, scope: Scope, receive: Receive, send: Send, marks: Mapping[str, object]
-    ) -> None:
+    ) -> Coroutine[Any, Any, None]:
         inbox = Inbox(receive)
         environ = make_environ(scope)
         environ.update(marks)
         if self._life.ending:
-            await serve_on_loop(self._answer_ending, environ, inbox, send)
-            return
+            return serve_on_loop(self._ending, environ, inbox, send)
         environ["wsgi.input"] = input_of(environ, inbox, self._loop, self._max_body)
         if self._runs_on_loop(environ):
-            await serve_on_loop(self._answer, environ, inbox, send)
-            return
+            return serve_on_loop(self._answers, environ, inbox, send)
+        return self._serve_on_thread(environ, inbox, send)
+
+    async def _serve_on_thread(self, environ: WSGIEnvironment, inbox: Inbox, send: Send) -> None:
         request = ThreadRequest(
-            self._answer,
+            self._answers,
             environ,
             inbox,
             send,
@@ -158,4 +157,4 @@ class AsgiBridge:
         except QueueFull:
             if request.started:
                 raise
-            await serve_on_loop(self._answer_busy, environ, inbox, send)
+            await serve_on_loop(self._busy, environ, inbox, send)

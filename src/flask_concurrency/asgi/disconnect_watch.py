@@ -17,42 +17,52 @@ need no watch, which takes nearly as long as a small request itself."""
 
 
 class DisconnectWatch:
-    """Awaits the disconnect of one client, from a while after it was made until :meth:`stop`.
-
-    To be made on the loop of the request.
+    """Awaits the disconnect of one client, from a while after :meth:`start` until :meth:`stop`.
 
     :param inbox: The client's messages.
     :param act: Called once, if the client has left and the sender has not noticed.
     :ivar acted: Whether it was.
     """
 
-    __slots__ = ("_act", "_inbox", "_task", "acted")
+    __slots__ = ("_act", "_inbox", "_started", "_task", "acted")
 
     def __init__(self, inbox: Inbox, act: Callable[[], object]) -> None:
         self._inbox = inbox
         self._act = act
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[bool] | None = None
+        self._started = False
         self.acted = False
-        watch_timer.add(self)
+
+    def start(self) -> None:
+        """Watch soon, on the loop of the request; a second call changes nothing."""
+        if not self._started:
+            self._started = True
+            watch_timer.add(self)
 
     def stop(self) -> None:
         """Stop watching; nothing is called from now on."""
-        watch_timer.discard(self)
-        if self._task is not None:
-            self._task.cancel()
+        if self._started:
+            watch_timer.discard(self)
+            if self._task is not None:
+                self._task.remove_done_callback(self._ended)
+                self._task.cancel()
 
     def begin(self) -> None:
         """Begin to watch."""
-        self._task = asyncio.get_running_loop().create_task(self._watch())
+        loop = asyncio.get_running_loop()
+        self._task = loop.create_task(self._inbox.until_gone(), name="disconnect watch")
+        self._task.add_done_callback(self._ended)
 
-    async def _watch(self) -> None:
-        try:
-            gone = await self._inbox.until_gone()
-        except Exception:
-            logger.exception("The server cannot tell any more whether a client is there")
+    def _ended(self, task: asyncio.Task[bool]) -> None:
+        if task.cancelled():
             return
+        error = task.exception()
+        if error is not None:
+            logger.error(
+                "The server cannot tell any more whether a client is there", exc_info=error
+            )
         # If the sender already saw the disconnect, it is closing the body; do not cancel it.
-        if gone and not self._inbox.noticed:
+        elif task.result() and not self._inbox.noticed:
             self.acted = True
             self._act()
 

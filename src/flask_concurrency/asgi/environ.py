@@ -43,7 +43,7 @@ def make_environ(scope: Scope) -> WSGIEnvironment:
         "QUERY_STRING": scope["query_string"].decode("latin-1"),
         "REQUEST_URI": target,
         "RAW_URI": target,
-        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+        "SERVER_PROTOCOL": _protocol(scope["http_version"]),
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": scope.get("scheme") or "http",
         "wsgi.errors": sys.stderr,
@@ -65,17 +65,21 @@ def _paths(scope: Scope) -> tuple[str, str, str]:
     root_path: str = scope.get("root_path") or ""
     path: str = scope["path"]
     target = path
-    encoded = path.encode("utf-8", "surrogateescape")
+    encoded: bytes | None = None
     if raw:
         raw = raw.partition(b"?")[0]
-        target = raw.decode("latin-1")
-        if target != path:
+        written = raw.decode("latin-1")
+        if written != path:
+            target = written
             # Not from ``path``: what is no UTF-8 was lost there. But middleware may have rewritten
             # that, and left alone what the client sent.
             sent = unquote_to_bytes(raw)
             if sent.decode("utf-8", "replace") in (path, root_path + path):
                 encoded = sent
-    path = encoded.decode("latin-1")
+    if encoded is not None:
+        path = encoded.decode("latin-1")
+    elif not path.isascii():
+        path = path.encode("utf-8", "surrogateescape").decode("latin-1")
     if root_path:
         root_path = root_path.encode("utf-8", "surrogateescape").decode("latin-1").rstrip("/")
         if path.startswith(root_path) and path[len(root_path) : len(root_path) + 1] in ("/", ""):
@@ -116,13 +120,23 @@ def _key_of(name: bytes) -> str | None:
     return "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
 
 
+@lru_cache(8)
+def _protocol(version: str) -> str:
+    return f"HTTP/{version}"
+
+
+@lru_cache(8)
+def _port(number: int) -> str:
+    return str(number)
+
+
 def _add_addresses(environ: WSGIEnvironment, scope: Scope) -> None:
     client, server = scope.get("client"), scope.get("server")
     environ["REMOTE_ADDR"] = client[0] if client else ""
     if client and client[1]:
         environ["REMOTE_PORT"] = str(client[1])
     if server and server[1] is not None:
-        environ["SERVER_NAME"], environ["SERVER_PORT"] = server[0], str(server[1])
+        environ["SERVER_NAME"], environ["SERVER_PORT"] = server[0], _port(server[1])
         return
     # A Unix socket has neither; WSGI wants both, and what the client called the server is next.
     secure = environ["wsgi.url_scheme"] == "https"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from flask_concurrency.asgi.interface import Receive
+from flask_concurrency.asgi.interface import Message, Receive
 
 READ_AHEAD = 65_536
 """Bytes of a body that are read before the application asks for them. If it never asks,
@@ -56,7 +56,10 @@ class Inbox:
     async def until_gone(self) -> bool:
         """Return when the client has left; false if there is no telling any more."""
         while not self.gone:
-            if self.ended or self._size < READ_AHEAD:
+            if self.ended:  # no other receives from now on, and this may wait for hours
+                if not self._note(await self._receive()):
+                    return False
+            elif self._size < READ_AHEAD:
                 if not await self._take_in():
                     return False
             else:
@@ -75,22 +78,26 @@ class Inbox:
         async with self._lock:
             if known != (self._size, self.ended, self.gone):
                 return True  # the other one was waiting already, and something has come
-            message = await self._receive()
-            kind = message.get("type")
-            if kind == "http.disconnect":
-                self.gone = True
-            elif kind != "http.request":
-                raise RuntimeError(
-                    f"The server sent {kind!r}, where 'http.request' or 'http.disconnect' follows."
-                )
-            elif self.ended:
-                return False
-            else:
-                body = message.get("body") or b""
-                if body:
-                    if self._ahead is None:
-                        self._ahead = deque()
-                    self._ahead.append(body)
-                    self._size += len(body)
-                self.ended = not message.get("more_body", False)
-            return True
+            return self._note(await self._receive())
+
+    def _note(self, message: Message) -> bool:
+        kind = message.get("type")
+        if kind == "http.disconnect":
+            self.gone = True
+        elif kind != "http.request":
+            raise RuntimeError(
+                f"The server sent {kind!r}, where 'http.request' or 'http.disconnect' follows."
+            )
+        elif self.ended:
+            return False
+        else:
+            body = message.get("body") or b""
+            if body:
+                if self._ahead is None:
+                    self._ahead = deque()
+                self._ahead.append(body)
+                self._size += len(body)
+            self.ended = not message.get("more_body", False)
+            if self.ended:
+                self._lock = None  # nothing but a disconnect follows, which the watch alone awaits
+        return True

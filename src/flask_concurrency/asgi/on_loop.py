@@ -6,60 +6,58 @@ Knows neither how the client's messages come in nor which requests come here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from contextvars import Context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from flask_concurrency.asgi.answer import Answer, Body, say, send_all, send_streamed
+from flask_concurrency.asgi.answer import Answers, Body, reply_to, say, send_all, send_streamed
 from flask_concurrency.asgi.cooperative_yield import CooperativeYield
 from flask_concurrency.asgi.disconnect_watch import DisconnectWatch
 from flask_concurrency.asgi.inbox import Inbox
 from flask_concurrency.asgi.interface import Message, Send
 from flask_concurrency.asgi.reply import Reply, Streamed
-from flask_concurrency.runtime.greenlet_bridge import in_context, run_suspendable, suspend
+from flask_concurrency.runtime.greenlet_bridge import in_context, stepwise, suspend
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 
-async def serve_on_loop(
-    answer: Answer,
+def serve_on_loop(
+    answers: Answers,
     environ: WSGIEnvironment,
     inbox: Inbox,
     send: Send,
-) -> None:
+) -> Coroutine[Any, Any, None]:
     """Answer one request; a client that leaves cancels it.
 
     :raises Exception: What the application raised and did not answer itself.
     """
-    reply = Reply()
+    reply = reply_to(environ)
     # A context of its own: servers may start a request in that of the one before.
-    await answer_on_loop(lambda: answer(environ, reply), Context(), reply, inbox, send)
+    return answer_on_loop(answers.awaited(environ, reply), Context(), reply, inbox, send)
 
 
 async def answer_on_loop(
-    body: Callable[[], Body],
+    made: Awaitable[Body],
     context: Context,
     reply: Reply,
     inbox: Inbox,
     send: Send,
 ) -> None:
-    """Make a body on the loop and send it; a client that leaves cancels it."""
+    """Await a body on the loop and send it; a client that leaves cancels it."""
     task = asyncio.current_task()
     assert task is not None
-    wait_for_server = _Sending(inbox, send)
-
-    def made() -> Sequence[Message] | Streamed:
-        answer = body()
-        return (
-            answer if isinstance(answer, Streamed) else say(reply, answer, inbox, wait_for_server)
-        )
-
     watch = DisconnectWatch(inbox, task.cancel)
+    said = _said(made, reply, inbox, _Sending(inbox, send))
+    del made  # else a stream would keep it for as long as it is open
     try:
-        left = await run_suspendable(made, context)
+        # Not watched before it waits: most requests never do.
+        left = await stepwise(said, context, on_wait=watch.start)
+        del said
         if isinstance(left, Streamed):
-            await in_context(send_streamed(left, reply, inbox, send, context), context)
+            watch.start()
+            sending = send_streamed(left, reply, inbox, send, context)
+            await (sending if left.has_context else in_context(sending, context))
             return
     except asyncio.CancelledError:
         if not watch.acted:
@@ -74,6 +72,14 @@ async def answer_on_loop(
         # client is woken once for many, where each would wake it, and the server wait for it.
         await asyncio.sleep(0)
         await send_all(left, inbox, send)
+
+
+async def _said(
+    made: Awaitable[Body], reply: Reply, inbox: Inbox, wait_for_server: _Sending
+) -> Sequence[Message] | Streamed:
+    """What is left to send of an answer; a body that is awaited, as it is."""
+    body = await made
+    return body if isinstance(body, Streamed) else say(reply, body, inbox, wait_for_server)
 
 
 class _Sending:

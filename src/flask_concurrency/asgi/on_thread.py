@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from contextvars import Context
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from flask_concurrency.asgi.answer import Answer, say, send_all
+from flask_concurrency.asgi.answer import Answers, reply_to, say, send_all
 from flask_concurrency.asgi.disconnect_watch import DisconnectWatch
 from flask_concurrency.asgi.environ import ON_DEADLINE, PORTABLE
 from flask_concurrency.asgi.inbox import READ_AHEAD, Inbox
@@ -42,6 +42,10 @@ class Portable(NamedTuple):
 
     body: Iterable[bytes] | Streamed
 
+    async def given(self) -> Iterable[bytes] | Streamed:
+        """The body, to those who await one."""
+        return self.body
+
     def close(self) -> None:
         """Close it unread."""
         if isinstance(self.body, Streamed):
@@ -53,7 +57,7 @@ class Portable(NamedTuple):
 class ThreadRequest:
     """One request, its thread, and the messages between them.
 
-    :param answer: Answers it.
+    :param answers: Answers it.
     :param threads: The pool.
     :param loop: The server's loop.
     :param late: Answers where the application has not at the request's deadline.
@@ -63,7 +67,7 @@ class ThreadRequest:
 
     def __init__(
         self,
-        answer: Answer,
+        answers: Answers,
         environ: WSGIEnvironment,
         inbox: Inbox,
         send: Send,
@@ -73,7 +77,7 @@ class ThreadRequest:
         late: WSGIApplication,
         max_body: int | None = None,
     ) -> None:
-        self._answer = answer
+        self._answers = answers
         self._environ = environ
         self._inbox = inbox
         self._send = send
@@ -81,17 +85,17 @@ class ThreadRequest:
         self._loop = loop
         self._max_body = max_body
         self._own = OwnContext(Context())
-        self._reply = Reply()
+        self._reply = reply_to(environ)
         self._sender: asyncio.Task[Any] | None = None
         self.started = False
         self._late = late
         self._waiting: asyncio.Future[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._answered = self._overdue = False
-        loop_here = asyncio.get_running_loop()
-        environ[ON_DEADLINE] = lambda seconds: loop_here.call_soon_threadsafe(
-            self._set_timer, seconds
-        )
+        self._loop_here = asyncio.get_running_loop()
+        self._future: Future[Any] | None = None
+        self._told = False
+        environ[ON_DEADLINE] = self._on_deadline
 
     async def serve(self) -> None:
         """Answer the request.
@@ -102,14 +106,16 @@ class ThreadRequest:
         await self._await_body()
         if self._inbox.gone:
             return
-        future = self._threads.submit_in(self._own, self._work)
-        self.started = True
-        watch = DisconnectWatch(self._inbox, partial(self._let_go, future))
+        self._waiting = self._loop_here.create_future()
+        watch = DisconnectWatch(self._inbox, self._let_go)
+        watch.start()  # before: once the pool has the call, two threads want the interpreter
         try:
-            self._waiting = asyncio.wrap_future(future)
+            future = self._future = self._threads.submit_in(self._own, self._work)
+            self.started = True
+            future.add_done_callback(self._ended)
             answer = await self._waiting
         except asyncio.CancelledError:
-            self._let_go(future)
+            self._let_go()
             future.add_done_callback(self._close_unread)
             if self._overdue:
                 await send_all(self._say_late(), self._inbox, self._send)
@@ -124,7 +130,7 @@ class ThreadRequest:
                 self._timer.cancel()
         if isinstance(answer, Portable):
             await answer_on_loop(
-                lambda: answer.body, self._own.context, self._reply, self._inbox, self._send
+                answer.given(), self._own.context, self._reply, self._inbox, self._send
             )
         else:
             await send_all(answer, self._inbox, self._send)
@@ -139,13 +145,50 @@ class ThreadRequest:
 
     def _work(self) -> Sequence[Message] | Portable:
         """Runs in the thread. Gives what is left to send, or a body to be read on the loop."""
-        body = self._answer(self._environ, self._reply)
+        try:
+            answer = self._made()
+        except BaseException as error:
+            self._tell(None, error)
+            raise
+        if not isinstance(answer, Portable):  # which needs the context that this is still in
+            self._tell(answer, None)
+        return answer
+
+    def _made(self) -> Sequence[Message] | Portable:
+        body = self._answers(self._environ, self._reply)
         self._answered = True  # what is sent may take as long as it takes
         if isinstance(body, Streamed) or (
             PORTABLE in self._environ and not isinstance(body, Whole)
         ):
             return Portable(body)
         return say(self._reply, body, self._inbox, self._wait_for_server)
+
+    def _tell(self, answer: Any, error: BaseException | None) -> None:
+        """Wake the request on the loop, which by way of the task's future takes twice as long."""
+        self._told = True
+        with suppress(RuntimeError):  # the loop is closed, and no one waits
+            self._loop_here.call_soon_threadsafe(self._go_on, answer, error)
+
+    def _go_on(self, answer: Any, error: BaseException | None) -> None:
+        waiting = self._waiting
+        if waiting is None or waiting.done():
+            return
+        if error is None:
+            waiting.set_result(answer)
+        elif isinstance(error, CancelledError | asyncio.CancelledError):
+            waiting.cancel()
+        else:
+            waiting.set_exception(error)
+
+    def _ended(self, future: Future[Any]) -> None:
+        """The pool has ended it, with or without a thread."""
+        if self._told:
+            return
+        error = CancelledError() if future.cancelled() else future.exception()
+        self._tell(None if error else future.result(), error)
+
+    def _on_deadline(self, seconds: float) -> None:
+        self._loop_here.call_soon_threadsafe(self._set_timer, seconds)
 
     def _set_timer(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
@@ -179,10 +222,11 @@ class ThreadRequest:
         finally:
             self._sender = None
 
-    def _let_go(self, future: Future[Any]) -> None:
+    def _let_go(self) -> None:
         """Drop what the thread still sends, and do not let it wait for a client that has left."""
         self._inbox.gone = True
-        future.cancel()
+        if self._future is not None:
+            self._future.cancel()
         if self._sender is not None:  # gunicorn (27) would wait for ever until the client reads
             self._sender.cancel()
 

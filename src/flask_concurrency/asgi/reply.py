@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from flask_concurrency.asgi.file_pieces import WholeFile
 from flask_concurrency.asgi.interface import Message
 
 if TYPE_CHECKING:
     from _typeshed import OptExcInfo
+
+
+PATH_SEND: Final = "http.response.pathsend"
+"""The extension by which a server sends a file that it opens itself, and its message."""
 
 
 class Whole(NamedTuple):
@@ -23,12 +28,14 @@ class Streamed(ABC):
     """The body of an answer that has begun, whose pieces come asynchronously.
 
     :ivar source: Gives the pieces, one after the other.
+    :ivar has_context: It gives them in context variables of its own, wherever it is asked.
     """
 
-    __slots__ = ("source",)
+    __slots__ = ("has_context", "source")
 
-    def __init__(self, source: AsyncIterator[bytes | str]) -> None:
+    def __init__(self, source: AsyncIterator[bytes | str], *, has_context: bool = False) -> None:
         self.source = source
+        self.has_context = has_context
 
     @abstractmethod
     def sent(self) -> None:
@@ -42,16 +49,18 @@ class Streamed(ABC):
 class Reply:
     """One answer: its ``start_response``, and the messages that carry it.
 
+    :ivar takes_paths: The server sends files by their path.
     :ivar started: The first message was given away, so the status stands.
     :ivar complete: The last one was.
     """
 
-    __slots__ = ("_fields", "_left", "_status", "_written", "complete", "started")
+    __slots__ = ("_fields", "_left", "_status", "_written", "complete", "started", "takes_paths")
 
-    def __init__(self) -> None:
+    def __init__(self, *, takes_paths: bool = False) -> None:
+        self.takes_paths = takes_paths
         self._status: int | None = None
-        self._fields: list[tuple[bytes, bytes]] = []
-        self._written: list[bytes] = []
+        self._fields: Sequence[tuple[bytes, bytes]] = ()
+        self._written: list[bytes] | None = None
         self._left: int | None = None
         self.started = False
         self.complete = False
@@ -76,7 +85,12 @@ class Reply:
         for name, length in self._fields:
             if name == b"content-length" and length.isdigit():
                 self._left = int(length)
-        return self._written.append
+        return self._write
+
+    def _write(self, data: bytes) -> None:
+        if self._written is None:
+            self._written = []
+        self._written.append(data)
 
     def messages(self, body: Iterable[bytes]) -> Iterator[Message]:
         """Yield the answer, each message as soon as its part of the body is there.
@@ -87,7 +101,8 @@ class Reply:
         """
         for chunk in body:
             if self._written:
-                chunk, self._written[:] = b"".join([*self._written, chunk]), []
+                chunk = b"".join([*self._written, chunk])
+                self._written.clear()
             if self.complete:
                 break  # longer than its Content-Length
             if chunk:
@@ -95,7 +110,18 @@ class Reply:
                 yield self._part(chunk)
         if not self.complete:
             yield from self._begin()
-            yield self._part(b"".join(self._written), last=True)
+            yield self._part(b"".join(self._written or ()), last=True)
+
+    def file(self, body: Iterable[bytes]) -> list[Message] | None:
+        """Say a body that is a whole file by the file's path; ``None`` where that cannot be."""
+        if not isinstance(body, WholeFile) or self._left is None or self._written:
+            return None
+        path = body.path(self._left)
+        if path is None:
+            return None
+        messages = [*self._begin(), {"type": PATH_SEND, "path": path}]
+        self.complete = True
+        return messages
 
     def piece(self, chunk: bytes) -> list[Message]:
         """Say a piece of a body of unknown length."""
@@ -110,11 +136,8 @@ class Reply:
             if self._status is None:
                 raise AssertionError("The application began to answer before start_response().")
             self.started = True
-            yield {
-                "type": "http.response.start",
-                "status": self._status,
-                "headers": self._fields,
-            }
+            fields, self._fields = self._fields, ()  # a stream need not keep them
+            yield {"type": "http.response.start", "status": self._status, "headers": fields}
 
     def _part(self, chunk: bytes, *, last: bool = False) -> dict[str, Any]:
         if self._left is not None:

@@ -12,17 +12,18 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING
 
+from flask_concurrency.asgi.answer import Answers, Body
 from flask_concurrency.asgi.environ import CONNECTION, SCOPE, make_environ
 from flask_concurrency.asgi.interface import Message, Receive, Scope, Send
-from flask_concurrency.asgi.reply import Reply, close_body
+from flask_concurrency.asgi.reply import Reply, Streamed, Whole, close_body
 from flask_concurrency.asgi.websocket_connection import Connection
 from flask_concurrency.executors.own_context import OwnContext
 from flask_concurrency.executors.threads import ThreadExecutor
-from flask_concurrency.runtime.greenlet_bridge import run_suspendable
+from flask_concurrency.runtime.greenlet_bridge import run_suspendable, stepwise
 from flask_concurrency.vocabulary.errors import QueueFull
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
+    from _typeshed.wsgi import WSGIEnvironment
 
 
 async def serve_websocket(
@@ -30,16 +31,16 @@ async def serve_websocket(
     receive: Receive,
     send: Send,
     *,
-    wsgi_app: WSGIApplication,
+    answers: Answers,
     runs_on_loop: Callable[[WSGIEnvironment], bool],
     threads: ThreadExecutor,
-    busy: WSGIApplication,
+    busy: Answers,
 ) -> None:
     """Serve one WebSocket, to its end.
 
     :param runs_on_loop: Says of a request whether it is for the loop, and not for a thread.
     :param threads: Where the others run, each on a thread of its own for as long as it lives.
-    :param busy: Answers in place of ``wsgi_app`` where ``threads`` takes no more.
+    :param busy: Answers in place of ``answers`` where ``threads`` takes no more.
     :raises Exception: What the application raised and did not answer itself.
     """
     connection = Connection(scope, receive, send)
@@ -48,9 +49,9 @@ async def serve_websocket(
     environ[CONNECTION] = connection
     try:
         if runs_on_loop(environ):
-            answer = await _on_loop(wsgi_app, environ)
+            answer = await _on_loop(answers, environ)
         else:
-            answer = await _on_thread(wsgi_app, environ, threads, busy)
+            answer = await _on_thread(answers, environ, threads, busy)
         if not connection.accepted:
             await connection.deny(answer)
     finally:
@@ -70,18 +71,20 @@ def _environ(scope: Scope) -> WSGIEnvironment:
     return environ
 
 
-async def _on_loop(wsgi_app: WSGIApplication, environ: WSGIEnvironment) -> list[Message]:
-    return await run_suspendable(lambda: _answer(wsgi_app, environ), Context())
+async def _on_loop(answers: Answers, environ: WSGIEnvironment) -> list[Message]:
+    reply, context = Reply(), Context()
+    body = await stepwise(answers.awaited(environ, reply), context)
+    return await run_suspendable(lambda: _denial(body, environ, reply), context)
 
 
 async def _on_thread(
-    wsgi_app: WSGIApplication,
+    answers: Answers,
     environ: WSGIEnvironment,
     threads: ThreadExecutor,
-    busy: WSGIApplication,
+    busy: Answers,
 ) -> list[Message]:
     try:
-        future = threads.submit_in(OwnContext(Context()), _answer, wsgi_app, environ)
+        future = threads.submit_in(OwnContext(Context()), _answer, answers, environ)
     except QueueFull:
         return await _on_loop(busy, environ)
     try:
@@ -91,11 +94,18 @@ async def _on_thread(
         raise
 
 
-def _answer(wsgi_app: WSGIApplication, environ: WSGIEnvironment) -> list[Message]:
-    """What the application answers, which is of interest only if it did not accept."""
+def _answer(answers: Answers, environ: WSGIEnvironment) -> list[Message]:
     reply = Reply()
-    body = wsgi_app(environ, reply.start_response)
+    return _denial(answers(environ, reply), environ, reply)
+
+
+def _denial(body: Body, environ: WSGIEnvironment, reply: Reply) -> list[Message]:
+    """What the application answers, which is of interest only if it did not accept."""
+    accepted = environ[CONNECTION].accepted
+    if isinstance(body, Whole):
+        return [] if accepted else list(body)
+    assert not isinstance(body, Streamed)
     try:
-        return [] if environ[CONNECTION].accepted else list(reply.messages(body))
+        return [] if accepted else list(reply.messages(body))
     finally:
         close_body(body)

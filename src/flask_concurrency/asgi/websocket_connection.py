@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Final
 
 from flask_concurrency.asgi.cooperative_yield import CooperativeYield
 from flask_concurrency.asgi.interface import Message, Receive, Scope, Send
+from flask_concurrency.asgi.waiters import Waiters
 from flask_concurrency.runtime.drain import Drain
 from flask_concurrency.vocabulary.errors import ConnectionClosed
 from flask_concurrency.vocabulary.safe_logger import SafeLogger
@@ -48,17 +49,37 @@ class Connection:
     :ivar ended: Code and text it was closed with; ``None`` while it is open.
     """
 
+    __slots__ = (
+        "_can_answer",
+        "_cooperative",
+        "_drain",
+        "_goodbye",
+        "_messages",
+        "_news",
+        "_patience",
+        "_reader",
+        "_receive",
+        "_room",
+        "_send",
+        "_sending",
+        "_ticket",
+        "accepted",
+        "ended",
+        "loop",
+        "offered",
+    )
+
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
-        self.offered: list[str] = list(scope.get("subprotocols") or ())
+        self.offered: Sequence[str] = scope.get("subprotocols") or ()
         self._can_answer = DENIAL in (scope.get("extensions") or {})
         self.loop = asyncio.get_running_loop()
         self.accepted = False
         self.ended: tuple[int, str | None] | None = None
-        self._messages: deque[str | bytes] = deque()
-        self._news = asyncio.Event()
-        self._room = asyncio.Event()
+        self._messages: deque[str | bytes] | None = None  # takes 760 bytes; most are idle
+        self._news = Waiters()
+        self._room: Waiters | None = None
         self._sending = asyncio.Lock()
         self._cooperative = CooperativeYield()
         self._patience: asyncio.Timeout | None = None
@@ -113,7 +134,7 @@ class Connection:
         self.accepted = True
         self._reader = self.loop.create_task(self._take_in(max_message_size))
         self._drain = drain
-        self._ticket = drain.call(lambda: self.loop.call_soon_threadsafe(self.abandon))
+        self._ticket = drain.call(self._end_soon)
 
     async def deny(self, answer: Iterable[Message]) -> None:
         """Answer the handshake as any other request, where the server can do that.
@@ -138,17 +159,18 @@ class Connection:
 
         :raises ConnectionClosed: It has ended, and nothing is left.
         """
-        try:
-            async with asyncio.timeout(timeout):
-                while not self._messages:
-                    if self.ended is not None:
-                        raise self.closed()
-                    self._news.clear()
-                    await self._news.wait()
-        except TimeoutError:
-            if not self._messages:
-                return None
-        self._room.set()
+        if timeout is not None:
+            try:
+                async with asyncio.timeout(timeout):
+                    return await self.receive(None)
+            except TimeoutError:
+                return self._messages.popleft() if self._messages else None
+        while not self._messages:
+            if self.ended is not None:
+                raise self.closed()
+            await self._news.wait()
+        if self._room is not None:
+            self._room.wake()
         return self._messages.popleft()
 
     async def send(self, data: str | bytes) -> None:
@@ -185,6 +207,9 @@ class Connection:
         if self._goodbye is not None:
             await asyncio.wait({self._goodbye})
 
+    def _end_soon(self) -> None:
+        self.loop.call_soon_threadsafe(self.abandon)
+
     def abandon(self) -> None:
         """Notify client and handler that it has ended, unless they know."""
         if self.accepted:
@@ -196,7 +221,7 @@ class Connection:
     def _end(self, code: int, text: str | None) -> None:
         if self.ended is None:
             self.ended = code, text
-        self._news.set()
+        self._news.wake()
 
     def _close(self, code: int, text: str | None) -> None:
         if self.ended is None:
@@ -224,13 +249,16 @@ class Connection:
     async def _take_in(self, max_message_size: int | None) -> None:
         try:
             while self.ended is None:
-                await self._take_in_one(max_message_size)
+                self._take(await self._receive(), max_message_size)
+                while self._messages is not None and len(self._messages) >= READ_AHEAD:
+                    if self._room is None:
+                        self._room = Waiters()
+                    await self._room.wait()
         except Exception:
             logger.exception("The server cannot tell any more what a client sends")
             self._end(CUT_OFF, None)
 
-    async def _take_in_one(self, max_message_size: int | None) -> None:
-        message = await self._receive()
+    def _take(self, message: Message, max_message_size: int | None) -> None:
         if message["type"] != "websocket.receive":
             self._end(message.get("code") or CUT_OFF, message.get("reason") or None)
             self._stop_sending()
@@ -240,8 +268,7 @@ class Connection:
         if max_message_size is not None and len(data) > max_message_size:
             self._close(TOO_BIG, TOO_BIG_TEXT)
             return
+        if self._messages is None:
+            self._messages = deque()
         self._messages.append(data)
-        self._news.set()
-        while len(self._messages) >= READ_AHEAD:
-            self._room.clear()
-            await self._room.wait()
+        self._news.wake()

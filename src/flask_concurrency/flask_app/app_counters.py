@@ -108,14 +108,11 @@ class AppCounters:
         :returns: To be called when it is closed; a second call changes nothing.
         """
         self._count(CONNECTIONS.once(kind, "opened"))
-        open_now = [True]
+        return _Opened(self, kind).closed
 
-        def closed() -> None:
-            if open_now:
-                open_now.clear()
-                self._count(CONNECTIONS.once(kind, "closed"))
-
-        return closed
+    def connection_closed(self, kind: str) -> None:
+        """Count the end of one that was opened."""
+        self._count(CONNECTIONS.once(kind, "closed"))
 
     def _count(self, change: Change) -> None:
         counters = self.if_counting()
@@ -132,3 +129,19 @@ class AppCounters:
 
         name = file_name(deployment(app, self._settings)).rpartition(".")[0]
         return default_directory() / f"{name}.counters"
+
+
+class _Opened:
+    """One connection; kept while it is open, so it takes as little as can be."""
+
+    __slots__ = ("_counters", "_kind")
+
+    def __init__(self, counters: AppCounters, kind: str) -> None:
+        self._counters: AppCounters | None = counters
+        self._kind = kind
+
+    def closed(self) -> None:
+        """Count its end, once."""
+        counters, self._counters = self._counters, None
+        if counters is not None:
+            counters.connection_closed(self._kind)

@@ -154,6 +154,10 @@ class AppState:
     def executors(self, executors: AppExecutors) -> None:
         self._executors.made = executors
 
+    def run_async(self) -> None:
+        """Have what runs the app's ``async`` functions made now, and not at their first use."""
+        self._executors.run_async()
+
     @property
     def adaptive_snapshots(self) -> Callable[[], Mapping[str, AdaptiveSnapshot]]:
         """What gives, by their names, what the adaptive limits of this process do.

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 def make_asgi_app(app: Flask, state: AppState) -> AsgiBridge:
     """The ASGI application of ``app``, middleware that stands around ``app.wsgi_app`` included."""
     threads = state.executors.threads
+    state.run_async()
     if state.settings.server_threads is None:
         state.rooms.served_by(threads.max_workers)
 
@@ -59,7 +60,7 @@ def make_asgi_app(app: Flask, state: AppState) -> AsgiBridge:
         ),
         max_body=lambda: _max_body(app),
         admit=admit,
-        answer=DirectAnswers(app, state),
+        answers=DirectAnswers(app, state),
     )
 
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 AWAITS = "__flask_concurrency_awaits__"
 """Set on a view that is a plain function, and waits for an asynchronous one inside."""
 
+AWAITED = "flask_concurrency.awaited"
+"""In the WSGI environment: the view that may return a coroutine, to be awaited in its place."""
+
 PLACE = "concurrency.runs_on"
 """Where in ``app.extensions`` stands what was declared for all of an app."""
 

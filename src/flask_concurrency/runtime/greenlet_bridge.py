@@ -19,7 +19,8 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import Executor, Future
 from contextvars import Context
-from types import CoroutineType
+from functools import partial
+from types import CoroutineType, coroutine
 from typing import Any, Generic, TypeVar
 
 from greenlet import GreenletExit, getcurrent, greenlet
@@ -89,6 +90,23 @@ def run_suspendable(
     return _Run(fn, context, holds_thread)
 
 
+def stepwise(
+    coroutine: Coroutine[Any, Any, T],
+    context: Context,
+    *,
+    on_wait: Callable[[], object] | None = None,
+) -> Awaitable[T]:
+    """Give an awaitable that awaits ``coroutine``, the code of which may suspend itself anywhere.
+
+    It runs in the task that awaits it. Each step, from where it waited to where it waits next, has
+    a stack. That is set aside only while plain code waits; a coroutine that awaits takes none.
+
+    :param context: The context variables it runs with.
+    :param on_wait: Called before it waits for the first time.
+    """
+    return _Stepwise(coroutine, context, on_wait)
+
+
 class _Run(Generic[T]):
     """One run of a function in a :class:`Suspendable`."""
 
@@ -100,68 +118,126 @@ class _Run(Generic[T]):
         self._holds_thread = holds_thread
 
     def __await__(self) -> Generator[Any, Any, T]:
-        driver, stacks = getcurrent(), idle.stacks
-        stack = stacks.pop() if stacks else Suspendable()
-        if stack.parent is not driver:
-            stack.parent = driver
-        # Given, not entered: while the stack is set aside, its context is free, and another thread
-        # may run a step of the same request in it.
-        stack.gr_context = self._context
-        stack.function = self._fn
-        stack.holds_thread = self._holds_thread
+        fn, context = self._fn, self._context
         del self._fn, self._context
-        passed: Any = stack.switch()
-        while stack.function is not None:
-            try:
-                value = yield passed
-            except BaseException as error:
-                passed = stack.throw(error)
-            else:
-                passed = stack.switch(value)
-        result: T = stack.result
-        failure, stack.result, stack.raised = stack.raised, None, None
-        if not stack.dead and len(stacks) < IDLE_STACKS:
-            stack.gr_context = None
-            stacks.append(stack)
-        elif not stack.dead:
-            stack.throw()  # its own frame refers to it, so that it would never be collected
-        if failure is None:
-            return result
-        try:
-            raise failure
-        finally:
-            del failure  # else its traceback would hold this frame, and this frame it
+        return _on_a_stack(fn, context, holds_thread=self._holds_thread)
 
 
-class _InContext(Generic[T]):
-    """One coroutine that is awaited in a context of its own."""
+class _Stepwise(Generic[T]):
+    """One coroutine, each step of which runs in a :class:`Suspendable`."""
 
-    __slots__ = ("_context", "_coroutine")
+    __slots__ = ("_context", "_coroutine", "_on_wait")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, T], context: Context) -> None:
+    def __init__(
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        context: Context,
+        on_wait: Callable[[], object] | None,
+    ) -> None:
         self._coroutine = coroutine
         self._context = context
+        self._on_wait = on_wait
 
     def __await__(self) -> Generator[Any, Any, T]:
-        step: Callable[[Any], Any] = self._coroutine.send
+        coroutine, context, on_wait = self._coroutine, self._context, self._on_wait
+        step: Callable[[Any], Any] = coroutine.send
         value: Any = None
         while True:
-            try:
-                passed = self._context.run(step, value)
-            except StopIteration as stop:
-                result: T = stop.value
+            passed = yield from _on_a_stack(partial(_step, step, value), context, on_wait=on_wait)
+            del step  # it need not be kept while the coroutine waits
+            if type(passed) is _Ended:
+                result: T = passed.result
                 return result
+            if on_wait is not None:
+                on_wait()
+                on_wait = None
             try:
                 value = yield passed
             except BaseException as error:
-                step, value = self._coroutine.throw, error
+                step, value = coroutine.throw, error
             else:
-                step = self._coroutine.send
+                step = coroutine.send
 
 
-def in_context(coroutine: Coroutine[Any, Any, T], context: Context) -> Awaitable[T]:
-    """Give an awaitable that runs a coroutine with other context variables, in the same task."""
-    return _InContext(coroutine, context)
+class _Ended:
+    """What a coroutine returned."""
+
+    __slots__ = ("result",)
+
+    def __init__(self, result: Any) -> None:
+        self.result = result
+
+
+def _step(step: Callable[[Any], Any], value: Any) -> Any:
+    """What a coroutine waits for next, or its end."""
+    try:
+        return step(value)
+    except StopIteration as stop:
+        return _Ended(stop.value)
+
+
+def _on_a_stack(
+    fn: Callable[[], T],
+    context: Context,
+    *,
+    holds_thread: bool = False,
+    on_wait: Callable[[], object] | None = None,
+) -> Generator[Any, Any, T]:
+    driver, stacks = getcurrent(), idle.stacks
+    stack = stacks.pop() if stacks else Suspendable()
+    if stack.parent is not driver:
+        stack.parent = driver
+    # Given, not entered: while the stack is set aside, its context is free, and another thread may
+    # run a step of the same request in it.
+    stack.gr_context = context
+    stack.function = fn
+    stack.holds_thread = holds_thread
+    del fn, context
+    passed: Any = stack.switch()
+    if on_wait is not None and stack.function is not None:
+        on_wait()
+    while stack.function is not None:
+        try:
+            value = yield passed
+        except BaseException as error:
+            passed = stack.throw(error)
+        else:
+            passed = stack.switch(value)
+    result: T = stack.result
+    failure, stack.result, stack.raised = stack.raised, None, None
+    if not stack.dead and len(stacks) < IDLE_STACKS:
+        stack.gr_context = None
+        stacks.append(stack)
+    elif not stack.dead:
+        stack.throw()  # its own frame refers to it, so that it would never be collected
+    if failure is None:
+        return result
+    try:
+        raise failure
+    finally:
+        del failure  # else its traceback would hold this frame, and this frame it
+
+
+@coroutine
+def in_context(coroutine: Coroutine[Any, Any, T], context: Context) -> Generator[Any, Any, T]:
+    """Await a coroutine with other context variables, in the same task."""
+    error: BaseException | None = None
+    value: Any = None
+    while True:
+        try:
+            if error is None:
+                passed = context.run(coroutine.send, value)
+            else:
+                passed = context.run(coroutine.throw, error)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        try:
+            value = yield passed
+        except BaseException as raised:
+            error = raised
+        else:
+            error = None
 
 
 def can_suspend() -> bool:

@@ -225,6 +225,25 @@ class WaitingCall(Call[T]):
         return True
 
 
+async def awaited(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Await a coroutine as :meth:`LoopThread.run` waits for it, where it can be awaited.
+
+    :raises DeadlineExceeded: The caller's deadline passed, and the coroutine was cancelled.
+    :raises concurrent.futures.CancelledError: Something else cancelled it, and not its task.
+    :raises Exception: What the coroutine raised.
+    """
+    seconds = time_left()
+    try:
+        if seconds is None:
+            return await coroutine
+        return await loop_deadline.in_time(coroutine, seconds, name_of(coroutine))
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise  # the caller itself is to end
+        raise was_cancelled(name_of(coroutine)) from error
+
+
 def name_of(coroutine: Coroutine[Any, Any, Any]) -> str:
     """Name a coroutine as its author did."""
     name: str | None = getattr(coroutine, "__qualname__", None)

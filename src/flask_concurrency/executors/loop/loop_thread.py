@@ -24,8 +24,7 @@ from flask_concurrency.executors.loop.background import (
     blocked_message,
 )
 from flask_concurrency.executors.loop.borrowed import BorrowedLoop
-from flask_concurrency.executors.loop.call import WaitingCall, logger, name_of, was_cancelled
-from flask_concurrency.executors.loop.deadline import in_time, time_left
+from flask_concurrency.executors.loop.call import WaitingCall, awaited, logger, name_of
 from flask_concurrency.executors.loop.greenlets import make_loop
 from flask_concurrency.executors.loop.lifetime import (
     CLOSES_WITHIN,
@@ -161,17 +160,7 @@ class LoopThread:
         """
         runner = self._runner
         if can_suspend() and not (isinstance(runner, LoopRunner) and runner.is_current_thread()):
-            seconds = time_left()
-            timed = coroutine
-            if seconds is not None:
-                timed = in_time(coroutine, seconds, name_of(coroutine))
-            try:
-                return suspend(timed)
-            except asyncio.CancelledError as error:
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
-                    raise  # the caller itself is to end
-                raise was_cancelled(name_of(coroutine)) from error
+            return suspend(awaited(coroutine))
         runner = self._runner_for(coroutine)
         if runner.is_current_thread():
             _refuse(

@@ -1,23 +1,23 @@
 """Make the response that is a stream of events. Knows responses; how a stream lives, it does not.
 
-:func:`flask_concurrency.streams.event_stream.beating_async` and its siblings do.
+:func:`flask_concurrency.streams.event_stream.BeatingAsync` and its siblings do.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Iterable
 from contextvars import copy_context
-from functools import partial
 from math import inf
 from typing import Any, Final
 
 from flask import Response, current_app, request
+from flask.json.provider import JSONProvider
 
 from flask_concurrency.asgi.environ import PORTABLE
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.flask_app.work.async_body import AsyncBody
 from flask_concurrency.runtime.drain import Drain, watch_signals
-from flask_concurrency.streams.event_stream import Beating, beating_async, ending
+from flask_concurrency.streams.event_stream import Beating, BeatingAsync, ending
 from flask_concurrency.streams.server_sent_events import encode
 
 FIELDS: Final = {
@@ -50,10 +50,10 @@ def event_response(
     if callable(source):
         source = source(request.headers.get("Last-Event-ID"))
     watch_signals()
-    spell = partial(encode, dumps=current_app.json.dumps)
+    spell = _Spelling(current_app.json)
     context = copy_context()
     if isinstance(source, AsyncIterable):
-        events = beating_async(
+        events = BeatingAsync(
             aiter(source), spell, heartbeat=heartbeat, drain=drain, context=context
         )
         request.environ[PORTABLE] = True
@@ -68,6 +68,18 @@ def event_response(
         return _response(ending(items, spell, drain=drain, context=context), opened)
     body = Beating(items, spell, heartbeat=heartbeat, drain=drain, context=context)
     return _response(body, opened)
+
+
+class _Spelling:
+    """Spells the items of a stream, of which thousands may be open."""
+
+    __slots__ = ("_json",)
+
+    def __init__(self, json: JSONProvider) -> None:
+        self._json = json
+
+    def __call__(self, item: Any) -> bytes:
+        return encode(item, self._json.dumps)
 
 
 def _response(body: Iterable[bytes], opened: Callable[[], Callable[[], None]]) -> Response:

@@ -10,6 +10,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, Protocol
 
 from flask import Response, current_app, got_request_exception, request
@@ -18,10 +19,11 @@ from werkzeug.exceptions import HTTPException
 from flask_concurrency.asgi.environ import CONNECTION
 from flask_concurrency.asgi.websocket_connection import Connection
 from flask_concurrency.asgi.websocket_handles import AsgiWebSocket
+from flask_concurrency.executors.loop.call import was_cancelled
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.current_journey import journey_of
 from flask_concurrency.flask_app.http.responses import Refusal
-from flask_concurrency.flask_app.loop_endpoints import AWAITS
+from flask_concurrency.flask_app.loop_endpoints import AWAITED, AWAITS
 from flask_concurrency.flask_app.streaming.websocket_origins import Origins, PagesAllowed
 from flask_concurrency.runtime.drain import watch_signals
 from flask_concurrency.vocabulary.errors import (
@@ -84,7 +86,7 @@ def websocket_options(
 
 def websocket_view(
     handler: Handler, options: WebSocketOptions, state: Callable[[], AppState]
-) -> Callable[..., Response]:
+) -> Callable[..., Any]:
     """A view function that runs ``handler``, which gets the WebSocket as its first argument.
 
     It is a plain function whatever the handler is: were it asynchronous itself, it would be run
@@ -100,34 +102,25 @@ def websocket_view(
     awaits = inspect.iscoroutinefunction(handler)
 
     @functools.wraps(handler)
-    def view(*args: Any, **kwargs: Any) -> Response:
+    def view(*args: Any, **kwargs: Any) -> Any:
         owned = state()
         options.origins.check()
         try:
             socket = _accept(options, owned)
         except ConnectionClosed:  # the client did not wait for its answer
-            return current_app.response_class(status=101)
+            return _ended()
         # From here on the time is the client's, not that of a view that has to answer.
         journey_of(request.environ).stop_clock()
-        code = GOING_AWAY
-        closed = owned.counters.connection_opened("websocket")
-        try:
-            if awaits:
-                owned.executors.loop.run(_handle(handler, socket, args, kwargs))
-            else:
+        open_until = _UntilTheEnd(owned, socket)
+        if not awaits:
+            with open_until:
                 handler(*args, socket, **kwargs)
-            code = NORMAL
-        except Exception as error:
-            code = _code(error, socket)
-            if code == FAILED:
-                _report(error)
-                if current_app.testing:
-                    raise
-        finally:
-            closed()
-            socket.close(code)
-            socket.finish()
-        return current_app.response_class(status=101)
+        elif request.environ.get(AWAITED) is view:
+            return _await(handler, socket, args, kwargs, open_until)
+        else:
+            with open_until:
+                owned.executors.loop.run(_handle(handler, socket, args, kwargs))
+        return _ended()
 
     if awaits:
         setattr(view, AWAITS, True)
@@ -142,6 +135,77 @@ class _Accepted(Protocol):
     def close(self, reason: int | None = None, message: str | None = None) -> None: ...
     def awaitable(self) -> AsyncWebSocket: ...
     def finish(self) -> None: ...
+
+
+async def _await(
+    handler: Handler,
+    socket: _Accepted,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    open_until: _UntilTheEnd,
+) -> Response:
+    """What the view does from the handshake on, where that is awaited: it takes no stack."""
+    with open_until:
+        awaited = handler(*args, socket.awaitable(), **kwargs)
+        del handler, socket, args, kwargs  # it may be open for hours
+        await awaited
+    return _ended()
+
+
+class _UntilTheEnd:
+    """A block that ends with a WebSocket's handler, and closes the WebSocket.
+
+    What the handler raises is told to the client by the code.
+    """
+
+    __slots__ = ("_closed", "_socket")
+
+    def __init__(self, state: AppState, socket: _Accepted) -> None:
+        self._socket = socket
+        self._closed = state.counters.connection_opened("websocket")
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        socket, code = self._socket, GOING_AWAY
+        try:
+            if error is None:
+                code = NORMAL
+                return False
+            if isinstance(error, asyncio.CancelledError) and not _is_to_end():
+                error, cause = was_cancelled("The handler of a WebSocket"), error
+                error.__cause__ = cause
+            if not isinstance(error, Exception):
+                return False
+            code = _code(error, socket)
+            if code == FAILED:
+                _report(error)
+                if current_app.testing:
+                    raise error
+            return True
+        finally:
+            self._closed()
+            socket.close(code)
+            socket.finish()
+
+
+def _is_to_end() -> bool:
+    """Whether the task of this code was itself cancelled, and not only what it awaits."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # it is in a thread
+        return True
+    return task is None or task.cancelling() > 0
+
+
+def _ended() -> Response:
+    return current_app.response_class(status=101)
 
 
 async def _handle(

@@ -12,7 +12,9 @@ from flask import Response, has_request_context, request
 from greenlet import getcurrent
 
 from flask_concurrency.asgi.environ import PORTABLE
+from flask_concurrency.asgi.file_pieces import WholeFile
 from flask_concurrency.executors.loop import LoopThread
+from flask_concurrency.executors.loop.call import awaited
 from flask_concurrency.executors.loop.own_loop import run_on_own_loop
 from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.flask_app.work.body_threads import steps_of
@@ -49,7 +51,7 @@ class AsyncBody(Iterator[Any]):
             self._loop.run(_awaiting(close()))
 
 
-class BlockingBody(Iterator[Any]):
+class BlockingBody(Iterator[Any], WholeFile):
     """An iterator that may block, each step of which runs in a thread.
 
     The steps have the context of the request, so that a generator finds it as it left it.
@@ -79,6 +81,10 @@ class BlockingBody(Iterator[Any]):
         finally:
             self._steps.end()
 
+    def path(self, length: int) -> str | None:
+        """That of the file which it is, if it is one."""
+        return self._source.path(length) if isinstance(self._source, WholeFile) else None
+
     def _step(self) -> Any:
         if self._items is None:
             self._items = iter(self._source)
@@ -92,38 +98,56 @@ class BlockingBody(Iterator[Any]):
         return suspend(self._steps.run(context, fn))
 
 
-def async_to_sync(
-    loop: LoopThread,
-    bodies: ThreadExecutor,
-    *,
-    runs_as_in_flask: Callable[[], bool],
-    on_shared_loop: Callable[[], object],
-) -> Callable[[Callable[P, Coroutine[Any, Any, Any]]], Callable[P, Any]]:
-    """Make what Flask runs its asynchronous functions by.
+class OnSharedLoop:
+    """What Flask runs its asynchronous functions by, as ``app.async_to_sync``.
 
     :param loop: Where they run.
     :param bodies: Where blocking bodies of their responses are read.
     :param runs_as_in_flask: Whether the current request's run on a loop of their own instead.
     :param on_shared_loop: Called before the first one that runs on ``loop``.
     """
-    first = True
 
-    def decorate(function: Callable[P, Coroutine[Any, Any, Any]]) -> Callable[P, Any]:
+    def __init__(
+        self,
+        loop: LoopThread,
+        bodies: ThreadExecutor,
+        *,
+        runs_as_in_flask: Callable[[], bool],
+        on_shared_loop: Callable[[], object],
+    ) -> None:
+        self._loop = loop
+        self._bodies = bodies
+        self._runs_as_in_flask = runs_as_in_flask
+        self._on_shared_loop: Callable[[], object] | None = on_shared_loop
+
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, Any]]) -> Callable[P, Any]:
+        """Make a plain function of an asynchronous one."""
+
         def run(*args: P.args, **kwargs: P.kwargs) -> Any:
-            nonlocal first
-            if runs_as_in_flask():
-                return readable(run_on_own_loop(function(*args, **kwargs)), loop, bodies)
-            if first:
-                first = False
-                on_shared_loop()
-            return readable(loop.run(function(*args, **kwargs)), loop, bodies)
+            if self._runs_as_in_flask():
+                value = run_on_own_loop(function(*args, **kwargs))
+            else:
+                self._begin()
+                value = self._loop.run(function(*args, **kwargs))
+            return readable(value, self._loop, self._bodies)
 
         # Not ``functools.wraps``: Flask asks for one in every request, and calls it at once.
         run.__name__ = getattr(function, "__name__", run.__name__)
         run.__wrapped__ = function  # type: ignore[attr-defined]
         return run
 
-    return decorate
+    async def call(
+        self, function: Callable[..., Coroutine[Any, Any, Any]], arguments: dict[str, Any]
+    ) -> Any:
+        """Do the same where it can be awaited: on the loop, for a request that runs there."""
+        self._begin()
+        value = await awaited(function(**arguments))
+        return readable(value, self._loop, self._bodies)
+
+    def _begin(self) -> None:
+        if self._on_shared_loop is not None:
+            begin, self._on_shared_loop = self._on_shared_loop, None
+            begin()
 
 
 def readable(value: Any, loop: LoopThread, bodies: ThreadExecutor) -> Any:

@@ -5,7 +5,7 @@ Knows what of Flask a task takes along; knows no request and no limit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
@@ -20,7 +20,7 @@ from flask_concurrency.executors.processes.executor import ProcessExecutor
 from flask_concurrency.executors.task_end import OnTaskEnd
 from flask_concurrency.executors.threads import ThreadExecutor
 from flask_concurrency.flask_app.settings import PREFIX, Settings
-from flask_concurrency.flask_app.work.async_body import async_to_sync
+from flask_concurrency.flask_app.work.async_body import OnSharedLoop
 from flask_concurrency.flask_app.work.body_threads import BODY_THREADS
 from flask_concurrency.flask_app.work.task_context import FlaskCarrier
 from flask_concurrency.flask_app.work.thread_locals import warn_of_thread_locals
@@ -137,12 +137,12 @@ def make_executors(
 
 def run_async(
     app: Flask, executors: AppExecutors, runs_as_in_flask: Callable[[], bool]
-) -> Callable[[Callable[..., Coroutine[Any, Any, Any]]], Callable[..., Any]]:
+) -> OnSharedLoop:
     """Make what runs an app's ``async`` functions: on the shared loop, as a rule.
 
     :param runs_as_in_flask: Whether those of the current request run on a loop of their own.
     """
-    return async_to_sync(
+    return OnSharedLoop(
         executors.loop,
         executors.bodies,
         runs_as_in_flask=runs_as_in_flask,

@@ -19,6 +19,7 @@ from flask_concurrency.vocabulary.executor_names import Meaning
 
 if TYPE_CHECKING:
     from flask_concurrency.executors.task_end import OnTaskEnd
+    from flask_concurrency.flask_app.work.async_body import OnSharedLoop
     from flask_concurrency.flask_app.work.executors import AppExecutors
 
 
@@ -78,15 +79,19 @@ class ExecutorsAtFirstUse:
             self.made = made
         return made
 
-    def _first_async_to_sync(
-        self, function: Callable[..., Coroutine[Any, Any, Any]]
-    ) -> Callable[..., Any]:
+    def run_async(self) -> OnSharedLoop:
+        """What runs the app's ``async`` functions, in the place of what was to make it."""
         from flask_concurrency.flask_app.work.executors import run_async
 
         run = run_async(self._app, self.get(), self._runs_as_in_flask)
         if self._app.async_to_sync == self._first_async_to_sync:  # no other code has replaced it
             self._app.async_to_sync = run  # type: ignore[method-assign, assignment]
-        return run(function)
+        return run
+
+    def _first_async_to_sync(
+        self, function: Callable[..., Coroutine[Any, Any, Any]]
+    ) -> Callable[..., Any]:
+        return self.run_async()(function)
 
 
 def _make(app: Flask, settings: Settings, **options: Any) -> AppExecutors:
