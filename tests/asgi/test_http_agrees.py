@@ -228,7 +228,8 @@ def test_an_app_answers_alike_with_no_wsgi_between(
     method, _, path = behaviour.request.partition(" ")
     wsgi = on_wsgi(direct["app"], method, f"/{kind}{path}", behaviour)
     expect(wsgi, behaviour, kind)
-    asgi, by_path = direct["asgi"], {"extensions": {"http.response.pathsend": {}}}
+    asgi = direct["asgi"]
+    by_path: dict[str, Any] = {"extensions": {"http.response.pathsend": {}}}
     assert run(on_asgi(asgi, method, f"/{kind}{path}", behaviour)) == wsgi
     assert run(on_asgi(asgi, method, f"/{kind}{path}", behaviour, **by_path)) == wsgi
 
