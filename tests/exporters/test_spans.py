@@ -17,7 +17,7 @@ from opentelemetry.trace import SpanContext
 from tests.apps import traced
 
 from flask_concurrency.executors.processes.executor import ProcessExecutor
-from flask_concurrency.executors.processes.trace import fields_of_caller
+from flask_concurrency.executors.processes.trace_context import fields_of_caller
 from flask_concurrency.vocabulary.errors import TaskNotPicklable
 
 pytestmark = pytest.mark.slow

@@ -54,7 +54,7 @@ class TracedCall:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return what the function returns."""
-        from flask_concurrency.executors.processes.trace import call_in_trace
+        from flask_concurrency.executors.processes.trace_context import call_in_trace
 
         return call_in_trace(self.fields, self.fn, args, kwargs)
 
@@ -101,7 +101,7 @@ def dump(value: object) -> Pickled:
 
 
 def _in_trace_of_caller(fn: Callable[..., Any]) -> Callable[..., Any]:
-    from flask_concurrency.executors.processes.trace import fields_of_caller
+    from flask_concurrency.executors.processes.trace_context import fields_of_caller
 
     fields = fields_of_caller()
     return TracedCall(fn, fields) if fields else fn
