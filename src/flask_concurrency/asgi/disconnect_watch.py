@@ -29,7 +29,7 @@ class DisconnectWatch:
     def __init__(self, inbox: Inbox, act: Callable[[], object]) -> None:
         self._inbox = inbox
         self._act = act
-        self._task: asyncio.Task[bool] | None = None
+        self._task: asyncio.Task[None] | None = None
         self._started = False
         self.acted = False
 
@@ -44,25 +44,22 @@ class DisconnectWatch:
         if self._started:
             watch_timer.discard(self)
             if self._task is not None:
-                self._task.remove_done_callback(self._ended)
                 self._task.cancel()
 
     def begin(self) -> None:
         """Begin to watch."""
         loop = asyncio.get_running_loop()
-        self._task = loop.create_task(self._inbox.until_gone(), name="disconnect watch")
-        self._task.add_done_callback(self._ended)
+        self._task = loop.create_task(self._watch(), name="disconnect watch")
 
-    def _ended(self, task: asyncio.Task[bool]) -> None:
-        if task.cancelled():
+    async def _watch(self) -> None:
+        try:
+            gone = await self._inbox.until_gone()
+        except Exception:
+            logger.exception("The server cannot tell any more whether a client is there")
             return
-        error = task.exception()
-        if error is not None:
-            logger.error(
-                "The server cannot tell any more whether a client is there", exc_info=error
-            )
-        # If the sender already saw the disconnect, it is closing the body; do not cancel it.
-        elif task.result() and not self._inbox.noticed:
+        # In the step in which the sender can see it, too: a turn later it may be closing the body,
+        # which is not to be cancelled. Nor is it if the sender has found out by itself.
+        if gone and not self._inbox.noticed:
             self.acted = True
             self._act()
 
