@@ -61,6 +61,19 @@ def test_every_commit_is_on_the_disk(make: Make) -> None:
     assert ledger._writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
+def test_a_ledger_that_is_forgotten_closes_what_it_had_open(path: Path) -> None:
+    """With the app that had it; nothing is left to a finalizer of the connection."""
+    ledger = SqliteLedger(path, app="shop", volatile=True)
+    record = submit(ledger)
+    assert ledger.get(record.id) is not None
+    opened = [ledger._writer, ledger._reader]
+    del ledger
+    for connection in opened:
+        assert connection is not None
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            connection.execute("SELECT 1")
+
+
 def test_a_log_that_was_cut_loses_nothing_before_the_cut(make: Make, path: Path) -> None:
     """8: wherever a power cut ends the log, the file is whole and holds what was there by then."""
     ledger = make()

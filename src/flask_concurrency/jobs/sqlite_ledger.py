@@ -275,6 +275,11 @@ class SqliteLedger(Ledger):
                 if connection is not None:
                     connection.close()
 
+    def __del__(self) -> None:
+        """Close them with the ledger: from Python 3.13 on a forgotten connection is a warning."""
+        with suppress(Exception):  # of a ledger that was never whole
+            self.close()
+
     def _keyed(
         self, connection: sqlite3.Connection, record: JobRecord, now: float
     ) -> JobRecord | None:
