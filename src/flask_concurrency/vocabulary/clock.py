@@ -1,4 +1,8 @@
-"""Read the time. The one file that does; everything else is handed a clock or an instant."""
+"""Read the time. Everything else is handed an instant or a clock, or takes one of these two.
+
+The exceptions stand alone: ``flask concurrency tune`` times what it sends, and the process that
+watches over a job worker imports nothing of the package.
+"""
 
 from __future__ import annotations
 

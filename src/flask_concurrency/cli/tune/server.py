@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from flask_concurrency.flask_app.settings import UNLIMITED
+from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
 STARTS_WITHIN = 60.0
@@ -60,9 +61,9 @@ def served(
             start_new_session=True,
         )
         try:
-            give_up_at = time.monotonic() + STARTS_WITHIN
+            give_up_at = monotonic() + STARTS_WITHIN
             while not _answers(port):
-                if process.poll() is not None or time.monotonic() > give_up_at:
+                if process.poll() is not None or monotonic() > give_up_at:
                     said.seek(0)
                     end = "\n".join(said.read().decode(errors="replace").splitlines()[-12:])
                     raise ConfigurationError(f"The app does not start under load:\n{end}")

@@ -9,7 +9,6 @@ import atexit
 import shutil
 import tempfile
 import threading
-import time
 import weakref
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -24,6 +23,7 @@ from flask_concurrency.jobs.opening import SQLITE, open_ledger
 from flask_concurrency.jobs.record import JobRecord
 from flask_concurrency.jobs.watcher import Watcher
 from flask_concurrency.telemetry.metrics import JOBS
+from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.errors import JobsUnavailable
 from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
@@ -192,7 +192,7 @@ class AppJobs:
 
     def _look_for_workers(self, name: str) -> None:
         """Log if no worker would run a job, at most every five minutes."""
-        now = time.monotonic()
+        now = monotonic()
         app = self._app()
         carried = self.engine is not None  # its workers are known here once they have run a job
         if carried or now < self._seen_at + WARN_EVERY or app is None or app.testing:

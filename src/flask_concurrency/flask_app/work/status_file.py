@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -26,6 +25,7 @@ from typing import Any, Final
 from flask_concurrency.runtime.forks import call_in_child
 from flask_concurrency.runtime.timer_thread import Timekeeper, timekeeper
 from flask_concurrency.stores.host.private_directory import default_directory, locked_directory
+from flask_concurrency.vocabulary.clock import wall
 from flask_concurrency.vocabulary.errors import StoreError
 
 EVERY: Final = 2.0
@@ -104,7 +104,7 @@ class Publisher:
             return
         text = {
             "process": os.getpid(),
-            "published": time.time(),
+            "published": wall(),
             "executors": said,
             "refused": refused,
         }
