@@ -34,13 +34,13 @@ FAST_AND_SLOW: Paths = ((0.9, "/fast"), (0.1, "/slow"))
 def able(server: str, paths: Paths, clients: int, quick: bool) -> float:
     """Answers a second of the server alone."""
     with serving(server) as port:
-        return capacity(port, paths, clients=clients, seconds=1.0 if quick else 3.0)
+        return capacity(port, paths, clients=clients, seconds=0.3 if quick else 3.0)
 
 
 def calm(quick: bool) -> list[list[str]]:
     """Requests that are refused although all could be answered."""
     rows = [["", "capacity/s", "load", "requests", "refused", "late"]]
-    seconds = 1.0 if quick else 10.0
+    seconds = 0.2 if quick else 10.0
     for server, path, clients in (
         ("sync", "/cpu", 2),
         ("gthread:16", "/cpu", 2),
@@ -51,12 +51,10 @@ def calm(quick: bool) -> list[list[str]]:
     )[: 1 if quick else None]:
         paths = ((1.0, path),)
         most = able(server, paths, clients, quick)
-        for load in (0.7, 0.8, 0.9):
+        for load in (CALM,) if quick else (0.7, CALM, 0.9):
             found = _send(server, paths, [Phase(load * most, 1.0 + seconds)])
             rows.append(_calm_row(f"{server} {path}", most, f"{load}×", found, 1.0))
-    for server, clients, load in (("gthread:64", 16, 0.75), ("uvicorn", 16, CALM))[
-        : 1 if quick else None
-    ]:
+    for server, clients, load in () if quick else (("gthread:64", 16, 0.75), ("uvicorn", 16, CALM)):
         most = able(server, FAST_AND_SLOW, 3 * clients, quick)
         found = _send(server, FAST_AND_SLOW, [Phase(load * most, 1.0 + seconds)])
         rows.append(_calm_row(f"{server}, one of ten takes 1 s", most, f"{load}×", found, 1.0))
@@ -87,7 +85,7 @@ def _calm_row(
 def step(quick: bool) -> list[list[str]]:
     """Three seconds of five times as much, or of three times with clients that ask again."""
     rows = [["", "capacity/s", "in each half second, of capacity", "after it", "unanswered"]]
-    lasts = 1.0 if quick else 3.0
+    first, lasts, rest = (0.2, 0.5, 0.5) if quick else (2.0, 3.0, 2.0)
     for server, path, clients in (
         ("uvicorn", "/pool", 16),
         ("uvicorn", "/mix", 16),
@@ -102,13 +100,17 @@ def step(quick: bool) -> list[list[str]]:
             ("", STEP, 0, False),
             (", three retries", 3.0, 3, False),
             (", connections kept", 3.0, 0, True),
-        ):
+        )[: 1 if quick else None]:
             if keep_alive and server == "sync":
                 continue  # its connections are never kept
-            phases = [Phase(CALM * most, 2.0), Phase(load * most, lasts), Phase(CALM * most, 2.0)]
+            phases = [
+                Phase(CALM * most, first),
+                Phase(load * most, lasts),
+                Phase(CALM * most, rest),
+            ]
             with serving(server, ADAPTIVE) as port:
                 found = send(port, paths, phases, retries=retries, keep_alive=keep_alive)
-            good = _halves(found, 2.0, 4.0 + lasts)
+            good = _halves(found, first, first + lasts + rest)
             during = [each / most for each in good[: round(2 * lasts)]]
             after = [each / most for each in good[round(2 * lasts) :]]
             rows.append(
@@ -137,7 +139,7 @@ def priorities(quick: bool) -> list[list[str]]:
     """Critical requests of three quarters of the capacity among five times as much; one greedy
     client among fifty."""
     rows = [["", "capacity/s", "critical, in time", "others/s", "Jain's index of 50 clients"]]
-    seconds = 1.0 if quick else 10.0
+    warm, seconds = (0.2, 0.5) if quick else (2.0, 10.0)
     for server, path, clients in (
         ("granian:16", "/mix", 16),
         ("granian:16", "/pool", 16),
@@ -148,8 +150,8 @@ def priorities(quick: bool) -> list[list[str]]:
     )[: 1 if quick else None]:
         most = able(server, ((1.0, path),), clients, quick)
         shares = ((0.15, f"/critical{path}"), (0.85, path))
-        phases = [Phase(0.5 * most, 2.0), Phase(STEP * most, 1.0 + seconds)]
-        seen = [each for each in _send(server, shares, phases) if each.at >= 3.0]
+        phases = [Phase(0.5 * most, warm), Phase(STEP * most, 1.0 + seconds)]
+        seen = [each for each in _send(server, shares, phases) if each.at >= warm + 1.0]
         critical = [each for each in seen if each.path.startswith("/critical")]
         others = len([each for each in seen if _good(each)]) - sum(map(_good, critical))
         rows.append(
@@ -158,19 +160,19 @@ def priorities(quick: bool) -> list[list[str]]:
                 f"{most:.0f}",
                 f"{100 * sum(map(_good, critical)) / len(critical):.1f} %",
                 f"{others / seconds:.0f}",
-                f"{_fairness(server, path, most, seconds):.3f}",
+                f"{_fairness(server, path, most, warm, seconds):.3f}",
             ]
         )
     return rows
 
 
-def _fairness(server: str, path: str, most: float, seconds: float) -> float:
+def _fairness(server: str, path: str, most: float, warm: float, seconds: float) -> float:
     """Three times the capacity, half of it from one client, the rest from 49."""
     keys = [(1 / (2 * (KEYS - 1)), f"{path}?key={key}") for key in range(1, KEYS)]
     paths = [(0.5, f"{path}?key=0"), *keys]
     with serving(server, ADAPTIVE, by_key=True) as port:
-        phases = [Phase(0.5 * most, 2.0), Phase(3.0 * most, 1.0 + seconds)]
-        found = [each for each in send(port, paths, phases) if each.at >= 3.0]
+        phases = [Phase(0.5 * most, warm), Phase(3.0 * most, 1.0 + seconds)]
+        found = [each for each in send(port, paths, phases) if each.at >= warm + 1.0]
     good = Counter(each.path for each in found if _good(each))
     numbers = [good[name] for _, name in paths]
     return sum(numbers) ** 2 / (len(numbers) * sum(each**2 for each in numbers))
@@ -188,7 +190,7 @@ def workers(quick: bool) -> list[list[str]]:
         number = 2 if server.startswith("gthread") else 1
         with serving(server, workers=number) as port:
             most = capacity(port, ((1.0, path),), clients=clients * number, seconds=seconds / 2)
-        for what in does:
+        for what in does[:2] if quick else does:
             with serving_by(server, ADAPTIVE, workers=number) as (port, process):
                 checks = _HealthChecks(port)
                 happens = threading.Timer(seconds / 2, _do, (what, process.pid))
