@@ -23,7 +23,7 @@ from flask_concurrency.vocabulary.errors import JobsUnavailable
 
 pytestmark = pytest.mark.slow
 
-EVERY = int(os.environ.get("JOB_CUT_EVERY", "61"))
+EVERY = int(os.environ.get("JOB_CUT_EVERY", "97"))
 """Bytes between two cuts: 1 for the figures in the documentation."""
 HELD = float(os.environ.get("JOB_HELD_SECONDS", "6"))
 """Seconds for which a file is held, or a server stands still: 30 for the documentation."""

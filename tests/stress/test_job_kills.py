@@ -25,15 +25,15 @@ from flask_concurrency.policies.job_state import JobRules
 
 pytestmark = pytest.mark.slow
 
-SUBMITTERS = int(os.environ.get("JOB_SUBMITTER_KILLS", "30"))
+SUBMITTERS = int(os.environ.get("JOB_SUBMITTER_KILLS", "10"))
 """1,000 for the figures in the documentation."""
-SERVERS = int(os.environ.get("JOB_SERVER_KILLS", "5"))
+SERVERS = int(os.environ.get("JOB_SERVER_KILLS", "2"))
 """200 for the figures in the documentation."""
-KILLS = int(os.environ.get("JOB_KILLS", "10"))
+KILLS = int(os.environ.get("JOB_KILLS", "4"))
 """100 for the figures in the documentation."""
-WORKERS = int(os.environ.get("JOB_WORKER_KILLS", "3"))
+WORKERS = int(os.environ.get("JOB_WORKER_KILLS", "2"))
 """30 for the figures in the documentation."""
-STOPPED = float(os.environ.get("JOB_STOP_SECONDS", "5"))
+STOPPED = float(os.environ.get("JOB_STOP_SECONDS", "3"))
 """Seconds for which a worker is stopped: 60 for the figures in the documentation."""
 
 

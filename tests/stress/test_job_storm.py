@@ -13,7 +13,7 @@ from tests.jobs.drill import Drill
 
 pytestmark = pytest.mark.slow
 
-SECONDS = float(os.environ.get("JOB_STORM_SECONDS", "12"))
+SECONDS = float(os.environ.get("JOB_STORM_SECONDS", "6"))
 """120 for the figures in the documentation; a short one in CI."""
 
 
