@@ -56,7 +56,7 @@ class Connection:
         "_goodbye",
         "_messages",
         "_news",
-        "_patience",
+        "_timeout",
         "_reader",
         "_receive",
         "_room",
@@ -82,7 +82,7 @@ class Connection:
         self._room: Waiters | None = None
         self._sending = asyncio.Lock()
         self._cooperative = CooperativeYield()
-        self._patience: asyncio.Timeout | None = None
+        self._timeout: asyncio.Timeout | None = None
         self._reader: asyncio.Task[None] | None = None
         self._goodbye: asyncio.Task[None] | None = None
         self._drain: Drain | None = None
@@ -183,13 +183,13 @@ class Connection:
             if self.ended is not None:
                 raise self.closed()
             try:
-                async with asyncio.timeout(None) as self._patience:
+                async with asyncio.timeout(None) as self._timeout:
                     await self._send({"type": "websocket.send", kind: data})
             except (OSError, RuntimeError) as error:  # as each server has it
                 self._end(CUT_OFF, None)
                 raise self.closed() from error
             finally:
-                self._patience = None
+                self._timeout = None
         await self._cooperative.after_send()
 
     async def close(self, code: int, text: str | None) -> None:
@@ -237,9 +237,9 @@ class Connection:
 
     def _stop_sending(self) -> None:
         """Stop waiting for the client to read: gunicorn (27) goes on although it has left."""
-        if self._patience is not None:
-            self._patience.reschedule(self.loop.time())
-            self._patience = None
+        if self._timeout is not None:
+            self._timeout.reschedule(self.loop.time())
+            self._timeout = None
 
     async def _stop_reading(self) -> None:
         if self._reader is not None:

@@ -65,8 +65,8 @@ def measure_one(server: Server, path: str, seconds: float, progress: Progress) -
     :raises RouteFailed: It answers with errors, or not at all.
     """
     each = seconds / (len(STEPS) + 0.5)
-    patience = min(TIMEOUT, max(1.0, seconds))  # many at once may take longer than one
-    _check(path, many_at_once(server.port, path, 1, each / 2, patience=patience))  # first use
+    timeout = min(TIMEOUT, max(1.0, seconds))  # many at once may take longer than one
+    _check(path, many_at_once(server.port, path, 1, each / 2, timeout=timeout))  # first use
     progress(each / 2)
     levels = []
     for number in STEPS:

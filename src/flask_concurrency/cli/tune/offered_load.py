@@ -62,20 +62,20 @@ def many_at_once(
     seconds: float,
     *,
     keep: bool = True,
-    patience: float = TIMEOUT,
+    timeout: float = TIMEOUT,
 ) -> Answers:
     """Keep a number of requests under way, each sent when the one before is answered.
 
     :param keep: Whether requests follow each other on one connection. Several workers share the
         requests as clients spread them only if each comes on a connection of its own.
-    :param patience: Seconds after which an answer is taken for none.
+    :param timeout: Seconds after which an answer is taken for none.
     """
     began_at = perf_counter()
     end_at = began_at + seconds
     answers = Answers()
 
     def send() -> None:
-        ask = _asker(port, path, answers, keep=keep, patience=patience)
+        ask = _asker(port, path, answers, keep=keep, timeout=timeout)
         while (now := perf_counter()) < end_at:
             ask(now)
 
@@ -91,7 +91,7 @@ def many_a_second(
     seconds: float,
     *,
     keep: bool = True,
-    patience: float = TIMEOUT,
+    timeout: float = TIMEOUT,
 ) -> Answers:
     """Send requests at their instants, whatever has become of those before.
 
@@ -104,7 +104,7 @@ def many_a_second(
     lock = threading.Lock()
 
     def send() -> None:
-        ask = _asker(port, path, answers, keep=keep, patience=patience)
+        ask = _asker(port, path, answers, keep=keep, timeout=timeout)
         while True:
             with lock:
                 place = next(turn, None)
@@ -119,9 +119,9 @@ def many_a_second(
 
 
 def _asker(
-    port: int, path: str, answers: Answers, *, keep: bool, patience: float
+    port: int, path: str, answers: Answers, *, keep: bool, timeout: float
 ) -> Callable[[float], None]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=patience)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     fields = {} if keep else {"Connection": "close"}
 
     def ask(due_at: float) -> None:

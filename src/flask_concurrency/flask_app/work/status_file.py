@@ -31,7 +31,7 @@ from flask_concurrency.vocabulary.errors import StoreError
 EVERY: Final = 2.0
 """Seconds between two looks at what has changed."""
 
-_PATIENCE: Final = 1.0
+_TIMEOUT: Final = 1.0
 """Seconds to wait for another process that makes its file."""
 
 Snapshots = Callable[[], Mapping[str, Any]]
@@ -134,7 +134,7 @@ class Publisher:
     def _open(self) -> None:
         directory = default_directory()
         path = directory / f"{_prefix(self._name)}{os.getpid()}.json"
-        with locked_directory(directory, timeout=_PATIENCE):
+        with locked_directory(directory, timeout=_TIMEOUT):
             _sweep(directory)
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -160,7 +160,7 @@ def read_statuses(name: str) -> list[ExecutorStatus]:
     directory = default_directory()
     if not directory.is_dir():
         return []
-    with locked_directory(directory, timeout=_PATIENCE):
+    with locked_directory(directory, timeout=_TIMEOUT):
         found = [status for path in _files(directory, name) if (status := _read(path))]
     return sorted(found, key=lambda status: status.process)
 

@@ -37,7 +37,7 @@ from flask_concurrency.executors.processes.wire import (
 from flask_concurrency.vocabulary.clock import monotonic
 
 _MAIN: Final = "flask_concurrency.executors.processes.launch.forkserver"
-_PATIENCE: Final = 2.0  # seconds beyond the grace until the forkserver itself is killed
+_TIMEOUT: Final = 2.0  # seconds beyond the grace until the forkserver itself is killed
 
 
 class ForkserverLauncher:
@@ -97,7 +97,7 @@ class ForkserverLauncher:
 
     def stop(self, grace: float) -> None:
         """Let the workers end, kill those left, and wait for the forkserver."""
-        deadline = monotonic() + grace + _PATIENCE
+        deadline = monotonic() + grace + _TIMEOUT
         try:
             self.channel.send(QUIT, int(grace * 1000))
             # Its end of the control socket closes when it has ended and its workers before it.
@@ -117,7 +117,7 @@ class ForkserverLauncher:
 
     def _reap(self) -> int:
         try:
-            return self._process.wait(_PATIENCE)
+            return self._process.wait(_TIMEOUT)
         except subprocess.TimeoutExpired:
             self._process.kill()
             return self._process.wait()

@@ -21,7 +21,7 @@ logger = SafeLogger("flask_concurrency.processes")
 
 LONGEST: Final = 32_768
 """Characters of a message beyond which it is cut."""
-PATIENCE: Final = 1.0
+TIMEOUT: Final = 1.0
 """Seconds that a task waits for an owner that does not read; then its record is lost."""
 _AT_A_TIME: Final = 100
 
@@ -62,7 +62,7 @@ class RelayHandler(logging.Handler):
 
     def __init__(self, end: socket.socket) -> None:
         super().__init__()
-        end.settimeout(PATIENCE)
+        end.settimeout(TIMEOUT)
         self._end = end
         self.worker = "worker"
 
