@@ -84,6 +84,8 @@ def watching(number: int) -> Iterator[list[int]]:
                 streams[0] += 1
                 while not stop.is_set():
                     response.readline()
+                connection.close()  # the stream has no end
+                return
             response.read()
             while not stop.wait(POLLS):
                 connection.request("GET", f"{PREFIX}data.json?after={int(time.time()) - 3}")
