@@ -162,7 +162,7 @@ def test_an_owner_that_does_not_read_stops_no_task(
     monkeypatch: pytest.MonkeyPatch, heard: Heard
 ) -> None:
     """What it has no room for is lost; and so is all when it is gone."""
-    monkeypatch.setattr(log_relay, "PATIENCE", 0.001)
+    monkeypatch.setattr(log_relay, "TIMEOUT", 0.001)
     relay = make_relay()
     assert relay is not None
     ours, theirs = relay
