@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -31,11 +32,24 @@ ROOT = Path(__file__).parents[1]
 GIVES_UP_AFTER = 200.0
 """Seconds. The longest take ten where nothing else runs, and forty on a machine with much to do."""
 
+ALL = "ALL_BENCHMARKS" in os.environ
+"""Whether each is tried; else one of each table that is quick, since all take the tests minutes."""
+LONG = {"growth", "job-idle", "memory", "overload", "overload-workers", "redis-outage", "start"}
+LONG |= {"tune", "which-for-what"}
+"""Benchmarks that take ten seconds and more to show that they run."""
+
+
+def chosen(table_of: Mapping[str, str]) -> list[str]:
+    """The names that are tried, of benchmarks and the tables that have them."""
+    one_of_each = {at: name for name, at in table_of.items() if name not in LONG}
+    return list(table_of) if ALL else list(one_of_each.values())
+
+
 pytestmark = pytest.mark.timeout(GIVES_UP_AFTER + 10)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(catalogue()))
+@pytest.mark.parametrize("name", chosen({name: at for name, (at, _) in catalogue().items()}))
 def test_every_subject_is_measured(name: str, tmp_path: Path) -> None:
     """None fails, none gives a wrong answer, and each has a positive median."""
     result = _quick_run(name, tmp_path)
@@ -48,7 +62,9 @@ def test_every_subject_is_measured(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(trials()))
+@pytest.mark.parametrize(
+    "name", chosen({name: trial.run.__module__ for name, trial in trials().items()})
+)
 def test_every_trial_fills_its_table(name: str, tmp_path: Path) -> None:
     """Every row has a cell for each head, and there is more than the heads."""
     [trial] = _quick_run(name, tmp_path)["trials"]

@@ -82,7 +82,7 @@ def refusal_of(server: str, quick: bool) -> float:
     """Seconds that a server takes for a request that is refused at once, without Flask."""
     with serving(server, app="bare") as port:
         paths = [(1.0, "/")]
-        return 1 / capacity(port, paths, clients=16, seconds=1.0 if quick else 2.0)
+        return 1 / capacity(port, paths, clients=16, seconds=0.3 if quick else 2.0)
 
 
 def measure(quick: bool) -> list[list[str]]:
@@ -94,7 +94,7 @@ def measure(quick: bool) -> list[list[str]]:
         name = f"{case.server}{case.path}"
         if (quick and name != "gthread:16/mix") or (chosen and name not in chosen):
             continue
-        rows += _case(case, 1.0 if quick else 3.0, quick)
+        rows += _case(case, 0.2 if quick else 3.0, quick)
     return rows
 
 
@@ -102,7 +102,7 @@ def _case(case: Case, seconds: float, quick: bool) -> Iterator[list[str]]:
     refusal = refusal_of(case.server, quick)
     with serving(case.server) as port:
         paths = [(1.0, case.path)]
-        able = capacity(port, paths, clients=case.clients, seconds=max(2.0, seconds / 2))
+        able = capacity(port, paths, clients=case.clients, seconds=0.3 if quick else 2.0)
     name = f"{case.server} {case.path}"
     calm = _run(serving(case.server, ADAPTIVE), case, CALM * able, seconds)
     refused = 100 * calm.refused / max(1.0, calm.offered)
