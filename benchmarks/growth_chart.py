@@ -16,11 +16,11 @@ import argparse
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
 from math import log10
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from benchmarks import svg
 from benchmarks.tables.growth import ROWS
 
 COLUMNS: Final = 3
@@ -94,7 +94,7 @@ def draw(curves: Sequence[Curve], colours: Colours) -> str:
         f'font-family="system-ui, -apple-system, Segoe UI, DejaVu Sans, sans-serif">',
         f"<title>{what}</title>",
         f'<rect width="{width}" height="{height}" fill="{colours.paper}"/>',
-        _text(LEFT, 28, what, colours.faint, 14),
+        svg.text(LEFT, 28, what, colours.faint, 14),
     ]
     for number, curve in enumerate(curves):
         row, column = divmod(number, COLUMNS)
@@ -103,7 +103,7 @@ def draw(curves: Sequence[Curve], colours: Colours) -> str:
 
 
 def _panel(curve: Curve, left: float, top: float, colours: Colours) -> Iterable[str]:
-    yield _text(left, top, curve.name, colours.ink, 14, "font-weight='600'")
+    yield svg.text(left, top, curve.name, colours.ink, 14, "font-weight='600'")
     bottom = top + 20 + PLOT
     first, last = log10(curve.numbers[0]), log10(curve.numbers[-1])
     lowest = log10(min(curve.costs))
@@ -121,15 +121,8 @@ def _panel(curve: Curve, left: float, top: float, colours: Colours) -> Iterable[
     for (x, y), number, cost in zip(points, curve.numbers, curve.costs, strict=True):
         middle = "text-anchor='middle'"
         yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colours.curve}"/>'
-        yield _text(x, y - 10, f"{cost:g}", colours.ink, 12, middle)
-        yield _text(x, bottom + 18, f"{number:,.0f}", colours.faint, 11, middle)
-
-
-def _text(x: float, y: float, text: str, colour: str, size: int, more: str = "") -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" fill="{colour}" font-size="{size}" {more}>'
-        f"{escape(text)}</text>"
-    )
+        yield svg.text(x, y - 10, f"{cost:g}", colours.ink, 12, middle)
+        yield svg.text(x, bottom + 18, f"{number:,.0f}", colours.faint, 11, middle)
 
 
 if __name__ == "__main__":

@@ -14,11 +14,11 @@ import argparse
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from html import escape
 from math import log2
 from pathlib import Path
 from typing import Any
 
+from benchmarks import svg
 from benchmarks.tables.which_for_what import (
     COUNTS,
     SEQUENTIAL,
@@ -109,7 +109,7 @@ def draw(ratios: Ratios, colours: Colours) -> str:
         f'font-family="system-ui, -apple-system, Segoe UI, DejaVu Sans, sans-serif">',
         f"<title>{what}</title>",
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="{colours.paper}"/>',
-        _text(LEFT, 30, what, colours.faint, 14),
+        svg.text(LEFT, 30, what, colours.faint, 14),
         *(line for panel in panels for line in panel),
         "</svg>",
     ]
@@ -118,8 +118,8 @@ def draw(ratios: Ratios, colours: Colours) -> str:
 
 def _panel(work: str, left: float, ratios: Ratios, colours: Colours) -> Iterable[str]:
     title, example = TITLES[work]
-    yield _text(left, TOP - 36, title, colours.ink, 17, "font-weight='600'")
-    yield _text(left, TOP - 17, example, colours.faint, 13)
+    yield svg.text(left, TOP - 36, title, colours.ink, 17, "font-weight='600'")
+    yield svg.text(left, TOP - 17, example, colours.faint, 13)
     for level in (0.0, 0.5, 1.0):
         dashed = 'stroke-dasharray="5 4"' if level == 1.0 else ""
         colour = colours.faint if level == 1.0 else colours.grid
@@ -127,12 +127,14 @@ def _panel(work: str, left: float, ratios: Ratios, colours: Colours) -> Iterable
             f'<line x1="{left}" x2="{left + PANEL}" y1="{_y(level)}" y2="{_y(level)}" '
             f'stroke="{colour}" {dashed}/>'
         )
-        yield _text(left - 8, _y(level) + 4, f"{level:g}", colours.faint, 12, "text-anchor='end'")
+        yield svg.text(
+            left - 8, _y(level) + 4, f"{level:g}", colours.faint, 12, "text-anchor='end'"
+        )
     for tasks in COUNTS:
         x = _x(left, tasks)
-        yield _text(x, TOP + PLOT + 20, str(tasks), colours.faint, 12, "text-anchor='middle'")
+        yield svg.text(x, TOP + PLOT + 20, str(tasks), colours.faint, 12, "text-anchor='middle'")
     middle = left + PANEL / 2
-    yield _text(middle, TOP + PLOT + 40, "tasks", colours.faint, 12, "text-anchor='middle'")
+    yield svg.text(middle, TOP + PLOT + 40, "tasks", colours.faint, 12, "text-anchor='middle'")
     curves = {way: ratios[work, way] for way in colours.ways if (work, way) in ratios}
     for way, values in curves.items():
         colour = colours.ways[way]
@@ -143,7 +145,7 @@ def _panel(work: str, left: float, ratios: Ratios, colours: Colours) -> Iterable
             yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>'
     for way, y in _apart({way: _y(values[-1]) for way, values in curves.items()}).items():
         label = f"{way} {curves[way][-1]:.2f}"
-        yield _text(left + PANEL + 8, y + 4, label, colours.ways[way], 13, "font-weight='600'")
+        yield svg.text(left + PANEL + 8, y + 4, label, colours.ways[way], 13, "font-weight='600'")
 
 
 def _apart(heights: Mapping[str, float]) -> dict[str, float]:
@@ -161,13 +163,6 @@ def _x(left: float, tasks: int) -> float:
 
 def _y(ratio: float) -> float:
     return TOP + PLOT * (1 - min(ratio, HIGHEST) / HIGHEST)
-
-
-def _text(x: float, y: float, text: str, colour: str, size: int, more: str = "") -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" fill="{colour}" font-size="{size}" {more}>'
-        f"{escape(text)}</text>"
-    )
 
 
 if __name__ == "__main__":

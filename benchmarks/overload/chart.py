@@ -12,10 +12,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from html import escape as escape_text
 from pathlib import Path
 from typing import Any
 
+from benchmarks import svg
 from benchmarks.overload.simulation import Make, Simulation, mix, pool
 from flask_concurrency.policies.late_guard import Entry
 from flask_concurrency.policies.overload import OverloadGuards
@@ -118,7 +118,7 @@ def draw(found: list[dict[str, list[float]]], colours: Colours) -> str:
         f'font-family="system-ui, -apple-system, Segoe UI, DejaVu Sans, sans-serif">',
         f"<title>{what}</title>",
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="{colours.paper}"/>',
-        _text(LEFT, 30, what, colours.faint, 14),
+        svg.text(LEFT, 30, what, colours.faint, 14),
     ]
     for number, (panel, values) in enumerate(zip(PANELS, found, strict=True)):
         left = LEFT + number * (PANEL + LABELS + GAP)
@@ -129,16 +129,18 @@ def draw(found: list[dict[str, list[float]]], colours: Colours) -> str:
 def _panel(
     title: str, example: str, left: float, values: dict[str, list[float]], colours: Colours
 ) -> Iterator[str]:
-    yield _text(left, TOP - 36, title, colours.ink, 17, "font-weight='600'")
-    yield _text(left, TOP - 17, example, colours.faint, 13)
+    yield svg.text(left, TOP - 36, title, colours.ink, 17, "font-weight='600'")
+    yield svg.text(left, TOP - 17, example, colours.faint, 13)
     for level in (0.0, 0.5, 1.0):
         yield (
             f'<line x1="{left}" x2="{left + PANEL}" y1="{_y(level):.1f}" y2="{_y(level):.1f}" '
             f'stroke="{colours.grid}"/>'
         )
-        yield _text(left - 8, _y(level) + 4, f"{level:g}", colours.faint, 12, "text-anchor='end'")
+        yield svg.text(
+            left - 8, _y(level) + 4, f"{level:g}", colours.faint, 12, "text-anchor='end'"
+        )
     for load in (1, 2, 3, 5):
-        yield _text(
+        yield svg.text(
             *(_x(left, load), TOP + PLOT + 20, f"{load}×", colours.faint, 12),
             "text-anchor='middle'",
         )
@@ -155,7 +157,7 @@ def _panel(
     for y, way in sorted(((_y(line[-1]), way) for way, line in values.items()), reverse=True):
         highest = min(y, highest - NEXT_LINE)  # no label lies on another
         more = "font-weight='600'" if way == "adaptive" else ""
-        yield _text(left + PANEL + 8, highest + 4, way, colours.ways[way], 13, more)
+        yield svg.text(left + PANEL + 8, highest + 4, way, colours.ways[way], 13, more)
 
 
 def _x(left: float, load: float) -> float:
@@ -164,13 +166,6 @@ def _x(left: float, load: float) -> float:
 
 def _y(share: float) -> float:
     return TOP + PLOT * (1 - min(share, 1.1) / 1.1)
-
-
-def _text(x: float, y: float, text: str, colour: str, size: int, more: str = "") -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" fill="{colour}" font-size="{size}" {more}>'
-        f"{escape_text(text)}</text>"
-    )
 
 
 def main() -> None:

@@ -315,7 +315,7 @@ class Ledger(ABC):
 def _opened(
     kind: Callable[..., Ledger], place: Any, options: tuple[tuple[str, Any], ...]
 ) -> Ledger:
-    """The ledger of a place in this process, whoever sends it here."""
+    """The ledger of a place, opened in this process from its text and options."""
     return kind(place, **dict(options))
 
 
