@@ -30,7 +30,7 @@ def test_the_newest_permit_of_a_key_goes_first() -> None:
     leases.hold("k", 1, "1:b")
     leases.hold("k", 2, "2:c")
     leases.hold("other", 1, "1:d")
-    assert [leases.let_go("k", 1) for _ in range(3)] == ["1:b", "1:a", None]
+    assert [leases.pop("k", 1) for _ in range(3)] == ["1:b", "1:a", None]
     assert leases.held() == [Held("k", "2:c"), Held("other", "1:d")]
     leases.close()
 
@@ -58,8 +58,8 @@ def test_one_thread_renews_what_is_held_and_ends_when_nothing_is() -> None:
     assert thread.daemon
     assert renewed.wait(5.0)
     assert told[0] == [Held("k", "1:a"), Held("k", "1:b")]
-    leases.let_go("k", 1)
-    leases.let_go("k", 1)
+    leases.pop("k", 1)
+    leases.pop("k", 1)
     thread.join(5.0)
     assert not thread.is_alive()
     leases.hold("k", 1, "1:c")
@@ -100,4 +100,4 @@ def test_a_renewal_that_fails_is_tried_again() -> None:
 @pytest.mark.parametrize("cost", [1, 3])
 def test_letting_go_of_nothing_is_nothing(cost: int) -> None:
     """A permit of the parent process, returned in a forked child, is not known there."""
-    assert Leases(lambda held: None, interval=60.0).let_go("k", cost) is None
+    assert Leases(lambda held: None, interval=60.0).pop("k", cost) is None

@@ -27,7 +27,7 @@ _LONGEST: Final = 86400.0  # a longer wait is cut into days; epoll counts in mil
 class Attended(Protocol):
     """What the thread asks of its pool."""
 
-    def attend(self, fd: int) -> None:
+    def handle_ready(self, fd: int) -> None:
         """Read what a registered worker sends."""
 
     def register_deferred(self) -> None:
@@ -147,7 +147,7 @@ class BackgroundReader:
             longest = 0.0
         left = min(longest, max(0.0, self._look_at - now), _LONGEST)
         for fd in self._watch.wait(left):
-            self._make(partial(self._attend, fd))
+            self._make(partial(self._handle_ready, fd))
         self._make_calls()
 
     def _make_calls(self) -> None:
@@ -165,8 +165,8 @@ class BackgroundReader:
         except BaseException:  # from a callback; no reply may be lost for it
             logger.exception("A callback of a task of %r failed", self._name)
 
-    def _attend(self, fd: int) -> None:
+    def _handle_ready(self, fd: int) -> None:
         if fd == TIMER:
             self._pool.register_deferred()
-        elif not self._supervisor.attend(fd):
-            self._pool.attend(fd)
+        elif not self._supervisor.handle_ready(fd):
+            self._pool.handle_ready(fd)

@@ -27,7 +27,7 @@ from flask_concurrency.executors.processes.pool import Pool, end_open_pools
 from flask_concurrency.executors.processes.process_map import map_in_order
 from flask_concurrency.executors.processes.records import Batch, Task
 from flask_concurrency.executors.processes.snapshot import ProcessSnapshot
-from flask_concurrency.executors.processes.worker.task_context import Around, call_around
+from flask_concurrency.executors.processes.worker.task_context import TaskContext, call_in_context
 from flask_concurrency.executors.task_end import OnTaskEnd
 from flask_concurrency.executors.waiting_line import is_on_loop
 from flask_concurrency.runtime.deadline import Deadline, check_deadline, current_deadline
@@ -73,8 +73,8 @@ class ProcessExecutor(Executor):
     :param idle_timeout: Seconds after which a worker without work ends. ``None``: never.
     :param drain_timeout: Seconds for which the end of the process waits for tasks. Those left are
         ended. ``None`` waits for all.
-    :param around: Called once where workers begin; returns what makes a context manager for each
-        task. A picklable function.
+    :param task_context: Called once where workers begin; returns what makes a context manager for
+        each task. A picklable function.
     :param max_shared_memory: Bytes that large arguments and results may take in shared memory; what
         does not fit is copied through a socket, which is slower. ``0`` shares none. Default: an
         eighth of the memory of this machine or container.
@@ -98,7 +98,7 @@ class ProcessExecutor(Executor):
         max_memory: int | str | None = None,
         idle_timeout: float | None = 60.0,
         drain_timeout: float | None = 30.0,
-        around: Around | None = None,
+        task_context: TaskContext | None = None,
         max_shared_memory: int | None = None,
         start_method: str | None = None,
         name: str = "processes",
@@ -116,7 +116,7 @@ class ProcessExecutor(Executor):
             max_memory=max_memory,  # type: ignore[arg-type] # a text, too, which it reads
             idle_timeout=idle_timeout,
             drain_timeout=drain_timeout,
-            around=around,
+            task_context=task_context,
             max_shared_memory=(
                 default_shared_memory() if max_shared_memory is None else max_shared_memory
             ),
@@ -392,7 +392,7 @@ def run_inline(
     future.set_running_or_notify_cancel()
     try:
         check_deadline()
-        value = contextvars.copy_context().run(call_around, fn, args, kwargs)
+        value = contextvars.copy_context().run(call_in_context, fn, args, kwargs)
     except Exception as error:
         future.set_exception(error)
     else:

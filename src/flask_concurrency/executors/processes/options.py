@@ -11,7 +11,7 @@ from typing import Any, Final
 from flask_concurrency.executors.options import ExecutorOptions, require_int, require_seconds
 from flask_concurrency.executors.processes.shared_memory.available_memory import available_memory
 from flask_concurrency.executors.processes.worker.memory_cap import check_max_memory
-from flask_concurrency.executors.processes.worker.task_context import Around
+from flask_concurrency.executors.processes.worker.task_context import TaskContext
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
 WINDOWS_MAX_WORKERS: Final = 61  # what one WaitForMultipleObjects() call can watch
@@ -31,7 +31,7 @@ class ProcessOptions(ExecutorOptions):
     max_tasks_per_worker: int | None = None
     idle_timeout: float | None = None
     max_memory: int | None = None
-    around: Around | None = None
+    task_context: TaskContext | None = None
     max_shared_memory: int = 0
     start_method: str = "spawn"
 
@@ -43,10 +43,10 @@ class ProcessOptions(ExecutorOptions):
                 f"max_workers={self.max_workers!r} is more than Windows can watch. "
                 f"Use {WINDOWS_MAX_WORKERS} at most."
             )
-        if self.around is not None and not callable(self.around):
+        if self.task_context is not None and not callable(self.task_context):
             raise ConfigurationError(
-                f"around={self.around!r} cannot be called. Pass a function of a module that "
-                "returns what makes a context manager for each task."
+                f"task_context={self.task_context!r} cannot be called. Pass a function of a "
+                "module that returns what makes a context manager for each task."
             )
         if self.max_tasks_per_worker is not None:
             require_int(

@@ -503,7 +503,7 @@ class Pool:
             self._background.call(partial(self._settle, each))
         self._end_turn(turn)
 
-    def attend(self, fd: int) -> None:
+    def handle_ready(self, fd: int) -> None:
         """Read what a registered worker sends, on the background thread."""
         turn = BackgroundTurn()
         with self._lock:

@@ -34,7 +34,7 @@ from flask_concurrency.executors.processes.worker.log_relay import (
     relay_records,
 )
 from flask_concurrency.executors.processes.worker.setup import Setup, search_path
-from flask_concurrency.executors.processes.worker.task_context import encode_around
+from flask_concurrency.executors.processes.worker.task_context import encode_task_context
 from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.errors import ExecutorError, TaskNotPicklable
 from flask_concurrency.vocabulary.safe_logger import SafeLogger
@@ -98,7 +98,7 @@ class Supervisor:
             if self._launcher is not None:
                 self._launcher.kill(worker.number)
 
-    def attend(self, fd: int) -> bool:
+    def handle_ready(self, fd: int) -> bool:
         """Read the launcher's notices, or what workers have logged, if ``fd`` is of that.
 
         :returns: Whether it was.
@@ -170,9 +170,9 @@ class Supervisor:
             relay = make_relay()
             ours, theirs = relay or (None, None)
             try:
-                around = encode_around(self._options.around)
+                context = encode_task_context(self._options.task_context)
                 self._launcher = make(
-                    LaunchConfig(tuple(self._options.preload), around, theirs, self._options.name)
+                    LaunchConfig(tuple(self._options.preload), context, theirs, self._options.name)
                 )
             except BaseException:
                 for end in relay or ():

@@ -41,7 +41,7 @@ def worker_of(
     }
     executor = ProcessExecutor(
         processes or jobs.options.processes,
-        around=WorkerApp(app, configured.get("app") or None),
+        task_context=WorkerApp(app, configured.get("app") or None),
         max_memory=jobs.options.max_memory,
         max_queue=None,
         idle_timeout=300.0,

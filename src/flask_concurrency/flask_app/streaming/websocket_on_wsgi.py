@@ -128,7 +128,7 @@ class WsgiWebSocket(WebSocket):
     def _close(self, code: int, text: str | None) -> None:
         if self.connected:
             self._ended = code, text
-            self._line.let_go()
+            self._line.read_on()
             # The client may be faster.
             with suppress(OSError, simple_websocket.ConnectionClosed), self._sending:
                 self._server.close(code, text)
@@ -144,7 +144,7 @@ class WsgiWebSocket(WebSocket):
         takes for a client that has left, and closes the socket.
         """
         self._drain.forget(self._ticket)
-        self._line.let_go()
+        self._line.read_on()
         self._server.thread.join(CLOSES_WITHIN)
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
@@ -295,7 +295,7 @@ class _Line:
             self._lent.sendall(data)
         return len(data)
 
-    def let_go(self) -> None:
+    def read_on(self) -> None:
         """Read on: it is the client's closing message that matters now."""
         self._free = True
         self.room.set()

@@ -31,7 +31,7 @@ from flask_concurrency.vocabulary.executor_names import Meaning
 
 E = TypeVar("E")
 
-_OURS: Final = ("around", "carry", "on_first_task", "on_task_end", "clock", "timekeeper")
+_OURS: Final = ("task_context", "carry", "on_first_task", "on_task_end", "clock", "timekeeper")
 """Options of the executors that are not the configuration's."""
 _THREADS: Final = tuple(name for name in signature(ThreadExecutor).parameters if name not in _OURS)
 _PROCESSES: Final = tuple(
@@ -153,7 +153,7 @@ def run_async(
 def _make_processes(app: Flask, worker_app: WorkerApp, /, **options: Any) -> ProcessExecutor:
     named = options.pop("app", "")
     if named is not None:
-        options["around"] = WorkerApp(app, named) if named else worker_app
+        options["task_context"] = WorkerApp(app, named) if named else worker_app
     return ProcessExecutor(**options)
 
 

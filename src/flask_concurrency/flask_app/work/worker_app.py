@@ -24,7 +24,7 @@ from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
 logger = SafeLogger("flask_concurrency.processes")
 
-MakeContext = Callable[[], AbstractContextManager[object]]
+ContextFactory = Callable[[], AbstractContextManager[object]]
 
 _IN_SCRIPT = "__main__:"
 
@@ -51,7 +51,7 @@ class WorkerApp:
         self._named = named
         self._served = _app_of_command()
 
-    def __call__(self) -> MakeContext:
+    def __call__(self) -> ContextFactory:
         """Find the app where this is called."""
         return find_app(*self._place())
 
@@ -70,7 +70,7 @@ class WorkerApp:
         return self._served or os.environ.get("FLASK_APP") or None, import_name
 
 
-def find_app(place: str | None, import_name: str | None) -> MakeContext:
+def find_app(place: str | None, import_name: str | None) -> ContextFactory:
     """Import an app, and return what makes a context for each task.
 
     :param place: Where to import it from; ``None`` if that is not known.

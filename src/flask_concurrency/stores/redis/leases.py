@@ -61,7 +61,7 @@ class Leases:
             if self._thread is None:
                 self._start()
 
-    def let_go(self, key: str, cost: int) -> str | None:
+    def pop(self, key: str, cost: int) -> str | None:
         """Forget the newest permit of a key; ``None`` if none is held.
 
         Which one does not matter: permits of one key and cost in one process are alike.

@@ -92,7 +92,7 @@ class RedisStore:
         for check in checks:
             letter, rule = rule_of(check.policy, check.cost, check.shadow)
             key = self._names.of(check, letter)
-            permit = self._leases.let_go(key, check.cost) if letter == IN_FLIGHT else ""
+            permit = self._leases.pop(key, check.cost) if letter == IN_FLIGHT else ""
             if permit is None:  # taken before a fork, or of cost 0
                 continue
             letters += letter

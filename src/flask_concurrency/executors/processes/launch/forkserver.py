@@ -59,7 +59,7 @@ def main(config: dict[str, Any]) -> NoReturn:
         _report(control, f"{error}.\n{traceback.format_exc()}")
         os._exit(1)
     except BaseException:
-        _report(control, f"'around' failed before workers began.\n{traceback.format_exc()}")
+        _report(control, f"'task_context' failed before workers began.\n{traceback.format_exc()}")
         os._exit(1)
     own = {config[key] for key in ("control", "log", "tracker")}
     if found := hazards(frozenset(own)):

@@ -15,13 +15,13 @@ class LaunchConfig(NamedTuple):
     """What all workers of a launcher begin with.
 
     :ivar preload: Modules to import before the first task.
-    :ivar around: Pickled function that says what to put around each task.
+    :ivar task_context: Pickled function that says what to put around each task.
     :ivar log: Where workers send what they log; the launcher's to close.
     :ivar label: The executor's name, for the output of ``ps``.
     """
 
     preload: tuple[str, ...]
-    around: bytes | None
+    task_context: bytes | None
     log: socket.socket | None
     label: str
 
@@ -30,7 +30,7 @@ class LaunchConfig(NamedTuple):
         return {
             "preload": list(self.preload),
             "tracker": tracker_fd(),
-            "around": None if self.around is None else self.around.hex(),
+            "task_context": None if self.task_context is None else self.task_context.hex(),
             "log": None if self.log is None else self.log.fileno(),
             "main": find_main(),
         }

@@ -11,7 +11,7 @@ from typing import Any
 
 from flask_concurrency.executors.processes.main_script import MainScript, load_main
 from flask_concurrency.executors.processes.worker.log_relay import RelayHandler
-from flask_concurrency.executors.processes.worker.task_context import prepare_around
+from flask_concurrency.executors.processes.worker.task_context import prepare_task_context
 
 
 class PreloadFailed(Exception):
@@ -47,5 +47,5 @@ def preload(config: dict[str, Any]) -> None:
             raise PreloadFailed(
                 f"importing {module!r} in a worker failed: {type(error).__name__}: {error}"
             ) from error
-    around = config["around"]
-    prepare_around(None if around is None else bytes.fromhex(around))
+    pickled = config["task_context"]
+    prepare_task_context(None if pickled is None else bytes.fromhex(pickled))

@@ -38,7 +38,7 @@ from flask_concurrency.executors.processes.worker.process_state import (
     give_forked_children_stop_signals,
 )
 from flask_concurrency.executors.processes.worker.setup import Setup
-from flask_concurrency.executors.processes.worker.task_context import call_around
+from flask_concurrency.executors.processes.worker.task_context import call_in_context
 from flask_concurrency.runtime.deadline import Deadline
 
 KEEPS_ARRAYS: Final = 1.0
@@ -105,7 +105,7 @@ def _set_up(
 def _serve(channel: Channel, setup: Setup, process: int) -> None:
     script, segments, cap = setup.main, MappedSegments(shares_memory=setup.shares_memory), setup.cap
     capped = setup.max_memory is not None
-    call = cap.call if capped else call_around
+    call = cap.call if capped else call_in_context
     until = inf
     while True:
         if segments.keeps_arrays and not channel.readable(KEEPS_ARRAYS):

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from flask_concurrency.executors.processes.payloads import name_of
-from flask_concurrency.executors.processes.worker.task_context import call_around
+from flask_concurrency.executors.processes.worker.task_context import call_in_context
 from flask_concurrency.vocabulary.errors import ConfigurationError, WorkerOutOfMemory
 
 try:
@@ -104,9 +104,9 @@ class MemoryCap:
         :raises WorkerOutOfMemory: It wanted more.
         """
         if self._limit is None:
-            return call_around(fn, args, kwargs)
+            return call_in_context(fn, args, kwargs)
         try:
-            return call_around(fn, args, kwargs)
+            return call_in_context(fn, args, kwargs)
         except MemoryError as error:
             raise self.blame(name_of(fn), error) from error
 
