@@ -361,14 +361,14 @@ class Pool:
         """Do what the schedule has ordered. The one place with effects."""
         if orders.finish:
             turn.ended = (*turn.ended, *orders.finish)
+        for worker in orders.kill:  # first: its successor takes milliseconds to start
+            self._supervisor.kill(worker)
         for worker in orders.send:
             self._send(turn, worker)
         for worker in orders.start:
             reason = self._supervisor.start(worker)
             if reason is not None:
                 self._start_failed(turn, worker, reason)
-        for worker in orders.kill:
-            self._supervisor.kill(worker)
         for worker in orders.close:
             self._close_channel(turn, worker)
 
@@ -496,12 +496,21 @@ class Pool:
         with self._lock:
             orders = self._schedule.expired(task, turn, monotonic())
             turn.held = (*turn.held, *orders.send, *orders.start)
-        self._carry_out(turn, orders)
-        # Completing may take the application's time, which the timekeeper has none of.
-        ended, turn.ended = turn.ended, ()
-        for each in ended:
+        for worker in orders.kill:
+            self._supervisor.kill(worker)
+        # Callbacks and the start of a successor take time that the timekeeper does not have.
+        for each in orders.finish:
             self._background.call(partial(self._settle, each))
-        self._end_turn(turn)
+        rest = Orders()
+        rest.send, rest.start, rest.close = orders.send, orders.start, orders.close
+        if not self._background.call(partial(self._finish_turn, turn, rest)):
+            self._finish_turn(turn, rest)
+
+    def _finish_turn(self, turn: Turn, orders: Orders) -> None:
+        try:
+            self._carry_out(turn, orders)
+        finally:
+            self._end_turn(turn)
 
     def handle_ready(self, fd: int) -> None:
         """Read what a registered worker sends, on the background thread."""
