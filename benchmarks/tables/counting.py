@@ -11,13 +11,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 
-from benchmarks.benchmark import Benchmark, Call, Comparison, Subject
+from benchmarks.benchmark import Benchmark, Call, Comparison, Subject, Trial
+from benchmarks.tables.added import in_turn
+from benchmarks.tables.rates import THREE
 from benchmarks.wsgi_call import requests_to
 
 if TYPE_CHECKING:
     from flask import Flask
+
+    from flask_concurrency.engine.journey import Journey
+    from flask_concurrency.telemetry.counters import Counters
 
 ROUTES = 500
 BARE = "not counted"
@@ -56,7 +62,7 @@ def bare() -> Iterator[Flask]:
 
 
 @contextmanager
-def ours(routes: int = 0) -> Iterator[Flask]:
+def ours(routes: int = 0, limits: tuple[str, ...] = ()) -> Iterator[Flask]:
     """The same, counted."""
     from flask import Flask
 
@@ -65,7 +71,7 @@ def ours(routes: int = 0) -> Iterator[Flask]:
     with _private("XDG_RUNTIME_DIR"):
         app = Flask("ours")
         concurrency = Concurrency(app, store="memory://")
-        app.get("/")(hello)
+        app.get("/")(concurrency.limit(*limits)(lambda: hello()) if limits else hello)
         _routes(app, routes)
         concurrency.metrics(app, access=lambda: True)
         yield app
@@ -109,6 +115,86 @@ def scrapes(make: Callable[[int], object]) -> Iterator[Call]:
         yield scrape
 
 
+class Part:
+    """Stands in for what counts requests, and does a part of it."""
+
+    def __init__(self, do: Callable[[list[tuple[str, str]]], object]) -> None:
+        self._do = do
+        self.clock = monotonic
+
+    def count(
+        self, environ: object, journey: Journey, status: str, headers: list[tuple[str, str]]
+    ) -> None:
+        """Do that part."""
+        self._do(headers)
+
+
+def _parts(counters: Counters) -> dict[str, Callable[[list[tuple[str, str]]], object]]:
+    """What counting a request consists of, each alone."""
+    found = counters.here.places["GET", "/", "200 OK"]
+    lengths = {"13": (13, 0)}
+
+    def length(headers: list[tuple[str, str]]) -> object:
+        for name, value in headers:
+            if name == "Content-Length":
+                return lengths.get(value)
+        return None
+
+    def place(_: object) -> object:
+        places = counters.here.places
+        return places.get(("GET", "/", "200 OK"))
+
+    def lock(_: object) -> None:
+        with counters.lock:
+            pass
+
+    def numbers(_: object) -> None:
+        cells = counters.here.cells
+        for cell in found:
+            cells[cell] += 1
+
+    return {
+        "a call, and the clock at the arrival": lambda _: None,
+        "the clock once more": lambda _: monotonic(),
+        "the length of the response": length,
+        "where it is counted": place,
+        "a lock": lock,
+        "four numbers of the mapped file": numbers,
+    }
+
+
+def measure_parts(quick: bool) -> list[list[str]]:
+    """Requests of one app, counted and not counted in turn, and counted in part."""
+    rows = [["", "µs a request", "added µs"]]
+    for title, limits in (("a route without limits", ()), ("a route with three rates", THREE)):
+        with ours(limits=limits) as app:
+            counting: Any = app.extensions["concurrency"].counters
+            request = requests_to(app)
+            request()
+            real, counters = counting.requests, counting.get()
+
+            def counted_by(
+                requests: object, counting: Any = counting, request: Call = request
+            ) -> Call:
+                def call() -> None:
+                    counting.requests = requests
+                    request()
+
+                return call
+
+            calls = {f"{title}, {BARE}": counted_by(None), f"{title}, counted": counted_by(real)}
+            parts = () if limits else _parts(counters).items()
+            for name, do in parts:
+                calls[f"of that, {name}"] = counted_by(Part(do))
+            told = in_turn(calls, quick)
+        base = told[f"{title}, {BARE}"]
+        called = told.get("of that, a call, and the clock at the arrival")
+        for name, each in told.items():
+            over = base if called is None or each is called or "of that" not in name else called
+            rows.append([name, f"{each:.1f}", f"{each - over:+.2f}"])
+    return rows
+
+
 BENCHMARKS = (
     Benchmark(
         "counting-request",
@@ -130,5 +216,13 @@ BENCHMARKS = (
         ),
         (Comparison("a scrape", "ours", "prometheus-flask-exporter"),),
         unit="ms",
+    ),
+)
+
+TRIALS = (
+    Trial(
+        "counting-parts",
+        "what counting adds to a request, and what of it each part takes",
+        measure_parts,
     ),
 )
