@@ -11,13 +11,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from time import monotonic, perf_counter
+from typing import TYPE_CHECKING, Any
 
-from benchmarks.benchmark import Benchmark, Call, Comparison, Subject
+from benchmarks.benchmark import Benchmark, Call, Comparison, Subject, Trial
+from benchmarks.tables.added import in_turn
+from benchmarks.tables.rates import THREE
 from benchmarks.wsgi_call import requests_to
 
 if TYPE_CHECKING:
     from flask import Flask
+
+    from flask_concurrency.engine.journey import Journey
+    from flask_concurrency.telemetry.counters import Counters
 
 ROUTES = 500
 BARE = "not counted"
@@ -56,7 +62,7 @@ def bare() -> Iterator[Flask]:
 
 
 @contextmanager
-def ours(routes: int = 0) -> Iterator[Flask]:
+def ours(routes: int = 0, limits: tuple[str, ...] = ()) -> Iterator[Flask]:
     """The same, counted."""
     from flask import Flask
 
@@ -65,7 +71,7 @@ def ours(routes: int = 0) -> Iterator[Flask]:
     with _private("XDG_RUNTIME_DIR"):
         app = Flask("ours")
         concurrency = Concurrency(app, store="memory://")
-        app.get("/")(hello)
+        app.get("/")(concurrency.limit(*limits)(lambda: hello()) if limits else hello)
         _routes(app, routes)
         concurrency.metrics(app, access=lambda: True)
         yield app
@@ -95,18 +101,102 @@ def requests(make: Callable[[], object]) -> Iterator[Call]:
 
 @contextmanager
 def scrapes(make: Callable[[int], object]) -> Iterator[Call]:
-    """One scrape after another, of an app whose routes were all asked for."""
+    """The time of one scrape after another; all routes are asked for in between."""
     with make(ROUTES) as app:  # type: ignore[attr-defined]
         client = app.test_client()
-        for place in range(ROUTES):
-            assert client.get(f"/route{place}").status_code == 200
+        requests = [requests_to(app, f"/route{place}") for place in range(ROUTES)]
 
-        def scrape() -> None:
+        def scrape() -> float:
+            for request in requests:
+                request()
+            begun_at = perf_counter()
             response = client.get("/metrics")
+            took = perf_counter() - begun_at
             assert response.status_code == 200
             assert f"route{ROUTES - 1}" in response.text
+            return took
 
         yield scrape
+
+
+class Part:
+    """Stands in for what counts requests, and does a part of it."""
+
+    def __init__(self, do: Callable[[list[tuple[str, str]]], object]) -> None:
+        self._do = do
+        self.clock = monotonic
+
+    def count(
+        self, environ: object, journey: Journey, status: str, headers: list[tuple[str, str]]
+    ) -> None:
+        """Do that part."""
+        self._do(headers)
+
+
+def _parts(counters: Counters) -> dict[str, Callable[[list[tuple[str, str]]], object]]:
+    """What counting a request consists of, each alone."""
+    found = counters.here.places["GET", "/", "200 OK"]
+    lengths = {"13": (13, 0)}
+
+    def length(headers: list[tuple[str, str]]) -> object:
+        for name, value in headers:
+            if name == "Content-Length":
+                return lengths.get(value)
+        return None
+
+    def place(_: object) -> object:
+        places = counters.here.places
+        return places.get(("GET", "/", "200 OK"))
+
+    def lock(_: object) -> None:
+        with counters.lock:
+            pass
+
+    def numbers(_: object) -> None:
+        cells = counters.here.cells
+        for cell in found:
+            cells[cell] += 1
+
+    return {
+        "a call, and the clock at the arrival": lambda _: None,
+        "the clock once more": lambda _: monotonic(),
+        "the length of the response": length,
+        "where it is counted": place,
+        "a lock": lock,
+        "four numbers of the mapped file": numbers,
+    }
+
+
+def measure_parts(quick: bool) -> list[list[str]]:
+    """Requests of one app, counted and not counted in turn, and counted in part."""
+    rows = [["", "µs a request", "added µs"]]
+    for title, limits in (("a route without limits", ()), ("a route with three rates", THREE)):
+        with ours(limits=limits) as app:
+            counting: Any = app.extensions["concurrency"].counters
+            request = requests_to(app)
+            request()
+            real, counters = counting.requests, counting.get()
+
+            def counted_by(
+                requests: object, counting: Any = counting, request: Call = request
+            ) -> Call:
+                def call() -> None:
+                    counting.requests = requests
+                    request()
+
+                return call
+
+            calls = {f"{title}, {BARE}": counted_by(None), f"{title}, counted": counted_by(real)}
+            parts = () if limits else _parts(counters).items()
+            for name, do in parts:
+                calls[f"of that, {name}"] = counted_by(Part(do))
+            told = in_turn(calls, quick)
+        base = told[f"{title}, {BARE}"]
+        called = told.get("of that, a call, and the clock at the arrival")
+        for name, each in told.items():
+            over = base if called is None or each is called or "of that" not in name else called
+            rows.append([name, f"{each:.1f}", f"{each - over:+.2f}"])
+    return rows
 
 
 BENCHMARKS = (
@@ -123,12 +213,21 @@ BENCHMARKS = (
     ),
     Benchmark(
         "counting-scrape",
-        f"a scrape of an app with {ROUTES} routes",
+        f"a scrape of an app with {ROUTES} routes, all asked for since the last one",
         (
             Subject("ours", partial(scrapes, ours), at_most=0.01),
             Subject("prometheus-flask-exporter", partial(scrapes, theirs)),
         ),
         (Comparison("a scrape", "ours", "prometheus-flask-exporter"),),
         unit="ms",
+        measures_itself=True,
+    ),
+)
+
+TRIALS = (
+    Trial(
+        "counting-parts",
+        "what counting adds to a request, and what of it each part takes",
+        measure_parts,
     ),
 )

@@ -13,6 +13,7 @@ from flask import Flask, Response, after_this_request, g, request
 from asgi_exchange import Answer, ask
 from flask_concurrency import Concurrency, InFlight
 from flask_concurrency.asgi.interface import AsgiApplication
+from flask_concurrency.telemetry.metrics import REQUEST_DURATION, RESPONSE_SIZE
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 PATHS = ["/async", "/sync"]
@@ -236,3 +237,22 @@ def test_a_permit_is_back_before_the_answer_is_sent(
             assert (await ask(asgi, "/")).status == 200
 
     run(story())
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_an_app_that_is_counted_passes_no_wsgi(
+    path: str,
+    app: Flask,
+    concurrency: Concurrency,
+    asgi: AsgiApplication,
+    calls: list[str],
+    run: Run,
+) -> None:
+    """And each of its answers is counted, with its size."""
+    concurrency.metrics(app)
+    for _ in range(3):
+        hello(run, asgi, path)
+    assert calls == []
+    totals = app.extensions["concurrency"].counters.get().totals()
+    assert sum(totals[REQUEST_DURATION.name, "GET", path, "200"][:-1]) == 3
+    assert totals[RESPONSE_SIZE.name, "GET", path][-1] == 15

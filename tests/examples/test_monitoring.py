@@ -12,7 +12,7 @@ from flask import Flask
 from prometheus_client.parser import text_string_to_metric_families
 
 from flask_concurrency import Concurrency, InFlight
-from flask_concurrency.exporters.prometheus import expose
+from flask_concurrency.exporters.prometheus import Exposition
 from flask_concurrency.telemetry.metrics import METRICS
 
 QUERIES = [query for _, _, queries in PANELS for _, query in queries]
@@ -37,7 +37,7 @@ def exported() -> dict[str, set[str]]:
     client.get("/")
     every = {(each.name, *each.labels): (1,) * each.width for each in METRICS.values()}
     found: defaultdict[str, set[str]] = defaultdict(set)
-    for text in (client.get("/metrics").text, expose(every).decode()):
+    for text in (client.get("/metrics").text, Exposition().write(every).decode()):
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
                 found[sample.name] |= sample.labels.keys()

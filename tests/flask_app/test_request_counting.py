@@ -1,4 +1,4 @@
-"""The middleware that counts requests finds once where numbers are, and they are never wrong."""
+"""What counts requests finds once where numbers are, and they are never wrong."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
+from werkzeug.test import create_environ
 
+from flask_concurrency import Concurrency
 from flask_concurrency.engine.journey import Journey
-from flask_concurrency.flask_app.current_journey import JOURNEY, ROUTE
-from flask_concurrency.flask_app.telemetry.request_counting import RequestCounting
+from flask_concurrency.flask_app.telemetry.request_counting import MOST_LENGTHS, RequestCounting
 from flask_concurrency.telemetry.counters import LOOK_EVERY, Counters
-from flask_concurrency.telemetry.metrics import REQUEST_DURATION, RESPONSE_SIZE
+from flask_concurrency.telemetry.metrics import LIMIT_DECISIONS, REQUEST_DURATION, RESPONSE_SIZE
 from flask_concurrency.telemetry.names import Change
 from flask_concurrency.testing.manual_clock import ManualClock
 
 FIELDS = [("Content-Type", "text/plain"), ("Content-Length", "13")]
 DURATION = (REQUEST_DURATION.name, "GET", "/items/<id>", "200")
+DECISIONS = LIMIT_DECISIONS.name
 SIZE = (RESPONSE_SIZE.name, "GET", "/items/<id>")
 
 
@@ -31,12 +34,8 @@ class Bench:
         self.clock = ManualClock()
         self.counters = Counters(directory, clock=self.clock)
         self.fields = FIELDS
-        self._counting = RequestCounting(self._app, lambda: self.counters, clock=self.clock)
-
-    def _app(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
-        self.clock.advance(0.02)
-        start("200 OK", self.fields)
-        return []
+        self.seconds = 0.02
+        self._counting = RequestCounting(lambda: self.counters, clock=self.clock)
 
     def ask(self, method: str = "GET", *, times: int = 1) -> None:
         """Send requests."""
@@ -44,8 +43,15 @@ class Bench:
             self._ask(method)
 
     def _ask(self, method: str) -> None:
-        environ = {"REQUEST_METHOD": method, ROUTE: "/items/<id>", JOURNEY: Journey()}
-        self._counting(environ, lambda *_: bytes)
+        journey = Journey()
+        journey.route = "/items/<id>"
+        journey.began_at = self.clock()
+        self.clock.advance(self.seconds)
+        self._counting.count({"REQUEST_METHOD": method}, journey, "200 OK", self.fields)
+
+    def remembered(self) -> int:
+        """Lengths that are remembered as they are written."""
+        return len(self._counting._lengths)
 
     def counted(self) -> int:
         """Requests that were counted."""
@@ -151,3 +157,77 @@ def test_threads_lose_no_request(directory: Path) -> None:
         sys.setswitchinterval(interval)
     assert bench.counted() == 1_200
     bench.counters.close()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "bucket"), [(0.0, 0), (0.005, 0), (0.0051, 1), (0.3, 7), (60.0, 14)]
+)
+def test_each_time_falls_into_its_bucket(seconds: float, bucket: int) -> None:
+    """Up to and with its bound, whether or not it is one of the quick ones."""
+    bench = Bench(None)
+    bench.seconds = seconds
+    bench.ask(times=3)
+    *buckets, microseconds = bench.counters.totals()[DURATION]
+    assert [place for place, number in enumerate(buckets) if number] == [bucket]
+    assert microseconds == pytest.approx(3e6 * seconds, abs=3)
+
+
+def test_lengths_that_clients_choose_take_no_memory() -> None:
+    """And each is counted, also where more were met than are remembered."""
+    bench = Bench(None)
+    lengths = range(MOST_LENGTHS * 2 + 1)
+    for length in lengths:
+        bench.fields = [("Content-Length", str(length))]
+        bench.ask()
+    assert bench.remembered() <= MOST_LENGTHS
+    *buckets, bytes_in_all = bench.counters.totals()[SIZE]
+    assert bytes_in_all == sum(lengths)
+    assert buckets[:3] == [101, 900, 1_000]
+
+
+def test_a_shadow_that_would_refuse_is_told_of_each_request() -> None:
+    """That a request was let in does not mean that all its limits admitted it."""
+    app = Flask("shop")
+    app.testing = True
+    concurrency = Concurrency(app)
+    concurrency.metrics(app)
+    app.get("/")(concurrency.limit("2/day", shadow=True)(lambda: "in"))
+    for _ in range(5):
+        assert app.test_client().get("/").status_code == 200
+    totals = app.extensions["concurrency"].counters.get().totals()
+    told = {name[-1]: numbers for name, numbers in totals.items() if name[0] == DECISIONS}
+    assert told == {"admitted": (2,), "would_refuse": (3,)}
+
+
+def test_a_response_that_begins_anew_is_counted_once() -> None:
+    """As the one that it was meant to be."""
+    app = Flask("shop")
+    app.testing = True
+    app.get("/")(lambda: "in")
+    inner = app.wsgi_app
+
+    def failing(environ: Any, start_response: Any) -> Iterable[bytes]:
+        body = inner(environ, start_response)
+        try:
+            raise OSError("The disk is gone.")
+        except OSError:
+            start_response("500 INTERNAL SERVER ERROR", [], sys.exc_info())
+        return body
+
+    app.wsgi_app = failing  # type: ignore[method-assign]
+    concurrency = Concurrency(app)
+    concurrency.metrics(app)
+    answered: list[str] = []
+    app(create_environ(), lambda status, *_: answered.append(status))  # type: ignore[arg-type]
+    assert answered == ["200 OK", "500 INTERNAL SERVER ERROR"]
+    totals = app.extensions["concurrency"].counters.get().totals()
+    assert [name[-1] for name in totals if name[0] == REQUEST_DURATION.name] == ["200"]
+
+
+def test_to_count_takes_no_layer_of_its_own() -> None:
+    """What stands around the app anyway does it."""
+    app = Flask("shop")
+    concurrency = Concurrency(app)
+    before = app.wsgi_app
+    concurrency.metrics(app)
+    assert app.wsgi_app is before

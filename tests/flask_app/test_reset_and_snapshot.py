@@ -151,3 +151,16 @@ def test_a_look_at_an_app_in_use_compiles_nothing_anew(monkeypatch: pytest.Monke
         seen = len(compiled)
         assert concurrency.snapshot().limits == first
     assert len(compiled) == len(set(compiled)) == seen
+
+
+def test_a_look_finds_what_a_route_has_chosen_since_the_last_one() -> None:
+    """Which limits a request meets may be known in the request alone."""
+    app, concurrency = make_app()
+    app.get("/chosen")(concurrency.limit(lambda: "7/minute", key=lambda: "all")(lambda: ""))
+    assert status(app, "/?user=ada") == 200
+    with app.app_context():
+        before = {limit.quota for limit in concurrency.snapshot(key="all").limits}
+    assert status(app, "/chosen?user=ada") == 200
+    with app.app_context():
+        after = {limit.quota for limit in concurrency.snapshot(key="all").limits}
+    assert after == before | {7}

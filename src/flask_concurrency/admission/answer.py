@@ -105,6 +105,7 @@ class Answer:
     :ivar permit: To be released at the end; ``None`` where no in-flight limit applies.
     :ivar waited: The limit that was waited for, and how many seconds; ``None`` for none.
     :ivar refused_key: Whose count refused it; ``None`` where no client's did.
+    :ivar shadowed: Whether a limit that only reports would have refused it.
     :ivar error: What a function of a limit raised, which was not asked; to be raised if the others
         admit.
     """
@@ -114,6 +115,7 @@ class Answer:
     error: Exception | None = None
     waited: tuple[str, float] | None = None
     refused_key: str | None = None
+    shadowed = False
     _pending: PendingCharges | None = None
     _decision: Decision | None = None
 
@@ -166,6 +168,7 @@ class Answer:
     def _again(self, permit: Permit | None) -> Answer:
         answer = Answer(self.admitted, self.labels, self.outcomes).holding(permit, self._pending)
         answer.waited = self.waited
+        answer.shadowed = self.shadowed
         answer._decision = self._decision
         return answer
 

@@ -342,6 +342,7 @@ def _refused_or_shadowed(labels: Labels, outcomes: list[Outcome], keys: list[str
     asked = zip(labels.each, outcomes, keys, strict=True)
     refusing = [(label, key) for label, o, key in asked if not (o.admitted or label.shadow)]
     answer = Answer(not refusing, labels, outcomes)
+    answer.shadowed = not refusing
     answer.refused_key = next((key for label, key in refusing if label.per_client), None)
     return answer
 

@@ -17,6 +17,8 @@ NOT_ASKED = Decision(True, ())
 class Journey:
     """What one request was answered and what it holds.
 
+    :ivar route: The template of its route, once that is known and of interest.
+    :ivar began_at: When it arrived, until it is counted; ``None`` where it is not to be.
     :ivar answers: What the gates asked so far have said.
     :ivar overdue: Whether it was given up because its deadline had passed.
     :ivar has_anything_to_end: Whether anything is held or timed.
@@ -26,6 +28,8 @@ class Journey:
     """
 
     # Every request makes one and most have no limit: class attributes cost nothing to set.
+    route = ""
+    began_at: float | None = None
     answers: tuple[Answer, ...] = ()
     _decided: Decision | None = None
     _deadline: Deadline | None = None

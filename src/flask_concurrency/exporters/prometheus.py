@@ -6,13 +6,13 @@ in the files that :mod:`flask_concurrency.telemetry` keeps.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import threading
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import accumulate
 from typing import Final
 
-from flask_concurrency.telemetry.metrics import METRICS
+from flask_concurrency.telemetry.metrics import METRICS, Metric
 from flask_concurrency.telemetry.names import Totals
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
@@ -53,70 +53,132 @@ class Gauge:
 MOST_SERIES: Final = 16_384
 """Series whose text is kept ready."""
 
+_ORDER: Final = {name: place for place, name in enumerate(METRICS)}
 
-def expose(totals: Totals, gauges: Iterable[Gauge] = ()) -> bytes:
-    """Write totals and gauges as Prometheus reads them.
 
-    prometheus-client writes each series once; from then on only its numbers are filled in. To write
-    all of it anew takes ten times as long where there are many (``bench counting-scrape``).
+class Exposition:
+    """Totals and gauges as Prometheus reads them, scrape by scrape.
+
+    prometheus-client writes each series once. From then on its numbers are filled in where they
+    have changed, and what has not is sent as it was: to write all of it anew takes ten times as
+    long where there are many (``bench counting-scrape``).
     """
-    written: list[str] = []
-    found: dict[str, list[tuple[tuple[str, ...], tuple[int, ...]]]] = {}
-    for name in sorted(totals):
-        metric, numbers = METRICS.get(name[0]), totals[name]
-        if metric is not None and len(numbers) == metric.width:  # else another version's
-            found.setdefault(metric.name, []).append((name[1:], numbers))
-    for title, metric in METRICS.items():
-        for place, (labels, numbers) in enumerate(found.get(title, ())):
-            text = _series(title, labels)
-            if not place:
-                written.append(text.head)
-            if metric.kind == "counter":
-                written.append(text.body % numbers)
-            else:
-                up_to = (*accumulate(numbers[:-1]),)
-                written.append(text.body % (*up_to, up_to[-1], metric.sum_of(numbers)))
-    for gauge in gauges:
-        for place, (labels, value) in enumerate(gauge.values.items()):
-            text = _gauge(gauge.name, gauge.help, gauge.labels, tuple(labels))
-            if not place:
-                written.append(text.head)
-            written.append(text.body % value)
-    return "".join(written).encode()
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._written: dict[Hashable, _Series] = {}
+        self._in_order: list[_Series] = []
+        self._scrapes = 0
+
+    def write(self, totals: Totals, gauges: Iterable[Gauge] = ()) -> bytes:
+        """The text of a scrape."""
+        with self._lock:
+            self._scrapes += 1
+            if len(self._written) > MOST_SERIES:
+                self._written.clear()
+            known = len(self._written)
+            for name, numbers in totals.items():
+                series = self._written.get(name) or self._add_metric(name)
+                if series is not None and len(numbers) == series.width:  # else another version's
+                    series.show(numbers, self._scrapes)
+            for gauge in gauges:
+                for labels, value in gauge.values.items():
+                    shown = self._written.get((gauge.name, labels))
+                    if shown is None:
+                        shown = self._add_gauge(gauge, labels)
+                    shown.show((value,), self._scrapes)
+            if len(self._written) != known:
+                self._in_order = sorted(self._written.values(), key=lambda each: each.place)
+            return b"".join(self._texts())
+
+    def _texts(self) -> Iterator[bytes]:
+        """The series of this scrape, with a head before the first of each family."""
+        head = b""
+        for series in self._in_order:
+            if series.scrape == self._scrapes:
+                if series.head != head:
+                    head = series.head
+                    yield head
+                yield series.text
+
+    def _add_metric(self, name: tuple[str, ...]) -> _Series | None:
+        metric = METRICS.get(name[0])
+        if metric is None:
+            return None
+        place = _ORDER[metric.name], name
+        if metric.kind == "counter":
+            made = _Series(_counter(metric, name[1:]), place)
+        else:
+            made = _Series(_histogram(metric, name[1:]), place, histogram=metric)
+        self._written[name] = made
+        return made
+
+    def _add_gauge(self, gauge: Gauge, labels: tuple[str, ...]) -> _Series:
+        names = [_word(name) for name in gauge.labels]
+        family = GaugeMetricFamily(_word(gauge.name), gauge.help, labels=names)
+        family.add_metric(labels, 0)
+        made = _Series(family, (len(_ORDER), (gauge.name, *labels)))
+        self._written[gauge.name, labels] = made
+        return made
 
 
-@dataclass(frozen=True, slots=True)
-class _Text:
+class _Series:
     """A series as it is written.
 
+    :param family: A family with this series alone.
+    :param place: Where it stands among the others.
+    :param histogram: Its metric, if it is a histogram.
+    :ivar width: How many numbers it has.
     :ivar head: What stands before the first series of its family.
-    :ivar body: A line for each of its numbers, which is to be filled in.
+    :ivar text: A line for each number, as of the last scrape that had it.
+    :ivar scrape: Which one that was.
     """
 
-    head: str
-    body: str
+    __slots__ = ("_body", "_histogram", "_numbers", "head", "place", "scrape", "text", "width")
+
+    def __init__(
+        self,
+        family: Family,
+        place: tuple[int, tuple[str, ...]],
+        histogram: Metric | None = None,
+    ) -> None:
+        lines = generate_latest(_Shown(family)).decode().removesuffix("\n").split("\n")
+        head = [line for line in lines if line.startswith("#")]
+        body = [line.rpartition(" ")[0].replace("%", "%%") for line in lines[len(head) :]]
+        self.head = "".join(f"{line}\n" for line in head).encode()
+        self._body = "".join(f"{line} %s\n" for line in body)
+        self.place = place
+        self._histogram = histogram
+        self.width = 1 if histogram is None else histogram.width
+        self._numbers: tuple[float, ...] = ()
+        self.text = b""
+        self.scrape = 0
+
+    def show(self, numbers: tuple[float, ...], scrape: int) -> None:
+        """Say what is to be shown in a scrape."""
+        if numbers != self._numbers:
+            self._numbers = shown = numbers
+            if self._histogram is not None:
+                up_to = (*accumulate(numbers[:-1]),)
+                shown = (*up_to, up_to[-1], self._histogram.sum_of(numbers))
+            self.text = (self._body % shown).encode()
+        self.scrape = scrape
 
 
-@lru_cache(maxsize=MOST_SERIES)
-def _series(title: str, labels: tuple[str, ...]) -> _Text:
-    metric = METRICS[title]
+def _counter(metric: Metric, labels: tuple[str, ...]) -> Family:
     names = [_word(label) for label in metric.labels]
-    if metric.kind == "counter":
-        counter = CounterMetricFamily(_word(title), metric.help, labels=names)
-        counter.add_metric(labels, 0)
-        return _written(counter)
-    unit = "_seconds" if metric.unit == "s" else "_bytes"
-    histogram = HistogramMetricFamily(_word(title) + unit, metric.help, labels=names)
-    bounds = [*map(floatToGoString, metric.bounds), "+Inf"]
-    histogram.add_metric(labels, [(bound, 0) for bound in bounds], 0)
-    return _written(histogram)
-
-
-@lru_cache(maxsize=MOST_SERIES)
-def _gauge(title: str, help: str, names: tuple[str, ...], labels: tuple[str, ...]) -> _Text:
-    family = GaugeMetricFamily(_word(title), help, labels=[_word(name) for name in names])
+    family = CounterMetricFamily(_word(metric.name), metric.help, labels=names)
     family.add_metric(labels, 0)
-    return _written(family)
+    return family
+
+
+def _histogram(metric: Metric, labels: tuple[str, ...]) -> Family:
+    names = [_word(label) for label in metric.labels]
+    unit = "_seconds" if metric.unit == "s" else "_bytes"
+    family = HistogramMetricFamily(_word(metric.name) + unit, metric.help, labels=names)
+    bounds = [*map(floatToGoString, metric.bounds), "+Inf"]
+    family.add_metric(labels, [(bound, 0) for bound in bounds], 0)
+    return family
 
 
 class _Shown(Collector):
@@ -127,14 +189,6 @@ class _Shown(Collector):
 
     def collect(self) -> Iterator[Family]:
         yield self._family
-
-
-def _written(family: Family) -> _Text:
-    """A family of one series, with room for its numbers."""
-    lines = generate_latest(_Shown(family)).decode().removesuffix("\n").split("\n")
-    head = [line for line in lines if line.startswith("#")]
-    body = [line.rpartition(" ")[0].replace("%", "%%") for line in lines[len(head) :]]
-    return _Text("".join(f"{line}\n" for line in head), "".join(f"{line} %s\n" for line in body))
 
 
 def _word(name: str) -> str:

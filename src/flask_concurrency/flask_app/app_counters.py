@@ -30,7 +30,7 @@ class AppCounters:
     :ivar refused_clients: Who was refused lately, by this process.
     :ivar mirror: Given whatever is counted, to count it elsewhere as well.
     :ivar begin: Called with each count of a request; what it starts, it starts once.
-    :ivar counts_requests: Whether requests are counted; a page that shows counts asks for it.
+    :ivar requests: Counts requests; ``None`` unless a page that shows counts has asked for it.
     """
 
     def __init__(self, app: Flask, settings: Settings) -> None:
@@ -38,7 +38,7 @@ class AppCounters:
         self._settings = settings
         self._counters: Counters | None = None
         self._lock = threading.Lock()
-        self.counts_requests = False
+        self.requests: RequestCounting | None = None
         self._adaptive: set[str] = set()
         self._task_countings: list[TaskCounting] = []
         self.refused_clients = RefusedClients()
@@ -55,15 +55,18 @@ class AppCounters:
                     self._counters.mirror = self.mirror
         return self._counters
 
+    @property
+    def counts_requests(self) -> bool:
+        """Whether requests are counted."""
+        return self.requests is not None
+
     def count_requests(self) -> None:
         """Count every request of the app from now on; a second call changes nothing."""
-        app = self._app()
-        if app is not None and not self.counts_requests:
-            self.counts_requests = True
+        if self.requests is None:
             for counting in self._task_countings:
                 counting.counts = True
-            app.wsgi_app = RequestCounting(  # type: ignore[method-assign]
-                app.wsgi_app, self.get, apart=self._adaptive, refusals=self.refused_clients
+            self.requests = RequestCounting(
+                self.get, apart=self._adaptive, refusals=self.refused_clients
             )
 
     def task_counting(self, executor: str) -> TaskCounting:

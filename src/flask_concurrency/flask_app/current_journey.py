@@ -10,9 +10,6 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 
-ROUTE = "flask_concurrency.route"
-"""Where in the WSGI environment the template of a request's route travels, if it is counted."""
-
 UNROUTED = ""
 """The route of requests that match none."""
 

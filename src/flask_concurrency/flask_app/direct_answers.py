@@ -203,6 +203,9 @@ class DirectAnswers(Answers):
         """
         app = self._app
         journey = environ[JOURNEY] = Journey()
+        counting = self._state.counters.requests
+        if counting is not None:
+            journey.began_at = counting.clock()
         error: BaseException | None = None
         body: Iterable[bytes] = ()
         start: Start | None = None
@@ -305,6 +308,10 @@ class DirectAnswers(Answers):
             fields.append((b"content-length", counted))
         elif length != counted:
             return None
+        if journey.began_at is not None and (counting := self._state.counters.requests):
+            counting.count(
+                environ, journey, response.status, [("Content-Length", counted.decode())]
+            )
         if journey.answers:
             more = told(journey, response.status, response.headers, self._state.settings.headers)
             fields += [

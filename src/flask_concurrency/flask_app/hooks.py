@@ -20,7 +20,7 @@ from flask_concurrency.asgi.environ import ON_DEADLINE
 from flask_concurrency.engine.declaration import Declaration
 from flask_concurrency.engine.journey import Journey
 from flask_concurrency.flask_app.app_state import AppState, Route
-from flask_concurrency.flask_app.current_journey import JOURNEY, ROUTE, UNROUTED, journey_of
+from flask_concurrency.flask_app.current_journey import JOURNEY, journey_of
 from flask_concurrency.flask_app.deadline_response import answer_overdue, hold_to_deadline
 from flask_concurrency.flask_app.declarations.keys import remote_address
 from flask_concurrency.flask_app.declarations.time_limit import TimeLimit
@@ -73,8 +73,10 @@ def install(app: Flask, state: AppState) -> None:
         if config.get(ENABLED) is not state.enabled_written:
             state.switch()
         rule, environ = asked.url_rule, asked.environ
-        if counters.counts_requests or request_refused.receivers:
-            environ[ROUTE] = UNROUTED if rule is None else rule.rule
+        if counters.requests is not None or request_refused.receivers:
+            journey: Journey | None = environ.get(JOURNEY)
+            if journey is not None and rule is not None:
+                journey.route = rule.rule
         route = routes.get((None if rule is None else rule.endpoint, asked.method))
         if route is None:
             route = state.route(app, rule, asked.method)
@@ -153,7 +155,7 @@ def install(app: Flask, state: AppState) -> None:
 
 def route_of(asked: Request) -> str:
     """The template of a request's route, never its path."""
-    return UNROUTED if asked.url_rule is None else asked.url_rule.rule
+    return Journey.route if asked.url_rule is None else asked.url_rule.rule
 
 
 def tell_refused(app: Flask, environ: dict[str, Any], decision: Decision, status: str) -> None:
@@ -162,7 +164,7 @@ def tell_refused(app: Flask, environ: dict[str, Any], decision: Decision, status
         request_refused,
         app,
         decision=decision,
-        route=environ.get(ROUTE, UNROUTED),
+        route=journey_of(environ).route,
         environ=environ,
         status=int(status[:3]),
     )

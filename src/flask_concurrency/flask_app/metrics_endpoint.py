@@ -34,7 +34,7 @@ def add_metrics(
     :param exempt: Exempts the view from limits.
     :raises ConfigurationError: Another route has the path, or prometheus-client is missing.
     """
-    from flask_concurrency.exporters.prometheus import CONTENT_TYPE, expose
+    from flask_concurrency.exporters.prometheus import CONTENT_TYPE, Exposition
 
     if not path.startswith("/"):
         raise ConfigurationError(f"metrics: the path {path!r} must begin with a slash: '/metrics'.")
@@ -44,11 +44,13 @@ def add_metrics(
             f"metrics: {path!r} is the path of {taken[0]!r} already. Choose another path."
         )
 
+    exposition = Exposition()
+
     def metrics() -> Response:
         if not is_allowed(access):
             abort(403)
         gauges = [*_of_limits(app, state), *_of_jobs(app)]
-        exposed = expose(state.counters.get().totals(), gauges)
+        exposed = exposition.write(state.counters.get().totals(), gauges)
         return Response(exposed, content_type=CONTENT_TYPE)
 
     app.add_url_rule(path, ENDPOINT, exempt(metrics))

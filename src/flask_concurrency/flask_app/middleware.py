@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from flask_concurrency.admission.answer import Answer
 from flask_concurrency.engine.journey import Journey
-from flask_concurrency.flask_app.current_journey import JOURNEY, ROUTE
+from flask_concurrency.flask_app.app_counters import AppCounters
+from flask_concurrency.flask_app.current_journey import JOURNEY
 from flask_concurrency.flask_app.http.rate_limit_fields import (
     fields_of,
     legacy_fields,
@@ -52,6 +53,7 @@ class HasSettings(Protocol):
 
     settings: Settings
     front: Front
+    counters: AppCounters
     prepare_front: Callable[[], None]
     tell_refused: Callable[[dict[str, Any], Decision, str], None]
 
@@ -86,17 +88,23 @@ class JourneyMiddleware:
         state = self._state
         front = state.front
         settings = state.settings
+        counting = state.counters.requests
+        if counting is not None:
+            journey.began_at = counting.clock()
         if front.made_for is not settings:
             state.prepare_front()
             settings = state.settings
         if front.control is not None or front.health is not None:
-            answer = front.wsgi(environ, start_response, journey, enabled=state.enabled_now)
+            begin = start_response
+            if counting is not None:
+                begin = counting.counted(environ, journey, start_response)
+            answer = front.wsgi(environ, begin, journey, enabled=state.enabled_now)
             if answer is not None:
                 return answer
 
         app: WSGIApplication = self.wsgi_app
         if self._refused or settings.max_request_age is not None:
-            refused = self._refused_here(environ)
+            refused = self._refused_here(environ, journey)
             if refused is not None:
                 journey.join(Answer.of(refused.decision))
                 app = refused
@@ -114,10 +122,10 @@ class JourneyMiddleware:
     def refuse(self, environ: WSGIEnvironment) -> Refusal | None:
         """The refusal of a request that Flask need not see; ``None`` to let it on."""
         if self._refused or self._state.settings.max_request_age is not None:
-            return self._refused_here(environ)
+            return self._refused_here(environ, Journey())
         return None
 
-    def _refused_here(self, environ: WSGIEnvironment) -> Refusal | None:
+    def _refused_here(self, environ: WSGIEnvironment, journey: Journey) -> Refusal | None:
         """Refuse what Flask need not see; never a request of another origin, which needs CORS."""
         if "HTTP_ORIGIN" in environ or not self._state.enabled_now:
             return None
@@ -128,7 +136,7 @@ class JourneyMiddleware:
         again = self._refusals.recall(who)
         if again is None:
             return None
-        environ[ROUTE] = self._refusals.route(who)
+        journey.route = self._refusals.route(who)
         return refusal(again)
 
 
@@ -166,6 +174,8 @@ class Start:
         """See PEP 3333."""
         self.started = True
         journey = self._journey
+        if journey.began_at is not None and (counting := self._state.counters.requests):
+            counting.count(self._environ, journey, status, headers)
         if journey.has_anything_to_end and journey.holds_permit:
             self.length, is_event_stream = _length_and_kind(headers)
             if self.late is not None:

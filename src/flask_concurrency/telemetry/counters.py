@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -40,15 +41,21 @@ class Counters:
     :param directory: Where the processes of a deployment keep their files; ``None`` for memory
         alone.
     :param clock: Seconds that never go back.
-    :ivar mirror: Given whatever is added, to count it elsewhere as well; must not raise.
     :ivar lock: Held while numbers change.
     :ivar here: Where this process counts at the moment: a file, or its memory.
+    :ivar until: The instant until which what is added to the cells of :attr:`here` counts, by a
+        clock like the counters' own; to be read under :attr:`lock`. From then on what is to be
+        added has to be given to :meth:`add`, because this process counts elsewhere by now, or may
+        have to. For those that count each request: they keep where their numbers are, and add to
+        them while they hold the lock. To give each to :meth:`add` takes 7 µs more a request
+        (``bench counting-parts``). Each addition by itself leaves the numbers right, so what the
+        garbage collector adds in between breaks nothing.
     """
 
     def __init__(self, directory: Path | None, *, clock: Clock = monotonic) -> None:
         self._directory = directory if HOST_WORKS else None
         self._clock = clock
-        self.mirror: Callable[[Iterable[Change]], object] | None = None
+        self._mirror: Callable[[Iterable[Change]], object] | None = None
         self._reset()
         call_in_child(self, Counters._reset_after_fork)
 
@@ -62,7 +69,7 @@ class Counters:
         self._later: list[Change] = []
         self._file: CounterFile | None = None
         self.here: Cells = CellsInMemory()
-        self._look_at = 0.0
+        self._look_at = self.until = 0.0
         self._failed = False
         self.dropped = 0
 
@@ -78,9 +85,9 @@ class Counters:
 
         :param changes: Names, how many numbers each has, which of them grows, and by how much.
         """
-        if self.mirror is not None:
+        if self._mirror is not None:
             changes = list(changes)
-            self.mirror(changes)
+            self._mirror(changes)
         with self.lock:
             if self._adding:
                 self._later.extend(changes)
@@ -91,6 +98,7 @@ class Counters:
                 if now >= self._look_at:
                     self._look()
                     self._look_at = now + LOOK_EVERY
+                    self._set_until()
                 self._add(changes)
                 while self._later:
                     later, self._later = self._later, []
@@ -98,20 +106,19 @@ class Counters:
             finally:
                 self._adding = False
 
-    def counts_in(self, here: Cells, now: float) -> bool:
-        """Whether what is added to these cells now counts; to be asked under :attr:`lock`.
+    @property
+    def mirror(self) -> Callable[[Iterable[Change]], object] | None:
+        """Given whatever is added, to count it elsewhere as well; must not raise."""
+        return self._mirror
 
-        For those that count each request: they keep where their numbers are, and add to them while
-        they hold the lock. To find the places anew each time takes 6 µs a request, this 2
-        (``bench counting-request``). Each addition by itself leaves the numbers right, so what the
-        garbage collector adds in between breaks nothing.
+    @mirror.setter
+    def mirror(self, mirror: Callable[[Iterable[Change]], object] | None) -> None:
+        with self.lock:
+            self._mirror = mirror
+            self._set_until()
 
-        :param here: The ``here`` for which the places were found.
-        :param now: The instant, by a clock like the counters' own.
-        :returns: If not, what is to be added has to be given to :meth:`add`, because this process
-            counts elsewhere by now, or may have to.
-        """
-        return here is self.here and now < self._look_at and self.mirror is None
+    def _set_until(self) -> None:
+        self.until = self._look_at if self._mirror is None else -inf
 
     def totals(self) -> Totals:
         """The numbers of all processes of the deployment on this host, added up by name."""

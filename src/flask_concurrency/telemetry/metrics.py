@@ -78,7 +78,7 @@ class Metric:
 
         return observed
 
-    def sum_of(self, numbers: tuple[int, ...]) -> float:
+    def sum_of(self, numbers: tuple[float, ...]) -> float:
         """The sum of what a histogram has observed, in the metric's unit."""
         return numbers[-1] / 1e6 if self.unit == "s" else float(numbers[-1])
 
