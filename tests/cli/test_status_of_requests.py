@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from click import unstyle
 from click.testing import Result
 from flask import Flask
 from flask.cli import ScriptInfo
@@ -14,12 +15,13 @@ from flask.cli import ScriptInfo
 from flask_concurrency import Concurrency
 from flask_concurrency.cli.load_lines import (
     age_line,
+    fleet_rows,
     load_rows,
     other_spelling,
     refusal_rows,
 )
 from flask_concurrency.engine.snapshot import LimiterSnapshot
-from flask_concurrency.flask_app.app_snapshot import Snapshot
+from flask_concurrency.flask_app.app_snapshot import FleetSnapshot, Snapshot
 from flask_concurrency.flask_app.work.status_file import ExecutorStatus
 from flask_concurrency.telemetry.load import LimitLoad, Load
 
@@ -157,3 +159,18 @@ def click_free(text: str) -> str:
     import click
 
     return click.unstyle(text)
+
+
+def test_a_fleet_is_told_with_its_refusals() -> None:
+    """What all hosts counted, in the same words as that of one."""
+    decisions = (
+        LimitLoad("2/minute", "/", {"admitted": 10, "over_quota": 30}),
+        LimitLoad("9 in flight", "", {"admitted": 40}),
+    )
+    load = Load(requests=40, good=10, refused=30, seconds=0.4)
+    assert [
+        (title, unstyle(text)) for title, text in fleet_rows(FleetSnapshot(3, load, decisions))
+    ] == [
+        ("so far", "40 requests, 75 % refused; 10 ms each"),
+        ("/: 2/minute", "30 over quota; 10 admitted"),
+    ]

@@ -23,7 +23,7 @@ from flask_concurrency.vocabulary.limits import ALGORITHMS
 
 FLAG = re.compile(r"(?<!\w)--?[a-z-]+")
 ROW = re.compile(r"^\| `(?P<first>[^|]+)` \|(?P<rest>.*)\|$", re.MULTILINE)
-OURS = {"carry", "on_first_task", "on_task_end", "clock", "timekeeper", "around"}
+OURS = {"carry", "on_first_task", "on_task_end", "clock", "timekeeper", "task_context"}
 """Options of an executor that are not for the configuration."""
 OF_THE_APP = {"CONCURRENCY_PROCESSES": {"app"}}
 """Options of the configuration from which one of the executor's is made."""

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 import click
 
-from flask_concurrency.flask_app.app_snapshot import Snapshot
+from flask_concurrency.flask_app.app_snapshot import FleetSnapshot, Snapshot
 from flask_concurrency.telemetry.in_words import duration, per_second, percent
 from flask_concurrency.telemetry.load import LimitLoad, Load
 
@@ -33,7 +33,7 @@ def load_rows(before: Snapshot | None, now: Snapshot) -> list[tuple[str, str]]:
         load = _added(before.load, now.load)
         text = per_second(load.requests / seconds)
         rows.append(("now", text + _became(load)))
-    rows.append(("so far", f"{now.load.requests:,} requests{_became(now.load)}"))
+    rows.append(_so_far(now.load))
     return rows
 
 
@@ -46,18 +46,19 @@ def refusal_rows(before: Snapshot | None, now: Snapshot) -> list[tuple[str, str]
     for each in now.decisions:
         if not each.refused:
             continue
-        reasons = [
-            f"{number:,} {WORDS[result]}"
-            for result, number in each.results.items()
-            if result in WORDS
-        ]
-        text = f"{', '.join(reasons)}; {each.results.get('admitted', 0):,} admitted"
+        text = _decided(each)
         added = each.refused - earlier.get((each.limit, each.route), each.refused)
         if before is not None and added > 0 and now.at > before.at:
             rate = per_second(added / (now.at - before.at))
             text = click.style(f"{rate} refused now", fg="red", bold=True) + f"; {text}"
         rows.append((_title(each), text))
     return rows
+
+
+def fleet_rows(fleet: FleetSnapshot) -> list[tuple[str, str]]:
+    """What came in on all hosts so far, and one row for each limit that refused."""
+    refused = [(_title(each), _decided(each)) for each in fleet.decisions if each.refused]
+    return [_so_far(fleet.load), *refused]
 
 
 def age_line(app: str, now: Snapshot, wall: str) -> str:
@@ -81,6 +82,17 @@ def other_spelling(key: str, found: Snapshot) -> str | None:
     if not near:
         return None
     return f"No limit has counted {key!r}. Did you mean {near[0]!r}, which was refused lately?"
+
+
+def _so_far(load: Load) -> tuple[str, str]:
+    return "so far", f"{load.requests:,} requests{_became(load)}"
+
+
+def _decided(each: LimitLoad) -> str:
+    reasons = [
+        f"{number:,} {WORDS[result]}" for result, number in each.results.items() if result in WORDS
+    ]
+    return f"{', '.join(reasons)}; {each.results.get('admitted', 0):,} admitted"
 
 
 def _title(each: LimitLoad) -> str:

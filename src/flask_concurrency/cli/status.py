@@ -21,6 +21,7 @@ from flask_concurrency.cli.job_lines import job_rows
 from flask_concurrency.cli.load_lines import (
     COUNTS_NOTHING,
     age_line,
+    fleet_rows,
     load_rows,
     other_spelling,
     refusal_rows,
@@ -133,6 +134,8 @@ def _table(app: str, before: Snapshot | None, snapshot: Snapshot, key: str | Non
     ):
         if rows:
             sections.append((title, rows))
+    if snapshot.fleet is not None and snapshot.fleet.hosts > 1:
+        sections.append((f"All {snapshot.fleet.hosts} hosts", fleet_rows(snapshot.fleet)))
     inside = [found for found in snapshot.limits if found.period is None]
     rates = [found for found in snapshot.limits if found.period is not None]
     if inside:

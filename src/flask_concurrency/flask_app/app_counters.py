@@ -6,6 +6,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flask import Flask
 
@@ -17,9 +18,14 @@ from flask_concurrency.flask_app.telemetry.request_counting import RequestCounti
 from flask_concurrency.flask_app.telemetry.signals import limit_moved, store_lost, tell
 from flask_concurrency.flask_app.telemetry.task_counting import TaskCounting
 from flask_concurrency.stores.opening import HOST_WORKS
+from flask_concurrency.stores.redis.url import names_redis
 from flask_concurrency.telemetry.counters import Counters
 from flask_concurrency.telemetry.metrics import CONNECTIONS, LIMIT_DECISIONS, STORE_OUTAGES
 from flask_concurrency.telemetry.names import Change, Totals
+from flask_concurrency.vocabulary.errors import StoreError
+
+if TYPE_CHECKING:
+    from flask_concurrency.flask_app.telemetry.fleet_counts import Fleet, FleetCounts
 
 
 class AppCounters:
@@ -37,6 +43,7 @@ class AppCounters:
         self._app = weakref.ref(app)
         self._settings = settings
         self._counters: Counters | None = None
+        self._fleet: FleetCounts | None = None
         self._lock = threading.Lock()
         self.requests: RequestCounting | None = None
         self._adaptive: set[str] = set()
@@ -48,6 +55,7 @@ class AppCounters:
     def get(self) -> Counters:
         """The counters; opened with the first count."""
         self.begin()
+        self._tell_fleet()
         if self._counters is None:
             with self._lock:
                 if self._counters is None:
@@ -90,6 +98,45 @@ class AppCounters:
         from flask_concurrency.telemetry.counter_reader import CounterReader
 
         return CounterReader(directory).totals()
+
+    def look_at_fleet(self) -> Fleet | None:
+        """What all hosts have counted; ``None`` where no server keeps it, or nothing is counted.
+
+        :raises StoreError: It cannot be read.
+        """
+        fleet = self._fleet_counts() if self.counts_requests else None
+        if fleet is None:
+            return None
+        try:
+            return fleet.read()
+        except OSError as error:
+            raise StoreError(f"The name of this host cannot be read: {error}") from error
+
+    def _tell_fleet(self) -> None:
+        """Have the store's server told once a second what this host has counted."""
+        app = self._app()
+        if self.counts_requests and app is not None and not app.testing:
+            fleet = self._fleet_counts()
+            if fleet is not None:
+                fleet.begin()
+
+    def _fleet_counts(self) -> FleetCounts | None:
+        """What tells the server and asks it; ``None`` where hosts share no server."""
+        app, settings = self._app(), self._settings
+        if self._fleet is None and app is not None and names_redis(settings.store or ""):
+            from flask_concurrency.flask_app.telemetry.fleet_counts import FleetCounts
+            from flask_concurrency.stores.redis.host_counts import HostCounts
+
+            assert settings.store is not None
+            server = HostCounts(
+                settings.store,
+                namespace=settings.namespace or app.name,
+                timeout=settings.store_timeout,
+            )
+            with self._lock:
+                if self._fleet is None:
+                    self._fleet = FleetCounts(server, self.directory(), lambda: self.look() or {})
+        return self._fleet
 
     def store_lost(self, error: Exception) -> None:
         """Count an outage of the store, and tell who listens."""

@@ -43,6 +43,20 @@ class JobsSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class FleetSnapshot:
+    """What all hosts that share a Redis or Valkey server have counted.
+
+    :ivar hosts: Hosts that have counted within the last day, this one among them.
+    :ivar load: Requests so far and what became of them; those of other hosts are a second old.
+    :ivar decisions: What each limit decided so far, the one first that refused most.
+    """
+
+    hosts: int
+    load: Load
+    decisions: tuple[LimitLoad, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """What an app does at this moment.
 
@@ -51,9 +65,11 @@ class Snapshot:
         old at most; none where the platform cannot share it.
     :ivar jobs: How its jobs stand; ``None`` if it has none.
     :ivar at: When it was read, in seconds since 1970.
-    :ivar load: Requests so far and what became of them; ``None`` where the app counts none.
-    :ivar decisions: What each limit decided so far, the one first that refused most.
-    :ivar job_events: What became of the jobs of each name so far.
+    :ivar load: Requests so far of this host and what became of them; ``None`` where the app counts
+        none.
+    :ivar decisions: What each limit decided so far on this host, the one first that refused most.
+    :ivar job_events: What became of the jobs of each name so far, on this host.
+    :ivar fleet: The same for all hosts; ``None`` where they share no server, or count nothing.
     """
 
     limits: tuple[LimiterSnapshot, ...]
@@ -63,6 +79,7 @@ class Snapshot:
     load: Load | None = None
     decisions: tuple[LimitLoad, ...] = ()
     job_events: tuple[JobLoad, ...] = ()
+    fleet: FleetSnapshot | None = None
 
 
 def read_snapshot(app: Flask, state: AppState, *, key: str | None) -> Snapshot:
@@ -81,7 +98,15 @@ def read_snapshot(app: Flask, state: AppState, *, key: str | None) -> Snapshot:
         load=None if totals is None else load_of(totals),
         decisions=() if totals is None else tuple(limits_of(totals)),
         job_events=() if totals is None else tuple(jobs_of(totals)),
+        fleet=_read_fleet(state),
     )
+
+
+def _read_fleet(state: AppState) -> FleetSnapshot | None:
+    fleet = state.counters.look_at_fleet()
+    if fleet is None:
+        return None
+    return FleetSnapshot(fleet.hosts, load_of(fleet.totals), tuple(limits_of(fleet.totals)))
 
 
 def read_jobs(app: Flask) -> JobsSnapshot | None:

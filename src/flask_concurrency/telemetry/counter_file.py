@@ -26,7 +26,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from flask_concurrency.stores.host.private_directory import locked_directory, refuse_others
+from flask_concurrency.stores.host.private_directory import locked_subdirectory
 from flask_concurrency.telemetry.names import Name, Series
 from flask_concurrency.vocabulary.errors import StoreUnavailable
 
@@ -103,10 +103,7 @@ def claim_file(
     :raises StoreUnavailable: Others could change the files, or too many processes have one.
     :raises OSError: The system refuses, for instance because the disk is full.
     """
-    with locked_directory(directory.parent, timeout=timeout):
-        with suppress(FileExistsError):
-            os.mkdir(directory, 0o700)
-        refuse_others(os.stat(directory, follow_symlinks=False), directory, mode="700")
+    with locked_subdirectory(directory, timeout=timeout):
         for number in range(MOST_FILES):
             path = directory / f"{number}.v{VERSION}"
             descriptor = _open(path)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from flask_concurrency.runtime.forks import call_in_child
 from flask_concurrency.stores.opening import HOST_WORKS
 from flask_concurrency.telemetry.cells import Cells, CellsInMemory
-from flask_concurrency.telemetry.names import Change, Name, Series, Totals
+from flask_concurrency.telemetry.names import Change, Name, Series, Totals, added_up
 from flask_concurrency.vocabulary.clock import Clock, monotonic
 from flask_concurrency.vocabulary.errors import StoreError
 from flask_concurrency.vocabulary.safe_logger import SafeLogger
@@ -134,7 +134,7 @@ class Counters:
             if self._reader is None:
                 self._reader = CounterReader(self._directory)
             written = self._reader.totals()
-        return _sum([kept, written]) if kept else written
+        return added_up([kept, written]) if kept else written
 
     def close(self) -> None:
         """Let another process take the file."""
@@ -192,15 +192,3 @@ class Counters:
                 for index, number in enumerate(numbers if found is not None else ()):
                     assert found is not None
                     file.cells[found.first + index] += number
-
-
-def _sum(parts: Iterable[Totals]) -> Totals:
-    total: dict[Name, tuple[int, ...]] = {}
-    for part in parts:
-        for name, numbers in part.items():
-            found = total.get(name)
-            if found is None:
-                total[name] = numbers
-            elif len(found) == len(numbers):  # else an older version counted in other buckets
-                total[name] = tuple(a + b for a, b in zip(found, numbers, strict=True))
-    return total

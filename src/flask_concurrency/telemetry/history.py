@@ -22,7 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from flask_concurrency.stores.host.private_directory import locked_directory, refuse_others
+from flask_concurrency.stores.host.private_directory import locked_subdirectory
 from flask_concurrency.stores.opening import HOST_WORKS
 from flask_concurrency.vocabulary.errors import StoreError
 from flask_concurrency.vocabulary.safe_logger import SafeLogger
@@ -148,10 +148,7 @@ class History:
         return True
 
     def _map(self, directory: Path) -> None:
-        with locked_directory(directory.parent, timeout=_TIMEOUT):
-            with suppress(FileExistsError):
-                os.mkdir(directory, 0o700)
-            refuse_others(os.stat(directory, follow_symlinks=False), directory, mode="700")
+        with locked_subdirectory(directory, timeout=_TIMEOUT):
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             descriptor = os.open(directory / NAME, flags, 0o600)
             try:

@@ -1,8 +1,8 @@
-"""Say what a counter is called and where its numbers are. Holds values alone."""
+"""Say what a counter is called, where its numbers are, and what they come to. Values alone."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 Name = tuple[str, ...]
@@ -24,3 +24,16 @@ class Series(NamedTuple):
 
     first: int
     width: int
+
+
+def added_up(parts: Iterable[Totals]) -> Totals:
+    """The sums by name; numbers of another version, in other buckets, are left out."""
+    total: dict[Name, tuple[int, ...]] = {}
+    for part in parts:
+        for name, numbers in part.items():
+            found = total.get(name)
+            if found is None:
+                total[name] = numbers
+            elif len(found) == len(numbers):
+                total[name] = tuple(map(int.__add__, found, numbers))
+    return total

@@ -17,6 +17,7 @@ from flask_concurrency.engine.snapshot import LimiterSnapshot, look
 from flask_concurrency.flask_app.app_snapshot import read_processes
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.work.status_publishing import snapshots
+from flask_concurrency.runtime.every_second import call_every_second
 from flask_concurrency.runtime.forks import call_in_child
 from flask_concurrency.telemetry.history import History
 from flask_concurrency.telemetry.load import difference, load_of
@@ -103,12 +104,9 @@ class Sampler:
             self._read_first()
             if app.testing:  # it samples when it is asked, so that tests need not wait
                 return
-            threading.Thread(
-                target=_sample_on,
-                args=(weakref.ref(self), self._stop),
-                name="concurrency-history",
-                daemon=True,
-            ).start()
+            call_every_second(
+                self, Sampler._sample_and_tell, self._stop, name="concurrency-history"
+            )
 
     def _read_first(self) -> None:
         """Read what the first row is compared with now, so that it holds what comes from now on."""
@@ -122,6 +120,13 @@ class Sampler:
         with self._lock:
             if self._history is not None:
                 self._history.close()
+
+    def _sample_and_tell(self) -> None:
+        try:
+            self.sample()
+            self.on_second()
+        except Exception:
+            logger.exception("The history could not be written")
 
     def sample(self) -> None:
         """Write the row of this second, if this process is the one that writes.
@@ -214,17 +219,3 @@ def _as_dict(process: int, said: Mapping[str, Any], refused: Mapping[str, Any]) 
         "executors": {name: asdict(snapshot) for name, snapshot in said.items()},
         "refused": refused,
     }
-
-
-def _sample_on(found: weakref.ref[Sampler], stop: threading.Event) -> None:
-    """What the thread does; it holds neither the sampler nor its app while it waits."""
-    while not stop.wait(1.0 - wall() % 1.0):
-        sampler = found()
-        if sampler is None:
-            return
-        try:
-            sampler.sample()
-            sampler.on_second()
-        except Exception:
-            logger.exception("The history could not be written")
-        del sampler

@@ -61,6 +61,22 @@ def locked_directory(path: Path, *, timeout: float) -> Iterator[int]:
         os.close(descriptor)
 
 
+@contextmanager
+def locked_subdirectory(path: Path, *, timeout: float) -> Iterator[None]:
+    """Keep every other process out of the directory above ``path``, and make both if missing.
+
+    :param path: A directory that files are to be opened in meanwhile.
+    :param timeout: Seconds to wait for another process.
+    :raises StoreUnavailable: One is not a directory, not this user's, or others may write to it.
+    :raises OSError: One cannot be made or opened.
+    """
+    with locked_directory(path.parent, timeout=timeout):
+        with suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+        refuse_others(os.stat(path, follow_symlinks=False), path, mode="700")
+        yield
+
+
 def refuse_others(found: os.stat_result, path: Path, *, mode: str) -> None:
     """Refuse what another user owns or may touch: it could have been prepared.
 
