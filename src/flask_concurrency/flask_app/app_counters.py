@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -135,7 +136,8 @@ class AppCounters:
             )
             with self._lock:
                 if self._fleet is None:
-                    self._fleet = FleetCounts(server, self.directory(), lambda: self.look() or {})
+                    look = weakref.WeakMethod(self.look)  # its thread keeps no app alive
+                    self._fleet = FleetCounts(server, self.directory(), partial(_looked, look))
         return self._fleet
 
     def store_lost(self, error: Exception) -> None:
@@ -179,6 +181,11 @@ class AppCounters:
 
         name = file_name(deployment(app, self._settings)).rpartition(".")[0]
         return default_directory() / f"{name}.counters"
+
+
+def _looked(look: weakref.WeakMethod[Callable[[], Totals | None]]) -> Totals:
+    found = look()
+    return (None if found is None else found()) or {}
 
 
 class _Opened:
