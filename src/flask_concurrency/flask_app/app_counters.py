@@ -140,6 +140,11 @@ class AppCounters:
                     self._fleet = FleetCounts(server, self.directory(), partial(_looked, look))
         return self._fleet
 
+    def close(self) -> None:
+        """Tell other hosts nothing more, and let another process of this one do so."""
+        if self._fleet is not None:
+            self._fleet.close()
+
     def store_lost(self, error: Exception) -> None:
         """Count an outage of the store, and tell who listens."""
         self._count(STORE_OUTAGES.once())
