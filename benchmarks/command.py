@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO
 
 from benchmarks.benchmark import Benchmark, Trial
 from benchmarks.harness import FULL, QUICK, measure
 from benchmarks.machine import describe_machine
-from benchmarks.report import record_of, text_of, trial_text
+from benchmarks.page import Page
+from benchmarks.report import record_of, tables_of, text_of, trial_tables, trial_text
 
 TABLES = (
     "benchmarks.tables.rates",
@@ -55,25 +58,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     titles |= {name: found.title for name, found in whole.items()}
     parser = _parser(titles)
     options = parser.parse_args(arguments)
+    if options.page is not None and not Path(options.page).is_file():
+        parser.error(f"--page {options.page}: there is no such page")
     chosen = [found for name in options.names for found in named(name, titles)] or list(titles)
     for name in options.names:
         if not named(name, titles):
             parser.error(f"no benchmark is called {name!r}; choose from: {', '.join(titles)}")
     if options.quick:
         _say("Quick: proves that every subject runs; the times mean nothing.")
+    page = None if options.page is None else Page(Path(options.page))
     runs = []
     tried = []
     with _opened(parser, options.json) as file:
         for name in chosen:
+            before = os.getloadavg()[0]
             if name in whole:
                 rows = whole[name].run(options.quick)
                 print(trial_text(whole[name], rows), flush=True)
                 tried.append({"name": name, "title": titles[name], "rows": rows})
-                continue
-            table, benchmark = known[name]
-            run = measure(table, benchmark, QUICK if options.quick else FULL, _say)
-            print(text_of(run, compared=not options.quick), flush=True)
-            runs.append(run)
+                tables = trial_tables(rows)
+            else:
+                table, benchmark = known[name]
+                run = measure(table, benchmark, QUICK if options.quick else FULL, _say)
+                print(text_of(run, compared=not options.quick), flush=True)
+                runs.append(run)
+                tables = tables_of(run)
+            if page is not None:
+                page.write(name, tables, (before, os.getloadavg()[0]))
         if file is not None:
             report = {
                 "machine": describe_machine(),
@@ -120,6 +131,7 @@ def _parser(titles: dict[str, str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--quick", action="store_true", help="prove that all run; measures nothing")
     parser.add_argument("--json", metavar="FILE", help="write the result there too")
+    parser.add_argument("--page", metavar="FILE", help="and into a page that has places for it")
     return parser
 
 

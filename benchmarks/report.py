@@ -27,6 +27,16 @@ def text_of(run: Run, *, compared: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
+def tables_of(run: Run) -> dict[str, list[str]]:
+    """A run's tables, as lines of Markdown."""
+    return {"times": _table(_times(run)), "ratios": _table(_ratios(run))}
+
+
+def trial_tables(rows: list[list[str]]) -> dict[str, list[str]]:
+    """A trial's table, likewise."""
+    return {"rows": _table(rows)}
+
+
 def trial_text(trial: Trial, rows: list[list[str]]) -> str:
     """The rows of a trial as text."""
     return "\n".join([f"{trial.name}: {trial.title}", "", *_table(rows)]) + "\n"

@@ -22,6 +22,7 @@ from benchmarks.overload.chart import LIGHT as OVERLOAD_LIGHT
 from benchmarks.overload.chart import curves
 from benchmarks.overload.chart import draw as draw_overload
 from benchmarks.overload.open_loop import Phase, Sample, figures, schedule
+from benchmarks.page import Page
 from benchmarks.report import record_of, text_of
 from benchmarks.summary import compare, spread
 from benchmarks.tables import journeys
@@ -304,3 +305,20 @@ def test_the_generator_sends_on_time_and_counts_all() -> None:
     found = figures(samples, 0.0, 1.0, deadline=0.5)
     assert found[:5] == (4.0, 1.0, 1.0, 1.0, 1.0)
     assert found.p99 == 0.9
+
+
+def test_a_page_takes_the_tables_it_has_places_for(tmp_path: Path) -> None:
+    """And says how busy the machine was; the rest of it stays."""
+    path = tmp_path / "page.md"
+    path.write_text(
+        "# Page\n\n<!-- rates ratios -->\nold\n<!-- end -->\n"
+        "text\n<!-- memory rows -->\n<!-- end -->\n"
+    )
+    page = Page(path)
+    assert list(page.places()) == [("rates", "ratios"), ("memory", "rows")]
+    for number in ("1", "2"):
+        page.write("rates", {"ratios": [f"| {number} |"], "times": ["| 3 |"]}, (0.25, 1.0))
+    first, _, rest = path.read_text().partition("<!-- end -->")
+    assert first.startswith("# Page\n\n<!-- rates ratios -->\n| 2 |\n\n*2")
+    assert first.endswith(", load 0.2 before and 1.0 after*\n")
+    assert rest == "\ntext\n<!-- memory rows -->\n<!-- end -->\n"
