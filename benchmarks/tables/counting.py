@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 ROUTES = 500
 BARE = "not counted"
+ANEW = "counted, places found anew"
 CALLED = "a call, and the clock at the arrival"
 
 
@@ -136,6 +137,19 @@ class Part:
         self._do(headers)
 
 
+class Anew(Part):
+    """What counts requests, but it finds anew each time where its numbers are."""
+
+    def __init__(self, counting: RequestCounting, counters: Counters) -> None:
+        super().__init__(lambda _: counters.here.places.clear())
+        self._counting = counting
+
+    def count(self, environ: Any, journey: Journey, status: str, headers: list[Any]) -> None:
+        """Count a request."""
+        super().count(environ, journey, status, headers)
+        self._counting.count(environ, journey, status, headers)
+
+
 def _parts(counters: Counters) -> dict[str, Callable[[list[tuple[str, str]]], object]]:
     """What counting a request consists of, each alone."""
     found = counters.here.places["GET", "/", "200 OK"]
@@ -205,14 +219,15 @@ def measure_parts(quick: bool) -> list[list[str]]:
                 return call
 
             calls = {"not counted": counted_by(None), "counted": counted_by(real)}
+            parts: dict[str, Callable[[list[tuple[str, str]]], object]] = {}
             if not limits:
+                calls[ANEW] = counted_by(Anew(real, counters.get()))
                 parts = _parts(counters.get())
                 calls |= {name: counted_by(Part(do)) for name, do in parts.items()}
             told = in_turn(calls, quick)
             for name, each in told.items():
-                whole = name in ("not counted", "counted", CALLED)
-                over = told["not counted" if whole else CALLED]
-                what = f"{title}, {name}" if name in ("not counted", "counted") else f"… {name}"
+                over = told[CALLED if name in parts and name != CALLED else "not counted"]
+                what = f"… {name}" if name in parts else f"{title}, {name}"
                 rows.append([what, f"{each:.1f}", f"{each - over:+.2f}"])
             if not limits:
                 rows.append(
