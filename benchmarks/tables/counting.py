@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from tempfile import TemporaryDirectory
 from time import monotonic, perf_counter
+from timeit import repeat
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.benchmark import Benchmark, Call, Comparison, Subject, Trial
@@ -23,10 +24,13 @@ if TYPE_CHECKING:
     from flask import Flask
 
     from flask_concurrency.engine.journey import Journey
+    from flask_concurrency.flask_app.telemetry.request_counting import RequestCounting
     from flask_concurrency.telemetry.counters import Counters
 
 ROUTES = 500
 BARE = "not counted"
+ANEW = "counted, places found anew"
+CALLED = "a call, and the clock at the arrival"
 
 
 def hello() -> str:
@@ -133,6 +137,19 @@ class Part:
         self._do(headers)
 
 
+class Anew(Part):
+    """What counts requests, but it finds anew each time where its numbers are."""
+
+    def __init__(self, counting: RequestCounting, counters: Counters) -> None:
+        super().__init__(lambda _: counters.here.places.clear())
+        self._counting = counting
+
+    def count(self, environ: Any, journey: Journey, status: str, headers: list[Any]) -> None:
+        """Count a request."""
+        super().count(environ, journey, status, headers)
+        self._counting.count(environ, journey, status, headers)
+
+
 def _parts(counters: Counters) -> dict[str, Callable[[list[tuple[str, str]]], object]]:
     """What counting a request consists of, each alone."""
     found = counters.here.places["GET", "/", "200 OK"]
@@ -158,7 +175,7 @@ def _parts(counters: Counters) -> dict[str, Callable[[list[tuple[str, str]]], ob
             cells[cell] += 1
 
     return {
-        "a call, and the clock at the arrival": lambda _: None,
+        CALLED: lambda _: None,
         "the clock once more": lambda _: monotonic(),
         "the length of the response": length,
         "where it is counted": place,
@@ -167,35 +184,55 @@ def _parts(counters: Counters) -> dict[str, Callable[[list[tuple[str, str]]], ob
     }
 
 
+def _alone(counting: RequestCounting, quick: bool) -> float:
+    """Microseconds that counting takes in a loop of nothing else."""
+    from flask_concurrency.engine.journey import Journey
+
+    journey, environ = Journey(), {"REQUEST_METHOD": "GET"}
+    journey.route = "/"
+    headers = [("Content-Type", "text/html; charset=utf-8"), ("Content-Length", "13")]
+
+    def count() -> None:
+        journey.began_at = counting.clock()
+        counting.count(environ, journey, "200 OK", headers)
+
+    return min(repeat(count, number=1_000, repeat=1 if quick else 200)) * 1e3
+
+
 def measure_parts(quick: bool) -> list[list[str]]:
     """Requests of one app, counted and not counted in turn, and counted in part."""
     rows = [["", "µs a request", "added µs"]]
     for title, limits in (("a route without limits", ()), ("a route with three rates", THREE)):
         with ours(limits=limits) as app:
-            counting: Any = app.extensions["concurrency"].counters
+            counters = app.extensions["concurrency"].counters
             request = requests_to(app)
-            request()
-            real, counters = counting.requests, counting.get()
+            request()  # from now on it is known where each number is
+            real = counters.requests
 
             def counted_by(
-                requests: object, counting: Any = counting, request: Call = request
+                requests: object, counters: Any = counters, request: Call = request
             ) -> Call:
                 def call() -> None:
-                    counting.requests = requests
+                    counters.requests = requests
                     request()
 
                 return call
 
-            calls = {f"{title}, {BARE}": counted_by(None), f"{title}, counted": counted_by(real)}
-            parts = () if limits else _parts(counters).items()
-            for name, do in parts:
-                calls[f"of that, {name}"] = counted_by(Part(do))
+            calls = {"not counted": counted_by(None), "counted": counted_by(real)}
+            parts: dict[str, Callable[[list[tuple[str, str]]], object]] = {}
+            if not limits:
+                calls[ANEW] = counted_by(Anew(real, counters.get()))
+                parts = _parts(counters.get())
+                calls |= {name: counted_by(Part(do)) for name, do in parts.items()}
             told = in_turn(calls, quick)
-        base = told[f"{title}, {BARE}"]
-        called = told.get("of that, a call, and the clock at the arrival")
-        for name, each in told.items():
-            over = base if called is None or each is called or "of that" not in name else called
-            rows.append([name, f"{each:.1f}", f"{each - over:+.2f}"])
+            for name, each in told.items():
+                over = told[CALLED if name in parts and name != CALLED else "not counted"]
+                what = f"… {name}" if name in parts else f"{title}, {name}"
+                rows.append([what, f"{each:.1f}", f"{each - over:+.2f}"])
+            if not limits:
+                rows.append(
+                    ["all of it, in a loop of nothing else", "", f"{_alone(real, quick):+.2f}"]
+                )
     return rows
 
 
