@@ -35,8 +35,8 @@ GIVES_UP_AFTER = 200.0
 
 ALL = "ALL_BENCHMARKS" in os.environ
 """Whether each is tried; else one of each table that is quick, since all take the tests minutes."""
-LONG = {"growth", "job-idle", "memory", "overload", "overload-workers", "redis-outage", "start"}
-LONG |= {"tune", "which-for-what"}
+LONG = {"growth", "job-idle", "job-rescue", "memory", "overload", "overload-workers"}
+LONG |= {"redis-outage", "start", "tune", "which-for-what"}
 """Benchmarks that take ten seconds and more to show that they run."""
 
 
