@@ -95,6 +95,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: slow[item.path], reverse=True)
 
 
+def pytest_collection_finish() -> None:
+    """Leave what is there now out of each search for garbage: with it, one takes 0.2 s."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
