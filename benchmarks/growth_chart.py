@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from functools import partial
 from math import log10
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -29,19 +29,8 @@ DECADES: Final = 1.0
 """What each panel spans from its bottom to its top, so that slopes can be compared."""
 
 
-@dataclass(frozen=True, slots=True)
-class Colours:
-    """What a drawing is painted with."""
-
-    paper: str
-    ink: str
-    faint: str
-    grid: str
-    curve: str
-
-
-LIGHT = Colours("#ffffff", "#1c1e21", "#666b73", "#e3e5e8", "#1f6fb8")
-DARK = Colours("#0f1115", "#eceef1", "#9aa0aa", "#2a2e36", "#6db3f5")
+LIGHT = svg.light({"cost": "#1f6fb8"})
+DARK = svg.dark({"cost": "#6db3f5"})
 
 
 class Curve(NamedTuple):
@@ -64,10 +53,7 @@ def main() -> None:
     parser.add_argument("svg", type=Path, help="where to draw; the dark one goes beside it")
     options = parser.parse_args()
     curves = read_curves(options.page.read_text(encoding="utf-8"))
-    dark = options.svg.with_name(f"{options.svg.stem}-dark.svg")
-    for path, colours in ((options.svg, LIGHT), (dark, DARK)):
-        path.write_text(draw(curves, colours), encoding="utf-8")
-        print(path)
+    svg.write_both(options.svg, partial(draw, curves), light=LIGHT, dark=DARK)
 
 
 def read_curves(page: str) -> list[Curve]:
@@ -84,7 +70,7 @@ def _numbers(cell: str) -> list[float]:
     return [float(each.replace(",", "")) for each in re.findall(r"[\d.,]+", cell)]
 
 
-def draw(curves: Sequence[Curve], colours: Colours) -> str:
+def draw(curves: Sequence[Curve], colours: svg.Colours) -> str:
     """Draw a panel for each cost."""
     width = LEFT + COLUMNS * PANEL + (COLUMNS - 1) * GAP + LEFT
     height = TOP + -(-len(curves) // COLUMNS) * (PLOT + LINE)
@@ -102,7 +88,7 @@ def draw(curves: Sequence[Curve], colours: Colours) -> str:
     return "\n".join([*lines, "</svg>"]) + "\n"
 
 
-def _panel(curve: Curve, left: float, top: float, colours: Colours) -> Iterable[str]:
+def _panel(curve: Curve, left: float, top: float, colours: svg.Colours) -> Iterable[str]:
     yield svg.text(left, top, curve.name, colours.ink, 14, "font-weight='600'")
     bottom = top + 20 + PLOT
     first, last = log10(curve.numbers[0]), log10(curve.numbers[-1])
@@ -116,11 +102,11 @@ def _panel(curve: Curve, left: float, top: float, colours: Colours) -> Iterable[
         )
         for number, cost in zip(curve.numbers, curve.costs, strict=True)
     ]
-    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    yield f'<polyline points="{line}" fill="none" stroke="{colours.curve}" stroke-width="2.5"/>'
+    line, colour = " ".join(f"{x:.1f},{y:.1f}" for x, y in points), colours.curves["cost"]
+    yield f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2.5"/>'
     for (x, y), number, cost in zip(points, curve.numbers, curve.costs, strict=True):
         middle = "text-anchor='middle'"
-        yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colours.curve}"/>'
+        yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>'
         yield svg.text(x, y - 10, f"{cost:g}", colours.ink, 12, middle)
         yield svg.text(x, bottom + 18, f"{number:,.0f}", colours.faint, 11, middle)
 

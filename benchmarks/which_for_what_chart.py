@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from functools import partial
 from math import log2
 from pathlib import Path
 from typing import Any
@@ -43,25 +43,8 @@ TITLES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Colours:
-    """What a drawing is painted with."""
-
-    paper: str
-    ink: str
-    faint: str
-    grid: str
-    ways: Mapping[str, str]
-
-
-LIGHT = Colours(
-    "#ffffff", "#1c1e21", "#666b73", "#e3e5e8",
-    {"threads": "#1f6fb8", "processes": "#c4540f", "loop": "#1d8250"},
-)  # fmt: skip
-DARK = Colours(
-    "#0f1115", "#eceef1", "#9aa0aa", "#2a2e36",
-    {"threads": "#6db3f5", "processes": "#f59e57", "loop": "#62cf97"},
-)  # fmt: skip
+LIGHT = svg.light({"threads": "#1f6fb8", "processes": "#c4540f", "loop": "#1d8250"})
+DARK = svg.dark({"threads": "#6db3f5", "processes": "#f59e57", "loop": "#62cf97"})
 
 
 def main() -> None:
@@ -71,10 +54,7 @@ def main() -> None:
     parser.add_argument("svg", type=Path, help="where to draw; the dark one goes beside it")
     options = parser.parse_args()
     ratios = read_ratios(json.loads(options.record.read_text(encoding="utf-8")))
-    dark = options.svg.with_name(f"{options.svg.stem}-dark.svg")
-    for path, colours in ((options.svg, LIGHT), (dark, DARK)):
-        path.write_text(draw(ratios, colours), encoding="utf-8")
-        print(path)
+    svg.write_both(options.svg, partial(draw, ratios), light=LIGHT, dark=DARK)
 
 
 def read_ratios(record: Mapping[str, Any]) -> Ratios:
@@ -97,7 +77,7 @@ def read_ratios(record: Mapping[str, Any]) -> Ratios:
     }
 
 
-def draw(ratios: Ratios, colours: Colours) -> str:
+def draw(ratios: Ratios, colours: svg.Colours) -> str:
     """Draw a panel for each work, a curve for each way."""
     panels = [
         _panel(work, LEFT + number * (PANEL + LABELS + GAP), ratios, colours)
@@ -116,7 +96,7 @@ def draw(ratios: Ratios, colours: Colours) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _panel(work: str, left: float, ratios: Ratios, colours: Colours) -> Iterable[str]:
+def _panel(work: str, left: float, ratios: Ratios, colours: svg.Colours) -> Iterable[str]:
     title, example = TITLES[work]
     yield svg.text(left, TOP - 36, title, colours.ink, 17, "font-weight='600'")
     yield svg.text(left, TOP - 17, example, colours.faint, 13)
@@ -135,9 +115,9 @@ def _panel(work: str, left: float, ratios: Ratios, colours: Colours) -> Iterable
         yield svg.text(x, TOP + PLOT + 20, str(tasks), colours.faint, 12, "text-anchor='middle'")
     middle = left + PANEL / 2
     yield svg.text(middle, TOP + PLOT + 40, "tasks", colours.faint, 12, "text-anchor='middle'")
-    curves = {way: ratios[work, way] for way in colours.ways if (work, way) in ratios}
+    curves = {way: ratios[work, way] for way in colours.curves if (work, way) in ratios}
     for way, values in curves.items():
-        colour = colours.ways[way]
+        colour = colours.curves[way]
         points = [(_x(left, n), _y(value)) for n, value in zip(COUNTS, values, strict=True)]
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         yield f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2.5"/>'
@@ -145,7 +125,7 @@ def _panel(work: str, left: float, ratios: Ratios, colours: Colours) -> Iterable
             yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>'
     for way, y in _apart({way: _y(values[-1]) for way, values in curves.items()}).items():
         label = f"{way} {curves[way][-1]:.2f}"
-        yield svg.text(left + PANEL + 8, y + 4, label, colours.ways[way], 13, "font-weight='600'")
+        yield svg.text(left + PANEL + 8, y + 4, label, colours.curves[way], 13, "font-weight='600'")
 
 
 def _apart(heights: Mapping[str, float]) -> dict[str, float]:

@@ -25,9 +25,10 @@ from benchmarks.overload.open_loop import Phase, Sample, figures, schedule
 from benchmarks.page import Page
 from benchmarks.report import record_of, text_of
 from benchmarks.summary import compare, spread
+from benchmarks.svg import Colours
 from benchmarks.tables import journeys
 from benchmarks.tables.which_for_what import COUNTS, WAYS, WORKS, possible
-from benchmarks.which_for_what_chart import DARK, LIGHT, Colours, draw, read_ratios
+from benchmarks.which_for_what_chart import DARK, LIGHT, draw, read_ratios
 
 ROOT = Path(__file__).parents[1]
 GIVES_UP_AFTER = 200.0
@@ -35,8 +36,8 @@ GIVES_UP_AFTER = 200.0
 
 ALL = "ALL_BENCHMARKS" in os.environ
 """Whether each is tried; else one of each table that is quick, since all take the tests minutes."""
-LONG = {"growth", "job-idle", "memory", "overload", "overload-workers", "redis-outage", "start"}
-LONG |= {"tune", "which-for-what"}
+LONG = {"growth", "job-idle", "job-rescue", "memory", "overload", "overload-workers"}
+LONG |= {"redis-outage", "start", "tune", "which-for-what"}
 """Benchmarks that take ten seconds and more to show that they run."""
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -15,6 +18,8 @@ from flask import Flask
 from flask_concurrency import Concurrency
 from flask_concurrency.vocabulary.permit import Permit
 from leak_detector import Leak, LeakDetector, child_processes
+
+ROOT = Path(__file__).parents[1]
 
 AT_ONCE = 0.05
 """Seconds; what is left in these tests ends only when they say so."""
@@ -133,6 +138,49 @@ def test_a_process_that_is_kept_for_later_tests_is_no_leak(
         (process,) = child_processes() - before
         leak_detector.kept.add(process)
     leak_detector.kept.remove(process)
+
+
+LEAKS_SOCKETS = """
+import gc, socket
+import pytest
+
+def leave_a_socket(error):
+    cycle = [socket.socket()]
+    cycle.append(cycle)
+    raise error
+
+def test_that_raises():
+    leave_a_socket(ValueError("in the middle of something"))
+
+def test_after_that():
+    gc.collect()
+
+def test_that_is_interrupted():
+    leave_a_socket(pytest.fail.Exception("as by pytest-timeout"))
+
+def test_after_this():
+    gc.collect()
+"""
+
+
+@pytest.mark.slow
+def test_what_a_failed_test_leaves_open_is_told_of_that_test(tmp_path: Path) -> None:
+    """Its frames, with all they hold, end with it, and not in the middle of another test."""
+    (tmp_path / "test_sockets.py").write_text(LEAKS_SOCKETS)
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", "-rA", "-Werror", "-ptests.conftest", str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "tests/support")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    told = sorted(re.findall(r"^(PASSED|FAILED|ERROR) .*::(\w+)", ended.stdout, re.MULTILINE))
+    assert told == [
+        *[("ERROR", "test_that_is_interrupted"), ("ERROR", "test_that_raises")],
+        *[("FAILED", "test_that_is_interrupted"), ("FAILED", "test_that_raises")],
+        *[("PASSED", "test_after_that"), ("PASSED", "test_after_this")],
+    ]
 
 
 def test_every_test_runs_under_it(request: pytest.FixtureRequest) -> None:

@@ -10,8 +10,8 @@ writes ``overload.svg`` and ``overload-dark.svg``, for light and for dark pages.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,25 +38,8 @@ TOP, PLOT = 112, 204
 NEXT_LINE = 17
 
 
-@dataclass(frozen=True, slots=True)
-class Colours:
-    """What a drawing is painted with."""
-
-    paper: str
-    ink: str
-    faint: str
-    grid: str
-    ways: Mapping[str, str]
-
-
-LIGHT = Colours(
-    "#ffffff", "#1c1e21", "#666b73", "#e3e5e8",
-    dict(zip(WAYS, ("#8a919b", "#1f6fb8", "#c4540f", "#0f766e"), strict=True)),
-)  # fmt: skip
-DARK = Colours(
-    "#0f1115", "#eceef1", "#9aa0aa", "#2a2e36",
-    dict(zip(WAYS, ("#7d848f", "#6db3f5", "#f59e57", "#2cc4b1"), strict=True)),
-)  # fmt: skip
+LIGHT = svg.light(dict(zip(WAYS, ("#8a919b", "#1f6fb8", "#c4540f", "#0f766e"), strict=True)))
+DARK = svg.dark(dict(zip(WAYS, ("#7d848f", "#6db3f5", "#f59e57", "#2cc4b1"), strict=True)))
 
 
 class FixedCap:
@@ -110,7 +93,7 @@ def curves() -> list[dict[str, list[float]]]:
     ]
 
 
-def draw(found: list[dict[str, list[float]]], colours: Colours) -> str:
+def draw(found: list[dict[str, list[float]]], colours: svg.Colours) -> str:
     """Draw a panel for each server, a curve for each way."""
     what = "Answered within half a second as more comes, in capacities of the app (simulated)"
     lines = [
@@ -127,7 +110,7 @@ def draw(found: list[dict[str, list[float]]], colours: Colours) -> str:
 
 
 def _panel(
-    title: str, example: str, left: float, values: dict[str, list[float]], colours: Colours
+    title: str, example: str, left: float, values: dict[str, list[float]], colours: svg.Colours
 ) -> Iterator[str]:
     yield svg.text(left, TOP - 36, title, colours.ink, 17, "font-weight='600'")
     yield svg.text(left, TOP - 17, example, colours.faint, 13)
@@ -150,14 +133,14 @@ def _panel(
         )
         width = 3.5 if way == "adaptive" else 2
         yield (
-            f'<polyline points="{points}" fill="none" stroke="{colours.ways[way]}" '
+            f'<polyline points="{points}" fill="none" stroke="{colours.curves[way]}" '
             f'stroke-width="{width}"/>'
         )
     highest = float(TOP + PLOT + NEXT_LINE)
     for y, way in sorted(((_y(line[-1]), way) for way, line in values.items()), reverse=True):
         highest = min(y, highest - NEXT_LINE)  # no label lies on another
         more = "font-weight='600'" if way == "adaptive" else ""
-        yield svg.text(left + PANEL + 8, highest + 4, way, colours.ways[way], 13, more)
+        yield svg.text(left + PANEL + 8, highest + 4, way, colours.curves[way], 13, more)
 
 
 def _x(left: float, load: float) -> float:
@@ -172,11 +155,8 @@ def main() -> None:
     """Write both drawings."""
     parser = argparse.ArgumentParser(prog="benchmarks.overload.chart")
     parser.add_argument("svg", type=Path, help="where to draw; the dark one goes beside it")
-    svg: Path = parser.parse_args().svg
-    found = curves()
-    for path, colours in ((svg, LIGHT), (svg.with_name(f"{svg.stem}-dark.svg"), DARK)):
-        path.write_text(draw(found, colours), encoding="utf-8")
-        print(path)
+    path: Path = parser.parse_args().svg
+    svg.write_both(path, partial(draw, curves()), light=LIGHT, dark=DARK)
 
 
 if __name__ == "__main__":

@@ -7,21 +7,18 @@ seconds. Watched and unwatched take turns, and the difference is what watching c
 from __future__ import annotations
 
 import http.client
-import os
 import re
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from statistics import median
-from tempfile import TemporaryDirectory
+
+from examples.monitoring.served_shop import ServedShop, served
 
 from benchmarks.benchmark import Trial
 from flask_concurrency.cli.tune.processor_time import used
 
-PORT = 8691
 PREFIX = "/_concurrency/"
 WATCHING = 10
 LASTS = 20.0
@@ -36,13 +33,15 @@ PAGE_AT_MOST = 150_000
 def measure(quick: bool) -> list[list[str]]:
     """The table."""
     lasts, rounds = (1.0, 1) if quick else (LASTS, ROUNDS)
-    with served() as session:
-        page = weight()
+    with served() as shop:
+        for number in range(40):
+            shop.ask(f"/items/{number}")
+        page = weight(shop)
         alone, watched = [], []
         for _ in range(rounds):
-            alone.append(share(session, lasts))
-            with watching(WATCHING) as streams:
-                watched.append(share(session, lasts))
+            alone.append(share(shop.session, lasts))
+            with watching(shop, WATCHING) as streams:
+                watched.append(share(shop.session, lasts))
     more = median(watched) - median(alone)
     reached = "" if quick else ("yes" if more <= AT_MOST else "no")
     return [
@@ -62,22 +61,22 @@ def share(session: int, seconds: float) -> float:
     return (used(session).ran - before) / (time.perf_counter() - began_at)
 
 
-def weight() -> int:
+def weight(shop: ServedShop) -> int:
     """Bytes of the page and of what it loads."""
-    status, page = asked(PREFIX)
+    status, page = shop.ask(PREFIX)
     assert status == 200
     loaded = re.findall(rb'(?:src|href)="([a-z.]+)"', page)
-    return len(page) + sum(len(asked(PREFIX + name.decode())[1]) for name in loaded)
+    return len(page) + sum(len(shop.ask(PREFIX + name.decode())[1]) for name in loaded)
 
 
 @contextmanager
-def watching(number: int) -> Iterator[list[int]]:
+def watching(shop: ServedShop, number: int) -> Iterator[list[int]]:
     """People who look at the page; gives how many of them got a stream."""
     stop, streams = threading.Event(), [0]
 
     def watch() -> None:
         with suppress(OSError, http.client.HTTPException):
-            connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=5)
+            connection = shop.connect()
             connection.request("GET", f"{PREFIX}feed")
             response = connection.getresponse()
             if response.status == 200:
@@ -102,44 +101,6 @@ def watching(number: int) -> Iterator[list[int]]:
         stop.set()
         for each in people:
             each.join()
-
-
-def asked(path: str) -> tuple[int, bytes]:
-    """What the server answers; 0 for nothing."""
-    connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=5)
-    try:
-        connection.request("GET", path)
-        response = connection.getresponse()
-        return response.status, response.read()
-    except (OSError, http.client.HTTPException):
-        return 0, b""
-    finally:
-        connection.close()
-
-
-@contextmanager
-def served() -> Iterator[int]:
-    """The example's shop on two workers, with counts of its own; gives the server's session."""
-    command = [sys.executable, "-m", "flask", "--app", "examples.monitoring.shop", "concurrency"]
-    command += ["serve", "-w", "2", "-t", "16", "-p", str(PORT), "--log-level", "error"]
-    with TemporaryDirectory() as directory:
-        os.chmod(directory, 0o700)
-        process = subprocess.Popen(
-            command,
-            env={**os.environ, "XDG_RUNTIME_DIR": directory},
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        try:
-            while asked("/items/1")[0] != 200:
-                assert process.poll() is None, "the server has ended"
-                time.sleep(0.1)
-            for number in range(40):
-                asked(f"/items/{number}")
-            yield process.pid
-        finally:
-            process.terminate()
-            process.wait()
 
 
 TRIALS = (Trial("dashboard", "the dashboard: its weight, and ten people who watch", measure),)

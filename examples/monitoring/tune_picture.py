@@ -11,7 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from examples.demo.visitor import chromium
-from examples.monitoring.picture import IMAGES, ROOT
+from examples.monitoring.picture import IMAGES
+from examples.monitoring.served_shop import ROOT
 
 APP = "benchmarks.bottlenecks:make('pool','both')"
 SECONDS = 30

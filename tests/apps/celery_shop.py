@@ -8,18 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery
+from celery.signals import worker_init
 from flask import Flask, request
 
 from flask_concurrency import Concurrency
 from flask_concurrency.flask_app.jobs import engine
-
-engine.SEND_AGAIN_AFTER = 2.0  # type: ignore[misc] # half a minute is long for a test
 
 REDIS = os.environ.get("CELERY_SHOP_REDIS", "redis://127.0.0.1:1/0")
 SAYS = Path(os.environ.get("CELERY_SHOP_SAYS", os.devnull))
 
 celery = Celery("celery_shop", broker=REDIS)
 celery.conf.worker_hijack_root_logger = False
+
+
+@worker_init.connect
+def send_again_soon(**_: object) -> None:
+    """In the processes of a Celery worker alone: half a minute is long for a test."""
+    engine.SEND_AGAIN_AFTER = 2.0  # type: ignore[misc]
+
 
 app = Flask(__name__)
 app.testing = True

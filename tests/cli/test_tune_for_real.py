@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cli.conftest import until
 
+import process_watching as watching
 from flask_concurrency.flask_app.settings import UNLIMITED
 
 pytestmark = pytest.mark.slow
@@ -121,3 +124,32 @@ def test_an_app_that_starts_only_here_is_a_clear_error(tmp_path: Path) -> None:
     assert "The app does not start under load" in told.stderr
     assert "no database" in told.stderr
     assert "tune/command.py" not in told.stderr
+
+
+def test_a_service_manager_that_ends_it_ends_its_servers(tmp_path: Path) -> None:
+    """They are in a session of their own, which SIGTERM does not reach."""
+    asked = tmp_path / "asked"
+    (tmp_path / "shop.py").write_text(
+        "from pathlib import Path\n"
+        "from flask import Flask\n"
+        "from flask_concurrency import Concurrency\n"
+        "app = Flask(__name__)\n"
+        "Concurrency(app)\n"
+        f"app.get('/')(lambda: str(Path({str(asked)!r}).touch()))\n"
+    )
+    tuning = subprocess.Popen(
+        [sys.executable, "-m", "flask", "--app", "shop", "concurrency", "tune", "/", "--yes"],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    until(asked.exists)
+    servers = watching.descendants(tuning.pid)
+    assert servers
+    tuning.terminate()
+    assert tuning.wait(30) == 128 + signal.SIGTERM
+    left = watching.wait_until_gone(servers, within=1.0)
+    for server in left:
+        os.kill(server, signal.SIGKILL)
+    assert not left

@@ -16,10 +16,12 @@ SHEET = "/pictures/contact-sheet/in-one-process"
 FRACTAL = "/pictures/fractal/in-one-process"
 
 
-def photo(width: int = 48, height: int = 32, file_format: str = "PNG") -> bytes:
+def photo(
+    width: int = 48, height: int = 32, *, file_format: str = "PNG", mode: str = "RGB"
+) -> bytes:
     """A photo of so many pixels, encoded."""
     content = io.BytesIO()
-    Image.new("RGB", (width, height), "teal").save(content, file_format)
+    Image.new(mode, (width, height), "teal").save(content, file_format)
     return content.getvalue()
 
 
@@ -122,7 +124,7 @@ BAD_UPLOADS = [  # (content, status, words of the answer)
     (photo(file_format="TIFF"), 415, "is no image"),
     (photo(8, 8), 415, "too narrow"),
     (photo(16, 400), 415, "too narrow"),
-    (photo(8000, 6300), 415, "too many"),
+    (photo(8000, 6300, mode="1"), 415, "too many"),
 ]
 
 

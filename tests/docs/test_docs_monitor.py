@@ -55,6 +55,18 @@ def make_app(error: Exception) -> tuple[Flask, Concurrency]:
     return app, concurrency
 
 
+def told_by_a_failed_task(handler: logging.Handler, app: Flask, concurrency: Concurrency) -> None:
+    """Make a request whose background work fails, with a handler on our logger meanwhile."""
+    logger = logging.getLogger("flask_concurrency")
+    logger.addHandler(handler)
+    try:
+        app.test_client().get("/", headers={"X-Request-Id": "r-17"})
+        with app.app_context():
+            concurrency.threads.shutdown()
+    finally:
+        logger.removeHandler(handler)
+
+
 def test_sentry_hears_of_a_failed_task(pages: dict[str, Any]) -> None:
     """With the error, its traceback, and the name of the task."""
     app, concurrency = make_app(ValueError("no"))
@@ -83,14 +95,7 @@ def test_structlog_finds_the_request_in_background_work(pages: dict[str, Any]) -
     said = io.StringIO()
     handler = logging.StreamHandler(said)
     exec(block(pages, "import structlog"), {"app": app, "handler": handler, "request": request})
-    logger = logging.getLogger("flask_concurrency")
-    logger.addHandler(handler)
-    try:
-        app.test_client().get("/", headers={"X-Request-Id": "r-17"})
-        with app.app_context():
-            concurrency.threads.shutdown()
-    finally:
-        logger.removeHandler(handler)
+    told_by_a_failed_task(handler, app, concurrency)
     record = json.loads(said.getvalue().splitlines()[0])
     assert (record["request_id"], record["path"]) == ("r-17", "/")
     assert (record["logger"], record["level"]) == ("flask_concurrency.executors", "error")
@@ -106,12 +111,5 @@ def test_a_record_of_background_work_names_its_request(pages: dict[str, Any]) ->
         "ContextVar": ContextVar,
     }  # fmt: skip
     exec(block(pages, "request_id = ContextVar"), shown)
-    logger = logging.getLogger("flask_concurrency")
-    logger.addHandler(handler)
-    try:
-        app.test_client().get("/", headers={"X-Request-Id": "r-17"})
-        with app.app_context():
-            concurrency.threads.shutdown()
-    finally:
-        logger.removeHandler(handler)
+    told_by_a_failed_task(handler, app, concurrency)
     assert "ERROR [r-17] flask_concurrency.executors" in said.getvalue()

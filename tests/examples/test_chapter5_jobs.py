@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from flask import Flask
-from tests.stores.conftest import RedisServer
+from tests.stores.conftest import RedisServer, find_port
 
 if TYPE_CHECKING:
     from examples.demo.visitor import Visitor
@@ -73,7 +73,7 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
 @pytest.fixture
 def shop_on_celery(tmp_path: Path) -> Iterator[Shop]:
     """The same app, whose jobs two Celery workers run; only its configuration differs."""
-    with RedisServer(*KEEPING, port=free_port()) as redis, ExitStack() as stack:
+    with RedisServer(*KEEPING, port=find_port()) as redis, ExitStack() as stack:
         made = "concurrency = Concurrency(app)\n"
         source = source_of_the_shop()
         assert made in source
@@ -88,14 +88,6 @@ def source_of_the_shop() -> str:
     """The chapter's file, with months of a fifth of a second."""
     source = (ROOT / "examples" / "tutorial" / "chapter5_jobs.py").read_text()
     return source.replace("a_month: float = 1.0", "a_month: float = 0.2")
-
-
-def free_port() -> int:
-    """A port that no other program has."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 @contextmanager
@@ -120,7 +112,7 @@ def celery_worker(home: Path, name: str) -> Iterator[None]:
 def served(tmp_path: Path, source: str, *options: str) -> Iterator[Shop]:
     """An app, served until the end of the block."""
     (tmp_path / "shop.py").write_text(source)
-    port = free_port()
+    port = find_port()
     command = [sys.executable, "-m", "flask", "--app", "shop", "concurrency", "serve"]
     process = subprocess.Popen(
         [*command, "--port", str(port), "--workers", "1", "--graceful-timeout", "2", *options],
@@ -149,14 +141,17 @@ def served(tmp_path: Path, source: str, *options: str) -> Iterator[Shop]:
             process.wait()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Visitor]:
-    """A Chromium; a missing one fails the test, since nothing else shows that the page works."""
+    """A Chromium; a missing one fails the test, since nothing else shows that the page works.
+
+    Each test serves the page on a port of its own, of which a browser remembers nothing.
+    """
     with opened_browser() as visitor:
         yield visitor
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def other_browser() -> Iterator[Visitor]:
     """One of another user: a profile of its own."""
     with opened_browser() as visitor:

@@ -13,7 +13,6 @@ from celery import Celery
 from flask import Flask
 
 from flask_concurrency import Concurrency, ConfigurationError
-from flask_concurrency.flask_app.jobs import engine
 from flask_concurrency.flask_app.jobs.app_jobs import AppJobs, jobs_of
 from flask_concurrency.flask_app.jobs.engine import CarriedJobs
 from flask_concurrency.jobs.ledger import Outcome
@@ -212,11 +211,8 @@ def test_the_ledgers_clock_says_when_a_message_is_due(carried: Carried) -> None:
     assert carried.sent.taken() == [(now, 0.0)]
 
 
-def test_a_lost_message_is_sent_again_and_less_often_each_time(
-    carried: Carried, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lost_message_is_sent_again_and_less_often_each_time(carried: Carried) -> None:
     """21: half a minute after its time by the ledger's clock; a long queue is not flooded."""
-    monkeypatch.setattr(engine, "SEND_AGAIN_AFTER", 30.0)  # an app of the tests shortens it
     id = carried.submit()
     carried.sent.taken()
     looking = CarriedJobs(carried.app, jobs(carried.app))

@@ -91,7 +91,23 @@ def ledger(make_ledger: MakeLedger) -> Ledger:
 @pytest.fixture(params=["sqlite", "redis"])
 def drill(request: pytest.FixtureRequest, tmp_path: Path, redis_url: str) -> Iterator[Drill]:
     """An environment for drills with real processes, on each kind of ledger."""
-    url = redis_url if request.param == "redis" else f"sqlite:///{tmp_path / 'jobs.sqlite3'}"
-    place = Drill(url, tmp_path, app=f"drill-{os.getpid()}-{next(_namespaces)}")
+    place = make_drill(request.param, tmp_path, redis_url)
     yield place
     place.close()
+
+
+@pytest.fixture(scope="module", params=["sqlite", "redis"])
+def calm(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, redis_url: str
+) -> Iterator[Drill]:
+    """One with a worker that no test harms: those of a file share it."""
+    place = make_drill(request.param, tmp_path_factory.mktemp("calm"), redis_url)
+    place.worker()
+    yield place
+    place.close()
+
+
+def make_drill(kind: str, home: Path, redis_url: str) -> Drill:
+    """Make an environment on a kind of ledger."""
+    url = redis_url if kind == "redis" else f"sqlite:///{home / 'jobs.sqlite3'}"
+    return Drill(url, home, app=f"drill-{os.getpid()}-{next(_namespaces)}")

@@ -16,11 +16,11 @@ from flask_concurrency.jobs.attempt import ResultFile, current_job
 SAYS = os.environ.get("DRILL_SAYS", os.devnull)
 
 
-def say(event: str) -> None:
-    """Append a line, which no kill can cut in two."""
+def say(event: str, process: int | None = None) -> None:
+    """Append a line, which no kill can cut in two; of this process, if of no other."""
     job = current_job()
     assert job is not None
-    line = f"{event} {job.id} {job.attempt} {os.getpid()}\n"
+    line = f"{event} {job.id} {job.attempt} {process or os.getpid()}\n"
     file = os.open(SAYS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.write(file, line.encode())
     os.close(file)
@@ -75,9 +75,7 @@ def family() -> None:
         say("forked")
         time.sleep(1_000_000)
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1e6)"])
-    file = os.open(SAYS, os.O_WRONLY | os.O_APPEND)
-    os.write(file, f"program - 0 {child.pid}\n".encode())
-    os.close(file)
+    say("program", child.pid)
     say("start")
     child.wait()
 

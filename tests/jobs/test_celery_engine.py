@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from typing import Any
 
 import pytest
 from tests.jobs.drill import runs
-from tests.stores.conftest import RedisServer
+from tests.stores.conftest import RedisServer, find_port
 
 from flask_concurrency.flask_app.jobs import app_jobs
 from flask_concurrency.jobs.record import JobRecord
@@ -30,10 +29,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 @pytest.fixture(scope="module")
 def server() -> Iterator[RedisServer]:
     """A server for messages and jobs."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with RedisServer(port=port) as made:
+    with RedisServer(port=find_port()) as made:
         yield made
 
 

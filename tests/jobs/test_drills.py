@@ -18,14 +18,13 @@ from flask_concurrency.policies.job_state import JobRules
 pytestmark = pytest.mark.slow
 
 
-def test_a_job_runs_and_its_result_is_kept(drill: Drill) -> None:
+def test_a_job_runs_and_its_result_is_kept(calm: Drill) -> None:
     """Submitted here, run there, read here."""
-    drill.worker()
-    id = drill.submit("quick", {"rows": [1, 2]})
-    record = drill.ended(id)
+    id = calm.submit("quick", {"rows": [1, 2]})
+    record = calm.ended(id)
     assert record.state.status == "succeeded"
     assert record.result == '{"value":{"rows":[1,2]}}'
-    assert drill.ended(drill.submit("asynchronous")).result == '{"value":"awaited"}'
+    assert calm.ended(calm.submit("asynchronous")).result == '{"value":"awaited"}'
 
 
 def test_a_killed_submitter_loses_nothing_it_was_told(drill: Drill) -> None:
@@ -107,24 +106,22 @@ def test_a_stopped_worker(drill: Drill) -> None:
     assert drill.get(id) == record
 
 
-def test_poison_is_bounded(drill: Drill) -> None:
+def test_poison_is_bounded(calm: Drill) -> None:
     """7: a job that kills its process starts 1 + interruptions times; its worker lives on."""
-    drill.worker()
-    id = drill.submit("poison", rules=JobRules(interruptions=2))
-    record = drill.ended(id)
+    id = calm.submit("poison", rules=JobRules(interruptions=2))
+    record = calm.ended(id)
     assert record.state.status == "failed"
     assert record.error is not None
     assert record.error["type"] == "interrupted"
-    assert drill.starts(id) == 3
-    assert drill.ended(drill.submit("quick")).state.status == "succeeded"
+    assert calm.starts(id) == 3
+    assert calm.ended(calm.submit("quick")).state.status == "succeeded"
 
 
-def test_what_must_not_run_twice_fails_visibly(drill: Drill) -> None:
+def test_what_must_not_run_twice_fails_visibly(calm: Drill) -> None:
     """``rerun=False``: one start, and an error that says why."""
-    drill.worker()
-    id = drill.submit("leave", rules=JobRules(rerun=False))
-    record = drill.ended(id)
-    assert (record.state.status, drill.starts(id)) == ("failed", 1)
+    id = calm.submit("leave", rules=JobRules(rerun=False))
+    record = calm.ended(id)
+    assert (record.state.status, calm.starts(id)) == ("failed", 1)
     assert record.error is not None
     assert record.error["type"] == "interrupted"
     assert "exit code 3" in record.error["detail"]
@@ -145,19 +142,18 @@ def test_a_job_that_takes_all_memory_ends_alone(drill: Drill) -> None:
 
 
 @pytest.mark.parametrize("name", ["sleep_on", "spin", "family"])
-def test_cancelling_ends_a_job_and_all_it_started(drill: Drill, name: str) -> None:
+def test_cancelling_ends_a_job_and_all_it_started(calm: Drill, name: str) -> None:
     """12: gone with its children, whether it sleeps, computes in C or waits for a program."""
-    drill.worker()
-    id = drill.submit(name)
-    drill.started(id)
-    processes = [each.process for each in drill.said()]
+    id = calm.submit(name)
+    calm.started(id)
+    processes = [each.process for each in calm.said(id)]
     if name == "family":
-        drill.until(lambda: len(drill.said()) == 3 or None)
-        processes = [each.process for each in drill.said()]
-    drill.ledger.cancel(id)
-    assert drill.ended(id).state.status == "canceled"
+        calm.until(lambda: len(calm.said(id)) == 3 or None)
+        processes = [each.process for each in calm.said(id)]
+    calm.ledger.cancel(id)
+    assert calm.ended(id).state.status == "canceled"
     assert not any(map(runs, processes))
-    assert drill.ended(drill.submit("quick")).state.status == "succeeded"
+    assert calm.ended(calm.submit("quick")).state.status == "succeeded"
 
 
 def test_a_killed_worker_leaves_no_grandchildren(drill: Drill) -> None:
@@ -173,10 +169,9 @@ def test_a_killed_worker_leaves_no_grandchildren(drill: Drill) -> None:
     assert not any(map(runs, processes))
 
 
-def test_progress_is_written_five_times_a_second_at_most(drill: Drill) -> None:
+def test_progress_is_written_five_times_a_second_at_most(calm: Drill) -> None:
     """14: however often a job reports; what it said last is there at its end."""
-    drill.worker()
-    record = drill.ended(drill.submit("told", 10_000))
+    record = calm.ended(calm.submit("told", 10_000))
     (attempt,) = record.attempts
     assert attempt.ended_at is not None
     assert record.progress is not None
@@ -243,26 +238,24 @@ def test_everything_killed_at_once(drill: Drill) -> None:
     ],
 )
 def test_what_goes_wrong_is_told(
-    drill: Drill, name: str, args: tuple[object, ...], rules: JobRules, type: str, told: str
+    calm: Drill, name: str, args: tuple[object, ...], rules: JobRules, type: str, told: str
 ) -> None:
     """A job fails with what its function did, and the worker goes on."""
-    drill.worker()
-    id = drill.submit(name, *args, rules=rules)
-    record = drill.ended(id)
+    id = calm.submit(name, *args, rules=rules)
+    record = calm.ended(id)
     assert record.state.status == "failed"
     assert record.error is not None
     assert record.error["type"] == type
     assert told in record.error["detail"]
     assert record.state.attempt == 1
-    assert drill.ended(drill.submit("quick")).state.status == "succeeded"
+    assert calm.ended(calm.submit("quick")).state.status == "succeeded"
 
 
-def test_errors_are_retried(drill: Drill) -> None:
+def test_errors_are_retried(calm: Drill) -> None:
     """With a budget for errors the function is called again, later each time."""
-    drill.worker()
-    id = drill.submit("fail", rules=JobRules(retries=2, backoff=0.05))
-    record = drill.ended(id)
-    assert (record.state.status, drill.starts(id)) == ("failed", 3)
+    id = calm.submit("fail", rules=JobRules(retries=2, backoff=0.05))
+    record = calm.ended(id)
+    assert (record.state.status, calm.starts(id)) == ("failed", 3)
     gaps = [
         after.started_at - before.started_at
         for before, after in zip(record.attempts, record.attempts[1:], strict=False)
@@ -271,16 +264,15 @@ def test_errors_are_retried(drill: Drill) -> None:
     assert gaps[1] >= 0.075
 
 
-def test_a_result_may_be_a_file(drill: Drill, tmp_path: Path) -> None:
+def test_a_result_may_be_a_file(calm: Drill, tmp_path: Path) -> None:
     """It is moved to where results are kept."""
-    if drill.ledger.files is None:
+    if calm.ledger.files is None:
         pytest.skip("this ledger keeps no files")
-    drill.worker()
-    id = drill.submit("to_file", str(tmp_path))
-    record = drill.ended(id)
+    id = calm.submit("to_file", str(tmp_path))
+    record = calm.ended(id)
     assert record.result is not None
     assert '"name": "report.csv"' in record.result
-    assert (drill.ledger.files / f"{id}.1").read_text() == "a,b\n"
+    assert (calm.ledger.files / f"{id}.1").read_text() == "a,b\n"
     assert not (tmp_path / "written.csv").exists()
 
 

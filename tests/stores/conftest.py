@@ -46,7 +46,7 @@ class RedisServer:
         self.start()
 
     def start(self) -> None:
-        """Start it, empty, and wait until it answers."""
+        """Start it, and wait until it answers, with what its log on the disk holds."""
         with (self._home / "log").open("ab") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
         give_up_at = time.monotonic() + STARTS_WITHIN
@@ -55,10 +55,12 @@ class RedisServer:
                 with socket.socket(socket.AF_UNIX) as probe:
                     probe.connect(str(self._socket))
                     probe.sendall(b"PING\r\n")
-                    if probe.recv(100):
-                        return
+                    answer = probe.recv(100)
+                if answer and not answer.startswith(b"-LOADING"):
+                    return
             except OSError:
-                time.sleep(0.005)  # the server cannot notify us when it begins to listen
+                pass
+            time.sleep(0.005)  # the server cannot notify us when it begins to listen
         pytest.fail(f"redis-server did not start:\n{(self._home / 'log').read_text()}")
 
     def kill(self) -> None:
@@ -118,14 +120,15 @@ def namespace() -> str:
     return f"test-{os.getpid()}-{next(_namespaces)}"
 
 
+def find_port() -> int:
+    """Find a port on which no server listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 @pytest.fixture
 def free_port() -> Callable[[], int]:
     """Find ports on which no server listens."""
-
-    def find() -> int:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-            return port
-
-    return find
+    return find_port

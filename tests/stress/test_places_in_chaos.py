@@ -16,7 +16,6 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +34,6 @@ PATIENCE = 25.0
 ALL_IN_WITHIN = 3.0
 ALL_AND_NO_MORE = [*[200] * PLACES, 503]
 """What nine who stay are answered, where eight may be inside."""
-APART = {"gunicorn": 0.0, "granian": 6.5}
-"""Seconds a new worker is left alone: granian takes a sooner end for an app that cannot start."""
 
 pytestmark = [
     pytest.mark.slow,
@@ -56,8 +53,10 @@ SERVERS = {
     ],
 }
 CHAOS = {
-    "gunicorn": ["kill", "stop", "kill", "replace", "kill"],
-    "granian": ["kill", "stop", "kill", "replace"],
+    "gunicorn": ["kill", "stop", "replace", "kill"],
+    # Of two kills the second has to wait: granian takes a worker's end within 6 s of its start for
+    # that of an app that cannot start.
+    "granian": ["kill", "stop", "replace"],
 }
 TALES: list[Callable[[Any], Awaitable[None]]] = []
 """What the kinds of clients do, again and again."""
@@ -205,7 +204,6 @@ def server(
 
 def begin_chaos(name: str, server: int, presence: Presence) -> None:
     """Do one harm after the other, each to a worker that has visitors inside, amid their coming."""
-    replaced_at = -inf
     for harm in CHAOS[name]:
         presence.await_entries(BETWEEN_FAULTS, PATIENCE)
         if harm == "replace":
@@ -217,10 +215,8 @@ def begin_chaos(name: str, server: int, presence: Presence) -> None:
             time.sleep(STAYS_STOPPED)
             os.kill(worker, signal.SIGCONT)
         else:
-            time.sleep(max(0.0, replaced_at + APART[name] - time.monotonic()))
             os.kill(presence.somebody(PATIENCE), signal.SIGKILL)
             presence.await_stranger(PATIENCE)
-            replaced_at = time.monotonic()
 
 
 async def fill_all_places(crowd: Crowd, presence: Presence) -> list[int]:

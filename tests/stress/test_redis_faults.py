@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import shutil
-import socket
-import subprocess
 import time
 from collections.abc import Iterator
 
 import pytest
 from flask import Flask
+from tests.stores.conftest import RedisServer, find_port
 
 from faulty_proxy import FaultyProxy
 from flask_concurrency import Concurrency
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
-NAMES = ("redis-server", "valkey-server")
-STARTS_WITHIN = 20.0
 TIMEOUT = 1.0
 BACK_WITHIN = 15.0
 """Seconds; two of them are the longest pause between two tries, the rest is for a busy machine."""
@@ -37,45 +33,10 @@ WRONG_SHAPE = [
 """Replies that any client library reads, and that no script of ours has sent."""
 
 
-class RedisServer:
-    """A server on a port of this host, without anything on disk."""
-
-    def __init__(self) -> None:
-        program = next(filter(None, map(shutil.which, NAMES)), None)
-        if program is None:
-            pytest.fail("These tests need redis-server: run scripts/install --redis.")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
-        self._command = [program, "--port", str(self.port), "--bind", "127.0.0.1"]
-        self._command += ["--save", "", "--appendonly", "no"]
-        self.start()
-
-    def start(self) -> None:
-        """Start it, empty, and wait until it answers."""
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
-        give_up_at = time.monotonic() + STARTS_WITHIN
-        while time.monotonic() < give_up_at:
-            try:
-                with socket.create_connection(("127.0.0.1", self.port)) as probe:
-                    probe.sendall(b"PING\r\n")
-                    if probe.recv(100):
-                        return
-            except OSError:
-                time.sleep(0.01)  # the server cannot notify us when it begins to listen
-        pytest.fail("redis-server did not start")
-
-    def kill(self) -> None:
-        """End it at once, with everything it holds."""
-        self._process.kill()
-        self._process.wait()
-
-
 @pytest.fixture(scope="module")
 def redis() -> Iterator[RedisServer]:
-    server = RedisServer()
-    yield server
-    server.kill()
+    with RedisServer(port=find_port()) as server:
+        yield server
 
 
 @pytest.fixture
@@ -186,15 +147,14 @@ def test_a_reply_of_the_wrong_shape_is_the_policys(
 
 def test_a_server_that_is_gone_for_a_while_is_the_policys(policy: str) -> None:
     """It comes back empty, and counts from nothing."""
-    redis = RedisServer()
-    visitor = Visitor(redis.port, policy, "gone")
-    try:
-        assert visitor.asks(1) == [200]
-        redis.kill()
-        assert visitor.asks() == BY_POLICY[policy]
-        redis.start()
-        visitor.await_redis()
-        assert visitor.asks(LIMIT + 1) == [200] * LIMIT + [429]
-    finally:
-        visitor.store.close()
-        redis.kill()
+    with RedisServer(port=find_port()) as redis:
+        visitor = Visitor(redis.port, policy, "gone")
+        try:
+            assert visitor.asks(1) == [200]
+            redis.kill()
+            assert visitor.asks() == BY_POLICY[policy]
+            redis.start()
+            visitor.await_redis()
+            assert visitor.asks(LIMIT + 1) == [200] * LIMIT + [429]
+        finally:
+            visitor.store.close()

@@ -10,6 +10,7 @@ import linecache
 import os
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from types import FrameType
@@ -24,6 +25,8 @@ from flask_concurrency.executors.processes import ProcessExecutor, watch
 PoolOf = Callable[..., ProcessExecutor]
 HERE = os.path.dirname(package.__file__) + os.sep
 PATIENCE = 30.0
+VISITS = 3
+"""How often one line is struck: those of a loop over all loggers come hundreds of times."""
 
 
 class Struck(BaseException):
@@ -33,7 +36,7 @@ class Struck(BaseException):
 class Striker:
     """Raises at the ``at``-th line or function entry that the calling thread comes to.
 
-    :ivar count: How many it has come to.
+    :ivar count: How many it has come to; of one line, the first :data:`VISITS`.
     """
 
     def __init__(self, event: str, at: int) -> None:
@@ -41,6 +44,7 @@ class Striker:
         self.at = at
         self.count = 0
         self.where = "nowhere"
+        self._visits: Counter[tuple[str, int]] = Counter()
 
     def __enter__(self) -> Striker:
         sys.settrace(self._trace)
@@ -52,7 +56,7 @@ class Striker:
     def _trace(self, frame: FrameType, event: str, _: object) -> Any:
         if not frame.f_code.co_filename.startswith(HERE):
             return None
-        if event == self.event and not self._is_end_of_with(frame):
+        if event == self.event and not self._is_end_of_with(frame) and not self._is_known(frame):
             self.count += 1
             if self.count == self.at:
                 self.where = f"{frame.f_code.co_qualname}:{frame.f_lineno}"
@@ -64,6 +68,11 @@ class Striker:
         # its lock (bpo-29988); only a tracer sees a line there.
         line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
         return self.event == "line" and line.lstrip().startswith(("with ", "finally"))
+
+    def _is_known(self, frame: FrameType) -> bool:
+        line = frame.f_code.co_filename, frame.f_lineno
+        self._visits[line] += 1
+        return self.event == "line" and self._visits[line] > VISITS
 
 
 def submit_and_wait(executor: ProcessExecutor, strike: Striker) -> Future[Any] | None:

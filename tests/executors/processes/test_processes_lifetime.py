@@ -116,6 +116,34 @@ print(codes)
 
 
 @pytest.mark.slow
+def test_no_fork_closes_what_was_opened_after_a_pool_was_closed() -> None:
+    """Neither in a child, for a pool that was shut down, nor in a child's child, for any pool."""
+    program = """
+closed, pool = ProcessExecutor(1), ProcessExecutor(1)
+for each in (closed, pool):
+    each.submit(abs, -1).result(30)
+closed.shutdown()
+
+def open_some():  # with the lowest numbers that are free, those of what was closed before
+    return [os.open(os.devnull, os.O_RDONLY) for _ in range(16)]
+
+opened = open_some()
+child = os.fork()
+if not child:
+    for descriptor in opened:
+        os.fstat(descriptor)  # fails if it was closed
+    opened += open_some()
+    if not os.fork():
+        for descriptor in opened:
+            os.fstat(descriptor)
+        os._exit(0)
+    os._exit(os.waitstatus_to_exitcode(os.wait()[1]))
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert printed_by(program) == "0\n"
+
+
+@pytest.mark.slow
 def test_a_future_of_the_parent_is_told_apart_in_the_child() -> None:
     """To wait for it there would never end."""
     program = """
@@ -285,13 +313,13 @@ def test_a_forgotten_executor_takes_its_workers_along() -> None:
     future = executor.submit(tasks.worker_pid)
     futures = [executor.submit(abs, -number) for number in range(5)]
     pid = future.result(30)
+    (reader,) = (each for each in threading.enumerate() if each.name == "forgotten-reader")
     del executor
     gc.collect()
     assert [future.result(30) for future in futures] == [0, 1, 2, 3, 4]
+    reader.join(30)  # it ends the workers, and waits for the forkserver's end
+    assert not reader.is_alive()
     assert not watching.wait_until_gone({pid}, within=5.0)
-    for thread in threading.enumerate():
-        if thread.name == "forgotten-collector":
-            thread.join(10)
     assert not watching.children_running("forkserver of forgotten")
 
 

@@ -89,6 +89,15 @@ def failing_with(code: int) -> Callable[[], object]:
     return fail
 
 
+def test_a_second_close_leaves_the_descriptors_of_others_open(watch: Watch) -> None:
+    """Each child forked later closes again what may have a new owner by then."""
+    watch.close()
+    others = [os.open(os.devnull, os.O_RDONLY) for _ in range(8)]
+    watch.close()
+    for descriptor in others:
+        os.close(descriptor)
+
+
 def test_what_is_armed_during_a_wait_is_found(watch: Watch, pair: Pair) -> None:
     """Readable already, or readable later."""
     ours, theirs = pair

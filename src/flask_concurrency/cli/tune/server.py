@@ -12,7 +12,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import NamedTuple
+from types import FrameType
+from typing import NamedTuple, NoReturn
 
 from flask_concurrency.flask_app.settings import UNLIMITED
 from flask_concurrency.vocabulary.clock import monotonic
@@ -20,6 +21,10 @@ from flask_concurrency.vocabulary.errors import ConfigurationError
 
 STARTS_WITHIN = 60.0
 """Seconds that an app may take to start."""
+
+
+STOPS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""Signals that end a process at once, unless it says otherwise."""
 
 
 class Server(NamedTuple):
@@ -37,7 +42,7 @@ class Server(NamedTuple):
 def served(
     target: str | None, *, threads: int, workers: int = 1, asgi: bool | None = None
 ) -> Iterator[Server]:
-    """Serve an app without its limits, for the length of a block.
+    """Serve an app without its limits, for the length of a block; SIGTERM ends it as Ctrl-C does.
 
     :param target: What ``flask --app`` was given; ``None`` for what Flask finds.
     :param threads: Of each process.
@@ -51,7 +56,7 @@ def served(
     command += ["--log-level", "error", "--no-jobs"]
     if asgi is not None:
         command.append("--asgi" if asgi else "--wsgi")
-    with tempfile.TemporaryFile() as said:
+    with _stops_raised(), tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -71,6 +76,23 @@ def served(
             yield Server(port, process.pid)
         finally:
             _end(process)
+
+
+@contextmanager
+def _stops_raised() -> Iterator[None]:
+    """Have a signal that would end this process raise: the server is in a session of its own."""
+
+    def leave(number: int, _: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    ours = [number for number in STOPS if signal.getsignal(number) == signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -58,8 +58,10 @@ class Timer:
             os.read(self.fd, 8)
 
     def close(self) -> None:
-        """Free the descriptor."""
-        os.close(self.fd)
+        """Free the descriptor; a second call frees no other's that has got its number."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
 
 
 TIMER: Final = -1
@@ -98,7 +100,10 @@ class Watch(Protocol):
         """Make :meth:`wait` return. Takes no lock, so a finalizer may call it."""
 
     def close(self) -> None:
-        """Free this process's descriptors, and change nothing for a process it was forked from."""
+        """Free this process's descriptors, and change nothing for a process it was forked from.
+
+        A second call changes nothing: each child that is forked later closes once more.
+        """
 
 
 class _WakeupPair:
