@@ -104,14 +104,14 @@ class ThreadRequest:
         if self._inbox.gone:
             return
         self._waiting = self._loop_here.create_future()
-        watch = DisconnectWatch(self._inbox, self._let_go)
+        watch = DisconnectWatch(self._inbox, self)
         watch.start()  # before: once the pool has the call, two threads want the interpreter
         try:
             self._withdraw = self._threads.submit_telling(self._own, self._made, self._tell)
             self.started = True
             answer = await self._waiting
         except asyncio.CancelledError:
-            self._let_go()
+            self.cancel()
             self._close_unread(self._waiting)
             if self._overdue:
                 await send_all(self._say_late(), self._inbox, self._send)
@@ -209,7 +209,7 @@ class ThreadRequest:
         finally:
             self._sender = None
 
-    def _let_go(self) -> None:
+    def cancel(self) -> None:
         """Drop what the thread still sends, and do not let it wait for a client that has left."""
         self._inbox.gone = True
         if self._withdraw is not None:
