@@ -13,6 +13,8 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, MutableMapping
 from io import BytesIO
+from queue import SimpleQueue
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -122,32 +124,65 @@ def direct() -> AsgiApplication:
     async def call(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        environ = {
-            "REQUEST_METHOD": scope["method"],
-            "PATH_INFO": "/sync",  # whatever is asked for
-            "QUERY_STRING": "",
-            "SERVER_NAME": "127.0.0.1",
-            "SERVER_PORT": "80",
-            "SERVER_PROTOCOL": "HTTP/1.1",
-            "wsgi.url_scheme": "http",
-            "wsgi.input": BytesIO(),
-        }
-        for name, value in scope["headers"]:
-            environ["HTTP_" + name.decode().upper().replace("-", "_")] = value.decode()
-        started: list[Any] = []
-
-        def start(status: str, fields: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            started.extend((status, fields))
-
-        body = app(environ, start)
-        status, fields = started
-        headers = [(name.lower().encode(), value.encode()) for name, value in fields]
+        messages = _answer(app, scope)
         await asyncio.sleep(0)  # answers go out together, as ours do
-        await send({"type": "http.response.start", "status": int(status[:3]), "headers": headers})
-        await send({"type": "http.response.body", "body": b"".join(body)})
-        body.close()  # type: ignore[attr-defined]
+        for message in messages:
+            await send(message)
 
     return call
+
+
+def hop() -> AsgiApplication:
+    """Flask called as it is on a thread that waits for it: what no thread pool can undercut."""
+    app, calls = flask(), SimpleQueue[Any]()
+
+    def work() -> None:
+        while True:
+            scope, loop, answered = calls.get()
+            loop.call_soon_threadsafe(answered.set_result, _answer(app, scope))
+
+    Thread(target=work, daemon=True).start()
+
+    async def call(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        loop = asyncio.get_running_loop()
+        answered = loop.create_future()
+        calls.put((scope, loop, answered))
+        for message in await answered:
+            await send(message)
+
+    return call
+
+
+def _answer(app: Flask, scope: MutableMapping[str, Any]) -> list[MutableMapping[str, Any]]:
+    """The messages of what Flask answers, by as little as can be."""
+    environ = {
+        "REQUEST_METHOD": scope["method"],
+        "PATH_INFO": "/sync",  # whatever is asked for
+        "QUERY_STRING": "",
+        "SERVER_NAME": "127.0.0.1",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "wsgi.url_scheme": "http",
+        "wsgi.input": BytesIO(),
+    }
+    for name, value in scope["headers"]:
+        environ["HTTP_" + name.decode().upper().replace("-", "_")] = value.decode()
+    started: list[Any] = []
+
+    def start(status: str, fields: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        started.extend((status, fields))
+
+    body = app(environ, start)
+    status, fields = started
+    headers = [(name.lower().encode(), value.encode()) for name, value in fields]
+    messages: list[MutableMapping[str, Any]] = [
+        {"type": "http.response.start", "status": int(status[:3]), "headers": headers},
+        {"type": "http.response.body", "body": b"".join(body)},
+    ]
+    body.close()  # type: ignore[attr-defined]
+    return messages
 
 
 def a2wsgi() -> AsgiApplication:

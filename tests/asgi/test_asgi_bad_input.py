@@ -13,6 +13,7 @@ from flask import Flask, request
 from asgi_exchange import Answer, Exchange, ask
 from event_loops import until_idle
 from flask_concurrency import Concurrency
+from flask_concurrency.asgi.disconnect_watch import DisconnectWatch
 from flask_concurrency.asgi.inbox import READ_AHEAD, Inbox
 from flask_concurrency.asgi.interface import AsgiApplication
 
@@ -73,7 +74,7 @@ def test_a_watch_takes_in_only_so_much(run: Run) -> None:
     inbox = Inbox(receive)
 
     async def story() -> None:
-        watch = asyncio.create_task(inbox.until_gone())
+        watch = asyncio.create_task(inbox.until_ended())
         await until_idle()
         assert received == READ_AHEAD // 1024
         await inbox.piece()
@@ -91,7 +92,15 @@ def test_a_server_that_goes_on_after_the_end_is_watched_no_longer(run: Run) -> N
     async def receive() -> dict[str, Any]:
         return part(b"", more=False)
 
-    assert run(Inbox(receive).until_gone()) is False
+    async def story() -> bool:
+        own = asyncio.current_task()
+        assert own is not None
+        watch = DisconnectWatch(Inbox(receive), own)
+        watch.begin()
+        await until_idle()
+        return watch.acted
+
+    assert run(story()) is False
 
 
 def test_a_receive_that_fails_ends_the_watch_alone(

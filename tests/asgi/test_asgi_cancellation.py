@@ -224,14 +224,16 @@ def test_a_body_nobody_waits_for_any_more_is_closed(
     assert run(story()) == 200
 
 
+@pytest.mark.parametrize("notified", [False, True])
 def test_a_body_that_comes_as_its_request_is_cancelled_is_closed(
+    notified: bool,
     app: Flask,
     asgi: AsgiApplication,
     concurrency: Concurrency,
     run: Run,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The thread had answered, and the loop had not been notified yet."""
+    """The thread had answered; the loop had been notified, or not yet, but not gone on with it."""
     inside, leave = threading.Event(), threading.Event()
 
     @app.get("/")
@@ -246,11 +248,15 @@ def test_a_body_that_comes_as_its_request_is_cancelled_is_closed(
 
     async def story() -> int:
         exchange = Exchange(asgi)
+        loop = asyncio.get_running_loop()
         await until(inside.is_set)
         leave.set()
-        while concurrency.threads.snapshot().busy:
+        while not loop._ready:  # type: ignore[attr-defined]
             threading.Event().wait(0)
-        exchange.task.cancel()
+        if notified:
+            loop.call_soon(exchange.task.cancel)  # which comes after the notice
+        else:
+            exchange.task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await exchange.end()
         again = Exchange(asgi)  # which waits for the permit of the other

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from typing import Protocol
 
 from flask_concurrency.asgi.inbox import Inbox
 from flask_concurrency.vocabulary.safe_logger import SafeLogger
@@ -16,19 +16,25 @@ LOOK_AFTER = 0.2
 need no watch, which takes nearly as long as a small request itself."""
 
 
+class Cancellable(Protocol):
+    """What a client waits for."""
+
+    def cancel(self) -> object: ...
+
+
 class DisconnectWatch:
     """Awaits the disconnect of one client, from a while after :meth:`start` until :meth:`stop`.
 
     :param inbox: The client's messages.
-    :param act: Called once, if the client has left and the sender has not noticed.
+    :param work: Cancelled once, if the client has left and the sender has not noticed.
     :ivar acted: Whether it was.
     """
 
-    __slots__ = ("_act", "_inbox", "_started", "_task", "acted")
+    __slots__ = ("_inbox", "_started", "_task", "_work", "acted")
 
-    def __init__(self, inbox: Inbox, act: Callable[[], object]) -> None:
+    def __init__(self, inbox: Inbox, work: Cancellable) -> None:
         self._inbox = inbox
-        self._act = act
+        self._work = work
         self._task: asyncio.Task[None] | None = None
         self._started = False
         self.acted = False
@@ -52,16 +58,22 @@ class DisconnectWatch:
         self._task = loop.create_task(self._watch(), name="disconnect watch")
 
     async def _watch(self) -> None:
+        inbox = self._inbox
         try:
-            gone = await self._inbox.until_gone()
+            if not await inbox.until_ended():
+                return
+            # Received right here: it may take hours, and each coroutine between takes 200 bytes.
+            while not inbox.gone:
+                if not inbox.note(await inbox.receive()):
+                    return
         except Exception:
             logger.exception("The server cannot tell any more whether a client is there")
             return
         # In the step in which the sender can see it, too: a turn later it may be closing the body,
         # which is not to be cancelled. Nor is it if the sender has found out by itself.
-        if gone and not self._inbox.noticed:
+        if not inbox.noticed:
             self.acted = True
-            self._act()
+            self._work.cancel()
 
 
 class WatchTimer(threading.local):

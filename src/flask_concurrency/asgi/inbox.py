@@ -18,16 +18,17 @@ back-pressure stops the client."""
 class Inbox:
     """The messages of one request, in their order, for a reader and a watch at once.
 
-    :param receive: The server's; awaited by one of the two at a time.
+    :ivar receive: The server's; awaited by one of the two at a time, by the watch alone once the
+        body has ended.
     :ivar ended: The whole body has come in.
     :ivar gone: The client has left, or the answer is complete.
     :ivar noticed: The sender of the answer has found that out by itself.
     """
 
-    __slots__ = ("_ahead", "_lock", "_read", "_receive", "_size", "ended", "gone", "noticed")
+    __slots__ = ("_ahead", "_lock", "_read", "_size", "ended", "gone", "noticed", "receive")
 
     def __init__(self, receive: Receive) -> None:
-        self._receive = receive
+        self.receive = receive
         self._ahead: deque[bytes] | None = None  # takes 760 bytes; most requests have no body
         self._size = 0
         self._lock: asyncio.Lock | None = None
@@ -53,13 +54,13 @@ class Inbox:
         while self._size < size and not self.ended and not self.gone:
             await self._take_in()
 
-    async def until_gone(self) -> bool:
-        """Return when the client has left; false if there is no telling any more."""
-        while not self.gone:
-            if self.ended:  # no other receives from now on, and this may wait for hours
-                if not self._note(await self._receive()):
-                    return False
-            elif self._size < READ_AHEAD:
+    async def until_ended(self) -> bool:
+        """Return when the whole body has come in, or the client has left.
+
+        :returns: False if there is no telling any more.
+        """
+        while not self.ended and not self.gone:
+            if self._size < READ_AHEAD:
                 if not await self._take_in():
                     return False
             else:
@@ -78,9 +79,13 @@ class Inbox:
         async with self._lock:
             if known != (self._size, self.ended, self.gone):
                 return True  # the other one was waiting already, and something has come
-            return self._note(await self._receive())
+            return self.note(await self.receive())
 
-    def _note(self, message: Message) -> bool:
+    def note(self, message: Message) -> bool:
+        """Take in a message; return false if it is one that must not follow.
+
+        :raises RuntimeError: It is something else than a body and a disconnect.
+        """
         kind = message.get("type")
         if kind == "http.disconnect":
             self.gone = True

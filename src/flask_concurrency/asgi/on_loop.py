@@ -47,7 +47,7 @@ async def answer_on_loop(
     """Await a body on the loop and send it; a client that leaves cancels it."""
     task = asyncio.current_task()
     assert task is not None
-    watch = DisconnectWatch(inbox, task.cancel)
+    watch = DisconnectWatch(inbox, task)
     said = _said(made, reply, inbox, _Sending(inbox, send))
     del made  # else a stream would keep it for as long as it is open
     try:

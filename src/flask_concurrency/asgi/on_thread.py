@@ -10,9 +10,8 @@ loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from concurrent.futures import CancelledError, Future
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import CancelledError
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -27,7 +26,6 @@ from flask_concurrency.asgi.reply import Reply, Streamed, Whole, close_body
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.own_context import OwnContext
 from flask_concurrency.executors.threads import ThreadExecutor
-from flask_concurrency.executors.waiting import loop_here
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
@@ -93,8 +91,7 @@ class ThreadRequest:
         self._timer: asyncio.TimerHandle | None = None
         self._answered = self._overdue = False
         self._loop_here = asyncio.get_running_loop()
-        self._future: Future[Any] | None = None
-        self._told = False
+        self._withdraw: Callable[[], object] | None = None
         environ[ON_DEADLINE] = self._on_deadline
 
     async def serve(self) -> None:
@@ -107,16 +104,15 @@ class ThreadRequest:
         if self._inbox.gone:
             return
         self._waiting = self._loop_here.create_future()
-        watch = DisconnectWatch(self._inbox, self._let_go)
+        watch = DisconnectWatch(self._inbox, self)
         watch.start()  # before: once the pool has the call, two threads want the interpreter
         try:
-            future = self._future = self._threads.submit_in(self._own, self._work)
+            self._withdraw = self._threads.submit_telling(self._own, self._made, self._tell)
             self.started = True
-            future.add_done_callback(self._ended)
             answer = await self._waiting
         except asyncio.CancelledError:
-            self._let_go()
-            future.add_done_callback(self._close_unread)
+            self.cancel()
+            self._close_unread(self._waiting)
             if self._overdue:
                 await send_all(self._say_late(), self._inbox, self._send)
                 return
@@ -143,49 +139,40 @@ class ThreadRequest:
         if self._max_body is None or length <= self._max_body:  # else it is refused unread
             await self._inbox.read_ahead(min(length, READ_AHEAD))
 
-    def _work(self) -> Sequence[Message] | Portable:
-        """Runs in the thread. Gives what is left to send, or a body to be read on the loop."""
-        try:
-            answer = self._made()
-        except BaseException as error:
-            self._tell(None, error)
-            raise
-        if not isinstance(answer, Portable):  # which needs the context that this is still in
-            self._tell(answer, None)
-        return answer
-
     def _made(self) -> Sequence[Message] | Portable:
+        """Runs in the thread. Gives what is left to send, or a body to be read on the loop."""
         body = self._answers(self._environ, self._reply)
         self._answered = True  # what is sent may take as long as it takes
         if isinstance(body, Streamed) or (
             PORTABLE in self._environ and not isinstance(body, Whole)
         ):
-            return Portable(body)
+            answer = Portable(body)
+            if not self._inbox.gone:
+                return answer
+            answer.close()
+            return ()
         return say(self._reply, body, self._inbox, self._wait_for_server)
 
     def _tell(self, answer: Any, error: BaseException | None) -> None:
-        """Wake the request on the loop, which by way of the task's future takes twice as long."""
-        self._told = True
-        with suppress(RuntimeError):  # the loop is closed, and no one waits
+        """Wake the request on the loop. Runs in the thread, or on the loop if there was none."""
+        try:
             self._loop_here.call_soon_threadsafe(self._go_on, answer, error)
+        except RuntimeError:  # the loop is closed, and no one waits
+            if isinstance(answer, Portable):
+                answer.close()
 
     def _go_on(self, answer: Any, error: BaseException | None) -> None:
         waiting = self._waiting
-        if waiting is None or waiting.done():
-            return
-        if error is None:
+        assert waiting is not None
+        if waiting.done():  # the client has left, or the deadline has passed
+            if isinstance(answer, Portable):
+                self._close_elsewhere(answer)
+        elif error is None:
             waiting.set_result(answer)
         elif isinstance(error, CancelledError | asyncio.CancelledError):
             waiting.cancel()
         else:
             waiting.set_exception(error)
-
-    def _ended(self, future: Future[Any]) -> None:
-        """The pool has ended it, with or without a thread."""
-        if self._told:
-            return
-        error = CancelledError() if future.cancelled() else future.exception()
-        self._tell(None if error else future.result(), error)
 
     def _on_deadline(self, seconds: float) -> None:
         self._loop_here.call_soon_threadsafe(self._set_timer, seconds)
@@ -222,22 +209,20 @@ class ThreadRequest:
         finally:
             self._sender = None
 
-    def _let_go(self) -> None:
+    def cancel(self) -> None:
         """Drop what the thread still sends, and do not let it wait for a client that has left."""
         self._inbox.gone = True
-        if self._future is not None:
-            self._future.cancel()
+        if self._withdraw is not None:
+            self._withdraw()
         if self._sender is not None:  # gunicorn (27) would wait for ever until the client reads
             self._sender.cancel()
 
-    def _close_unread(self, future: Future[Any]) -> None:
-        """Close a body that came when its client had left."""
-        if future.cancelled() or future.exception() is not None:
-            return
-        answer = future.result()
-        if not isinstance(answer, Portable):
-            return
-        if loop_here() is None:
-            answer.close()
-        else:  # it came at that very moment, and the loop cannot wait for its end here
-            self._threads.submit_in(self._own, answer.close)
+    def _close_unread(self, waiting: asyncio.Future[Any]) -> None:
+        """Close a body that came when its request was about to be cancelled."""
+        if waiting.done() and not waiting.cancelled() and waiting.exception() is None:
+            answer = waiting.result()
+            if isinstance(answer, Portable):
+                self._close_elsewhere(answer)
+
+    def _close_elsewhere(self, answer: Portable) -> None:
+        self._threads.submit_in(self._own, answer.close)  # the loop cannot wait for its end here

@@ -165,7 +165,7 @@ class AppCounters:
         :returns: To be called when it is closed; a second call changes nothing.
         """
         self._count(CONNECTIONS.once(kind, "opened"))
-        return _Opened(self, kind).closed
+        return _Opened(self, kind)
 
     def connection_closed(self, kind: str) -> None:
         """Count the end of one that was opened."""
@@ -202,7 +202,7 @@ class _Opened:
         self._counters: AppCounters | None = counters
         self._kind = kind
 
-    def closed(self) -> None:
+    def __call__(self) -> None:
         """Count its end, once."""
         counters, self._counters = self._counters, None
         if counters is not None:

@@ -10,6 +10,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
+from functools import partial
 from inspect import CO_COROUTINE
 from typing import Any, ParamSpec, TypeVar
 
@@ -25,6 +26,7 @@ from flask_concurrency.executors.threads.options import (
 from flask_concurrency.executors.threads.pool import ThreadPool
 from flask_concurrency.executors.threads.snapshot import ThreadsSnapshot
 from flask_concurrency.executors.threads.task import Task
+from flask_concurrency.executors.threads.telling_task import TellingTask, Told
 from flask_concurrency.executors.threads.thread_map import ThreadMap, calls_of
 from flask_concurrency.executors.waiting import TaskFuture
 from flask_concurrency.executors.waiting_line import Slot
@@ -161,6 +163,19 @@ class ThreadExecutor(Executor):
         if place is not None:
             _wait_for(place, future)
         return future
+
+    def submit_telling(
+        self, captured: Captured, fn: Callable[[], T], told: Told
+    ) -> Callable[[], object]:
+        """Schedule a call that has no future: ``told`` is called with its result or its error.
+
+        :returns: Cancels the call if it has not started.
+        :raises QueueFull: ``max_queue`` tasks wait already.
+        :raises ExecutorShutdown: After :meth:`shutdown`.
+        """
+        task = TellingTask(captured, fn, told)
+        self._pool.submit(task, None)
+        return partial(self._pool.withdraw, task)
 
     def spawn(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Schedule a call that may outlive the request, and that no caller has to wait for.

@@ -45,11 +45,17 @@ class ThreadPool:
         self.stop_when_idle = self._workers.stop_when_idle
 
     def submit(
-        self, task: Task, future: Future[Any], *, background: bool = False, awaits: bool = False
+        self,
+        task: Task,
+        future: Future[Any] | None,
+        *,
+        background: bool = False,
+        awaits: bool = False,
     ) -> Slot | None:
         """Hand ``task`` to a free thread, or queue it; see the top of ``worker_loop.py``.
 
-        :param future: The future that ``task`` settles.
+        :param future: The future that ``task`` settles; ``None`` where it tells a callback, and has
+            no deadline.
         :param background: No caller waits for it, so it may be refused inside a task as well.
         :param awaits: The caller can wait for a slot although it is on an event loop.
         :returns: The slot the caller has to wait for, if it is not in the queue yet.
@@ -62,6 +68,7 @@ class ThreadPool:
             if task.queued_at >= at:
                 self._drop_as_late([task])
                 return None
+            assert future is not None
             task.alarm = self.call_at(at, partial(self.expire, [(task, future)]))
         place: Slot | None = None
         try:
@@ -90,6 +97,8 @@ class ThreadPool:
         if runs_here:
             self._workers.run(task)
             return None
+        if future is None:
+            return place
         # A cancelled task gives its slot in the queue, and the request it holds, back at once.
         # Added outside the lock: if the task has ended meanwhile, this calls back right here.
         Future.add_done_callback(future, partial(self._withdraw_if_cancelled, task))
@@ -149,6 +158,14 @@ class ThreadPool:
             taken = self._queue.take_out(tasks, batch)
             self._counters.drop("cancelled", len(taken))
         for task, _ in taken:
+            task.drop()
+
+    def withdraw(self, task: Task) -> None:
+        """Cancel a task that has not started."""
+        with self._lock:
+            withdrawn = self._queue.take_out([task])
+            self._counters.drop("cancelled", len(withdrawn))
+        if withdrawn:
             task.drop()
 
     def call_at(self, at: float, callback: Callable[[], object]) -> Alarm | None:
@@ -307,16 +324,11 @@ class ThreadPool:
             turn_away(place, self._shut_down_error())
 
     def _withdraw_if_cancelled(self, task: Task, future: Future[Any]) -> None:
-        if not future.cancelled():
-            return
-        with self._lock:
-            withdrawn = self._queue.take_out([task])
-            self._counters.drop("cancelled", len(withdrawn))
-        for task, _ in withdrawn:
-            task.drop()
+        if future.cancelled():
+            self.withdraw(task)
 
 
-def _let_wait_inside(future: Future[Any], workers: WorkerLoop, task: Task) -> None:
+def _let_wait_inside(future: Future[Any] | None, workers: WorkerLoop, task: Task) -> None:
     """Let a thread of the pool wait for a nested task by any means."""
     if isinstance(future, TaskFuture):
         future.run_here = partial(workers.run_here_if_queued, task)

@@ -134,6 +134,9 @@ class Task:
             return "failed"
         return "done"
 
+    def after_run(self) -> None:
+        """Called in the thread that ran it, once that is free for the next task."""
+
     def drop(self, error: BaseException | None = None) -> None:
         """Settle a call that will not run, and wake the threads that wait for it.
 

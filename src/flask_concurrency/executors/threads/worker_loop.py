@@ -245,6 +245,7 @@ class WorkerLoop:
                 queue.let_in()
         for orphan in orphans:
             orphan.drop()
+        task.after_run()
 
     def _work(self) -> None:
         if not self._enter():

@@ -33,6 +33,8 @@ class AsyncBody(Iterator[Any]):
     :param loop: Where it runs.
     """
 
+    __slots__ = ("_loop", "source")
+
     def __init__(self, source: AsyncIterator[Any], loop: LoopThread) -> None:
         self.source = source
         self._loop = loop
