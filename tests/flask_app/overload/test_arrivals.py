@@ -16,6 +16,7 @@ from flask_concurrency.flask_app.http.arrivals import UNSEEN, Arrivals
 from flask_concurrency.runtime.own_connections import OwnConnections, Waiting
 from flask_concurrency.runtime.sock_diag import SockDiag
 from flask_concurrency.runtime.tcp_info import UNKNOWN, Arrival
+from flask_concurrency.testing.manual_clock import ManualClock
 
 OLD = Arrival(0.7, False)
 TCP = SimpleNamespace(family=socket.AF_INET, getsockopt=None)
@@ -61,7 +62,7 @@ def connections(*waiting: Waiting, error: OSError | None = None) -> OwnConnectio
             raise error
         return list(waiting)
 
-    return OwnConnections(look)
+    return OwnConnections(look, clock=lambda: 10.0)
 
 
 def no(number: int) -> OSError:
@@ -127,6 +128,33 @@ def test_an_idle_server_is_not_looked_at_again() -> None:
         arrival = arrivals.of_environ({}, float(second), none)
         arrivals.ended(arrival, second + 0.1)
     assert len(looks) == 1  # to know that it can be done
+
+
+def test_a_thread_that_was_held_up_does_not_make_a_busy_server_look_idle() -> None:
+    """It comes with an instant of long ago; what others ended since then still counts."""
+    clock = ManualClock(10.0)
+    looks: list[float] = []
+
+    def look(now: float) -> list[Waiting]:
+        looks.append(now)
+        return []
+
+    arrivals = make(connections=OwnConnections(look, clock))
+    arrivals.of_environ({}, clock(), some)
+    clock.advance(0.1)
+    arrivals.ended(UNKNOWN, clock())
+    arrivals.ended(UNKNOWN, 10.01)
+    clock.advance(0.003)
+    arrivals.of_environ({}, clock(), none)
+    assert looks == [pytest.approx(10.0), pytest.approx(10.103)]
+
+
+def test_a_server_is_not_idle_while_requests_are_known_to_wait() -> None:
+    """Nothing ends while a thousand connections are looked at."""
+    arrivals = make(connections=connections(Waiting(3, 9.2), Waiting(4, 9.3)))
+    assert arrivals.of_environ({}, 10.0, none).age == pytest.approx(0.8)
+    arrivals.ended(UNKNOWN, 10.0)
+    assert arrivals.of_environ({}, 10.02, none).age == pytest.approx(0.7)
 
 
 def test_an_asgi_server_tells_both_addresses() -> None:

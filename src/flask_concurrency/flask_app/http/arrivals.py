@@ -99,7 +99,7 @@ class Arrivals:
         self._knows_lag = knows_lag
         self._read_socket = read_socket
         self._sock_diag = SockDiag() if sock_diag is None else sock_diag
-        self._connections = OwnConnections() if connections is None else connections
+        self._connections = OwnConnections(clock=clock) if connections is None else connections
         self._loop_lag = LoopLag(clock)
         self._interpreter_lag = InterpreterLag(clock=clock)
         self._left: set[Source] = set() if works else set(KERNEL)
@@ -172,7 +172,8 @@ class Arrivals:
 
     def ended(self, arrival: Arrival, now: float) -> None:
         """A request has been answered."""
-        self._last_end = now
+        # A thread that was held up for the interpreter comes with an instant of long ago.
+        self._last_end = max(self._last_end, now)
         if self.source == "connections":
             self._connections.ended(arrival)
 
@@ -181,9 +182,9 @@ class Arrivals:
         if "connections" not in self._left:
             try:
                 idle = now - self._last_end > BUSY and inside() == 0
-                if idle and self.source == "connections":
+                if idle and self.source == "connections" and not self._connections.waits:
                     return self._connections.idle()
-                arrival = self._connections.arrival(now)
+                arrival = self._connections.arrival()
                 self._is("connections")
                 return arrival
             except OSError as error:
