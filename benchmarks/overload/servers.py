@@ -65,8 +65,9 @@ def command(server: str, port: int, workers: int = 1, app: str = "app") -> list[
     python = [sys.executable, "-m"]
     here = f"127.0.0.1:{port}"
     gunicorn = [
-        *python,
-        "gunicorn",
+        # By its script: started as a module it cannot start its successor at SIGUSR2.
+        sys.executable,
+        str(Path(sys.executable).with_name("gunicorn")),
         "--no-control-socket",
         "--log-level=critical",
         f"--bind={here}",
@@ -75,6 +76,9 @@ def command(server: str, port: int, workers: int = 1, app: str = "app") -> list[
     return {
         "sync": [*gunicorn, "--worker-class=sync", wsgi],
         "gthread": [*gunicorn, "--worker-class=gthread", f"--threads={threads}", wsgi],
+        "gthread+preload": [
+            *[*gunicorn, "--worker-class=gthread", f"--threads={threads}", "--preload", wsgi]
+        ],
         "waitress": [
             *[*python, "waitress", f"--listen={here}", f"--threads={threads}"],
             *["--connection-limit=4000", wsgi],

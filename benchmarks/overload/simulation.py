@@ -91,6 +91,8 @@ class Simulation:
     :param guards: Asked for every request; ``None`` to let all in.
     :param threads: Threads of the server; ``None`` for an event loop.
     :param slots: Places in the pool.
+    :param fair: Whether who waits longest gets the next slot; else any does, as of
+        ``threading.Semaphore``, where one that comes may be quicker than one that is woken.
     :param deadline: Seconds after which an answer is worth nothing.
     :param seconds: How long requests arrive.
     :param warm: Seconds at the beginning that are not counted.
@@ -108,6 +110,7 @@ class Simulation:
         guards: OverloadGuards | None,
         threads: int | None = 16,
         slots: int = 10,
+        fair: bool = True,
         deadline: float = 0.5,
         seconds: float = 12.0,
         warm: float = 3.0,
@@ -129,6 +132,7 @@ class Simulation:
         self.free = inf if threads is None else threads
         self.door: deque[Request] = deque()
         self.slots = slots
+        self.fair = fair
         self.pool: deque[Request] = deque()
         self.figures = Figures(seconds - warm)
         # the interpreter: shared by threads, or the loop's run queue
@@ -251,6 +255,8 @@ class Simulation:
 
     def _release(self, request: Request) -> None:
         if self.pool:
+            if not self.fair:
+                self.pool.rotate(self.random.randrange(len(self.pool)))
             following = self.pool.popleft()
             self._at(self.now + following.work.wait, self._release, following)
         else:

@@ -85,30 +85,49 @@ def refusal_of(server: str, quick: bool) -> float:
         return 1 / capacity(port, paths, clients=16, seconds=0.3 if quick else 2.0)
 
 
+def chosen(row: str, load: float) -> bool:
+    """Whether a cell is to be measured.
+
+    ``OVERLOAD_ONLY=gthread:16/mix,uvicorn/pool@10,@3`` chooses a server and workload, a cell of it,
+    and all cells of a load.
+    """
+    words = [each for each in os.environ.get("OVERLOAD_ONLY", "").split(",") if each]
+    return not words or any(
+        word in (row, f"@{load:g}", f"{row}@{load:g}") for word in map(str.strip, words)
+    )
+
+
 def measure(quick: bool) -> list[list[str]]:
-    """The table; ``OVERLOAD_ONLY=gthread:16/mix,uvicorn/pool`` chooses rows."""
+    """The table."""
     rows = [["", "capacity/s", "load", "nothing", "adaptive", "possible", "p99 ms", "no, ms"]]
     rows[0] += ["best fixed", "nginx", "HAProxy"]
-    chosen = [each for each in os.environ.get("OVERLOAD_ONLY", "").split(",") if each]
     for case in CASES:
-        name = f"{case.server}{case.path}"
-        if (quick and name != "gthread:16/mix") or (chosen and name not in chosen):
+        row = f"{case.server}{case.path}"
+        if quick and row != "gthread:16/mix":
             continue
-        rows += _case(case, 0.2 if quick else 3.0, quick)
+        loads = [load for load in (CALM, *LOADS) if chosen(row, load)]
+        if quick:
+            loads = [load for load in loads if load in (CALM, BESIDE)]
+        if loads:
+            rows += _case(case, loads, 0.2 if quick else 3.0, quick)
     return rows
 
 
-def _case(case: Case, seconds: float, quick: bool) -> Iterator[list[str]]:
+def _case(case: Case, loads: list[float], seconds: float, quick: bool) -> Iterator[list[str]]:
     refusal = refusal_of(case.server, quick)
     with serving(case.server) as port:
         paths = [(1.0, case.path)]
         able = capacity(port, paths, clients=case.clients, seconds=0.3 if quick else 2.0)
     name = f"{case.server} {case.path}"
-    calm = _run(serving(case.server, ADAPTIVE), case, CALM * able, seconds)
-    refused = 100 * calm.refused / max(1.0, calm.offered)
+    told = ""
+    if CALM in loads:
+        calm = _run(serving(case.server, ADAPTIVE), case, CALM * able, seconds)
+        told = f"{100 * calm.refused / max(1.0, calm.offered):.2f} % refused"
     no = f"{1e3 * refusal:.2f} alone"
-    yield [name, f"{able:.0f}", f"{CALM}×", "", f"{refused:.2f} % refused", "", "", no, *[""] * 3]
-    for load in LOADS[1:2] if quick else LOADS:
+    yield [name, f"{able:.0f}", f"{CALM}×", "", told, "", "", no, *[""] * 3]
+    for load in loads:
+        if load == CALM:
+            continue
         rate = min(load * able, MOST_OFFERED)
         if rate < load * able * 0.95:
             continue

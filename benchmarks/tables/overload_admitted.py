@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import asyncio.trsock
 import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from random import sample
 
 from flask import Flask
@@ -51,11 +54,14 @@ def measure(quick: bool) -> list[list[str]]:
         calls["with an adaptive one, age by the socket"] = requests_to(
             by_socket, environ={"gunicorn.socket": server}
         )
-        for name, control in (("WSGI", app_of("adaptive")[1]), ("ASGI", app_of("adaptive")[1])):
+        for name, make in (
+            ("WSGI", _on_wsgi),
+            ("ASGI, age by the socket", _on_asgi),
+            ("ASGI, age by addresses", partial(_on_asgi, hands_over=False)),
+        ):
+            control = app_of("adaptive")[1]
             assert control is not None
-            calls[f"only the guards, {name}"] = (
-                _on_wsgi(control, server) if name == "WSGI" else _on_asgi(control, server, client)
-            )
+            calls[f"only the guards, {name}"] = make(control, server, client)
         refusing = app_of("adaptive")
         assert refusing[1] is not None
         calls["a refusal, WSGI"] = requests_to(
@@ -80,7 +86,21 @@ def measure(quick: bool) -> list[list[str]]:
     return rows
 
 
-def _on_wsgi(control: OverloadControl, server: socket.socket) -> Callable[[], object]:
+class _Cycle:
+    """A request as uvicorn keeps it, with the connection's socket behind it."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        transport_socket = asyncio.trsock.TransportSocket(connection)
+        self.transport = asyncio.Transport({"socket": transport_socket})
+
+    async def receive(self) -> dict[str, object]:
+        """What goes with the scope; never called here."""
+        raise NotImplementedError
+
+
+def _on_wsgi(
+    control: OverloadControl, server: socket.socket, client: socket.socket
+) -> Callable[[], object]:
     environ = {
         "REQUEST_METHOD": "GET",
         "PATH_INFO": "/",
@@ -97,12 +117,17 @@ def _on_wsgi(control: OverloadControl, server: socket.socket) -> Callable[[], ob
 
 
 def _on_asgi(
-    control: OverloadControl, server: socket.socket, client: socket.socket
+    control: OverloadControl,
+    server: socket.socket,
+    client: socket.socket,
+    *,
+    hands_over: bool = True,
 ) -> Callable[[], object]:
+    receive = _Cycle(server).receive if hands_over else _receive
     scope = {**scope_of("/"), "server": server.getsockname(), "client": client.getsockname()}
 
     def admit_and_release() -> None:
-        admitted = control.admit_asgi(scope)
+        admitted = control.admit_asgi(scope, receive)
         assert isinstance(admitted, Admitted)
         admitted.release()
 
@@ -114,10 +139,17 @@ def _refusing_on_asgi(
 ) -> Callable[[], object]:
     scope = {**scope_of("/"), "server": server.getsockname(), "client": client.getsockname()}
 
+    receive = _Cycle(server).receive
+
     def refuse() -> None:
-        assert isinstance(control.admit_asgi(scope), OverloadResponse)
+        assert isinstance(control.admit_asgi(scope, receive), OverloadResponse)
 
     return refuse
+
+
+async def _receive() -> dict[str, object]:
+    """What a server gives that hands no socket over; never called here."""
+    raise NotImplementedError
 
 
 def _let_a_queue_stand(control: OverloadControl, old: socket.socket) -> None:

@@ -184,6 +184,7 @@ def workers(quick: bool) -> list[list[str]]:
     seconds = 2.0 if quick else 8.0
     for server, path, clients, does in (
         ("gthread:16", "/mix", 16, ("nothing", "killed", "stopped for 1 s", "reload")),
+        ("gthread+preload:16", "/mix", 16, ("replaced",)),
         ("granian:16", "/mix", 16, ("nothing",)),
         ("uvicorn", "/mix", 16, ("nothing",)),
     )[: 1 if quick else None]:
@@ -224,6 +225,21 @@ def _do(what: str, server: int) -> None:
             os.kill(worker, signal.SIGCONT)
         elif what == "reload":
             os.kill(server, signal.SIGHUP)
+        elif what == "replaced":
+            _replace(server)
+
+
+def _replace(server: int) -> None:
+    """Start gunicorn anew beside the old one, and end that when the new one has workers."""
+    workers = set(_children(server))
+    os.kill(server, signal.SIGUSR2)
+    give_up_at = time.monotonic() + 20
+    while time.monotonic() < give_up_at:
+        successor = [each for each in _children(server) if each not in workers]
+        if successor and _children(successor[0]):
+            break
+        time.sleep(0.05)
+    os.kill(server, signal.SIGTERM)
 
 
 def _children(process: int) -> list[int]:

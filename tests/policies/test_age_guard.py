@@ -34,6 +34,16 @@ def test_only_a_standing_queue_is_cut_down(table: list[tuple[tuple[float, float]
     assert [guard.refuses(now, age) for (now, age), _ in table] == [told for _, told in table]
 
 
+def test_an_instant_of_long_ago_does_not_end_a_standing_queue() -> None:
+    """A thread may be held up between reading the clock and asking; others asked meanwhile."""
+    guard = AgeGuard(1.0)
+    for now in (0.0, 0.05, INTERVAL, 0.19):
+        guard.refuses(now, 0.2)
+    assert guard.refuses(0.05, 0.2)
+    assert not guard.refuses(0.2, 0.05)
+    assert guard.standing
+
+
 def test_the_patient_are_refused_last() -> None:
     """A request of four times the patience may be four times as old, one of half half as old."""
     guard = AgeGuard(1.0)

@@ -8,6 +8,7 @@ import pytest
 
 from flask_concurrency.runtime.own_connections import EVERY, OLDEST, OwnConnections, Waiting
 from flask_concurrency.runtime.tcp_info import UNKNOWN, Arrival
+from flask_concurrency.testing.manual_clock import ManualClock
 
 
 class Server:
@@ -16,7 +17,8 @@ class Server:
     def __init__(self) -> None:
         self.waiting: dict[int, float] = {}
         self.looks = 0
-        self.connections = OwnConnections(self.look)
+        self.now = 0.0
+        self.connections = OwnConnections(self.look, clock=lambda: self.now)
 
     def look(self, now: float) -> list[Waiting]:
         """All that waits."""
@@ -25,7 +27,12 @@ class Server:
 
     def ages(self, now: float, count: int) -> list[float]:
         """The ages of so many requests that come in now."""
-        return [round(self.connections.arrival(now).age, 3) for _ in range(count)]
+        return [round(self.arrival(now).age, 3) for _ in range(count)]
+
+    def arrival(self, now: float) -> Arrival:
+        """How one came that comes in now."""
+        self.now = now
+        return self.connections.arrival()
 
 
 @pytest.fixture
@@ -45,7 +52,7 @@ def test_one_that_came_after_the_look_is_about_as_old_as_the_one_before(server: 
     """But never older than the look; and young once a look finds that nothing waits."""
     server.waiting = {3: 9.9}
     assert server.ages(10.0, 1) == [0.1]
-    estimates = [server.connections.arrival(10.0 + at) for at in (0.01, 0.04)]
+    estimates = [server.arrival(10.0 + at) for at in (0.01, 0.04)]
     assert [round(each.age, 3) for each in estimates] == [0.01, 0.04]
     server.waiting = {4: 10.01, 5: 10.04, 6: 10.06}  # the first two are inside, and were given none
     assert server.ages(10.1, 1) == [0.04]
@@ -58,7 +65,7 @@ def test_one_that_came_after_the_look_is_about_as_old_as_the_one_before(server: 
 def test_it_looks_now_and_then(server: Server) -> None:
     """However many requests come."""
     for millisecond in range(1_000):
-        server.connections.arrival(10.0 + millisecond / 1_000)
+        server.arrival(10.0 + millisecond / 1_000)
     assert server.looks <= 1 + 1 / EVERY
 
 
@@ -79,7 +86,7 @@ def test_a_connection_that_is_used_again_waits_anew(server: Server) -> None:
 
 def test_those_inside_that_were_given_none_came_first(server: Server) -> None:
     """A request that found no age is among those that wait for their answer."""
-    (inside,) = [server.connections.arrival(10.0)]
+    (inside,) = [server.arrival(10.0)]
     assert inside is UNKNOWN
     server.waiting = {3: 9.99, 4: 10.05}
     assert server.ages(10.1, 1) == [0.05]
@@ -119,6 +126,27 @@ def test_a_request_that_cannot_have_waited_costs_no_look(server: Server) -> None
     assert server.looks == 0
 
 
+def test_an_age_counts_until_it_is_given(server: Server) -> None:
+    """A look takes milliseconds, and others wait for it: those have waited longer, too."""
+
+    def slow(now: float) -> list[Waiting]:
+        server.now += 0.03
+        return [Waiting(3, 9.5), Waiting(4, 9.6)]
+
+    server.connections = OwnConnections(slow, clock=lambda: server.now)
+    assert server.ages(10.0, 1) == [0.53]
+    assert round(server.connections.arrival().age, 3) == 0.43
+
+
+def test_it_tells_whether_any_that_it_found_still_wait(server: Server) -> None:
+    """Until each has come in."""
+    server.waiting = {3: 9.5, 4: 9.9}
+    server.arrival(10.0)
+    assert server.connections.waits
+    server.arrival(10.01)
+    assert not server.connections.waits
+
+
 def test_ages_are_never_negative(server: Server) -> None:
     """Whatever the clocks say."""
     server.waiting = {3: 10.004}
@@ -132,13 +160,15 @@ def test_a_kernel_that_says_no_is_heard() -> None:
         raise OSError(errno.EPERM, "no")
 
     with pytest.raises(OSError, match="no"):
-        OwnConnections(refuse).arrival(10.0)
+        OwnConnections(refuse).arrival()
 
 
 def test_given_ages_need_no_end() -> None:
     """Their connections show when they are answered."""
-    connections = OwnConnections(lambda now: [Waiting(3, 9.5)])
-    arrival = connections.arrival(10.0)
+    clock = ManualClock(10.0)
+    connections = OwnConnections(lambda now: [Waiting(3, 9.5)], clock)
+    arrival = connections.arrival()
     connections.ended(arrival)
     assert arrival == Arrival(0.5, False)
-    assert connections.arrival(10.1).age == 0.0
+    clock.advance(0.1)
+    assert connections.arrival().age == 0.0

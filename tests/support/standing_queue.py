@@ -27,7 +27,11 @@ class Ages:
         """As told."""
         return Arrival(self.age, self.gone)
 
-    of_scope = of_environ
+    def of_scope(
+        self, scope: Mapping[str, Any], receive: object, now: float, inside: Callable[[], int]
+    ) -> Arrival:
+        """The same."""
+        return Arrival(self.age, self.gone)
 
     def ended(self, arrival: Arrival, now: float) -> None:
         """Count it."""

@@ -60,7 +60,7 @@ class AsgiBridge:
         late: WSGIApplication,
         life: ServerLife,
         max_body: Callable[[], int | None] = lambda: None,
-        admit: Callable[[Scope], Admission] | None = None,
+        admit: Callable[[Scope, Receive], Admission] | None = None,
         answers: Answers | None = None,
     ) -> None:
         self._answers = ByWsgi(wsgi_app) if answers is None else answers
@@ -89,7 +89,7 @@ class AsgiBridge:
         if kind == "http":
             self._life.request_begins()
             try:
-                admission = LET_ON if self._admit is None else self._admit(scope)
+                admission = LET_ON if self._admit is None else self._admit(scope, receive)
                 if admission.answer is None and admission.permit is None:
                     await self._serve_request(scope, receive, send, admission.marks)
                 else:

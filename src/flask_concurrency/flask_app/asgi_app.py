@@ -9,7 +9,7 @@ from flask import Flask, has_request_context, request
 
 from flask_concurrency.asgi.admission import Admission
 from flask_concurrency.asgi.application import AsgiBridge
-from flask_concurrency.asgi.interface import Scope
+from flask_concurrency.asgi.interface import Receive, Scope
 from flask_concurrency.asgi.lifespan import Finish, ServerLife
 from flask_concurrency.flask_app.app_state import AppState
 from flask_concurrency.flask_app.direct_answers import DirectAnswers
@@ -33,10 +33,10 @@ def make_asgi_app(app: Flask, state: AppState) -> AsgiBridge:
     if state.settings.server_threads is None:
         state.rooms.served_by(threads.max_workers)
 
-    def admit(scope: Scope) -> Admission:
+    def admit(scope: Scope, receive: Receive) -> Admission:
         if state.front.made_for is not state.settings:
             state.prepare_front()
-        return state.front.asgi(scope, enabled=state.enabled_now)
+        return state.front.asgi(scope, receive, enabled=state.enabled_now)
 
     def count_refusal(method: str, limit: str) -> None:
         if state.counters.counts_requests:

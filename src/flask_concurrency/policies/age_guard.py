@@ -74,7 +74,8 @@ class AgeGuard:
             if self.standing and now - self._last_old_at > INTERVAL:
                 self.standing = False
         else:
-            self._last_old_at = now
+            # A thread that was held up for the interpreter comes with an instant of long ago.
+            self._last_old_at = max(self._last_old_at, now)
             if not self.standing:
                 if self._stands_at is None:
                     self._stands_at = now + INTERVAL
@@ -83,5 +84,6 @@ class AgeGuard:
             age = max(age, self.level)  # a lucky one that matters less is no exception
         if not self.standing or age <= self.target * patience:
             return False
-        self._last_old_at = now  # it stands as long as it refuses: the less patient hold it down
+        # It stands as long as it refuses: the less patient hold it down.
+        self._last_old_at = max(self._last_old_at, now)
         return True

@@ -29,6 +29,7 @@ from flask_concurrency.runtime.tcp_info import (
     Arrival,
     waits_since,
 )
+from flask_concurrency.vocabulary.clock import Clock, monotonic
 
 if TYPE_CHECKING:
     import ctypes
@@ -74,10 +75,13 @@ class OwnConnections:
     """Gives each request that comes in the age of the one that has waited longest.
 
     :param look: Finds what waits. Default: asks the kernel about every descriptor.
+    :param clock: Source of the time. Threads wait here for each other's look, and for the
+        interpreter before: the instant at which a request came to a thread is of long ago by then.
     """
 
-    def __init__(self, look: Look | None = None) -> None:
+    def __init__(self, look: Look | None = None, clock: Clock = monotonic) -> None:
         self._look = waiting_connections if look is None else look
+        self._clock = clock
         self._reset()
         call_in_child(self, OwnConnections._reset)
 
@@ -89,7 +93,12 @@ class OwnConnections:
         self._without = 0
         self._last_age = 0.0
 
-    def arrival(self, now: float) -> Arrival:
+    @property
+    def waits(self) -> bool:
+        """Whether the last look found some that have not come in since."""
+        return bool(self._queue)
+
+    def arrival(self) -> Arrival:
         """The age of the request that comes in now. The caller reports its end by :meth:`ended`.
 
         One that arrived after the last look has waited for no longer than since then, and for about
@@ -100,11 +109,13 @@ class OwnConnections:
         :raises OSError: The kernel refuses.
         """
         with self._lock:
+            now = self._clock()
             if now - self._looked_at >= EVERY:
                 self._looked_at = now
                 self._queue = self._waiting(now)
                 if not self._queue:
                     self._last_age = 0.0
+                now = self._clock()
             if not self._queue:
                 self._without += 1
                 age = min(self._last_age, now - self._looked_at)

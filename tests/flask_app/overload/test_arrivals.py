@@ -16,6 +16,7 @@ from flask_concurrency.flask_app.http.arrivals import UNSEEN, Arrivals
 from flask_concurrency.runtime.own_connections import OwnConnections, Waiting
 from flask_concurrency.runtime.sock_diag import SockDiag
 from flask_concurrency.runtime.tcp_info import UNKNOWN, Arrival
+from flask_concurrency.testing.manual_clock import ManualClock
 
 OLD = Arrival(0.7, False)
 TCP = SimpleNamespace(family=socket.AF_INET, getsockopt=None)
@@ -61,7 +62,7 @@ def connections(*waiting: Waiting, error: OSError | None = None) -> OwnConnectio
             raise error
         return list(waiting)
 
-    return OwnConnections(look)
+    return OwnConnections(look, clock=lambda: 10.0)
 
 
 def no(number: int) -> OSError:
@@ -129,12 +130,84 @@ def test_an_idle_server_is_not_looked_at_again() -> None:
     assert len(looks) == 1  # to know that it can be done
 
 
+def test_a_thread_that_was_held_up_does_not_make_a_busy_server_look_idle() -> None:
+    """It comes with an instant of long ago; what others ended since then still counts."""
+    clock = ManualClock(10.0)
+    looks: list[float] = []
+
+    def look(now: float) -> list[Waiting]:
+        looks.append(now)
+        return []
+
+    arrivals = make(connections=OwnConnections(look, clock))
+    arrivals.of_environ({}, clock(), some)
+    clock.advance(0.1)
+    arrivals.ended(UNKNOWN, clock())
+    arrivals.ended(UNKNOWN, 10.01)
+    clock.advance(0.003)
+    arrivals.of_environ({}, clock(), none)
+    assert looks == [pytest.approx(10.0), pytest.approx(10.103)]
+
+
+def test_a_server_is_not_idle_while_requests_are_known_to_wait() -> None:
+    """Nothing ends while a thousand connections are looked at."""
+    arrivals = make(connections=connections(Waiting(3, 9.2), Waiting(4, 9.3)))
+    assert arrivals.of_environ({}, 10.0, none).age == pytest.approx(0.8)
+    arrivals.ended(UNKNOWN, 10.0)
+    assert arrivals.of_environ({}, 10.02, none).age == pytest.approx(0.7)
+
+
+class Cycle:
+    """One request of an ASGI server, behind which its connection stands.
+
+    :param connection: What the transport says its socket is.
+    """
+
+    def __init__(self, connection: object) -> None:
+        self.transport = SimpleNamespace(get_extra_info={"socket": connection}.get)
+
+    async def receive(self) -> None:
+        """What the server gives with the scope."""
+
+
+class Body:
+    """The same, where it is the protocol that has the connection."""
+
+    def __init__(self, connection: object) -> None:
+        self.protocol = Cycle(connection)
+
+    async def receive(self) -> None:
+        """What the server gives with the scope."""
+
+
+@pytest.mark.parametrize("server", [Cycle, Body], ids=["uvicorn", "gunicorn"])
+def test_an_asgi_server_may_have_the_socket_behind_what_it_gives(server: Any) -> None:
+    """The kernel answers through it in less time than by addresses."""
+    diag = Diag()
+    arrivals = make(read_socket=lambda connection: OLD, sock_diag=diag)
+    assert arrivals.of_scope(SCOPE, server(TCP).receive, 10.0, none) == OLD
+    assert arrivals.source == "socket"
+    assert diag.asked == []
+
+
+@pytest.mark.parametrize(
+    "receive",
+    [None, Cycle(None).receive, Cycle(object()).receive, [].append],
+    ids=["none", "closed", "no socket", "another's"],
+)
+def test_an_asgi_server_without_a_socket_is_asked_for_addresses(receive: object) -> None:
+    """A middleware may stand between, and a connection that is closed has none."""
+    arrivals = make(read_socket=lambda connection: UNKNOWN, sock_diag=Diag())
+    assert arrivals.of_scope(SCOPE, receive, 10.0, none) == OLD
+    assert arrivals.source == "sock_diag"
+
+
 def test_an_asgi_server_tells_both_addresses() -> None:
     """granian gives the client's port as text."""
     diag = Diag()
     arrivals = make(sock_diag=diag)
-    assert arrivals.of_scope(SCOPE, 10.0, none) == OLD
-    assert arrivals.of_scope({**SCOPE, "client": ("127.0.0.1", "50000")}, 10.0, none) == OLD
+    assert arrivals.of_scope(SCOPE, None, 10.0, none) == OLD
+    assert arrivals.of_scope({**SCOPE, "client": ("127.0.0.1", "50000")}, None, 10.0, none) == OLD
     assert diag.asked == [("127.0.0.1", 8000, "127.0.0.1", 50_000)] * 2
     assert arrivals.source == "sock_diag"
 
@@ -155,7 +228,7 @@ def test_addresses_that_are_missing_or_made_up_are_not_asked_for(told: dict[str,
     """As behind a proxy whose word uvicorn takes, or on a Unix socket."""
     diag = Diag()
     arrivals = make(sock_diag=diag, connections=connections(Waiting(3, 9.5)))
-    assert arrivals.of_scope({**SCOPE, **told}, 10.0, some).age == pytest.approx(0.5)
+    assert arrivals.of_scope({**SCOPE, **told}, None, 10.0, some).age == pytest.approx(0.5)
     assert diag.asked == []
 
 
@@ -164,8 +237,8 @@ def test_addresses_that_the_kernel_never_knows_are_given_up() -> None:
     diag = Diag(None)
     arrivals = make(sock_diag=diag, connections=connections(Waiting(3, 9.5)))
     for _ in range(UNSEEN - 1):
-        assert arrivals.of_scope(SCOPE, 10.0, some) is UNKNOWN
-    assert arrivals.of_scope(SCOPE, 10.0, some).age == pytest.approx(0.5)
+        assert arrivals.of_scope(SCOPE, None, 10.0, some) is UNKNOWN
+    assert arrivals.of_scope(SCOPE, None, 10.0, some).age == pytest.approx(0.5)
     assert arrivals.source == "connections"
 
 
@@ -181,7 +254,7 @@ def test_a_kernel_that_says_no_is_asked_once(number: int, caplog: pytest.LogCapt
     with caplog.at_level(logging.WARNING, logger="flask_concurrency.overload"):
         for _ in range(5):
             assert arrivals.of_environ({"gunicorn.socket": TCP}, 10.0, some) == UNKNOWN
-            assert arrivals.of_scope(SCOPE, 10.0, some) == UNKNOWN
+            assert arrivals.of_scope(SCOPE, None, 10.0, some) == UNKNOWN
     assert len(diag.asked) == 1
     assert len(caplog.records) == 3
     assert all("the next best is used" in each.getMessage() for each in caplog.records)
@@ -193,9 +266,9 @@ def test_an_error_of_one_connection_is_of_no_other(number: int) -> None:
     diag = Diag(no(number))
     arrivals = make(read_socket=refusing(number), sock_diag=diag)
     assert arrivals.of_environ({"gunicorn.socket": TCP}, 10.0, some) is UNKNOWN
-    assert arrivals.of_scope(SCOPE, 10.0, some) is UNKNOWN
+    assert arrivals.of_scope(SCOPE, None, 10.0, some) is UNKNOWN
     diag.answer = OLD
-    assert arrivals.of_scope(SCOPE, 10.0, some) == OLD
+    assert arrivals.of_scope(SCOPE, None, 10.0, some) == OLD
 
 
 def test_a_unix_socket_beside_a_tcp_one() -> None:
@@ -216,7 +289,7 @@ def test_a_platform_without_it_is_not_asked() -> None:
     diag = Diag()
     arrivals = make(works=False, read_socket=lambda connection: OLD, sock_diag=diag)
     assert arrivals.of_environ({"gunicorn.socket": TCP}, 10.0, some) is UNKNOWN
-    assert arrivals.of_scope(SCOPE, 10.0, some) is UNKNOWN
+    assert arrivals.of_scope(SCOPE, None, 10.0, some) is UNKNOWN
     assert diag.asked == []
 
 
@@ -228,10 +301,10 @@ def test_a_proxy_that_is_trusted_tells_the_age() -> None:
     trusting = make(trusts_proxy=True)
     assert trusting.of_environ(environ, 10.0, some).age == pytest.approx(5.0, abs=1.0)
     assert trusting.source == "X-Request-Start"
-    assert trusting.of_scope(scope, 10.0, some).age == pytest.approx(5.0, abs=1.0)
+    assert trusting.of_scope(scope, None, 10.0, some).age == pytest.approx(5.0, abs=1.0)
     doubting = make()
     assert doubting.of_environ(environ, 10.0, some) is UNKNOWN
-    assert doubting.of_scope(scope, 10.0, some) is UNKNOWN
+    assert doubting.of_scope(scope, None, 10.0, some) is UNKNOWN
 
 
 @pytest.mark.parametrize("value", ["", "soon", "t=-5", "t=nan", "t=1e999", "0", "\udcff"])
@@ -254,7 +327,7 @@ def test_lag_is_the_last_step() -> None:
     arrivals = make(knows_lag=True)
 
     async def on_loop() -> str | None:
-        arrivals.of_scope(SCOPE, 10.0, some)
+        arrivals.of_scope(SCOPE, None, 10.0, some)
         return arrivals.source
 
     assert asyncio.run(on_loop()) == "loop lag"

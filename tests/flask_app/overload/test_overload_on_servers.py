@@ -34,10 +34,10 @@ THREADED = {
     "granian": "connections",
 }
 ASYNCHRONOUS = {
-    "uvicorn": "sock_diag",
+    "uvicorn": "socket",
     "hypercorn": "sock_diag",
     "granian-asgi": "sock_diag",
-    "gunicorn-asgi": "sock_diag",
+    "gunicorn-asgi": "socket",
 }
 ALL = {**THREADED, **ASYNCHRONOUS}
 

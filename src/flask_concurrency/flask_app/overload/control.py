@@ -22,6 +22,7 @@ from flask_concurrency.vocabulary.permit import Ending, Permit
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
+    from flask_concurrency.asgi.interface import Receive
     from flask_concurrency.flask_app.http.arrivals import Arrivals
 
 ADMITTED: Final = "flask_concurrency.admitted"
@@ -145,7 +146,7 @@ class OverloadControl:
         return outcome
 
     def admit_asgi(
-        self, scope: MutableMapping[str, Any]
+        self, scope: MutableMapping[str, Any], receive: Receive
     ) -> Admitted | OverloadResponse | AdaptiveLimit | None:
         """The same for an HTTP request of ASGI; to be called on its event loop.
 
@@ -156,7 +157,7 @@ class OverloadControl:
         if method == "OPTIONS" and any(n == b"access-control-request-method" for n, _ in headers):
             return None
         now = self.clock()
-        arrival = self.arrivals.of_scope(scope, now, self._inside)
+        arrival = self.arrivals.of_scope(scope, receive, now, self._inside)
         outcome = self._admit(now, arrival, method, partial(self._askers.asker_on_asgi, scope))
         if not isinstance(outcome, Rule):
             return outcome

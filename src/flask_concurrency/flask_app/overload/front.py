@@ -25,7 +25,7 @@ from flask_concurrency.flask_app.settings import Settings
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-    from flask_concurrency.asgi.interface import Scope, Send
+    from flask_concurrency.asgi.interface import Receive, Scope, Send
 
 ASKED: Final = "flask_concurrency.asked"
 """Set in the WSGI environment of a request that was handled on ASGI already."""
@@ -84,7 +84,7 @@ class Front:
         journey.join(Answer.of(outcome.decision))  # for those who count it
         return outcome.wsgi(environ, start_response)
 
-    def asgi(self, scope: Scope, *, enabled: bool) -> Admission:
+    def asgi(self, scope: Scope, receive: Receive, *, enabled: bool) -> Admission:
         """Say what becomes of an HTTP request of ASGI.
 
         :param enabled: Whether limits are applied.
@@ -95,7 +95,7 @@ class Front:
                 return Admission({}, answer=lambda send: _send_health(found, scope["method"], send))
         if self.control is None or not enabled:
             return _LET_ON
-        outcome = self.control.admit_asgi(scope)
+        outcome = self.control.admit_asgi(scope, receive)
         if isinstance(outcome, Admitted):
             return Admission({ASKED: True, ADMITTED: outcome}, permit=outcome)
         if isinstance(outcome, OverloadResponse):
