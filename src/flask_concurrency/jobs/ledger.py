@@ -10,7 +10,7 @@ import os
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -119,7 +119,7 @@ class Ledger(ABC):
     """Where large results are kept; ``None`` for nowhere."""
 
     poll: float = 0.02
-    """Seconds between two looks of a worker: half of it is what a job waits for its start."""
+    """Seconds between two looks of a worker that is not woken."""
 
     observe: Callable[[str, JobRecord], None] | None = None
     """Called in this process with each event of a job and its record, once that is written."""
@@ -241,6 +241,10 @@ class Ledger(ABC):
     @abstractmethod
     def leave(self, worker: str) -> None:
         """Let a worker be known as gone."""
+
+    def waking(self, wake: Callable[[], object]) -> AbstractContextManager[None]:
+        """Call ``wake`` once another process has left something to do; a wake may get lost."""
+        return nullcontext()
 
     @abstractmethod
     def workers(self) -> list[WorkerInfo]:
