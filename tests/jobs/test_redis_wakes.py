@@ -1,91 +1,26 @@
-"""A worker that waits for a Redis server is woken, or looks by itself, and can be stopped."""
+"""A worker that waits for a Redis server in trouble: it looks by itself, and can be stopped."""
 
 from __future__ import annotations
 
-import queue
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 from redis import Redis
+from tests.jobs.conftest import Run
 from tests.jobs.drill import Drill
+from tests.jobs.waiting_worker import NEVER, WITHIN, submit
 from tests.stores.conftest import RedisServer
 
 from flask_concurrency.jobs import redis_wakes
 from flask_concurrency.jobs.ledger import Filter, Outcome
-from flask_concurrency.jobs.record import JobRecord, new_record
+from flask_concurrency.jobs.record import new_record
 from flask_concurrency.jobs.redis_ledger import RedisLedger
-from flask_concurrency.jobs.worker import Worker
 from flask_concurrency.vocabulary.errors import ConfigurationError, JobsUnavailable
 
-NEVER = 3_600.0
-"""Seconds for which no worker of a test looks by itself."""
-WITHIN = 30.0
 STREAM = "{shop}:jobs:wakes"
-
-
-class Running:
-    """A worker on a thread of its own; its attempts run until they are cancelled.
-
-    :param poll: Seconds between two looks of its own.
-    """
-
-    def __init__(self, url: str, *, poll: float | None = NEVER) -> None:
-        self.ledger = RedisLedger(url, app="shop", volatile=True, timeout=0.5)
-        self.begun: queue.Queue[JobRecord] = queue.Queue()
-        self.attempts: queue.Queue[Future[Outcome]] = queue.Queue()
-        self.worker = Worker(
-            self.ledger, self._begin, ["report"], processes=2, poll=poll, drain_timeout=0.0
-        )
-        self._thread = threading.Thread(target=self.worker.run)
-        self._thread.start()
-
-    def _begin(self, record: JobRecord, worker: str) -> Future[Outcome]:
-        self.begun.put(record)
-        attempt = Future[Outcome]()
-        self.attempts.put(attempt)
-        return attempt
-
-    def waits(self, client: Redis) -> None:
-        """Return once the server has a client that waits."""
-        pause = threading.Event()
-        while not any("b" in each["flags"] for each in client.client_list()):
-            pause.wait(0.005)  # the server does not tell
-
-    def stop(self) -> bool:
-        """Stop the worker; whether it came to its end."""
-        self.worker.stop()
-        self._thread.join(WITHIN)
-        self.ledger.close()
-        return not self._thread.is_alive()
-
-
-Run = Callable[..., Running]
-
-
-@pytest.fixture
-def run() -> Iterator[Run]:
-    """Start workers that are stopped with the test."""
-    made: list[Running] = []
-
-    def start(url: str, **options: float | None) -> Running:
-        made.append(Running(url, **options))
-        return made[-1]
-
-    yield start
-    for each in made:
-        assert each.stop()
-
-
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    """A server of this test."""
-    with RedisServer() as made:
-        yield made
 
 
 def free_port() -> int:
@@ -96,32 +31,10 @@ def free_port() -> int:
         return port
 
 
-def submit(url: str) -> str:
-    """Submit a job as another process would; its id."""
-    ledger = RedisLedger(url, app="shop", volatile=True)
-    try:
-        return ledger.insert(new_record("report", [], {}, max_arguments=1_000))[0].id
-    finally:
-        ledger.close()
-
-
-def test_a_submit_wakes_a_worker(server: RedisServer, run: Run) -> None:
-    """It starts a job though it would not look by itself; the first one, and those after it."""
-    running = run(server.url)
-    for _ in range(2):
-        id = submit(server.url)
-        assert running.begun.get(timeout=WITHIN).id == id
-
-
-def test_a_cancellation_wakes_a_worker(server: RedisServer, run: Run) -> None:
-    """The attempt is ended, though its worker would not look by itself."""
-    running = run(server.url)
-    id = submit(server.url)
-    attempt = running.attempts.get(timeout=WITHIN)
-    cancelled = threading.Event()
-    attempt.add_done_callback(lambda _: cancelled.set())
-    running.ledger.cancel(id)
-    assert cancelled.wait(WITHIN)
+def waits(client: Redis) -> None:
+    """Return once the server has a client that waits."""
+    while not any("b" in each["flags"] for each in client.client_list()):
+        threading.Event().wait(0.005)  # the server does not tell
 
 
 def test_a_wake_that_is_lost_costs_no_job(server: RedisServer, run: Run) -> None:
@@ -199,7 +112,7 @@ def test_a_worker_is_woken_again_after_its_server_was_killed(server: RedisServer
     submit(server.url)
     running.begun.get(timeout=WITHIN)
     client = server.client()
-    running.waits(client)
+    waits(client)
     client.close()
     server.kill()
     with pytest.raises(JobsUnavailable):
@@ -209,7 +122,13 @@ def test_a_worker_is_woken_again_after_its_server_was_killed(server: RedisServer
     assert running.begun.get(timeout=WITHIN).id == id
 
 
-@pytest.mark.parametrize("frozen", [False, True], ids=["answers", "stands-still"])
+@pytest.mark.parametrize(
+    "frozen",
+    [
+        pytest.param(False, id="answers"),
+        pytest.param(True, id="stands-still", marks=pytest.mark.slow),
+    ],
+)
 def test_told_to_stop_a_worker_waits_no_longer(
     server: RedisServer, run: Run, monkeypatch: pytest.MonkeyPatch, frozen: bool
 ) -> None:
@@ -217,7 +136,7 @@ def test_told_to_stop_a_worker_waits_no_longer(
     monkeypatch.setattr(redis_wakes, "WAIT", NEVER)
     running = run(server.url)
     client = server.client()
-    running.waits(client)
+    waits(client)
     client.close()
     if frozen:
         server.freeze()
@@ -239,7 +158,7 @@ def test_in_a_cluster_workers_are_woken(run: Run) -> None:
         for _ in range(2):
             id = submit(url)
             assert running.begun.get(timeout=WITHIN).id == id
-        running.waits(client)
+        waits(client)
         assert running.stop()
         client.close()
 

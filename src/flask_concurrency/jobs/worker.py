@@ -102,7 +102,7 @@ class Worker:
         """
         self._join()
         try:
-            with self._ledger.waking(self._wakes.set):
+            with self._ledger.waking(self.id, self._wakes.set):
                 while not self.step(burst=burst):
                     self._wakes.wait(self._poll)
                     self._wakes.clear()
