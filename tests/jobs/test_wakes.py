@@ -114,7 +114,16 @@ def test_a_worker_that_does_not_read_holds_no_submit_up(tmp_path: Path) -> None:
             os.write(pipe, b"x" * 4_096)
     wake_all(tmp_path)
     os.close(pipe)
+
+
+def test_a_wake_that_fails_fails_no_submit(file: str, tmp_path: Path) -> None:
+    """The job is on the disk by then: an error would tell its client that it is not."""
     wake_all(tmp_path / "none")
+    (tmp_path / "jobs.sqlite3-workers").write_text("no directory, or that of another user")
+    id = submit(file)
+    ledger = SqliteLedger(tmp_path / "jobs.sqlite3", app="shop", volatile=True)
+    assert ledger.get(id) is not None
+    ledger.close()
 
 
 def test_pipes_go_with_their_workers(file: str, run: Run, tmp_path: Path) -> None:

@@ -61,11 +61,11 @@ def waking(directory: Path, worker: str, wake: Callable[[], object]) -> Iterator
 
 
 def wake_all(directory: Path) -> None:
-    """Wake all workers that wait."""
-    with suppress(FileNotFoundError):
+    """Wake all workers that wait. Raises nothing: what there is to do is written by then."""
+    with suppress(OSError):
         for name in os.listdir(directory):
             if name.startswith(PREFIX):
-                with suppress(OSError):  # it is gone, or has been woken so often
+                with suppress(OSError):  # it is gone, or was woken often and has not looked
                     pipe = os.open(directory / name, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
                     try:
                         os.write(pipe, b"\0")
