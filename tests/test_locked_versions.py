@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -24,6 +27,20 @@ def locked(file: Path) -> Iterator[tuple[Requirement, list[str]]]:
     for line in text.replace("\\\n", " ").splitlines():
         requirement, *hashes = line.split(" --hash=")
         yield Requirement(requirement.strip()), [each.strip() for each in hashes]
+
+
+def installed_with(requirement: Requirement, known: set[str]) -> set[str]:
+    """The names of what comes with a requirement, of those that are installed here."""
+    for name in {"", *requirement.extras}:
+        key = f"{canonicalize_name(requirement.name)}[{name}]"
+        if key in known:
+            continue
+        known.add(key)
+        for text in metadata.requires(requirement.name) or ():
+            each = Requirement(text)
+            if each.marker is None or each.marker.evaluate({"extra": name}):
+                installed_with(each, known)
+    return {key.partition("[")[0] for key in known}
 
 
 def asked_for() -> Iterator[Requirement]:
@@ -72,3 +89,26 @@ def test_what_is_asked_for_is_locked() -> None:
         or any(pin not in wanted.specifier for pin in found)
     ]
     assert not missing, "run scripts/lock"
+
+
+@pytest.mark.parametrize(
+    ("extra", "module"),
+    [
+        ("redis", "flask_concurrency.jobs.redis_ledger"),
+        ("celery", "kombu.transport.redis"),
+        ("celery", "flask_concurrency.flask_app.jobs.celery_engine"),
+    ],
+)
+def test_an_extra_brings_all_that_it_imports(extra: str, module: str) -> None:
+    """It can be imported where nothing else is installed."""
+    project = PROJECT["project"]
+    brought: set[str] = {canonicalize_name(project["name"])}
+    for text in [*project["dependencies"], *project["optional-dependencies"][extra]]:
+        brought |= installed_with(Requirement(text), set())
+    missing = [
+        name
+        for name, distributions in metadata.packages_distributions().items()
+        if brought.isdisjoint(map(canonicalize_name, distributions))
+    ]
+    code = f"import sys; sys.modules.update(dict.fromkeys({missing})); import {module}"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -146,6 +146,19 @@ def test_a_job_is_shown(ledger: Ledger, project: Project, run: Run) -> None:
     assert json.loads(run("jobs", "show", id, "--json", app=shop).output)["status"] == "failed"
 
 
+def test_a_running_job_is_shown_with_its_worker(ledger: Ledger, project: Project, run: Run) -> None:
+    """The process that a signal would end, and where it runs; none once the job has ended."""
+    shop = project("shop", SHOP)
+    id = submitted(ledger, 2026)
+    ledger.join(WorkerInfo("w1", "here", 4711, ("report",), 1, 0.0))
+    ledger.claim("w1", ["report"], 1)
+    shown = run("jobs", "show", id, app=shop).output
+    assert "process 4711 on here" in " ".join(shown.split())
+    ledger.end(id, 1, Outcome("succeeded", result='{"value":1}'))
+    assert "4711" not in run("jobs", "show", id, app=shop).output
+    ledger.leave("w1")
+
+
 def test_a_job_is_cancelled_and_queued_again(ledger: Ledger, project: Project, run: Run) -> None:
     """Each command says what it did, and refuses what it cannot do."""
     shop = project("shop", SHOP)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,8 @@ from flask import Flask
 from flask.cli import ScriptInfo
 
 from flask_concurrency.cli.server_options import ServerOptions
+from flask_concurrency.jobs.opening import open_ledger
+from flask_concurrency.jobs.record import new_record
 
 Project = Callable[..., Path]
 Run = Callable[..., Result]
@@ -238,6 +241,35 @@ def test_a_wrong_limit_is_one_message_with_its_place(
     assert f"{path}, line 6: '5 per minut' is not a limit" in result.output
     assert "Traceback" not in result.output
     assert started == []
+
+
+@pytest.mark.slow
+def test_the_place_of_a_mistake_is_the_authors_and_not_pythons(
+    project: Project, tmp_path: Path
+) -> None:
+    """However deep in ours it is found, and by what of the standard library.
+
+    As a program: here another file of ours calls what fails.
+    """
+    file = f"sqlite:///{tmp_path / 'jobs.sqlite3'}"
+    ledger = open_ledger(file, app="other", volatile=True)
+    ledger.insert(new_record("report", [], {}, max_arguments=1_000))
+    ledger.close()
+    source = f"""
+        from flask import Flask
+        from flask_concurrency import Concurrency
+
+        app = Flask(__name__)
+        app.testing = True
+        app.config["CONCURRENCY_JOBS"] = {{"ledger": "{file}"}}
+        Concurrency(app)
+    """
+    path = project("mine", source)
+    command = [sys.executable, "-m", "flask", "--app", str(path), "concurrency", "worker"]
+    result = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert f"Error: {path}, line 8: " in result.stderr
+    assert "holds the jobs of the app 'other'" in result.stderr
 
 
 def test_an_app_that_fails_to_load_starts_no_worker(

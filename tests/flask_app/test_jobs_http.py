@@ -419,9 +419,15 @@ def test_the_apps_own_handler_answers_a_full_queue(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_kept_is_not_accepted(
-    app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+    app: Flask,
+    client: FlaskClient,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """9, 10: 503 with when to come back, to a submit and to a question; never 202, never 500."""
+    """9, 10: 503 with when to come back, to a submit and to a question; never 202, never 500.
+
+    Why is for the operator alone: in the log, and not once for each request.
+    """
     address = submit(client).headers["Location"]
 
     def fail(*_: object) -> None:
@@ -435,6 +441,8 @@ def test_what_cannot_be_kept_is_not_accepted(
             assert (response.status_code, response.mimetype) == (503, "application/problem+json")
             assert "Retry-After" in response.headers
             assert b"disk" not in response.data
+    told = [(r.levelname, r.message) for r in caplog.records if "the disk is full" in r.message]
+    assert told == [("ERROR", "Jobs are answered with 503: the disk is full")]
     assert get(client, address).status_code == 200
 
 

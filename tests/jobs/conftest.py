@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.jobs.drill import Drill
+from tests.jobs.waiting_worker import WaitingWorker
 from tests.stores.conftest import RedisServer
 
 from flask_concurrency.jobs.ledger import Capacity, Ledger, WorkerInfo
@@ -18,6 +19,7 @@ from flask_concurrency.policies.job_state import DAY
 from flask_concurrency.testing.manual_clock import ManualClock
 
 MakeLedger = Callable[..., Ledger]
+Run = Callable[..., WaitingWorker]
 
 
 def worker_info(id: str, *names: str) -> WorkerInfo:
@@ -111,3 +113,24 @@ def make_drill(kind: str, home: Path, redis_url: str) -> Drill:
     """Make an environment on a kind of ledger."""
     url = redis_url if kind == "redis" else f"sqlite:///{home / 'jobs.sqlite3'}"
     return Drill(url, home, app=f"drill-{os.getpid()}-{next(_namespaces)}")
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    """A Redis server of one test."""
+    with RedisServer() as made:
+        yield made
+
+
+@pytest.fixture
+def run() -> Iterator[Run]:
+    """Start workers that are stopped with the test: ``run(url, poll=None)``."""
+    made: list[WaitingWorker] = []
+
+    def start(url: str, **options: float | None) -> WaitingWorker:
+        made.append(WaitingWorker(url, **options))
+        return made[-1]
+
+    yield start
+    for each in made:
+        assert each.stop()

@@ -5,6 +5,7 @@ Knows Flask's loader and where the extension leaves its state; knows no command.
 
 from __future__ import annotations
 
+import sysconfig
 import traceback
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from flask_concurrency.flask_app.declarations.unused import EXTENSION
 from flask_concurrency.vocabulary.errors import ConfigurationError
 
 OURS = Path(__file__).parents[1]
+STDLIB = Path(sysconfig.get_path("stdlib"))
 
 
 def load(info: ScriptInfo) -> Flask:
@@ -32,11 +34,17 @@ def load(info: ScriptInfo) -> Flask:
         theirs = [
             frame
             for frame in traceback.extract_tb(error.__traceback__)
-            if OURS not in Path(frame.filename).parents
+            if not _is_pythons_or_ours(Path(frame.filename))
         ]
         raise click.ClickException(
             f"{theirs[-1].filename}, line {theirs[-1].lineno}: {error}"
         ) from None
+
+
+def _is_pythons_or_ours(file: Path) -> bool:
+    """Whether a file is no part of the app: its author can do nothing there."""
+    pythons = STDLIB in file.parents and "site-packages" not in file.parts
+    return pythons or OURS in file.parents
 
 
 def state_of(app: Flask) -> AppState | None:

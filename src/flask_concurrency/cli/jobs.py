@@ -72,9 +72,10 @@ def list_jobs(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 @pass_script_info
 def show(info: ScriptInfo, id: str, as_json: bool) -> None:
-    """Show one job: its arguments, every attempt, its error or result."""
+    """Show one job: its arguments, every attempt, its error or result; who runs it."""
     with _ledger(info) as ledger:
         record = _found(ledger.get(id), id)
+        workers = [worker for worker in ledger.workers() if worker.id == record.worker]
     if as_json:
         click.echo(json.dumps(_plain(record), indent=2))
         return
@@ -95,6 +96,7 @@ def show(info: ScriptInfo, id: str, as_json: bool) -> None:
             took = _duration(attempt.ended_at - attempt.started_at)
             told = f"{_instant(attempt.started_at)}, {attempt.how} after {took}"
         rows.append((f"attempt {attempt.number}", told))
+    rows += [("worker", f"process {each.process} on {each.host}") for each in workers]
     if record.result is not None:
         rows.append(("result", record.result))
     if record.error is not None:

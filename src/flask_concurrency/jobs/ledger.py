@@ -10,7 +10,7 @@ import os
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -118,8 +118,8 @@ class Ledger(ABC):
     files: Path | None = None
     """Where large results are kept; ``None`` for nowhere."""
 
-    poll: float = 0.02
-    """Seconds between two looks of a worker: half of it is what a job waits for its start."""
+    poll: float = 0.25
+    """Seconds between two looks of a worker: what a job waits whose wake was lost."""
 
     observe: Callable[[str, JobRecord], None] | None = None
     """Called in this process with each event of a job and its record, once that is written."""
@@ -241,6 +241,13 @@ class Ledger(ABC):
     @abstractmethod
     def leave(self, worker: str) -> None:
         """Let a worker be known as gone."""
+
+    @abstractmethod
+    def waking(self, worker: str, wake: Callable[[], object]) -> AbstractContextManager[None]:
+        """Call ``wake`` soon after there is a job to start or one to cancel.
+
+        On a thread that ends with the block. A wake may get lost.
+        """
 
     @abstractmethod
     def workers(self) -> list[WorkerInfo]:

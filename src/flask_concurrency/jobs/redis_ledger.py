@@ -15,7 +15,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict
 from functools import cache
 from hashlib import sha256
@@ -23,6 +23,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
+from flask_concurrency.jobs import redis_wakes
 from flask_concurrency.jobs.ledger import (
     INTERRUPTED,
     Capacity,
@@ -69,8 +70,6 @@ class RedisLedger(Ledger):
     :param clock: Gives seconds, for tests. Default: the server's clock.
     :raises ConfigurationError: The URL is wrong.
     """
-
-    poll = 0.03  # a look is a round trip: at 0.02 they take 1 % of a core
 
     def __init__(
         self,
@@ -253,6 +252,15 @@ class RedisLedger(Ledger):
         found = [json.loads(each) for each in said if each]
         infos = [WorkerInfo(**{**each, "names": tuple(each["names"])}) for each in found]
         return sorted(infos, key=lambda info: info.id)
+
+    def waking(self, worker: str, wake: Callable[[], object]) -> AbstractContextManager[None]:
+        """Call ``wake`` when there is a job to start or to cancel.
+
+        Looks every 30 ms in its place take an idle worker 1.15 % of a core beside 0.40 %, and start
+        a job after 19 ms beside 6 (``./scripts/bench job-idle job-start``).
+        """
+        stream = f"{self._prefix}:wakes"
+        return redis_wakes.waking(self._address, stream, wake, timeout=self._timeout)
 
     @contextmanager
     def entered(self, worker: str, id: str) -> Iterator[bool]:

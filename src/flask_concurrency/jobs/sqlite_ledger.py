@@ -14,11 +14,11 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from flask_concurrency.jobs import worker_locks
+from flask_concurrency.jobs import fifo_wakes, worker_locks
 from flask_concurrency.jobs.ledger import (
     INTERRUPTED,
     Capacity,
@@ -97,7 +97,8 @@ class SqliteLedger(Ledger):
         self.path = path
         self._files = self.files = path.with_name(f"{path.name}-files")
         self._clock = clock
-        self.locks = WorkerLocks(path.with_name(f"{path.name}-workers"))
+        self._workers = path.with_name(f"{path.name}-workers")
+        self.locks = WorkerLocks(self._workers)
         self._begin()
 
     def _begin(self) -> None:
@@ -121,6 +122,7 @@ class SqliteLedger(Ledger):
             self._check_capacity(connection, record.owner)
             kept = record.accepted(now)
             connection.execute(_INSERT, row_of(kept))
+        self._wake_workers()
         return kept, True
 
     def get(self, id: str) -> JobRecord | None:
@@ -151,9 +153,14 @@ class SqliteLedger(Ledger):
             row = connection.execute(
                 f"SELECT {_ALL} FROM jobs WHERE id = ? AND {_UNEXPIRED}", (id, now)
             ).fetchone()
-            after = None if row is None else change(record_of(row), now)
+            before = None if row is None else record_of(row)
+            after = None if before is None else change(before, now)
             if after is not None:
                 connection.execute(_UPDATE, (*row_of(after), id))
+        if before is None or after is None:
+            return None
+        if after.state.status in ("queued", before.state.status):  # to start; perhaps to cancel
+            self._wake_workers()
         return after
 
     def claim(self, worker: str, names: Sequence[str], limit: int) -> list[JobRecord]:
@@ -192,8 +199,11 @@ class SqliteLedger(Ledger):
                 if dead:
                     for note in self.locks.notes(worker):
                         end_group(note)
+                    fifo_wakes.forget(self._workers, worker)
                 if dead and worker in busy:
                     rescued += self._interrupt(worker)
+        if rescued:
+            self._wake_workers()
         return rescued
 
     def purge(self, limit: int) -> int:
@@ -235,6 +245,14 @@ class SqliteLedger(Ledger):
     def leave(self, worker: str) -> None:
         """Release that lock."""
         self.locks.leave(worker)
+
+    def waking(self, worker: str, wake: Callable[[], object]) -> AbstractContextManager[None]:
+        """Call ``wake`` when there is a job to start or to cancel.
+
+        Looks every 20 ms in its place take an idle worker 0.95 % of a core beside 0.20 %, and start
+        a job after 19 ms beside 6 (``./scripts/bench job-idle job-start``).
+        """
+        return fifo_wakes.waking(self._workers, worker, wake)
 
     @contextmanager
     def entered(self, worker: str, id: str) -> Iterator[bool]:
@@ -279,6 +297,9 @@ class SqliteLedger(Ledger):
         """Close them with the ledger: from Python 3.13 on a forgotten connection is a warning."""
         with suppress(Exception):  # of a ledger that was never whole
             self.close()
+
+    def _wake_workers(self) -> None:
+        fifo_wakes.wake_all(self._workers)
 
     def _keyed(
         self, connection: sqlite3.Connection, record: JobRecord, now: float

@@ -102,9 +102,10 @@ class Worker:
         """
         self._join()
         try:
-            while not self.step(burst=burst):
-                self._wakes.wait(self._poll)
-                self._wakes.clear()
+            with self._ledger.waking(self.id, self._wakes.set):
+                while not self.step(burst=burst):
+                    self._wakes.wait(self._poll)
+                    self._wakes.clear()
         finally:
             # After an error of ours, too: what still runs must not run while it is queued again.
             self._take_back(Outcome("returned"))

@@ -31,6 +31,7 @@ EXTENSION: Final = "concurrency_jobs"
 """Where an app keeps this, in ``app.extensions``."""
 
 WARN_EVERY: Final = 300.0
+TELL_UNAVAILABLE_EVERY: Final = 10.0
 
 logger: Final = SafeLogger("flask_concurrency.jobs")
 
@@ -78,6 +79,7 @@ class AppJobs:
         self._watcher: Watcher | None = None
         self._opening = threading.Lock()
         self._seen_at = 0.0
+        self._told_at = -TELL_UNAVAILABLE_EVERY
 
     @property
     def ledger(self) -> Ledger:
@@ -189,6 +191,13 @@ class AppJobs:
         counters = app.extensions["concurrency"].counters
         if counters.counts_requests:
             counters.get().add([JOBS.once(record.name, event)])
+
+    def tell_unavailable(self, error: JobsUnavailable) -> None:
+        """Log why clients are answered with 503, at most every ten seconds."""
+        now = monotonic()
+        if now >= self._told_at + TELL_UNAVAILABLE_EVERY:
+            self._told_at = now
+            logger.error("Jobs are answered with 503: %s", error)
 
     def _look_for_workers(self, name: str) -> None:
         """Log if no worker would run a job, at most every five minutes."""

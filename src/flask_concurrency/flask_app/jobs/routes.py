@@ -40,7 +40,7 @@ from flask_concurrency.flask_app.jobs.openapi import MAX_PAGE
 from flask_concurrency.flask_app.jobs.preferences import wanted_wait
 from flask_concurrency.jobs.ledger import Filter
 from flask_concurrency.policies.job_state import STATUSES
-from flask_concurrency.vocabulary.errors import JobError, JobNotFound
+from flask_concurrency.vocabulary.errors import JobError, JobNotFound, JobsUnavailable
 
 P = ParamSpec("P")
 Stream = Callable[[Any], Response]
@@ -53,7 +53,7 @@ def add_routes(app: Flask, jobs: AppJobs, stream: Stream) -> None:
 
     :param stream: Makes the response of a stream of events.
     """
-    app.register_error_handler(JobError, partial(_answer, app))
+    app.register_error_handler(JobError, partial(_answer, app, jobs))
     if jobs.options.url_prefix is None:
         return
     routes = _Routes(jobs, stream)
@@ -204,8 +204,10 @@ def _refuse_other_sites() -> None:
         raise CrossSite
 
 
-def _answer(app: Flask, error: JobError) -> Any:
+def _answer(app: Flask, jobs: AppJobs, error: JobError) -> Any:
     """Answer an error of jobs that a view did not handle, as the app answers its status."""
+    if isinstance(error, JobsUnavailable):
+        jobs.tell_unavailable(error)
     if isinstance(error, JobNotFound):
         return app.handle_user_exception(NoSuchJob())
     problem = problem_for(error)

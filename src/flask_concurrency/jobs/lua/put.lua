@@ -67,4 +67,9 @@ else
 end
 redis.call('HSET', record, 'version', ARGV[4], 'record', ARGV[5], 'status', status, 'worker', ARGV[10])
 redis.call('INCR', p .. ':changes')
+-- Wakes workers if there is a job to start or, perhaps, one to cancel. Without the right to do so, or
+-- on a server without streams, it is written all the same, and they find it by themselves.
+if status == 'queued' or status == before then
+  redis.pcall('XADD', p .. ':wakes', 'MAXLEN', 1, '*', 'id', id)
+end
 return {'ok'}
