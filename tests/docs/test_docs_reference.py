@@ -27,7 +27,7 @@ OURS = {"carry", "on_first_task", "on_task_end", "clock", "timekeeper", "task_co
 """Options of an executor that are not for the configuration."""
 OF_THE_APP = {"CONCURRENCY_PROCESSES": {"app"}}
 """Options of the configuration from which one of the executor's is made."""
-INTERNAL = {"ask_for_sign", "begin_anew", "submit_in", "submit_telling"}
+INTERNAL = {"ask_for_sign", "begin_anew", "submit_in", "submit_with_callback"}
 """Methods that only our own code calls."""
 
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
+from flask_concurrency.flask_app.telemetry import fleet_counts
 from flask_concurrency.flask_app.telemetry.fleet_counts import FleetCounts
 from flask_concurrency.telemetry.exchanged import decode, encode
 from flask_concurrency.telemetry.host_file import FILE, HostFile
 from flask_concurrency.telemetry.names import Totals, added_up
-from flask_concurrency.vocabulary.errors import StoreError, StoreUnavailable
+from flask_concurrency.vocabulary.errors import StoreUnavailable
 
 HELLO = ("requests", "GET", "/hello", "200")
 BYE = ("requests", "GET", "/bye/<über>", "404")
@@ -24,7 +28,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.kept: dict[str, bytes] = {}
-        self.out = False
+        self.out = self.closed = False
 
     def write(self, host: str, counts: bytes) -> None:
         """Keep it."""
@@ -35,6 +39,27 @@ class Memory:
     def read(self) -> dict[str, bytes]:
         """Give all that is kept."""
         return dict(self.kept)
+
+    def close(self) -> None:
+        """Note it."""
+        self.closed = True
+
+
+@contextmanager
+def forked(ask: Callable[[], bool]) -> Iterator[tuple[bytes, Callable[[], None]]]:
+    """A child that asks and then stays: its answer, and what kills it."""
+    told, telling = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(telling, b"1" if ask() else b"0")
+        signal.pause()
+    with ExitStack() as stack:
+        stack.callback(os.close, told)
+        stack.callback(os.close, telling)
+        kill = stack.enter_context(ExitStack())
+        kill.callback(os.waitpid, child, 0)
+        kill.callback(os.kill, child, signal.SIGKILL)
+        yield os.read(told, 1), kill.close
 
 
 @pytest.fixture
@@ -101,21 +126,14 @@ def test_a_host_without_its_files_has_a_new_name(directory: Path) -> None:
 
 def test_a_killed_process_leaves_the_right_to_speak(directory: Path) -> None:
     """Whatever it died of."""
-    told, telling = os.pipe()
-    child = os.fork()
-    if child == 0:
-        held = HostFile(directory).hold()
-        os.write(telling, b"1" if held else b"0")
-        signal.pause()
-    assert os.read(told, 1) == b"1"
     host = HostFile(directory)
-    assert not host.hold()
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    assert host.hold()
-    host.close()
-    for end in (told, telling):
-        os.close(end)
+    with forked(host.hold) as (answer, kill):
+        assert answer == b"1"
+        other = HostFile(directory)
+        assert not other.hold()
+        kill()
+        assert other.hold()
+        other.close()
 
 
 # --- what a fleet has counted ---
@@ -155,20 +173,12 @@ def test_a_forked_child_neither_tells_nor_keeps_others_from_it(directory: Path) 
     """It has a copy of its parent's descriptor, which would keep the lock."""
     fleet = FleetCounts(Memory(), directory, dict)
     assert fleet.write()
-    told, telling = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.write(telling, b"1" if fleet.write() else b"0")
-        signal.pause()
-    assert os.read(told, 1) == b"0"
-    fleet.close()
-    other = FleetCounts(Memory(), directory, dict)
-    assert other.write()
-    other.close()
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    for end in (told, telling):
-        os.close(end)
+    with forked(fleet.write) as (answer, _):
+        assert answer == b"0"
+        fleet.close()
+        other = FleetCounts(Memory(), directory, dict)
+        assert other.write()
+        other.close()
 
 
 def test_where_processes_share_no_directory_each_is_a_host() -> None:
@@ -180,13 +190,55 @@ def test_where_processes_share_no_directory_each_is_a_host() -> None:
     assert fleets[0].read() == (3, {HELLO: (3,)})
 
 
-def test_what_is_no_count_is_told_of_its_host(directory: Path) -> None:
-    """Nobody sees sums that leave a host out without a word."""
+def test_a_host_whose_counts_cannot_be_read_is_left_out_and_named_once(
+    directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A later version may write them otherwise: that must not take the sums of all others."""
     server = Memory()
     server.kept["ab12"] = b"something else"
+    fleet = FleetCounts(server, directory, lambda: {HELLO: (1,)})
+    for _ in range(2):
+        assert fleet.read() == (1, {HELLO: (1,)})
+    (told,) = [record.message for record in caplog.records]
+    assert told.startswith("What host ab12 has counted is left out: These are no counts")
+    fleet.close()
+
+
+def test_a_host_file_that_is_forgotten_leaves_its_lock(directory: Path) -> None:
+    """An app that is made again in one process must be able to write."""
+    host = HostFile(directory)
+    assert host.hold()
+    del host
+    other = HostFile(directory)
+    assert other.hold()
+    other.close()
+
+
+def test_a_closed_fleet_writes_no_more(directory: Path) -> None:
+    """Its thread may have waited for the lock meanwhile."""
+    server = Memory()
     fleet = FleetCounts(server, directory, dict)
-    with pytest.raises(StoreError, match="host ab12 has counted cannot be read"):
-        fleet.read()
+    fleet.close()
+    assert server.closed
+    assert not fleet.write()
+    assert server.kept == {}
+
+
+def test_without_a_thread_more_a_request_goes_on(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And the next one tries again."""
+    fleet = FleetCounts(Memory(), directory, dict)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fleet_counts, "call_every_second", refuse)
+        fleet.begin()
+    assert "can't start new thread" in caplog.text
+    fleet.begin()
+    assert "concurrency-fleet" in {each.name for each in threading.enumerate()}
     fleet.close()
 
 

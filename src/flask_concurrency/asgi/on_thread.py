@@ -26,6 +26,7 @@ from flask_concurrency.asgi.reply import Reply, Streamed, Whole, close_body
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.own_context import OwnContext
 from flask_concurrency.executors.threads import ThreadExecutor
+from flask_concurrency.vocabulary.errors import ExecutorShutdown, QueueFull
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
@@ -107,7 +108,7 @@ class ThreadRequest:
         watch = DisconnectWatch(self._inbox, self)
         watch.start()  # before: once the pool has the call, two threads want the interpreter
         try:
-            self._withdraw = self._threads.submit_telling(self._own, self._made, self._tell)
+            self._withdraw = self._threads.submit_with_callback(self._own, self._made, self._tell)
             self.started = True
             answer = await self._waiting
         except asyncio.CancelledError:
@@ -121,7 +122,8 @@ class ThreadRequest:
             return
         finally:
             watch.stop()
-            self._environ.pop(ON_DEADLINE, None)  # it leads back here
+            self._withdraw = None  # it leads back here
+            self._environ.pop(ON_DEADLINE, None)  # and so does this
             if self._timer is not None:
                 self._timer.cancel()
         if isinstance(answer, Portable):
@@ -225,4 +227,8 @@ class ThreadRequest:
                 self._close_elsewhere(answer)
 
     def _close_elsewhere(self, answer: Portable) -> None:
-        self._threads.submit_in(self._own, answer.close)  # the loop cannot wait for its end here
+        # The loop cannot wait for its end here.
+        try:
+            self._threads.submit_in(self._own, answer.close)
+        except (QueueFull, ExecutorShutdown):  # the permits it holds must not wait for a slot
+            self._loop_here.run_in_executor(None, self._own, answer.close, (), {})

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
 
+from flask_concurrency.runtime.forks import call_in_child
 from flask_concurrency.telemetry.metrics import METRICS, Metric
 from flask_concurrency.telemetry.names import Totals
 from flask_concurrency.vocabulary.errors import ConfigurationError
@@ -65,10 +66,14 @@ class Exposition:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._start()
+        call_in_child(self, Exposition._start)
         self._written: dict[Hashable, _Series] = {}
         self._in_order: list[_Series] = []
         self._scrapes = 0
+
+    def _start(self) -> None:
+        self._lock = threading.Lock()
 
     def write(self, totals: Totals, gauges: Iterable[Gauge] = ()) -> bytes:
         """The text of a scrape."""

@@ -139,7 +139,8 @@ class AppState:
         self.front = Front()
         self.routes: dict[tuple[str | None, str], Route] = {}
         self._looked_at: dict[tuple[str | None, str], Route] = {}
-        self._gates: tuple[int, list[Gate]] = (0, [])
+        self._plans_forgotten = 0
+        self._gates: tuple[tuple[int, int], list[Gate]] = ((0, 0), [])
         self._call_gates: dict[tuple[str | None, str, Declaration], Gate | None] = {}
         self._block_limiters: dict[str, Limiter] = {}
         self.refusals = RefusalCache()
@@ -237,7 +238,7 @@ class AppState:
         with self._lock:
             self.routes.clear()
             self._looked_at.clear()
-            self._gates = (0, [])
+            self._plans_forgotten += 1
             self._call_gates.clear()
             self._block_limiters.clear()
             self.refusals.clear()
@@ -322,9 +323,9 @@ class AppState:
 
     def _all_gates(self, app: Flask) -> list[Gate]:
         """The gates of every route, as it is compiled now."""
-        compiled = len(self.routes)
+        compiled = (self._plans_forgotten, len(self.routes))
         found_at, gates = self._gates
-        if not compiled or found_at != compiled:
+        if not self.routes or found_at != compiled:
             rules: list[Rule | None] = [None, *app.url_map.iter_rules()]
             gates = [
                 gate

@@ -20,7 +20,7 @@ from flask_concurrency.asgi.environ import ON_DEADLINE
 from flask_concurrency.engine.declaration import Declaration
 from flask_concurrency.engine.journey import Journey
 from flask_concurrency.flask_app.app_state import AppState, Route
-from flask_concurrency.flask_app.current_journey import JOURNEY, journey_of
+from flask_concurrency.flask_app.current_journey import JOURNEY, UNROUTED, journey_of
 from flask_concurrency.flask_app.deadline_response import answer_overdue, hold_to_deadline
 from flask_concurrency.flask_app.declarations.keys import remote_address
 from flask_concurrency.flask_app.declarations.time_limit import TimeLimit
@@ -155,7 +155,7 @@ def install(app: Flask, state: AppState) -> None:
 
 def route_of(asked: Request) -> str:
     """The template of a request's route, never its path."""
-    return Journey.route if asked.url_rule is None else asked.url_rule.rule
+    return UNROUTED if asked.url_rule is None else asked.url_rule.rule
 
 
 def tell_refused(app: Flask, environ: dict[str, Any], decision: Decision, status: str) -> None:

@@ -40,10 +40,12 @@ def waking(directory: Path, worker: str, wake: Callable[[], object]) -> Iterator
         yield
         return
     ended = threading.Event()
+    waiting = select.poll()
+    waiting.register(pipe, select.POLLIN)
 
     def run() -> None:
         while not ended.is_set():
-            select.select([pipe], [], [])  # a read would hold all up where threads are greenlets
+            waiting.poll()  # a read would hold all up where threads are greenlets
             os.read(pipe, 65_536)
             wake()
             ended.wait(PAUSE)

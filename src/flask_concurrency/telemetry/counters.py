@@ -43,13 +43,13 @@ class Counters:
     :param clock: Seconds that never go back.
     :ivar lock: Held while numbers change.
     :ivar here: Where this process counts at the moment: a file, or its memory.
-    :ivar until: The instant until which what is added to the cells of :attr:`here` counts, by a
-        clock like the counters' own; to be read under :attr:`lock`. From then on what is to be
-        added has to be given to :meth:`add`, because this process counts elsewhere by now, or may
-        have to. For those that count each request: they keep where their numbers are, and add to
-        them while they hold the lock. To find the places anew each time takes four times as long
-        (``bench counting-parts``). Each addition by itself leaves the numbers right, so what the
-        garbage collector adds in between breaks nothing.
+    :ivar counts_until_at: The instant until which what is added to the cells of :attr:`here`
+        counts, by a clock like the counters' own; to be read under :attr:`lock`. From then on what
+        is to be added has to be given to :meth:`add`, because this process counts elsewhere by now,
+        or may have to. For those that count each request: they keep where their numbers are, and
+        add to them while they hold the lock. To find the places anew each time takes four times as
+        long (``bench counting-parts``). Each addition by itself leaves the numbers right, so what
+        the garbage collector adds in between breaks nothing.
     """
 
     def __init__(self, directory: Path | None, *, clock: Clock = monotonic) -> None:
@@ -69,7 +69,7 @@ class Counters:
         self._later: list[Change] = []
         self._file: CounterFile | None = None
         self.here: Cells = CellsInMemory()
-        self._look_at = self.until = 0.0
+        self._look_at = self.counts_until_at = 0.0
         self._failed = False
         self.dropped = 0
 
@@ -98,7 +98,7 @@ class Counters:
                 if now >= self._look_at:
                     self._look()
                     self._look_at = now + LOOK_EVERY
-                    self._set_until()
+                    self._set_counts_until_at()
                 self._add(changes)
                 while self._later:
                     later, self._later = self._later, []
@@ -115,10 +115,10 @@ class Counters:
     def mirror(self, mirror: Callable[[Iterable[Change]], object] | None) -> None:
         with self.lock:
             self._mirror = mirror
-            self._set_until()
+            self._set_counts_until_at()
 
-    def _set_until(self) -> None:
-        self.until = self._look_at if self._mirror is None else -inf
+    def _set_counts_until_at(self) -> None:
+        self.counts_until_at = self._look_at if self._mirror is None else -inf
 
     def totals(self) -> Totals:
         """The numbers of all processes of the deployment on this host, added up by name."""

@@ -1,6 +1,6 @@
-"""Give a host of a fleet its name, and one of its processes the right to speak for it.
+"""Give a host of a fleet its name, and one of its processes the right to write its counts.
 
-Knows one small file; knows nothing of what is said.
+Knows one small file; knows no counts.
 
 The file lives as long as the counters beside it: a host that starts again with empty counters has
 a new name. The kernel drops the lock on it when the process that holds it dies.
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 import secrets
+import weakref
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -30,6 +32,7 @@ class HostFile:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._descriptor: int | None = None
+        self._finalizer: Callable[[], object] = lambda: None
         self._name = ""
 
     def name(self) -> str:
@@ -44,7 +47,7 @@ class HostFile:
         return self._name
 
     def hold(self) -> bool:
-        """Become the one that speaks for the host, if no other process is; say whether that is so.
+        """Take the lock, if no other process of this host has it; say whether it is held now.
 
         :raises OSError: The file cannot be had.
         :raises StoreError: Others could change it.
@@ -59,10 +62,9 @@ class HostFile:
         return False
 
     def close(self) -> None:
-        """Let another process speak."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        """Let another process take the lock."""
+        self._descriptor = None
+        self._finalizer()
 
     def _is_in_place(self) -> bool:
         assert self._descriptor is not None
@@ -82,4 +84,5 @@ class HostFile:
             except BaseException:
                 os.close(descriptor)
                 raise
+        self._finalizer = weakref.finalize(self, os.close, descriptor)
         self._descriptor, self._name = descriptor, name.decode("ascii", "replace")

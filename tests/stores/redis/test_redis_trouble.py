@@ -27,6 +27,7 @@ from flask_concurrency.policies.sliding_window import SlidingWindow
 from flask_concurrency.policies.token_bucket import TokenBucket
 from flask_concurrency.stores.fallback import FallbackStore
 from flask_concurrency.stores.opening import open_store
+from flask_concurrency.stores.redis.host_counts import KEPT_FOR, HostCounts
 from flask_concurrency.stores.redis.redis_store import RedisStore
 from flask_concurrency.stores.store import Check
 
@@ -319,11 +320,19 @@ def test_the_rights_on_the_page_are_enough_and_none_is_too_many(start_redis: Any
     assert store.clear() == 1
     store.probe()
     store.close()
+    counts = HostCounts(url, namespace="shop", timeout=20.0)
+    counts.write("host", b"1")
+    written = "{flask-concurrency:shop}:2:counts:written"
+    server.client(db=1).zincrby(written, -KEPT_FOR - 1, "host")
+    counts.write("other", b"2")
+    assert counts.read() == {"other": b"2"}
+    counts.close()
     used = server.client().info("commandstats")
     needed = {name.removeprefix("cmdstat_") for name in used} - {
         "info",
         "acl|setuser",
         "auth",
         "hello",
+        "zincrby",
     }
     assert needed <= {right.removeprefix("+") for right in rights.split()}

@@ -18,6 +18,7 @@ from flask_concurrency.executors.context import Captured, Carrier, capture_conte
 from flask_concurrency.executors.options import WhenFull, require_seconds
 from flask_concurrency.executors.ordered_map import check_map_option
 from flask_concurrency.executors.task_end import OnTaskEnd
+from flask_concurrency.executors.threads.callback_task import Callback, CallbackTask
 from flask_concurrency.executors.threads.future import SubmittedFuture
 from flask_concurrency.executors.threads.options import (
     ThreadOptions,
@@ -26,7 +27,6 @@ from flask_concurrency.executors.threads.options import (
 from flask_concurrency.executors.threads.pool import ThreadPool
 from flask_concurrency.executors.threads.snapshot import ThreadsSnapshot
 from flask_concurrency.executors.threads.task import Task
-from flask_concurrency.executors.threads.telling_task import TellingTask, Told
 from flask_concurrency.executors.threads.thread_map import ThreadMap, calls_of
 from flask_concurrency.executors.waiting import TaskFuture
 from flask_concurrency.executors.waiting_line import Slot
@@ -164,16 +164,19 @@ class ThreadExecutor(Executor):
             _wait_for(place, future)
         return future
 
-    def submit_telling(
-        self, captured: Captured, fn: Callable[[], T], told: Told
+    def submit_with_callback(
+        self, captured: Captured, fn: Callable[[], T], callback: Callback
     ) -> Callable[[], object]:
-        """Schedule a call that has no future: ``told`` is called with its result or its error.
+        """Schedule a call that has no future.
 
+        :param captured: The context that it runs in.
+        :param fn: What to call.
+        :param callback: Called with its result or its error, in the thread that ends the call.
         :returns: Cancels the call if it has not started.
         :raises QueueFull: ``max_queue`` tasks wait already.
         :raises ExecutorShutdown: After :meth:`shutdown`.
         """
-        task = TellingTask(captured, fn, told)
+        task = CallbackTask(captured, fn, callback)
         self._pool.submit(task, None)
         return partial(self._pool.withdraw, task)
 

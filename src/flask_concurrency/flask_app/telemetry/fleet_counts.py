@@ -16,7 +16,6 @@ from flask_concurrency.runtime.every_second import call_every_second
 from flask_concurrency.runtime.forks import call_in_child
 from flask_concurrency.telemetry.exchanged import decode, encode
 from flask_concurrency.telemetry.names import Totals, added_up
-from flask_concurrency.vocabulary.errors import StoreError
 from flask_concurrency.vocabulary.safe_logger import SafeLogger
 
 if TYPE_CHECKING:
@@ -34,6 +33,9 @@ class Server(Protocol):
     def read(self) -> dict[str, bytes]:
         """All hosts' counts."""
 
+    def close(self) -> None:
+        """Close its connections."""
+
 
 class Fleet(NamedTuple):
     """What all hosts have counted.
@@ -49,7 +51,7 @@ class Fleet(NamedTuple):
 class FleetCounts:
     """What the hosts of a fleet have counted. One process of each host writes, once a second.
 
-    Requests never wait for the server: a thread writes, and only who asks reads.
+    Requests never wait for the server: a thread writes, and a snapshot reads.
 
     :param server: Keeps what hosts have counted.
     :param directory: Where the processes of this deployment keep their files; ``None`` where this
@@ -73,6 +75,7 @@ class FleetCounts:
         self._process: int | None = None
         self._own_name = secrets.token_hex(16)
         self._failing = False
+        self._unreadable: set[str] = set()
 
     def _reset_after_fork(self) -> None:
         """Leave the parent its file: a child that had it open would keep its lock alive."""
@@ -86,20 +89,27 @@ class FleetCounts:
         if self._process == os.getpid():
             return
         with self._lock:
-            if self._process != os.getpid():
-                self._process = os.getpid()
+            if self._process == os.getpid():
+                return
+            try:
                 call_every_second(
                     self, FleetCounts._write_or_log, self._stop, name="concurrency-fleet"
                 )
+            except RuntimeError as error:  # tried again with the next new kind of request
+                logger.warning("Other hosts do not see what this one counts: %s", error)
+            else:
+                self._process = os.getpid()
 
     def write(self) -> bool:
         """Write what this host has counted, unless another of its processes does so.
 
-        :returns: Whether it was written.
+        :returns: Whether it was written; not so after :meth:`close`.
         :raises OSError: This host has no place for its name.
         :raises StoreError: The server does not take it.
         """
         with self._lock:
+            if self._stop.is_set():
+                return False
             file = self._host_file()
             if file is not None and not file.hold():
                 return False
@@ -109,6 +119,8 @@ class FleetCounts:
 
     def read(self) -> Fleet:
         """Add up what all hosts have counted: this one until now, others until a second ago.
+
+        A host whose counts cannot be read is left out, and named in the log once.
 
         :raises OSError: This host has no place for its name.
         :raises StoreError: The server does not say.
@@ -122,8 +134,9 @@ class FleetCounts:
                 try:
                     parts.append(decode(written))
                 except ValueError as error:
-                    text = f"What host {host} has counted cannot be read: {error}"
-                    raise StoreError(text) from error
+                    if host not in self._unreadable:
+                        logger.warning("What host %s has counted is left out: %s", host, error)
+                    self._unreadable.add(host)
         return Fleet(len(parts), added_up(parts))
 
     def close(self) -> None:
@@ -132,6 +145,7 @@ class FleetCounts:
         with self._lock:
             if self._file is not None:
                 self._file.close()
+        self._server.close()
 
     def _host_file(self) -> HostFile | None:
         if self._file is None and self._directory is not None:

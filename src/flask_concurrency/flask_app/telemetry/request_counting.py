@@ -102,20 +102,19 @@ class RequestCounting:
                 here = counters.here
                 method, route = environ["REQUEST_METHOD"], journey.route
                 places: Places | None = here.places.get((method, route, status))
-                if places is not None and now < counters.until:
-                    times, time, sizes, all_sizes = places
+                if places is not None and now < counters.counts_until_at:
+                    time_buckets, time_sum, size_buckets, size_sum = places
                     decided: Decided | None = ()
                     if journey.answers or journey.overdue:
                         decided = here.places.get((_admitted_by(journey), route))
-                    if decided is not None and (size < 0 or sizes >= 0):
+                    if decided is not None and (size < 0 or size_buckets >= 0):
                         cells = here.cells
-                        cells[
-                            times if seconds <= _QUICK else times + bisect_left(SECONDS, seconds)
-                        ] += 1
-                        cells[time] += int(seconds * 1e6 + 0.5)
+                        bucket = 0 if seconds <= _QUICK else bisect_left(SECONDS, seconds)
+                        cells[time_buckets + bucket] += 1
+                        cells[time_sum] += int(seconds * 1e6 + 0.5)
                         if size >= 0:
-                            cells[sizes + in_bucket] += 1
-                            cells[all_sizes] += size
+                            cells[size_buckets + in_bucket] += 1
+                            cells[size_sum] += size
                         for cell in decided:
                             cells[cell] += 1
                         return

@@ -47,7 +47,7 @@ def test_the_result_is_told_when_the_thread_is_free(pool_of: PoolOf) -> None:
     def tell(result: Any, error: BaseException | None) -> None:
         told.put((result, error, pool.snapshot()))
 
-    pool.submit_telling(own(who="Ann"), who.get, tell)
+    pool.submit_with_callback(own(who="Ann"), who.get, tell)
     result, error, snapshot = told.get(timeout=30)
     assert (result, error) == ("Ann", None)
     assert (snapshot.busy, snapshot.done) == (0, 1)
@@ -56,9 +56,9 @@ def test_the_result_is_told_when_the_thread_is_free(pool_of: PoolOf) -> None:
 def test_the_error_is_told(pool_of: PoolOf, ends: Ends) -> None:
     """It is counted, and the thread goes on."""
     pool = pool_of(1)
-    pool.submit_telling(own(), who.get, telling(ends))
+    pool.submit_with_callback(own(), who.get, telling(ends))
     assert isinstance(ends.get(timeout=30)[1], LookupError)
-    pool.submit_telling(own(who="Bob"), who.get, telling(ends))
+    pool.submit_with_callback(own(who="Bob"), who.get, telling(ends))
     assert ends.get(timeout=30) == ("Bob", None)
     assert pool.snapshot().failed == 1
 
@@ -67,13 +67,13 @@ def test_a_call_that_waits_can_be_cancelled(pool_of: PoolOf, occupy: Occupy, end
     """Its place in the queue is free at once; a second time changes nothing."""
     pool = pool_of(1, max_queue=1)
     gate = occupy(pool, 1)
-    cancel = pool.submit_telling(own(who="Ann"), who.get, telling(ends))
+    cancel = pool.submit_with_callback(own(who="Ann"), who.get, telling(ends))
     with pytest.raises(QueueFull):
-        pool.submit_telling(own(who="Bob"), who.get, telling(ends))
+        pool.submit_with_callback(own(who="Bob"), who.get, telling(ends))
     cancel()
     assert isinstance(ends.get(timeout=30)[1], CancelledError)
     cancel()
-    pool.submit_telling(own(who="Cem"), who.get, telling(ends))
+    pool.submit_with_callback(own(who="Cem"), who.get, telling(ends))
     gate.set()
     assert ends.get(timeout=30) == ("Cem", None)
     assert ends.empty()
@@ -89,7 +89,7 @@ def test_a_call_that_runs_cannot(pool_of: PoolOf, ends: Ends) -> None:
         assert leave.wait(30)
         return "done"
 
-    cancel = pool_of(1).submit_telling(own(), call, telling(ends))
+    cancel = pool_of(1).submit_with_callback(own(), call, telling(ends))
     assert entered.wait(30)
     cancel()
     leave.set()
@@ -100,7 +100,7 @@ def test_a_shutdown_that_drops_tasks_is_told(pool_of: PoolOf, occupy: Occupy, en
     """As cancelled, so that no caller waits for ever."""
     pool = pool_of(1)
     gate = occupy(pool, 1)
-    pool.submit_telling(own(who="Ann"), who.get, telling(ends))
+    pool.submit_with_callback(own(who="Ann"), who.get, telling(ends))
     pool.shutdown(wait=False, cancel_futures=True)
     assert isinstance(ends.get(timeout=30)[1], CancelledError)
     gate.set()
@@ -115,6 +115,6 @@ def test_a_pool_that_cannot_start_its_threads_is_told(pool_of: PoolOf, ends: End
         raise OSError("no database")
 
     pool = pool_of(1, initializer=fail)
-    pool.submit_telling(own(who="Ann"), who.get, telling(ends))
+    pool.submit_with_callback(own(who="Ann"), who.get, telling(ends))
     entered.set()
     assert isinstance(ends.get(timeout=30)[1], BrokenThreadPool)

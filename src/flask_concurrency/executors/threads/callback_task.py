@@ -15,22 +15,22 @@ from flask_concurrency.executors.context import Captured
 from flask_concurrency.executors.threads.task import Outcome, Task
 from flask_concurrency.vocabulary.clock import Clock
 
-Told = Callable[[Any, BaseException | None], object]
+Callback = Callable[[Any, BaseException | None], object]
 """Called with a result or an error, in the thread that ends the call; it must not raise."""
 
 
-class TellingTask(Task):
+class CallbackTask(Task):
     """A call that waits for its turn, has no deadline, and is waited for by no thread.
 
-    :param told: Called once.
+    :param callback: Called once.
     """
 
     _result: Any = None
     _failure: BaseException | None = None
 
-    def __init__(self, captured: Captured, fn: Callable[[], Any], told: Told) -> None:
+    def __init__(self, captured: Captured, fn: Callable[[], Any], callback: Callback) -> None:
         self._call = (captured, fn, (), {})
-        self._told = told
+        self._callback = callback
         self.deadline = None
 
     def run(self, clock: Clock, executor: str) -> Outcome:
@@ -54,7 +54,7 @@ class TellingTask(Task):
         """Tell how it ended."""
         result, self._result = self._result, None
         failure, self._failure = self._failure, None
-        self._told(result, failure)
+        self._callback(result, failure)
 
     def drop(self, error: BaseException | None = None) -> None:
         """Tell that it will not run.
@@ -63,4 +63,4 @@ class TellingTask(Task):
         """
         self._name = self.name
         del self._call
-        self._told(None, CancelledError() if error is None else error)
+        self._callback(None, CancelledError() if error is None else error)
