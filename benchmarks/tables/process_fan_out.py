@@ -135,4 +135,62 @@ def _benchmark(tasks: int, beside_pebble: float) -> Benchmark:
     )
 
 
-BENCHMARKS = (_benchmark(1, 0.4), _benchmark(5, 0.36))
+@contextmanager
+def our_many(chunksize: Any) -> Iterator[Call]:
+    """``concurrency.processes.map`` of many very short calls."""
+    from flask_concurrency.executors.processes import ProcessExecutor
+
+    with ProcessExecutor(WORKERS) as pool:
+        yield checked(lambda: list(pool.map(echo, range(MANY), chunksize=chunksize)), MANY)
+
+
+@contextmanager
+def standard_many(chunksize: int) -> Iterator[Call]:
+    """The standard library's, which is told how many go together."""
+    from concurrent.futures import ProcessPoolExecutor
+
+    with ProcessPoolExecutor(WORKERS) as pool:
+        yield checked(lambda: list(pool.map(echo, range(MANY), chunksize=chunksize)), MANY)
+
+
+@contextmanager
+def pebble_many(chunksize: int) -> Iterator[Call]:
+    """Pebble's."""
+    from pebble import ProcessPool
+
+    with ProcessPool(WORKERS) as pool:
+        yield checked(lambda: list(pool.map(echo, range(MANY), chunksize=chunksize).result()), MANY)
+
+
+MANY = 1_000
+BY_HAND = MANY // (4 * WORKERS)
+"""What the standard library's own ``multiprocessing.Pool`` takes for so many items."""
+
+AUTO = "ours, chosen chunks"
+STDLIB_BY_HAND, PEBBLE_BY_HAND = f"standard library, by {BY_HAND}", f"Pebble, by {BY_HAND}"
+
+BENCHMARKS = (
+    _benchmark(1, 0.4),
+    _benchmark(5, 0.36),
+    Benchmark(
+        name="processes-many",
+        title=f"a map of {MANY} very short tasks on {WORKERS} worker processes",
+        unit="ms",
+        subjects=(
+            Subject(AUTO, partial(our_many, "auto")),
+            Subject("ours, one by one", partial(our_many, 1)),
+            Subject(f"ours, by {BY_HAND}", partial(our_many, BY_HAND)),
+            Subject("standard library, one by one", partial(standard_many, 1)),
+            Subject(STDLIB_BY_HAND, partial(standard_many, BY_HAND)),
+            Subject(PEBBLE_BY_HAND, partial(pebble_many, BY_HAND)),
+        ),
+        comparisons=(
+            Comparison(
+                "beside the standard library, one by one", AUTO, "standard library, one by one"
+            ),
+            Comparison("beside the standard library, a size by hand", AUTO, STDLIB_BY_HAND),
+            Comparison("beside Pebble, a size by hand", AUTO, PEBBLE_BY_HAND),
+            Comparison("beside ours, a size by hand", AUTO, f"ours, by {BY_HAND}"),
+        ),
+    ),
+)

@@ -57,7 +57,7 @@ class InlineExecutor(Executor):
         fn: Callable[..., T],
         *iterables: Iterable[Any],
         timeout: float | None = None,
-        chunksize: int = 1,
+        chunksize: int | str = 1,
         buffersize: int | None = None,
     ) -> Iterator[T]:
         """Call ``fn`` for each item, one after the other; results in order."""

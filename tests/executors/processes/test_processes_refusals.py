@@ -125,6 +125,14 @@ def test_a_wrong_size_of_a_map_is_refused(pool: ProcessExecutor, option: str) ->
         pool.map(abs, iter([1]), **sizes)
 
 
+def test_chosen_chunks_have_no_buffer(pool: ProcessExecutor) -> None:
+    """They take items as results are taken in any case; other words are no size."""
+    with pytest.raises(ConfigurationError, match="leave buffersize=5 out"):
+        pool.map(abs, [1], chunksize="auto", buffersize=5)
+    with pytest.raises(TypeError, match="chunksize='many'"):
+        pool.map(abs, [1], chunksize="many")  # type: ignore[arg-type]
+
+
 def test_nothing_is_taken_after_a_shutdown() -> None:
     """Nor does an executor that was never used start anything to say so."""
     executor = ProcessExecutor(1, name="closed")

@@ -38,9 +38,9 @@ def test_a_call_returns_what_the_function_returns(pool: ProcessExecutor) -> None
     assert pool.submit(tasks.worker_pid).result(10) != tasks.worker_pid()
 
 
-@pytest.mark.parametrize("chunksize", [1, 3])
+@pytest.mark.parametrize("chunksize", [1, 3, "auto"])
 def test_results_of_a_map_can_be_closed_and_are_not_kept(
-    pool: ProcessExecutor, chunksize: int
+    pool: ProcessExecutor, chunksize: Any
 ) -> None:
     """``contextlib.closing`` ends it early, and what was taken is the consumer's alone."""
     results: Any = pool.map(tasks.set_of, range(6), chunksize=chunksize)
@@ -50,10 +50,35 @@ def test_results_of_a_map_can_be_closed_and_are_not_kept(
     assert list(results) == []
 
 
-@pytest.mark.parametrize("chunksize", [1, 3, 50])
-def test_map_gives_results_in_the_order_of_its_items(pool: ProcessExecutor, chunksize: int) -> None:
+@pytest.mark.parametrize("chunksize", [1, 3, 50, "auto"])
+def test_map_gives_results_in_the_order_of_its_items(pool: ProcessExecutor, chunksize: Any) -> None:
     """However the items are grouped, and however the workers finish."""
     assert list(pool.map(tasks.double, range(20), chunksize=chunksize)) == list(range(0, 40, 2))
+
+
+def test_a_long_map_of_short_calls_needs_few_tasks(pool: ProcessExecutor) -> None:
+    """The chunks grow, and items are taken as results are."""
+    taken = []
+
+    def items() -> Iterator[int]:
+        for number in range(5_000):
+            taken.append(number)
+            yield number
+
+    before = pool.snapshot().done
+    results = pool.map(tasks.double, items(), chunksize="auto")
+    assert len(taken) <= 20
+    assert list(results) == list(range(0, 10_000, 2))
+    assert pool.snapshot().done - before < 1_000
+
+
+def test_the_first_error_ends_a_map_of_chosen_chunks(pool: ProcessExecutor) -> None:
+    """In place of the results of its chunk."""
+    results = pool.map(int, ["1"] * 40 + ["one"] + ["1"] * 4_000, chunksize="auto")
+    found: list[int] = []
+    with pytest.raises(ValueError, match="'one'"):
+        found.extend(iter(results.__next__, None))
+    assert list(results) == []
 
 
 def test_map_takes_items_of_several_iterables(pool: ProcessExecutor) -> None:

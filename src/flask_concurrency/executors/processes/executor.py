@@ -24,7 +24,7 @@ from flask_concurrency.executors.processes.options import (
 )
 from flask_concurrency.executors.processes.payloads import encode_call, name_of
 from flask_concurrency.executors.processes.pool import Pool, end_open_pools
-from flask_concurrency.executors.processes.process_map import map_in_order
+from flask_concurrency.executors.processes.process_map import ChunkSize, map_in_order
 from flask_concurrency.executors.processes.records import Batch, Task
 from flask_concurrency.executors.processes.snapshot import ProcessSnapshot
 from flask_concurrency.executors.processes.worker.task_context import TaskContext, call_in_context
@@ -190,7 +190,7 @@ class ProcessExecutor(Executor):
         fn: Callable[..., T],
         *iterables: Iterable[Any],
         timeout: float | None = None,
-        chunksize: int = 1,
+        chunksize: ChunkSize = 1,
         buffersize: int | None = None,
     ) -> Iterator[T]:
         """Have ``fn`` run for each item in the workers, and return the results in order.
@@ -202,6 +202,8 @@ class ProcessExecutor(Executor):
 
         :param timeout: Seconds, from now, until the last result must be there.
         :param chunksize: Items that one task takes; more than 1 pays for very short calls.
+            ``"auto"`` chooses it from how long tasks take, and takes items as results are taken. An
+            error is raised in place of the results of its chunk.
         :param buffersize: Take items only as results are taken, so many ahead. Default: all.
         :raises TaskNotPicklable: The function or an item cannot be sent to a worker.
         :raises QueueFull: The queue has no room for even one task.

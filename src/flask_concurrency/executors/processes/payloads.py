@@ -23,6 +23,7 @@ from flask_concurrency.executors.processes.shared_memory.owner_side import CallM
 from flask_concurrency.executors.processes.shared_memory.segment_pool import SegmentPool
 from flask_concurrency.executors.processes.shared_memory.worker_side import ReplyMessage
 from flask_concurrency.executors.processes.wire import ERROR, RESULT
+from flask_concurrency.vocabulary.clock import monotonic
 from flask_concurrency.vocabulary.errors import ExecutorError, TaskNotPicklable
 
 Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
@@ -40,6 +41,17 @@ class ChunkedCall:
     def __call__(self, chunk: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Return the results in order."""
         return [self.fn(*args) for args in chunk]
+
+
+@dataclass(frozen=True, slots=True)
+class TimedChunkedCall(ChunkedCall):
+    """The same, and say how long the calls took."""
+
+    def __call__(self, chunk: Sequence[tuple[Any, ...]]) -> Any:
+        """Return seconds, and the results in order."""
+        began_at = monotonic()
+        results = [self.fn(*args) for args in chunk]
+        return monotonic() - began_at, results
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,22 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from itertools import islice
-from typing import Any
+from typing import Any, Final, Literal
 
 from flask_concurrency.executors.ordered_map import OrderedMap, check_map_option
-from flask_concurrency.executors.processes.payloads import ChunkedCall
+from flask_concurrency.executors.processes.chunk_sizes import ChunkSizes
+from flask_concurrency.executors.processes.payloads import ChunkedCall, TimedChunkedCall
 from flask_concurrency.executors.processes.records import ProcessFuture
+from flask_concurrency.vocabulary.errors import ConfigurationError
 
 Items = Iterator[tuple[Any, ...]]
 Submit = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], Sequence[Future[Any]]]
+
+ChunkSize = int | Literal["auto"]
+AUTO: Final = "auto"
+AHEAD: Final = 3
+"""Chunks for each worker that are sent before the first result is taken: while one is read, the
+worker has the next, and their sizes can follow what tasks took."""
 
 _AT_HAND = (list, tuple, range)
 _AT_A_TIME = 64
@@ -26,7 +34,7 @@ def map_in_order(
     *,
     at_first: int,
     timeout: float | None,
-    chunksize: int,
+    chunksize: ChunkSize,
     buffersize: int | None,
 ) -> Iterator[Any]:
     """Submit a call for each item, and return the results in the order of the items.
@@ -35,9 +43,17 @@ def map_in_order(
     :param at_first: How many calls the workers can begin with. They are submitted by themselves,
         so that the workers work while the rest is pickled.
     """
-    check_map_option("chunksize", chunksize)
     check_map_option("buffersize", buffersize)
     items: Items = zip(*iterables, strict=False)
+    if chunksize == AUTO:
+        if buffersize is not None:
+            raise ConfigurationError(
+                f"chunksize={AUTO!r} takes items as results are taken, some chunks for each worker "
+                f"ahead: leave buffersize={buffersize!r} out."
+            )
+        return _in_fitting_chunks(submit, fn, items, ahead=AHEAD * at_first, timeout=timeout)
+    check_map_option("chunksize", chunksize)
+    assert isinstance(chunksize, int)
     # Items that come one by one, slowly perhaps, are submitted one by one.
     at_hand = chunksize == 1 and all(isinstance(source, _AT_HAND) for source in iterables)
     if chunksize > 1:
@@ -73,12 +89,36 @@ class ProcessMap(OrderedMap[Future[Any]]):
                 future.cancel_if_waiting()
 
 
+def _in_fitting_chunks(
+    submit: Submit, fn: Callable[..., Any], items: Items, *, ahead: int, timeout: float | None
+) -> Iterator[Any]:
+    """Have each task take as many items as its forerunners show to be worth a task."""
+    sizes = ChunkSizes()
+    mapped = ProcessMap(submit, TimedChunkedCall(fn), _sized_chunks(items, sizes), ahead)
+    timed = mapped.results(timeout)
+    mapped.begin(1, 1)
+
+    def chunks() -> Generator[Any, None, None]:
+        with closing(timed):
+            for seconds, chunk in timed:
+                sizes.took(len(chunk), seconds)
+                yield chunk
+                del chunk
+
+    return _one_by_one(chunks())
+
+
 def _one_by_one(chunks: Generator[Any, None, None]) -> Generator[Any, None, None]:
     with closing(chunks):
         for chunk in chunks:
             chunk.reverse()
             while chunk:
                 yield chunk.pop()  # the consumer alone decides how long a result lives
+
+
+def _sized_chunks(items: Items, sizes: ChunkSizes) -> Items:
+    while chunk := tuple(islice(items, sizes.next)):
+        yield (chunk,)
 
 
 def _chunks(items: Items, size: int) -> Items:

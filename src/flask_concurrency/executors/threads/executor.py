@@ -230,7 +230,7 @@ class ThreadExecutor(Executor):
         fn: Callable[..., T],
         *iterables: Iterable[Any],
         timeout: float | None = None,
-        chunksize: int = 1,
+        chunksize: int | str = 1,
         buffersize: int | None = None,
     ) -> Iterator[T]:
         """Call ``fn`` with the items of the iterables, and yield the results in their order.
