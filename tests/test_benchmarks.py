@@ -22,7 +22,7 @@ from benchmarks.overload.chart import LIGHT as OVERLOAD_LIGHT
 from benchmarks.overload.chart import curves
 from benchmarks.overload.chart import draw as draw_overload
 from benchmarks.overload.open_loop import Phase, Sample, figures, schedule
-from benchmarks.page import Page
+from benchmarks.page import KINDS, Page
 from benchmarks.report import record_of, text_of
 from benchmarks.summary import compare, spread
 from benchmarks.svg import Colours
@@ -323,3 +323,12 @@ def test_a_page_takes_the_tables_it_has_places_for(tmp_path: Path) -> None:
     assert first.startswith("# Page\n\n<!-- rates ratios -->\n| 2 |\n\n*2")
     assert first.endswith(", load 0.2 before and 1.0 after*\n")
     assert rest == "\ntext\n<!-- memory rows -->\n<!-- end -->\n"
+
+
+def test_the_page_of_benchmarks_has_places_for_tables_that_there_are() -> None:
+    """A benchmark has times and ratios, a trial rows."""
+    places = list(Page(ROOT / "docs" / "benchmarks.md").places())
+    assert len(places) > 20
+    for name, kind in places:
+        assert kind in (KINDS[:2] if name in catalogue() else KINDS[2:]), (name, kind)
+        assert name in catalogue() or name in trials(), name
