@@ -361,16 +361,18 @@ class Pool:
         """Do what the schedule has ordered. The one place with effects."""
         if orders.finish:
             turn.ended = (*turn.ended, *orders.finish)
-        for worker in orders.kill:  # first: its successor takes milliseconds to start
+        # First these, which end the wait of a caller that reads the channel; to start a successor
+        # takes milliseconds (``bench workers-deadline``).
+        for worker in orders.kill:
             self._supervisor.kill(worker)
+        for worker in orders.close:
+            self._close_channel(turn, worker)
         for worker in orders.send:
             self._send(turn, worker)
         for worker in orders.start:
             reason = self._supervisor.start(worker)
             if reason is not None:
                 self._start_failed(turn, worker, reason)
-        for worker in orders.close:
-            self._close_channel(turn, worker)
 
     def _send(self, turn: Turn, worker: Worker) -> None:
         """Send a worker its task."""
@@ -496,8 +498,7 @@ class Pool:
         with self._lock:
             orders = self._schedule.expired(task, turn, monotonic())
             turn.held = (*turn.held, *orders.send, *orders.start)
-        # The caller is told first: beside the start of a successor it would wake 3 ms later
-        # (``bench workers-deadline``).
+        # Completing may take the application's time, which the timekeeper has none of.
         finish, orders.finish = orders.finish, ()
         self._settle_in_background(finish)
         self._carry_out(turn, orders)

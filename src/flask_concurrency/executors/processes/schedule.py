@@ -45,9 +45,9 @@ class Orders:
 
     :ivar finish: Tasks whose futures are to be completed by their endings.
     :ivar kill: Workers to kill at once.
+    :ivar close: Workers that are gone, whose channels no turn holds.
     :ivar send: Workers that are to get their task, held by the turn of the verb.
     :ivar start: Workers to start, held likewise.
-    :ivar close: Workers that are gone, whose channels no turn holds.
     """
 
     # No ``__init__``: most verbs order nothing, and five new lists cost 5 % of a short task
