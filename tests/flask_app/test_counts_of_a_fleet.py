@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -10,17 +9,15 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from flask import Flask
 from tests.flask_app.test_many_workers import Serve, eventually, get
+from tests.flask_app.test_sums_of_many_workers import APPS, answers, status
 from tests.stores.conftest import RedisServer
 
 from flask_concurrency import Concurrency
 from flask_concurrency.vocabulary.errors import StoreError
-
-APPS = Path(__file__).parents[1] / "apps"
 
 
 @pytest.fixture
@@ -126,7 +123,7 @@ def test_two_hosts_show_what_clients_counted_although_a_worker_was_killed(
         for url in (one, two, one):
             seen.update(get(url, "/limited")[0] for _ in range(10))
             os.kill(int(get(one, "/worker")[2]), signal.SIGKILL)
-            eventually(lambda: _answers(one), True)
+            eventually(lambda: answers(one), True)
         assert seen == {200: 20, 429: 10}
         for files in (tmp_path, two_files):
             eventually(lambda: _fleet(files), (2, {"admitted": 20, "over_quota": 10}))  # noqa: B023
@@ -135,23 +132,6 @@ def test_two_hosts_show_what_clients_counted_although_a_worker_was_killed(
         app.communicate(timeout=20)
 
 
-def _answers(url: str) -> bool:
-    try:
-        return get(url, "/worker")[0] == 200
-    except OSError:
-        return False
-
-
 def _fleet(files: Path) -> tuple[int, dict[str, int]]:
-    command = [sys.executable, "-m", "flask", "--app", "shop_of_a_fleet"]
-    told = subprocess.run(
-        [*command, "concurrency", "status", "--json"],
-        cwd=APPS,
-        env={**os.environ, "XDG_RUNTIME_DIR": str(files)},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=50,
-    )
-    fleet: dict[str, Any] = json.loads(told.stdout)["fleet"]
+    fleet = status("shop_of_a_fleet", files)["fleet"]
     return fleet["hosts"], fleet["decisions"][0]["results"]

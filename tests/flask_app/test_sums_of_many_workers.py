@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -46,9 +47,13 @@ def of_dashboard(url: str) -> dict[str, int]:
 
 def of_status(runtime: Path) -> dict[str, int]:
     """What a script reads."""
-    command = [sys.executable, "-m", "flask", "--app", "shop_with_dashboard"]
+    return _of_decisions(status("shop_with_dashboard", runtime))
+
+
+def status(app: str, runtime: Path) -> dict[str, Any]:
+    """What ``status --json`` prints of an app whose processes have their files there."""
     told = subprocess.run(
-        [*command, "concurrency", "status", "--json"],
+        [sys.executable, "-m", "flask", "--app", app, "concurrency", "status", "--json"],
         cwd=APPS,
         env={**os.environ, "XDG_RUNTIME_DIR": str(runtime)},
         capture_output=True,
@@ -56,7 +61,8 @@ def of_status(runtime: Path) -> dict[str, int]:
         check=True,
         timeout=50,
     )
-    return _of_decisions(json.loads(told.stdout))
+    found: dict[str, Any] = json.loads(told.stdout)
+    return found
 
 
 @pytest.mark.parametrize("server", ["gunicorn-gthread", "granian"])
@@ -77,7 +83,7 @@ def test_all_show_what_clients_counted_although_a_worker_was_killed(
             seen["over_quota"] += statuses[429]
             if kills:
                 os.kill(int(get(url, "/worker")[2]), signal.SIGKILL)
-                eventually(lambda: _answers(url), True)
+                eventually(lambda: answers(url), True)
     expected = dict(seen)
     assert sum(expected.values()) == 60
     for _ in range(4):
@@ -93,7 +99,8 @@ def _of_decisions(snapshot: dict[str, list[dict[str, object]]]) -> dict[str, int
     return found
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether a server answers again, whichever of its workers is asked."""
     try:
         return all(get(url, "/worker")[0] == 200 for _ in range(4))
     except OSError:
