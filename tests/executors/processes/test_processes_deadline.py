@@ -79,6 +79,34 @@ def test_pitfall_15_the_time_in_the_queue_counts(
     assert pool.snapshot().killed == killed
 
 
+def test_a_caller_is_told_though_a_callback_takes_long(
+    pool: ProcessExecutor, make_gate: MakeGate
+) -> None:
+    """It waits neither for the background thread nor for its worker's successor."""
+    begun, go_on = threading.Event(), threading.Event()
+    first, hanging = make_gate(), make_gate()
+    before = pool.snapshot()
+
+    def take_long(_: object) -> None:
+        begun.set()
+        go_on.wait(60)
+
+    pool.submit(tasks.pass_gate, *first.paths).add_done_callback(take_long)
+    first.open()
+    assert begun.wait(30)
+    with within(LONG):
+        late = pool.submit(tasks.pass_gate, *hanging.paths)
+    hanging.wait_entered()
+    let_time_pass(late)
+    try:
+        with pytest.raises(DeadlineExceeded, match="killed"):
+            late.result(10)
+    finally:
+        go_on.set()
+    assert pool.submit(abs, -2).result(30) == 2
+    assert pool.snapshot().expired == before.expired + 1
+
+
 def test_a_deadline_passes_though_nobody_waits(pool: ProcessExecutor, gate: Any) -> None:
     """Callbacks run, on a thread that has the time for them."""
     seen: list[str] = []

@@ -137,10 +137,15 @@ class Pool:
                     if task.finished:
                         return
                     worker = task.worker
-                    if worker is None or not self._readers.claim_with_others(worker, turn):
+                    if worker is None and task.ended_here:
+                        # So that it does not wait for the background thread, which settles it too.
+                        turn.ended = (task,)
+                    elif worker is None or not self._readers.claim_with_others(worker, turn):
                         signal = task.signal()
                 left = None if end_at is None else min(max(0.0, end_at - monotonic()), _LONGEST)
-                if signal is None:
+                if turn.ended:
+                    self._end_turn(turn)
+                elif signal is None:
                     self._read(turn, left)
                     self._end_turn(turn)
                 else:
@@ -440,6 +445,9 @@ class Pool:
                 break
         if self._schedule.closing:
             self._watch.wake()
+        self._settle_all(turn)
+
+    def _settle_all(self, turn: Turn) -> None:
         while turn.ended:
             self._settle(turn.ended[0])
             turn.ended = turn.ended[1:]
@@ -498,18 +506,25 @@ class Pool:
         with self._lock:
             orders = self._schedule.expired(task, turn, monotonic())
             turn.held = (*turn.held, *orders.send, *orders.start)
+        if not orders:
+            return
+        kill, close = orders.kill, orders.close
+        orders.kill = orders.close = ()
+        for worker in kill:
+            self._supervisor.kill(worker)
+        for worker in close:  # which wakes the caller
+            self._close_channel(turn, worker)
         # Completing may take the application's time, which the timekeeper has none of.
-        finish, orders.finish = orders.finish, ()
-        self._settle_in_background(finish)
-        self._carry_out(turn, orders)
-        ended, turn.ended = turn.ended, ()  # by a start that failed
-        self._settle_in_background(ended)
-        self._end_turn(turn)
+        follow_up = partial(self._follow_up, turn, orders)
+        if not self._background.call(follow_up):  # it has ended
+            follow_up()
 
-    def _settle_in_background(self, tasks: tuple[Task, ...]) -> None:
-        """Complete futures on the background thread; the timekeeper has no time for callbacks."""
-        for task in tasks:
-            self._background.call(partial(self._settle, task))
+    def _follow_up(self, turn: Turn, orders: Orders) -> None:
+        """Complete what ended at its deadline, on the background thread; then start successors."""
+        turn.ended, orders.finish = orders.finish, ()
+        self._settle_all(turn)
+        self._carry_out(turn, orders)
+        self._end_turn(turn)
 
     def handle_ready(self, fd: int) -> None:
         """Read what a registered worker sends, on the background thread."""

@@ -94,6 +94,11 @@ class Task:
         """The function's name, for messages."""
         return name_of(self.fn)
 
+    @property
+    def ended_here(self) -> bool:
+        """Whether it has an ending for which no worker's reply is to be unpickled."""
+        return self.ending is not None and self.ending[0] == NO_REPLY
+
     def signal(self) -> threading.Lock:
         """Add a lock that the calling thread can sleep on until :meth:`wake_waiters`."""
         lock = threading.Lock()
