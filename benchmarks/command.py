@@ -41,6 +41,7 @@ TABLES = (
     "benchmarks.tables.growth",
     "benchmarks.tables.redis_outage",
     "benchmarks.tables.overload",
+    "benchmarks.tables.overload_demo",
     "benchmarks.tables.overload_moves",
     "benchmarks.tables.overload_admitted",
     "benchmarks.tables.jobs",

@@ -1,4 +1,4 @@
-"""The app that is overloaded: four ordinary workloads, on WSGI and on ASGI.
+"""The apps that are overloaded: four ordinary workloads, on WSGI and on ASGI, and the demo's.
 
 The environment says which limit stands before it: ``BENCH_LIMIT``, empty for none. A request may
 say how much slower a dependency is now (``?slower=0.3``) and who asks (``?key=7``).
@@ -12,6 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from examples.demo.overloaded import create_app
 from flask import Flask, request
 
 from flask_concurrency import Concurrency
@@ -165,3 +166,4 @@ async def bare_asgi(scope: Scope, receive: Receive, send: Send) -> None:
 
 app_wsgi = make_wsgi()
 app_asgi = make_asgi()
+demo_wsgi = create_app(LIMIT or None)

@@ -58,7 +58,7 @@ def command(server: str, port: int, workers: int = 1, app: str = "app") -> list[
     """What starts a server, such as ``"gthread:16"``, with as many threads.
 
     :param workers: Processes, where it takes more than one.
-    :param app: ``"app"``, or ``"bare"`` for one that refuses all without Flask.
+    :param app: ``"app"``, ``"bare"`` for one that refuses all without Flask, or ``"demo"``.
     """
     wsgi, asgi = f"{APP}:{app}_wsgi", f"{APP}:{app}_asgi"
     kind, _, threads = server.partition(":")
@@ -104,7 +104,7 @@ def serving(
     :param limit: What stands before it; empty for nothing.
     :param workers: Processes.
     :param by_key: Whether clients are told apart by ``?key=``, and not by their address.
-    :param app: ``"app"``, or ``"bare"`` for one that refuses all without Flask.
+    :param app: ``"app"``, ``"bare"`` for one that refuses all without Flask, or ``"demo"``.
     """
     with serving_by(server, limit, workers=workers, by_key=by_key, app=app) as (port, _):
         yield port
