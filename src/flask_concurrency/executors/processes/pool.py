@@ -508,12 +508,10 @@ class Pool:
             turn.held = (*turn.held, *orders.send, *orders.start)
         if not orders:
             return
-        kill, close = orders.kill, orders.close
-        orders.kill = orders.close = ()
-        for worker in kill:
-            self._supervisor.kill(worker)
-        for worker in close:  # which wakes the caller
-            self._close_channel(turn, worker)
+        at_once = Orders()
+        at_once.kill, orders.kill = orders.kill, ()
+        at_once.close, orders.close = orders.close, ()  # which wakes the caller
+        self._carry_out(turn, at_once)
         # Completing may take the application's time, which the timekeeper has none of.
         follow_up = partial(self._follow_up, turn, orders)
         if not self._background.call(follow_up):  # it has ended
