@@ -13,6 +13,7 @@ import random
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -61,6 +62,11 @@ _inherited: list[object] = []
 """What a forked child must neither use nor close."""
 
 
+def _close_all(connections: list[sqlite3.Connection]) -> None:
+    for connection in connections:
+        connection.close()
+
+
 class SqliteLedger(Ledger):
     """The ledger of one machine.
 
@@ -107,6 +113,12 @@ class SqliteLedger(Ledger):
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
+        self._connections: list[sqlite3.Connection] = []
+        # Closes them with the ledger, since from Python 3.13 on a forgotten connection is a
+        # warning. It holds them: where both are garbage of one cycle, a finalizer of the ledger
+        # itself may come after theirs.
+        self._forgotten = weakref.finalize(self, _close_all, self._connections)
+        self._forgotten.atexit = False
 
     def now(self) -> float:
         """The instant of this machine's clock."""
@@ -291,12 +303,7 @@ class SqliteLedger(Ledger):
                 connection: sqlite3.Connection | None = getattr(self, name)
                 setattr(self, name, None)
                 if connection is not None:
-                    connection.close()
-
-    def __del__(self) -> None:
-        """Close them with the ledger: from Python 3.13 on a forgotten connection is a warning."""
-        with suppress(Exception):  # of a ledger that was never whole
-            self.close()
+                    self._disconnect(connection)
 
     def _wake_workers(self) -> None:
         fifo_wakes.wake_all(self._workers)
@@ -411,7 +418,7 @@ class SqliteLedger(Ledger):
                 with self._transaction():
                     pass
         except BaseException:
-            connection.close()
+            self._disconnect(connection)
             raise
         self._reader = connection
         return connection
@@ -442,8 +449,9 @@ class SqliteLedger(Ledger):
                 # What is written to a file that was removed is lost.
                 writer, reader = self._writer, self._reader
                 self._writer = self._reader = None
-                writer.close()
+                self._disconnect(writer)
                 _inherited.append(reader)  # it may be in use by another thread
+                self._connections.clear()
                 raise self._unavailable("the file was removed or replaced while it was in use")
             return self._writer
         self._make_file()
@@ -460,7 +468,7 @@ class SqliteLedger(Ledger):
                 connection.execute("COMMIT")
             connection.execute("PRAGMA synchronous = FULL")
         except BaseException:
-            connection.close()
+            self._disconnect(connection)
             raise
         self._inode = self._found()
         self._writer = connection
@@ -487,13 +495,20 @@ class SqliteLedger(Ledger):
             raise self._unavailable(str(error)) from error
 
     def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(
+        connection = sqlite3.connect(
             self.path, timeout=0.0, isolation_level=None, check_same_thread=False
         )
+        self._connections.append(connection)
+        return connection
+
+    def _disconnect(self, connection: sqlite3.Connection) -> None:
+        connection.close()
+        self._connections.remove(connection)
 
     def _begin_in_child(self) -> None:
         """Begin anew; the parent's connections must not even be closed here."""
-        _inherited.append((self._writer, self._reader))
+        self._forgotten.detach()
+        _inherited.append(self._connections)
         self.locks.forget()
         self._begin()
 
