@@ -133,6 +133,7 @@ def loggers_as_made() -> None:
             ours.disabled, ours.propagate = False, True
             ours.setLevel(logging.NOTSET)
             ours.handlers.clear()
+            ours.filters.clear()
     logging.root.setLevel(logging.WARNING)
     logging.disable(logging.NOTSET)
 
@@ -147,8 +148,10 @@ def leak_detector() -> Iterator[LeakDetector]:
 
 
 @pytest.fixture(autouse=True)
-def no_leaks(failures_end: None, leak_detector: LeakDetector) -> Iterator[None]:
-    """Let no test leave permits, contexts, threads or processes behind."""
+def no_leaks(
+    failures_end: None, loggers_as_made: None, leak_detector: LeakDetector
+) -> Iterator[None]:
+    """Let no test leave permits, contexts, threads, processes or changed loggers behind."""
     with leak_detector.no_leaks():
         yield
 

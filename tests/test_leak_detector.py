@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import subprocess
@@ -78,6 +79,24 @@ def pushed_in_a_thread() -> Iterator[None]:
     thread.join()
 
 
+@contextmanager
+def set_logger(name: str, what: str, value: object) -> Iterator[None]:
+    """Have a logger set to something else, to the end of the block."""
+    logger = logging.getLogger(name)
+    before = getattr(logger, what)
+    setattr(logger, what, value)
+    yield
+    setattr(logger, what, before)
+
+
+@contextmanager
+def logging_disabled() -> Iterator[None]:
+    """Have no logger log, to the end of the block."""
+    logging.disable()
+    yield
+    logging.disable(logging.NOTSET)
+
+
 @pytest.fixture
 def left() -> Iterator[ExitStack]:
     """What is left behind by the block of a test, until its end."""
@@ -93,6 +112,17 @@ LEAKS: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "a thread: left-running": running_thread,
     "a process: .*left-running": running_process,
     "a process": ended_process,
+    "a logger: flask_concurrency.store, filters": lambda: set_logger(
+        "flask_concurrency.store", "filters", [bool]
+    ),
+    "a logger: flask_concurrency, handlers": lambda: set_logger(
+        "flask_concurrency", "handlers", [logging.NullHandler()]
+    ),
+    "a logger: flask_concurrency, disabled": lambda: set_logger(
+        "flask_concurrency", "disabled", True
+    ),
+    "a logger: root, level": lambda: set_logger("root", "level", logging.ERROR),
+    "a logger: root, disabled": logging_disabled,
 }
 
 
@@ -101,7 +131,7 @@ def test_what_is_left_is_found_and_named(
     leak: str, leak_detector: LeakDetector, left: ExitStack
 ) -> None:
     """Each kind fails its test; the message says what it is."""
-    named = leak.partition(",")[0]
+    named = leak if "logger" in leak else leak.partition(",")[0]
     with pytest.raises(Leak, match=named), leak_detector.no_leaks(AT_ONCE):
         left.enter_context(LEAKS[leak]())
 
@@ -126,6 +156,17 @@ def test_all_that_is_left_is_named_at_once(leak_detector: LeakDetector, left: Ex
     leaks = iter([held_permit(), running_thread()])
     with pytest.raises(Leak, match=both), leak_detector.no_leaks(AT_ONCE):
         any(map(left.enter_context, leaks))
+
+
+def test_a_logger_that_a_test_is_the_first_to_ask_for_is_no_leak(
+    leak_detector: LeakDetector, left: ExitStack
+) -> None:
+    """It is as it was made; one that is set to something as well is not."""
+    with leak_detector.no_leaks(AT_ONCE):
+        logging.getLogger("flask_concurrency.first_asked_for")
+    named = "a logger: flask_concurrency.set_at_once, level 0 -> 10"
+    with pytest.raises(Leak, match=named), leak_detector.no_leaks(AT_ONCE):
+        left.enter_context(set_logger("flask_concurrency.set_at_once", "level", logging.DEBUG))
 
 
 def test_a_process_that_is_kept_for_later_tests_is_no_leak(

@@ -11,7 +11,7 @@ import pytest
 from flask import Flask, request
 
 from asgi_exchange import Answer, Exchange, ask
-from event_loops import until_idle
+from event_loops import until, until_idle
 from flask_concurrency import Concurrency
 from flask_concurrency.asgi.disconnect_watch import DisconnectWatch
 from flask_concurrency.asgi.inbox import READ_AHEAD, Inbox
@@ -197,7 +197,7 @@ def test_a_server_ends_with_its_background_tasks(
     app.extensions["concurrency"].drain.call(ending.set)
 
     async def background() -> None:
-        await asyncio.sleep(0.001)
+        await until(ending.is_set)
         finished.append("background")
 
     def on_a_thread() -> None:

@@ -269,7 +269,7 @@ def test_a_body_comes_in_as_it_is_read(app: Flask, asgi: AsgiApplication, run: R
         exchange = Exchange(asgi, "/", "POST", body=None, fields=[("transfer-encoding", "chunked")])
         for piece in (b"ab", b"c\nde", b"f"):
             exchange.send(piece)
-            await asyncio.sleep(0.001)
+            await until_idle()
         exchange.send(b"", more=False)
         return await exchange.end()
 
@@ -297,7 +297,7 @@ def test_half_a_body_is_no_body(
         for fields in ([("content-length", "100000")], [("transfer-encoding", "chunked")]):
             exchange = Exchange(asgi, path, "POST", body=None, fields=fields)
             exchange.send(b"half")
-            await asyncio.sleep(0.001)
+            await until_idle()
             exchange.leave()
             await exchange.end()
 
@@ -319,7 +319,7 @@ def test_a_slow_body_holds_no_thread(
         exchange = Exchange(asgi, "/", "POST", body=None, fields=[("content-length", "3")])
         for piece in (b"a", b"b"):
             exchange.send(piece)
-            await asyncio.sleep(0.001)
+            await until_idle()
         assert concurrency.threads.snapshot().busy == 0
         exchange.send(b"c", more=False)
         return await exchange.end()

@@ -21,6 +21,7 @@ from flask import Flask
 
 from asgi_exchange import Exchange, ask
 from asgi_lifespan import lifespan
+from event_loops import until_idle
 from flask_concurrency import Concurrency
 from flask_concurrency.asgi.application import AsgiBridge
 
@@ -151,7 +152,7 @@ def test_a_second_signal_does_not_wait(
         await asyncio.sleep(0)
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
-        await asyncio.sleep(0.01)
+        await until_idle()
         assert events == []
         monkeypatch.setattr("flask_concurrency.runtime.drain.SAME_WITHIN", 0.0)
         signal.raise_signal(signal.SIGINT)

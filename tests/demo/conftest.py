@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -41,14 +42,21 @@ def api(api_app: Flask) -> FlaskClient:
 
 
 @pytest.fixture
-def page() -> FlaskClient:
-    """A client of the page's own server."""
+def page_app() -> Iterator[Flask]:
+    """The page's own server, which in its process logs no more of jobs than errors."""
     from examples.demo.origins import Origins
     from examples.demo.page import create_app
 
     app = create_app(Origins())
     app.testing = True
-    return app.test_client()
+    yield app
+    logging.getLogger("flask_concurrency.jobs").filters.clear()
+
+
+@pytest.fixture
+def page(page_app: Flask) -> FlaskClient:
+    """A client of the page's own server."""
+    return page_app.test_client()
 
 
 @pytest.fixture(scope="module")

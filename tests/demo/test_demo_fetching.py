@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from examples.demo.fetching import MAX_BYTES, fetch
 from examples.demo.load import simultaneously
-from examples.demo.origins import Origins
-from examples.demo.page import create_app
 from flask import Flask
+from flask.testing import FlaskClient
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
@@ -40,9 +39,11 @@ def serve_wsgi() -> Iterator[Serve]:
 
 
 @pytest.mark.parametrize("way", ["one-by-one", "on-threads"])
-def test_pages_come_in_the_order_asked_for(api_app: Flask, serve_wsgi: Serve, way: str) -> None:
+def test_pages_come_in_the_order_asked_for(
+    api_app: Flask, page_app: Flask, serve_wsgi: Serve, way: str
+) -> None:
     """Either way: each with status, title and size, and an instant for its start and its end."""
-    origin = serve_wsgi(create_app(Origins()))
+    origin = serve_wsgi(page_app)
     api_app.config["FETCH_ORIGINS"] = {origin}
     urls = [f"{origin}/pages/{number}?delay=0" for number in (3, 1, 2)] + [f"{origin}/nowhere"]
 
@@ -130,11 +131,13 @@ def test_an_answer_that_is_no_json_is_no_answer(serve_wsgi: Serve) -> None:
     assert [a.status for a in simultaneously(serve_wsgi(text), requests=2)] == [None, None]
 
 
-def test_each_page_has_the_delay_its_address_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_page_has_the_delay_its_address_asks_for(
+    page: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And no more than that."""
     slept: list[float] = []
     monkeypatch.setattr("examples.demo.sample_pages.time.sleep", slept.append)
 
-    create_app(Origins()).test_client().get("/pages/1?delay=1.5")
+    page.get("/pages/1?delay=1.5")
 
     assert slept == [1.5]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from event_loops import until_idle
+from event_loops import until, until_idle
 from flask_concurrency.executors.groups import TaskGroup
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.threads import ThreadExecutor
@@ -217,8 +217,7 @@ def test_a_compensating_thread_that_cannot_start_is_logged(
 
     async def needs_a_thread() -> str:
         waiting = asyncio.ensure_future(pool.run(int))
-        while not tried.is_set():
-            await asyncio.sleep(0.001)
+        await until(tried.is_set)
         waiting.cancel()
         return "told"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -25,6 +26,7 @@ class Stage:
     :ivar answers: What each probe raises; ``None`` lets it through.
     :ivar waits: Seconds waited before each probe.
     :ivar recoveries: Times the store was reported back.
+    :ivar on_recovery: Called then, too.
     """
 
     def __init__(self) -> None:
@@ -32,6 +34,7 @@ class Stage:
         self.answers: list[StoreError | None] = []
         self.waits: list[float] = []
         self.recoveries = 0
+        self.on_recovery: Callable[[], object] = lambda: None
         self.threads: list[threading.Thread] = []
         self.breaker = CircuitBreaker(
             self._probe,
@@ -59,6 +62,7 @@ class Stage:
     def _recovered(self) -> None:
         assert not self.breaker.open, "a listener calls the store at once"
         self.recoveries += 1
+        self.on_recovery()
 
 
 @pytest.fixture
@@ -159,6 +163,27 @@ def test_closing_ends_the_probes(stage: Stage) -> None:
     stage.run_probes()
     assert stage.breaker.open
     assert stage.answers == [None]
+    stage.breaker.ensure_probing()  # a request all the same
+    stage.run_probes()
+    assert not stage.breaker.open
+
+
+def test_a_store_that_is_closed_while_it_is_paid_is_not_looked_for(stage: Stage) -> None:
+    """What it is owed meets closed connections: that is no outage."""
+
+    def close_amid_a_payment() -> None:
+        stage.breaker.close()
+        stage.breaker.trip(GONE)
+
+    stage.on_recovery = close_amid_a_payment
+    stage.breaker.trip(GONE)
+    stage.answers = [None]
+    stage.run_probes()
+    stage.answers = [None]
+    for thread in stage.threads:
+        thread.run()
+    assert stage.answers == [None], "a thread that began after the end still probes"
+    stage.on_recovery = lambda: None
     stage.breaker.ensure_probing()  # a request all the same
     stage.run_probes()
     assert not stage.breaker.open

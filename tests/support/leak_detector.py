@@ -1,4 +1,5 @@
-"""Decide what a test may not leave behind: held permits, pushed contexts, threads, processes.
+"""Decide what a test may not leave behind: held permits, pushed contexts, threads, processes, and
+loggers that are set to something else.
 
 Looks from outside: knows no executor, store or app. Waits only where something is left.
 """
@@ -6,6 +7,7 @@ Looks from outside: knows no executor, store or app. Waits only where something 
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import threading
 import time
@@ -13,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import pytest
 from flask.ctx import AppContext
@@ -40,6 +42,16 @@ FOR_THE_PROCESS: Final = "multiprocessing.resource_tracker"
 
 class Leak(AssertionError):
     """A test left something behind."""
+
+
+class LoggerState(NamedTuple):
+    """What a logger is set to: whatever of it decides where its records go."""
+
+    level: int
+    disabled: bool
+    propagate: bool
+    handlers: tuple[logging.Handler, ...]
+    filters: tuple[object, ...]
 
 
 class LeakDetector:
@@ -96,12 +108,13 @@ class LeakDetector:
         :raises Leak: It left something, which the message names.
         """
         permits, contexts = set(self.permits), Counter(self.contexts)
-        threads, processes = set(threading.enumerate()), child_processes()
+        threads, processes, loggers = set(threading.enumerate()), child_processes(), our_loggers()
         yield
         left = [f"a held permit: {self.permits[key]}" for key in self.permits.keys() - permits]
         left += [f"a pushed context: {each}" for each in self.contexts - contexts]
         left += [f"a thread: {each.name}" for each in _left_threads(threads, within)]
         left += [f"a process: {_command(each)}" for each in self._processes(processes, within)]
+        left += [f"a logger: {each}" for each in _changed(loggers, our_loggers())]
         if left:
             raise Leak("left behind: " + ", ".join(left))
 
@@ -126,6 +139,37 @@ def child_processes() -> set[int]:
         with suppress(OSError):  # the thread has just ended
             found.update(map(int, thread.read_text().split()))
     return found
+
+
+def our_loggers() -> dict[str, LoggerState]:
+    """Return what our loggers are set to, by name, and the root of all, by ``"root"``."""
+    found = {
+        name: _state_of(logger)
+        for name, logger in list(logging.root.manager.loggerDict.items())
+        if name.partition(".")[0] == "flask_concurrency" and isinstance(logger, logging.Logger)
+    }
+    return {**found, "root": _state_of(logging.root)}
+
+
+def _state_of(logger: logging.Logger) -> LoggerState:
+    return LoggerState(
+        logger.level,
+        logger.disabled or logger.manager.disable > logging.NOTSET,
+        logger.propagate,
+        tuple(logger.handlers),
+        tuple(logger.filters),
+    )
+
+
+AS_MADE: Final = _state_of(logging.Logger("new"))
+
+
+def _changed(before: dict[str, LoggerState], after: dict[str, LoggerState]) -> Iterator[str]:
+    for name, now in after.items():
+        then = before.get(name, AS_MADE)
+        for what in LoggerState._fields:
+            if (was := getattr(then, what)) != (found := getattr(now, what)):
+                yield f"{name}, {what} {was} -> {found}"
 
 
 def _left_threads(before: set[threading.Thread], within: float) -> list[threading.Thread]:

@@ -185,6 +185,8 @@ class CircuitBreaker:
                 self.stood_in,
             )
         self._recovered()
+        if closing.is_set():  # meanwhile: what called the store then met closed connections
+            self.close()
 
     def _reset_after_fork(self) -> None:
         self._lock = threading.RLock()
