@@ -6,10 +6,12 @@ would add the same to all.
 
 from __future__ import annotations
 
+import os
+import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from benchmarks.benchmark import Benchmark, Call, Comparison, Subject
 from benchmarks.tasks import echo
@@ -18,6 +20,7 @@ from benchmarks.wsgi_call import WrongAnswer
 WORKERS = 2
 
 OURS, STDLIB, LOKY, PEBBLE = "ours", "standard library, warm", "loky", "Pebble"
+FLOOR = "floor: pickle a call over two pipes"
 
 
 def checked(run: Callable[[], list[int]], tasks: int) -> Call:
@@ -113,8 +116,44 @@ def ours(tasks: int) -> Iterator[Call]:
         yield work(tasks, executor.submit, executor.map)
 
 
+@contextmanager
+def floor() -> Iterator[Call]:
+    """The call there and its result back between two blocked processes, and nothing else.
+
+    Two processes have to be woken, and four times something has to be pickled or unpickled. There
+    is no future, no second worker, no deadline, and no way to notice that the worker has died. A
+    socket pair, which can hand shared memory over, takes 4 µs more.
+    """
+    calls, send = os.pipe()
+    receive, results = os.pipe()
+    worker = os.fork()
+    if not worker:
+        os.close(send)
+        _answer(calls, results)
+    os.close(calls)
+    os.close(results)
+
+    def run() -> list[int]:
+        os.write(send, pickle.dumps((echo, (0,), {}), 5))
+        return [pickle.loads(os.read(receive, 4096))]
+
+    yield checked(run, 1)
+    os.close(send)
+    os.waitpid(worker, 0)
+    os.close(receive)
+
+
+def _answer(calls: int, results: int) -> NoReturn:
+    """Run calls until the other end is closed."""
+    while call := os.read(calls, 4096):
+        fn, args, kwargs = pickle.loads(call)
+        os.write(results, pickle.dumps(fn(*args, **kwargs), 5))
+    os._exit(0)
+
+
 def _benchmark(tasks: int, beside_pebble: float) -> Benchmark:
     what = "one task" if tasks == 1 else f"{tasks} tasks"
+    floors = (Subject(FLOOR, floor),) if tasks == 1 else ()
     return Benchmark(
         name=f"processes-{tasks}",
         title=f"{what} on {WORKERS} worker processes",
@@ -125,12 +164,15 @@ def _benchmark(tasks: int, beside_pebble: float) -> Benchmark:
             Subject(LOKY, partial(loky, tasks)),
             Subject("new pool each time", partial(new_pool, tasks)),
             Subject("tutorial: new processes", partial(tutorial, tasks)),
+            *floors,
         ),
         comparisons=(
             Comparison("beside Pebble", OURS, PEBBLE, at_most=beside_pebble),
             Comparison("beside the standard library's pool", OURS, STDLIB),
             Comparison("beside loky", OURS, LOKY),
             Comparison("beside the tutorial's way", OURS, "tutorial: new processes"),
+            *(Comparison("beside the floor", OURS, each.name) for each in floors),
+            *(Comparison("the floor, beside Pebble", each.name, PEBBLE) for each in floors),
         ),
     )
 
@@ -170,7 +212,7 @@ AUTO = "ours, chosen chunks"
 STDLIB_BY_HAND, PEBBLE_BY_HAND = f"standard library, by {BY_HAND}", f"Pebble, by {BY_HAND}"
 
 BENCHMARKS = (
-    _benchmark(1, 0.4),
+    _benchmark(1, 1 / 3),
     _benchmark(5, 0.36),
     Benchmark(
         name="processes-many",

@@ -31,6 +31,11 @@ class _SignalSafeCondition(RLock, threading.Condition):  # type: ignore[misc] # 
             self._waiters = deque()
         return super().wait(timeout)
 
+    def notify_all(self) -> None:
+        """Wake the threads in :meth:`wait`; for most futures there are none."""
+        if self._waiters:
+            super().notify_all()
+
 
 # Where the locks of ``threading`` are replaced, as by gevent, a usual one.
 make_condition: type[threading.Condition] = (

@@ -9,7 +9,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from flask_concurrency.executors.processes.wire import CALL, HEADER, Channel, wait_readable
+from flask_concurrency.executors.processes.wire import (
+    CALL,
+    HEADER,
+    READ_CAN_WAIT,
+    Channel,
+    wait_readable,
+)
 
 
 @pytest.fixture
@@ -78,6 +84,18 @@ def test_reading_stops_after_what_has_arrived(ends: tuple[Channel, Channel]) -> 
     ours.stop_reading()
     assert ours.receive() == (CALL, 1, b"last")
     assert ours.receive() is None
+
+
+@pytest.mark.skipif(not READ_CAN_WAIT, reason="a read is never waited in here")
+def test_reading_stops_where_a_thread_waits_in_it(ends: tuple[Channel, Channel]) -> None:
+    """So the caller of a task whose worker is killed learns of it."""
+    ours, _ = ends
+    frames: list[object] = []
+    reader = threading.Thread(target=lambda: frames.append(ours.receive()), daemon=True)
+    reader.start()
+    ours.stop_reading()
+    reader.join(30.0)
+    assert frames == [None]
 
 
 def test_a_socket_crosses_with_its_message(ends: tuple[Channel, Channel]) -> None:

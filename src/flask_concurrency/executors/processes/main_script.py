@@ -60,7 +60,7 @@ def loads(
 ) -> Any:
     """Unpickle in a worker, importing the owner's script if a name in it is asked for."""
     try:
-        return pickle.loads(payload, buffers=buffers)
+        return pickle.loads(payload, buffers=buffers) if buffers else pickle.loads(payload)
     except AttributeError:
         if script is None or _loaded:
             raise

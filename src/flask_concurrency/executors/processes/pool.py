@@ -37,6 +37,7 @@ from flask_concurrency.executors.processes.supervisor import Supervisor
 from flask_concurrency.executors.processes.watch import make_watch
 from flask_concurrency.executors.processes.wire import (
     CALL,
+    READ_CAN_WAIT,
     START_FAILED,
     until,
     wait_readable,
@@ -172,7 +173,8 @@ class Pool:
                 with self._lock:
                     first = not task.finished
                     orders = self._schedule.finished(task, turn, monotonic(), cancelled=cancelled)
-                    turn.held = (*turn.held, *orders.send, *orders.start)
+                    if orders.send or orders.start:
+                        turn.held = (*turn.held, *orders.send, *orders.start)
                 if task.alarm is not None:
                     task.alarm.cancel()
                 told = self._on_task_end
@@ -332,7 +334,9 @@ class Pool:
     def _read(self, turn: Turn, timeout: float | None) -> None:
         """Wait for what the held workers owe, and act on what comes first."""
         if len(turn.held) == 1:  # as for most that wait
-            if turn.held[0].channel.await_reply(timeout):
+            # A read waits, too: with ``poll`` before it, a call takes 5 µs more of 57
+            # (``./scripts/bench processes-1``).
+            if (timeout is None and READ_CAN_WAIT) or turn.held[0].channel.await_reply(timeout):
                 self._receive(turn, turn.held[0])
             return
         readable = wait_readable([worker.channel for worker in turn.held], timeout)

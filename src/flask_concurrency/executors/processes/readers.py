@@ -125,7 +125,13 @@ class Readers:
         """
         if worker.reader is not None:
             return False
-        self._claim(worker, turn)
+        worker.reader = turn
+        turn.held = (worker,)
+        fd = worker.channel.fd
+        if self._deferred.get(fd) is worker:
+            del self._deferred[fd]
+        else:
+            self.remove(worker)
         if self._deferred or self._registered:
             others = [
                 other

@@ -262,6 +262,9 @@ class ProcessFuture(SignalSafeFuture[T]):
         """Return what the task returned, or raise what it raised, waiting for it."""
         try:
             self._wait(timeout)
+            # Done, it changes no more: to look needs no lock.
+            if self._state == FINISHED and self._exception is None:
+                return self._result  # type: ignore[return-value] # None is its type then
             return super().result(timeout=0)
         finally:
             self = None  # type: ignore[assignment] # no cycle of exception, traceback and future

@@ -68,6 +68,8 @@ def _open(task: Task, segments: SegmentPool) -> Any:
     """Unpickle the result, or the error, in the ending of a task."""
     assert task.ending is not None
     kind, content = task.ending
+    if kind == RESULT and type(content) is bytes:  # as for most
+        return loads(content)
     if isinstance(content, Received):
         content = open_reply(content, task.payload, task.name, segments)
         task.ending = kind, content

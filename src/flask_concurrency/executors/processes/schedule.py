@@ -112,6 +112,20 @@ class Schedule:
         """
         first = tasks[0]
         batch = first.batch
+        if (
+            self.idle
+            and batch is None
+            and not self.queue
+            and not self.line.standing
+            and (first.deadline is None or first.deadline.at > now)
+        ):  # as for most: what follows does the same, and a call takes 3 µs more of 57
+            orders = Orders()
+            first.number = next(self._task_numbers)
+            self.tasks[first.number] = first
+            worker = self.idle.pop()
+            self._give(worker, first, turn, now)
+            orders.send = (worker,)
+            return orders
         room = self.has_room() and not self.line.standing
         refused = not room and (batch is None or not batch.placed)
         if refused and not waits:
@@ -172,7 +186,7 @@ class Schedule:
             started_at = now if task.started_at is None else task.started_at
             self.durations.record((started_at - task.submitted_at, now - started_at))
             self._unassign(worker)
-            orders.finish += (task,)
+            orders.finish = (task,)
             limit = self.options.max_tasks_per_worker
             if kind & RECYCLE or (limit is not None and worker.replies >= limit):
                 self._remove(worker, orders)
@@ -471,16 +485,19 @@ class Schedule:
                 self._pass_on(task)
                 self._end(task, self._too_late(task), turn, orders)
                 continue
-            worker.reader = turn
-            worker.task = task
-            task.worker = worker
-            task.started_at = now
-            task.deliveries += 1
+            self._give(worker, task, turn, now)
             del self.queue[number]
-            self.busy += 1
             return True
         self._rest(worker, now)
         return False
+
+    def _give(self, worker: Worker, task: Task, turn: object, now: float) -> None:
+        worker.reader = turn
+        worker.task = task
+        task.worker = worker
+        task.started_at = now
+        task.deliveries += 1
+        self.busy += 1
 
     def _unassign(self, worker: Worker, *, passes_on: bool = True) -> None:
         """Take its task from a worker."""

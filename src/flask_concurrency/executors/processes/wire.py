@@ -55,6 +55,9 @@ Frame: TypeAlias = "tuple[int, int, bytes | bytearray]"
 MAX_SHARED: Final = 8  # arrays that many tasks see, in one call
 MAX_DESCRIPTORS: Final = 2 + MAX_SHARED  # that travel with one message
 
+READ_CAN_WAIT: Final = hasattr(select, "poll")
+"""Whether :meth:`Channel.stop_reading` and signals end a read that waits; not known of Windows."""
+
 _CHUNK = 65536
 _CHUNKS: Final = (_CHUNK,)
 _SMALL = 16384
@@ -219,7 +222,7 @@ class Channel:
         :raises EOFError: The other side went in the middle of a message.
         """
         frame = self.peek()
-        self.consume()
+        self._frame = None
         return frame
 
     def peek(self) -> Frame | None:
@@ -237,15 +240,14 @@ class Channel:
 
     def _read_header(self) -> None:
         """Read on until a frame or the beginning of a long one is there, or the end has come."""
-        while True:
-            if not self._arrived:
-                if _PASSES:
-                    self._arrived.extend(map(self._socket.recvmsg, _CHUNKS, _ROOMS))
-                else:
-                    self._arrived.extend(self._read_some())
-            head = self._arrived[0][0]
-            if len(self._arrived) > 1:
-                head = b"".join([entry[0] for entry in self._arrived])
+        if not self._arrived:
+            if _PASSES:
+                self._arrived.extend(map(self._socket.recvmsg, _CHUNKS, _ROOMS))
+            else:
+                self._arrived.extend(self._read_some())
+        head = self._arrived[0][0]
+        while len(head) < HEADER.size or len(self._arrived) > 1:
+            head = b"".join([entry[0] for entry in self._arrived])
             if not self._arrived[-1][0]:
                 if head:
                     raise EOFError("The other process ended in the middle of a message.")

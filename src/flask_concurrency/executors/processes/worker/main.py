@@ -108,7 +108,8 @@ def _serve(channel: Channel, setup: Setup, process: int) -> None:
     call = cap.call if capped else call_in_context
     until = inf
     while True:
-        if segments.keeps_arrays and not channel.readable(KEEPS_ARRAYS):
+        keeps_arrays = segments.keeps_arrays
+        if keeps_arrays and not channel.readable(KEEPS_ARRAYS):
             segments.forget_arrays()
         frame = channel.receive()
         if frame is None:
@@ -117,7 +118,7 @@ def _serve(channel: Channel, setup: Setup, process: int) -> None:
         if kind == UNTIL:
             (until,) = INSTANT.unpack(payload)
             continue
-        if segments.keeps_arrays and not isinstance(payload, Received):
+        if keeps_arrays and not isinstance(payload, Received):
             segments.forget_arrays()
         if until == inf:
             kind, reply = _run(payload, script, segments, cap, call)
