@@ -29,6 +29,7 @@ from math import inf
 from threading import get_ident
 
 from flask_concurrency.executors.threads.options import ThreadOptions
+from flask_concurrency.executors.threads.parked_threads import ParkedThread
 from flask_concurrency.executors.threads.snapshot import Counters
 from flask_concurrency.executors.threads.task import Task
 from flask_concurrency.executors.threads.task_queue import TaskQueue
@@ -100,7 +101,7 @@ class WorkerLoop:
         Takes no lock, since a destructor calls it, in the middle of anything.
         """
         self._stopping = True
-        self.queue.wake()  # one thread wakes and ends, and each that ends wakes the next
+        self.queue.wake_all()
 
     def begin_blocking(self) -> None:
         """One of the pool's threads begins to wait for what needs another thread."""
@@ -250,11 +251,16 @@ class WorkerLoop:
     def _work(self) -> None:
         if not self._enter():
             return
+        here, woken = ParkedThread(), False
         while not (self._stopping and self._leave()):
-            task = self.queue.get()
+            with self.lock:
+                task = self.queue.take(here, woken=woken)
+            woken = task is None
             if task is not None:
                 self.run(task, 1)
                 del task
+            elif not self._stopping:  # asked again: from here on it is woken when that changes
+                here.park()
 
     def _enter(self) -> bool:
         self.threads.enter()
@@ -281,7 +287,7 @@ class WorkerLoop:
                 return False
             self.threads.leave()
             self.queue.free -= 1
-        self.queue.wake()
+        self.queue.wake_all()
         return True
 
     def _compensate(self) -> None:
