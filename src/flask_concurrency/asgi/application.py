@@ -18,6 +18,7 @@ from flask_concurrency.asgi.interface import Receive, Scope, Send
 from flask_concurrency.asgi.lifespan import ServerLife
 from flask_concurrency.asgi.on_loop import serve_on_loop
 from flask_concurrency.asgi.on_thread import ThreadRequest
+from flask_concurrency.asgi.thread_answers import ThreadAnswers
 from flask_concurrency.asgi.websocket import serve_websocket
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.threads import ThreadExecutor
@@ -75,6 +76,7 @@ class AsgiBridge:
         self.lifespan = life.within
         self._max_body = max_body
         self._admit = admit
+        self._told: ThreadAnswers | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's scope.
@@ -142,6 +144,9 @@ class AsgiBridge:
         return self._serve_on_thread(environ, inbox, send)
 
     async def _serve_on_thread(self, environ: WSGIEnvironment, inbox: Inbox, send: Send) -> None:
+        loop = asyncio.get_running_loop()
+        if self._told is None or self._told.loop is not loop:
+            self._told = ThreadAnswers(loop)
         request = ThreadRequest(
             self._answers,
             environ,
@@ -149,6 +154,7 @@ class AsgiBridge:
             send,
             threads=self._threads,
             loop=self._loop,
+            told=self._told,
             late=self._late,
             max_body=self._max_body(),
         )

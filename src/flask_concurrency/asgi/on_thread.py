@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError
 from contextvars import Context
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from flask_concurrency.asgi.answer import Answers, reply_to, say, send_all
@@ -23,6 +24,7 @@ from flask_concurrency.asgi.input_stream import declared_length
 from flask_concurrency.asgi.interface import Message, Send
 from flask_concurrency.asgi.on_loop import answer_on_loop
 from flask_concurrency.asgi.reply import Reply, Streamed, Whole, close_body
+from flask_concurrency.asgi.thread_answers import ThreadAnswers
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.own_context import OwnContext
 from flask_concurrency.executors.threads import ThreadExecutor
@@ -59,6 +61,7 @@ class ThreadRequest:
     :param answers: Answers it.
     :param threads: The pool.
     :param loop: The server's loop.
+    :param told: Brings the thread's answer to that loop.
     :param late: Answers where the application has not at the request's deadline.
     :param max_body: Bytes of a body that are read at all; ``None`` for any number.
     :ivar started: The pool has taken it.
@@ -73,9 +76,11 @@ class ThreadRequest:
         *,
         threads: ThreadExecutor,
         loop: LoopThread,
+        told: ThreadAnswers,
         late: WSGIApplication,
         max_body: int | None = None,
     ) -> None:
+        self._told = told
         self._answers = answers
         self._environ = environ
         self._inbox = inbox
@@ -91,7 +96,7 @@ class ThreadRequest:
         self._waiting: asyncio.Future[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._answered = self._overdue = False
-        self._loop_here = asyncio.get_running_loop()
+        self._loop_here = told.loop
         self._withdraw: Callable[[], object] | None = None
         environ[ON_DEADLINE] = self._on_deadline
 
@@ -108,7 +113,9 @@ class ThreadRequest:
         watch = DisconnectWatch(self._inbox, self)
         watch.start()  # before: once the pool has the call, two threads want the interpreter
         try:
-            self._withdraw = self._threads.submit_with_callback(self._own, self._made, self._tell)
+            self._withdraw = self._threads.submit_with_callback(
+                self._own, self._made, partial(self._told.tell, self)
+            )
             self.started = True
             answer = await self._waiting
         except asyncio.CancelledError:
@@ -155,15 +162,13 @@ class ThreadRequest:
             return ()
         return say(self._reply, body, self._inbox, self._wait_for_server)
 
-    def _tell(self, answer: Any, error: BaseException | None) -> None:
-        """Wake the request on the loop. Runs in the thread, or on the loop if there was none."""
-        try:
-            self._loop_here.call_soon_threadsafe(self._go_on, answer, error)
-        except RuntimeError:  # the loop is closed, and no one waits
-            if isinstance(answer, Portable):
-                answer.close()
+    def lose_answer(self, answer: Any) -> None:
+        """The loop is closed, and no one waits."""
+        if isinstance(answer, Portable):
+            answer.close()
 
-    def _go_on(self, answer: Any, error: BaseException | None) -> None:
+    def take_answer(self, answer: Any, error: BaseException | None) -> None:
+        """Go on with what the thread has answered; on the loop."""
         waiting = self._waiting
         assert waiting is not None
         if waiting.done():  # the client has left, or the deadline has passed

@@ -13,10 +13,10 @@ from typing import Any, Protocol
 class Asker(Protocol):
     """What waits on the loop for an answer."""
 
-    def answered(self, answer: Any, error: BaseException | None) -> None:
+    def take_answer(self, answer: Any, error: BaseException | None) -> None:
         """Take it in, on the loop."""
 
-    def unheard(self, answer: Any) -> None:
+    def lose_answer(self, answer: Any) -> None:
         """The loop is closed, and no one waits; in any thread."""
 
 
@@ -51,7 +51,7 @@ class ThreadAnswers:
             self._woken = False
             while self._due:
                 asker, answer, _ = self._due.popleft()
-                asker.unheard(answer)
+                asker.lose_answer(answer)
 
     def _take_in(self) -> None:
         self._woken = False  # before it looks: what comes from here on wakes it again
@@ -59,7 +59,7 @@ class ThreadAnswers:
         try:
             while due:
                 asker, answer, error = due.popleft()
-                asker.answered(answer, error)
+                asker.take_answer(answer, error)
                 del asker, answer, error
         finally:
             if due and not self._woken:
