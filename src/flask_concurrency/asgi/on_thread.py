@@ -10,7 +10,7 @@ loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import CancelledError
 from contextvars import Context
 from functools import partial
@@ -100,15 +100,16 @@ class ThreadRequest:
         self._withdraw: Callable[[], object] | None = None
         environ[ON_DEADLINE] = self._on_deadline
 
-    async def serve(self) -> None:
+    async def serve(self) -> Awaitable[None] | None:
         """Answer the request.
 
+        :returns: What sends a stream, to be awaited when this has been.
         :raises QueueFull: The pool has no slot for it.
         :raises Exception: What the application raised and did not answer itself.
         """
         await self._await_body()
         if self._inbox.gone:
-            return
+            return None
         self._waiting = self._loop_here.create_future()
         watch = DisconnectWatch(self._inbox, self)
         watch.start()  # before: once the pool has the call, two threads want the interpreter
@@ -123,10 +124,10 @@ class ThreadRequest:
             self._close_unread(self._waiting)
             if self._overdue:
                 await send_all(self._say_late(), self._inbox, self._send)
-                return
+                return None
             if not watch.acted:
                 raise
-            return
+            return None
         finally:
             watch.stop()
             self._withdraw = None  # it leads back here
@@ -134,11 +135,11 @@ class ThreadRequest:
             if self._timer is not None:
                 self._timer.cancel()
         if isinstance(answer, Portable):
-            await answer_on_loop(
+            return await answer_on_loop(
                 answer.given(), self._own.context, self._reply, self._inbox, self._send
             )
-        else:
-            await send_all(answer, self._inbox, self._send)
+        await send_all(answer, self._inbox, self._send)
+        return None
 
     async def _await_body(self) -> None:
         """Receive a short body, or the beginning of a long one, so that no thread waits for it."""

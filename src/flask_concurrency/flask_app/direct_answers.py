@@ -9,7 +9,7 @@ file, a redirect, or of a class that answers in its own way from the response on
 from __future__ import annotations
 
 import sys
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Coroutine, Iterable
 from enum import Enum
 from inspect import iscoroutinefunction
 from types import CoroutineType, FunctionType
@@ -229,7 +229,7 @@ class DirectAnswers(Answers):
                 if whole is None:
                     start = Start(self._state, environ, journey, reply.start_response)
                     if self._comes_asynchronously(environ, response):
-                        streamed = StreamedResponse(response, journey)
+                        streamed = streamed_by(response, journey)
                         fields = response.get_wsgi_headers(environ).to_wsgi_list()
                         start(response.status, fields)
                     else:
@@ -334,7 +334,7 @@ class StreamedResponse(Streamed):
 
     def __init__(self, response: Response, journey: Journey) -> None:
         body: Any = response.response
-        super().__init__(body.source, has_context=isinstance(body.source, BeatingAsync))
+        super().__init__(body.source)
         self._journey = journey
         self._response: Response | None = response
         self._body: AsyncBody = body
@@ -357,6 +357,33 @@ class StreamedResponse(Streamed):
                     function()
         finally:
             self._journey.end(Ending.ABANDONED)
+
+
+class StreamedEvents(StreamedResponse):
+    """The same of a stream of events, which has context variables of its own."""
+
+    __slots__ = ()
+    has_context = True
+    source: BeatingAsync
+
+    def ask(self) -> Awaitable[Any]:
+        """See :meth:`BeatingAsync.ask`."""
+        return self.source.ask()
+
+    def piece(self, given: Any) -> bytes | None:
+        """See :meth:`BeatingAsync.take`."""
+        return self.source.take()
+
+    async def ended(self) -> None:
+        """Before the end is told to the client: what its source has to tidy up is part of it."""
+        await self.source.aclose()
+
+
+def streamed_by(response: Response, journey: Journey) -> StreamedResponse:
+    """A response whose body is an :class:`AsyncBody`."""
+    body: Any = response.response
+    of_events = isinstance(body.source, BeatingAsync)
+    return (StreamedEvents if of_events else StreamedResponse)(response, journey)
 
 
 def _flask_answers(asked: Request) -> bool:
