@@ -41,13 +41,17 @@ class TaskQueue:
         """Whether one more task would be too many."""
         return self.max_queue is not None and -self.free >= self.max_queue
 
-    def put(self, task: Task) -> None:
-        """Append ``task``."""
+    def put(self, task: Task, *, wake: bool = True) -> None:
+        """Append ``task``.
+
+        :param wake: Have an idle thread come; not where the calling one is about to take the next.
+        """
         if task.urgent:
             self._urgent[task] = None
         self._tasks[task] = None
         self.free -= 1
-        self._idle.wake_one()
+        if wake:
+            self._idle.wake_one()
 
     def take(self, thread: ParkedThread, *, woken: bool) -> Task | None:
         """Take the first task out; ``None`` if there is none, and the thread has to park.
@@ -62,8 +66,8 @@ class TaskQueue:
             self._urgent.pop(task, None)
         if woken:
             self._idle.arrived()
-            if self._tasks:
-                self._idle.wake_one()
+        if self._tasks:
+            self._idle.wake_one()
         return task
 
     def remove(self, task: Task) -> bool:
