@@ -162,7 +162,7 @@ class AsgiBridge:
             loop=self._loop,
             told=self._told,
             late=self._late,
-            max_body=self._max_body(),
+            max_body=self._max_body,
         )
         try:
             return await request.serve()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -23,6 +24,7 @@ from flask_concurrency.asgi.inbox import READ_AHEAD, Inbox
 from flask_concurrency.asgi.input_stream import declared_length
 from flask_concurrency.asgi.interface import Message, Send
 from flask_concurrency.asgi.on_loop import answer_on_loop
+from flask_concurrency.asgi.prompt_future import PromptFuture
 from flask_concurrency.asgi.reply import Reply, Streamed, Whole, close_body
 from flask_concurrency.asgi.thread_answers import ThreadAnswers
 from flask_concurrency.executors.loop import LoopThread
@@ -63,7 +65,7 @@ class ThreadRequest:
     :param loop: The server's loop.
     :param told: Brings the thread's answer to that loop.
     :param late: Answers where the application has not at the request's deadline.
-    :param max_body: Bytes of a body that are read at all; ``None`` for any number.
+    :param max_body: Gives the bytes of a body that are read at all; ``None`` for any number.
     :ivar started: The pool has taken it.
     """
 
@@ -78,7 +80,7 @@ class ThreadRequest:
         loop: LoopThread,
         told: ThreadAnswers,
         late: WSGIApplication,
-        max_body: int | None = None,
+        max_body: Callable[[], int | None] = lambda: None,
     ) -> None:
         self._told = told
         self._answers = answers
@@ -93,7 +95,7 @@ class ThreadRequest:
         self._sender: asyncio.Task[Any] | None = None
         self.started = False
         self._late = late
-        self._waiting: asyncio.Future[Any] | None = None
+        self._waiting: PromptFuture[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._answered = self._overdue = False
         self._loop_here = told.loop
@@ -107,10 +109,15 @@ class ThreadRequest:
         :raises QueueFull: The pool has no slot for it.
         :raises Exception: What the application raised and did not answer itself.
         """
-        await self._await_body()
+        length = declared_length(self._environ)
+        # A body that is refused or that the client waits to be asked for is not awaited here.
+        if length and "HTTP_EXPECT" not in self._environ:
+            most = self._max_body()
+            if most is None or length <= most:
+                await self._inbox.read_ahead(min(length, READ_AHEAD))  # no thread waits for it
         if self._inbox.gone:
             return None
-        self._waiting = self._loop_here.create_future()
+        self._waiting = PromptFuture(self._loop_here)
         watch = DisconnectWatch(self._inbox, self)
         watch.start()  # before: once the pool has the call, two threads want the interpreter
         try:
@@ -140,14 +147,6 @@ class ThreadRequest:
             )
         await send_all(answer, self._inbox, self._send)
         return None
-
-    async def _await_body(self) -> None:
-        """Receive a short body, or the beginning of a long one, so that no thread waits for it."""
-        length = declared_length(self._environ)
-        if not length or "HTTP_EXPECT" in self._environ:
-            return  # there is none, or the client waits to be asked for it
-        if self._max_body is None or length <= self._max_body:  # else it is refused unread
-            await self._inbox.read_ahead(min(length, READ_AHEAD))
 
     def _made(self) -> Sequence[Message] | Portable:
         """Runs in the thread. Gives what is left to send, or a body to be read on the loop."""
@@ -225,9 +224,9 @@ class ThreadRequest:
         if self._sender is not None:  # gunicorn (27) would wait for ever until the client reads
             self._sender.cancel()
 
-    def _close_unread(self, waiting: asyncio.Future[Any]) -> None:
+    def _close_unread(self, waiting: PromptFuture[Any]) -> None:
         """Close a body that came when its request was about to be cancelled."""
-        if waiting.done() and not waiting.cancelled() and waiting.exception() is None:
+        with suppress(BaseException):  # what the thread raised, or no answer
             answer = waiting.result()
             if isinstance(answer, Portable):
                 self._close_elsewhere(answer)
