@@ -15,7 +15,7 @@ from flask_concurrency.asgi.cooperative_yield import SENDS_AT_ONCE, CooperativeY
 from flask_concurrency.asgi.disconnect_watch import DisconnectWatch
 from flask_concurrency.asgi.inbox import Inbox
 from flask_concurrency.asgi.interface import Message, Send
-from flask_concurrency.asgi.reply import Reply, Streamed
+from flask_concurrency.asgi.reply import Reply, Streamed, Whole
 from flask_concurrency.executors.loop.call import was_cancelled
 from flask_concurrency.runtime.greenlet_bridge import (
     in_context,
@@ -63,7 +63,7 @@ async def answer_on_loop(
     assert task is not None
     watch = DisconnectWatch(inbox, task)
     streaming: Coroutine[Any, Any, None] | None = None
-    said = _said(made, reply, inbox, _Sending(inbox, send))
+    said = _said(made, reply, inbox, send)
     del made  # else a stream would keep it for as long as it is open
     try:
         # Not watched before it waits: most requests never do.
@@ -139,11 +139,15 @@ async def _stream(
 
 
 async def _said(
-    made: Awaitable[Body], reply: Reply, inbox: Inbox, wait_for_server: _Sending
+    made: Awaitable[Body], reply: Reply, inbox: Inbox, send: Send
 ) -> Sequence[Message] | Streamed:
     """What is left to send of an answer; a body that is awaited, as it is."""
     body = await made
-    return body if isinstance(body, Streamed) else say(reply, body, inbox, wait_for_server)
+    if isinstance(body, Streamed):
+        return body
+    if isinstance(body, Whole):
+        return () if inbox.gone else body
+    return say(reply, body, inbox, _Sending(inbox, send))
 
 
 class _Sending:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Coroutine, Iterable
 from enum import Enum
+from functools import lru_cache
 from inspect import iscoroutinefunction
 from types import CoroutineType, FunctionType
 from typing import TYPE_CHECKING, Any, Final
@@ -58,7 +59,7 @@ _SAY: Final = (
 _DISPATCH: Final = ("full_dispatch_request", "dispatch_request", "ensure_sync")
 """What of a ``Flask`` calls its views."""
 
-_CHANGED: Final = {"location", "content-location"}
+_CHANGED: Final = {b"location", b"content-location"}
 """Fields that Werkzeug changes on their way."""
 
 _PRESERVED: Final = "werkzeug.debug.preserve_context"
@@ -164,7 +165,8 @@ class DirectAnswers(Answers):
         app = self._app
         app._got_first_request = True
         try:
-            request_started.send(app, _async_wrapper=app.ensure_sync)
+            if request_started.receivers:
+                request_started.send(app, _async_wrapper=app.ensure_sync)
             value: Any = app.preprocess_request()
             if value is None:
                 rule = asked.url_rule
@@ -296,13 +298,12 @@ class DirectAnswers(Answers):
         length: bytes | None = None
         fields = []
         for name, value in response.headers:
-            name = name.lower()
-            said = value.encode("latin-1")
-            if name == "content-length":
+            field, said = _field(name), value.encode("latin-1")
+            if field == b"content-length":
                 length = said
-            elif name in _CHANGED:
+            elif field in _CHANGED:
                 return None
-            fields.append((name.encode("latin-1"), said))
+            fields.append((field, said))
         counted = b"%d" % len(body)
         if length is None:
             fields.append((b"content-length", counted))
@@ -391,6 +392,12 @@ def _flask_answers(asked: Request) -> bool:
     if asked.routing_exception is not None:
         return True
     return asked.method == "OPTIONS" and getattr(asked.url_rule, "provide_automatic_options", False)
+
+
+@lru_cache(256)  # an app has few
+def _field(name: str) -> bytes:
+    """How ASGI spells the name of a field."""
+    return name.lower().encode("latin-1")
 
 
 def _is_of_flask(function: Any) -> bool:
