@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, MutableMapping
+from collections.abc import AsyncIterator, Callable, MutableMapping
+from functools import partial
 from io import BytesIO
 from queue import SimpleQueue
 from threading import Thread
@@ -31,6 +32,15 @@ FILE = "BENCHMARKS_FILE"
 BODY = b"Hello, World!"
 EVENT = b"data: news\n\n"
 """What each news is to a reader of ``/events``."""
+ANSWER: list[MutableMapping[str, Any]] = [
+    {
+        "type": "http.response.start",
+        "status": 200,
+        "headers": [(b"content-type", b"text/html"), (b"content-length", b"%d" % len(BODY))],
+    },
+    {"type": "http.response.body", "body": BODY},
+]
+"""What ``/sync`` comes to."""
 HELLO = "hello"
 """What ``/socket`` says when it is open."""
 
@@ -134,12 +144,23 @@ def direct() -> AsgiApplication:
 
 def hop() -> AsgiApplication:
     """Flask called as it is on a thread that waits for it: what no thread pool can undercut."""
-    app, calls = flask(), SimpleQueue[Any]()
+    return _on_a_waiting_thread(partial(_answer, flask()))
+
+
+def hop_alone() -> AsgiApplication:
+    """The same answer without Flask: what the way to a thread and back takes."""
+    return _on_a_waiting_thread(lambda scope: ANSWER)
+
+
+def _on_a_waiting_thread(
+    answer: Callable[[MutableMapping[str, Any]], list[MutableMapping[str, Any]]],
+) -> AsgiApplication:
+    calls = SimpleQueue[Any]()
 
     def work() -> None:
         while True:
             scope, loop, answered = calls.get()
-            loop.call_soon_threadsafe(answered.set_result, _answer(app, scope))
+            loop.call_soon_threadsafe(answered.set_result, answer(scope))
 
     Thread(target=work, daemon=True).start()
 

@@ -112,7 +112,7 @@ BENCHMARKS = (
             Comparison("an async view, beside Quart", OURS, QUART, at_most=1 / 1.3),
             Comparison("Flask on the loop as it is, beside Quart", DIRECT, QUART),
             Comparison("an async view, beside Flask's own on WSGI", OURS, STOCK, at_most=1 / 5),
-            Comparison("a sync view, beside a2wsgi", OURS_SYNC, A2WSGI, at_most=1.0),
+            Comparison("a sync view, beside a2wsgi", OURS_SYNC, A2WSGI, at_most=0.3),
         ),
     ),
     Benchmark(

@@ -24,6 +24,7 @@ BARE, OURS = "bare Flask on WSGI, sync view", "ours"
 DIRECT = "Flask on the loop as it is, sync view"
 HOP = "Flask as it is on a waiting thread"
 """What any thread pool in front of Flask has to do."""
+HOP_ALONE = "the way to a waiting thread and back, without Flask"
 QUART, QUART_SYNC, A2WSGI = "Quart", "Quart, sync view", "a2wsgi"
 
 
@@ -73,6 +74,7 @@ BENCHMARKS = (
             Subject(BARE, on_wsgi),
             Subject(OURS, partial(on_asgi, "ours", "/sync")),
             Subject(HOP, partial(on_asgi, "hop", "/sync")),
+            Subject(HOP_ALONE, partial(on_asgi, "hop_alone", "/sync")),
             Subject(A2WSGI, partial(on_asgi, "a2wsgi", "/sync")),
             Subject(QUART_SYNC, partial(on_asgi, "quart", "/sync")),
         ),
@@ -81,6 +83,8 @@ BENCHMARKS = (
             Comparison("beside Quart", OURS, QUART_SYNC),
             Comparison("beside Flask as it is on a waiting thread", OURS, HOP),
             Comparison("that one, beside a2wsgi", HOP, A2WSGI),
+            Comparison("bare Flask on WSGI, beside a2wsgi", BARE, A2WSGI),
+            Comparison("the way to a thread and back, beside a2wsgi", HOP_ALONE, A2WSGI),
         ),
     ),
 )

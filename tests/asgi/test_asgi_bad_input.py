@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from contextvars import Context
 from typing import Any
 
 import pytest
@@ -96,7 +97,7 @@ def test_a_server_that_goes_on_after_the_end_is_watched_no_longer(run: Run) -> N
         own = asyncio.current_task()
         assert own is not None
         watch = DisconnectWatch(Inbox(receive), own)
-        watch.begin()
+        watch.begin(Context())
         await until_idle()
         return watch.acted
 

@@ -195,3 +195,33 @@ def test_no_stack_is_kept_while_a_stream_waits(
             assert (await exchange.end()).complete
 
     run(story())
+
+
+def test_nothing_but_the_sender_waits_for_an_event(
+    app: Flask, concurrency: Concurrency, run: Run
+) -> None:
+    """However many streams are open: each coroutine in between takes 300 bytes."""
+    asgi = concurrency.asgi_app(app)
+    go_on = asyncio.Event()
+
+    async def source() -> AsyncIterator[str]:
+        yield "first"
+        await go_on.wait()
+
+    @app.get("/")
+    async def view() -> Response:
+        return concurrency.event_stream(source())
+
+    async def story() -> list[str]:
+        exchange = Exchange(asgi)
+        await exchange.until_parts(2)  # a sign of life, and the first event
+        names: list[str] = []
+        waiting: Any = exchange.task.get_coro()
+        while hasattr(waiting, "cr_await"):
+            names.append(waiting.__qualname__)
+            waiting = waiting.cr_await
+        go_on.set()
+        assert (await exchange.end()).complete
+        return names[names.index("AsgiBridge.__call__") :]
+
+    assert run(story()) == ["AsgiBridge.__call__", "_stream"]

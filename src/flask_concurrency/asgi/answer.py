@@ -6,19 +6,14 @@ Longer ones, and streams, go out part by part while their maker waits.
 
 from __future__ import annotations
 
-import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from contextvars import Context
 from typing import TYPE_CHECKING, Final
 
-from flask_concurrency.asgi.cooperative_yield import CooperativeYield
 from flask_concurrency.asgi.environ import SCOPE
 from flask_concurrency.asgi.inbox import Inbox
 from flask_concurrency.asgi.interface import Message, Send
 from flask_concurrency.asgi.reply import PATH_SEND, Reply, Streamed, Whole, close_body
-from flask_concurrency.executors.loop.call import was_cancelled
-from flask_concurrency.runtime.greenlet_bridge import run_suspendable
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
@@ -102,35 +97,3 @@ async def send_all(messages: Iterable[Message], inbox: Inbox, send: Send) -> Non
             await send(message)
     except OSError:  # what servers say of such a connection
         inbox.gone = inbox.noticed = True
-
-
-async def send_streamed(
-    body: Streamed, reply: Reply, inbox: Inbox, send: Send, context: Context
-) -> None:
-    """Send a body as it comes, until it ends or the client has left; and close it.
-
-    It takes no stack: thousands may wait at once.
-
-    :param context: Closing it may run what the application has left to do then.
-    """
-    cooperative = CooperativeYield()
-    try:
-        async for piece in body.source:
-            if inbox.gone:
-                return
-            messages = reply.piece(piece.encode() if isinstance(piece, str) else piece)
-            if messages:
-                await send_all(messages, inbox, send)
-                await cooperative.after_send()
-            del piece, messages  # the next ones may be long in coming
-            if inbox.gone:  # before more is asked for, which may take long to come
-                return
-        body.sent()
-        await send_all(reply.last(), inbox, send)
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        raise was_cancelled("The source of a stream") from error
-    finally:
-        await run_suspendable(body.close, context)

@@ -6,8 +6,8 @@ Knows scopes; knows no Flask: which requests run on the loop is decided outside.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
 
 from flask_concurrency.asgi.admission import LET_ON, Admission
 from flask_concurrency.asgi.answer import Answers, ByWsgi
@@ -16,8 +16,9 @@ from flask_concurrency.asgi.inbox import Inbox
 from flask_concurrency.asgi.input_stream import input_of
 from flask_concurrency.asgi.interface import Receive, Scope, Send
 from flask_concurrency.asgi.lifespan import ServerLife
-from flask_concurrency.asgi.on_loop import serve_on_loop
+from flask_concurrency.asgi.on_loop import Serving, serve_on_loop
 from flask_concurrency.asgi.on_thread import ThreadRequest
+from flask_concurrency.asgi.thread_answers import ThreadAnswers
 from flask_concurrency.asgi.websocket import serve_websocket
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.threads import ThreadExecutor
@@ -75,6 +76,7 @@ class AsgiBridge:
         self.lifespan = life.within
         self._max_body = max_body
         self._admit = admit
+        self._told: ThreadAnswers | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's scope.
@@ -91,7 +93,9 @@ class AsgiBridge:
             try:
                 admission = LET_ON if self._admit is None else self._admit(scope, receive)
                 if admission.answer is None and admission.permit is None:
-                    await self._serve_request(scope, receive, send, admission.marks)
+                    rest = await self._serve_request(scope, receive, send, admission.marks)
+                    if rest is not None:
+                        await rest
                 else:
                     await self._serve_admitted(admission, scope, receive, send)
             finally:
@@ -121,7 +125,9 @@ class AsgiBridge:
             return
         ending = Ending.ABANDONED
         try:
-            await self._serve_request(scope, receive, send, admission.marks)
+            rest = await self._serve_request(scope, receive, send, admission.marks)
+            if rest is not None:
+                await rest
             ending = Ending.COMPLETED
         finally:
             permit = admission.permit
@@ -130,7 +136,7 @@ class AsgiBridge:
 
     def _serve_request(
         self, scope: Scope, receive: Receive, send: Send, marks: Mapping[str, object]
-    ) -> Coroutine[Any, Any, None]:
+    ) -> Serving:
         inbox = Inbox(receive)
         environ = make_environ(scope)
         environ.update(marks)
@@ -141,7 +147,12 @@ class AsgiBridge:
             return serve_on_loop(self._answers, environ, inbox, send)
         return self._serve_on_thread(environ, inbox, send)
 
-    async def _serve_on_thread(self, environ: WSGIEnvironment, inbox: Inbox, send: Send) -> None:
+    async def _serve_on_thread(
+        self, environ: WSGIEnvironment, inbox: Inbox, send: Send
+    ) -> Awaitable[None] | None:
+        loop = asyncio.get_running_loop()
+        if self._told is None or self._told.loop is not loop:
+            self._told = ThreadAnswers(loop)
         request = ThreadRequest(
             self._answers,
             environ,
@@ -149,12 +160,13 @@ class AsgiBridge:
             send,
             threads=self._threads,
             loop=self._loop,
+            told=self._told,
             late=self._late,
-            max_body=self._max_body(),
+            max_body=self._max_body,
         )
         try:
-            await request.serve()
+            return await request.serve()
         except QueueFull:
             if request.started:
                 raise
-            await serve_on_loop(self._busy, environ, inbox, send)
+            return await serve_on_loop(self._busy, environ, inbox, send)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextvars import Context, copy_context
 from typing import Protocol
 
 from flask_concurrency.asgi.inbox import Inbox
@@ -52,10 +53,13 @@ class DisconnectWatch:
             if self._task is not None:
                 self._task.cancel()
 
-    def begin(self) -> None:
-        """Begin to watch."""
+    def begin(self, context: Context) -> None:
+        """Begin to watch.
+
+        :param context: The context variables of the task.
+        """
         loop = asyncio.get_running_loop()
-        self._task = loop.create_task(self._watch(), name="disconnect watch")
+        self._task = loop.create_task(self._watch(), name="disconnect watch", context=context)
 
     async def _watch(self) -> None:
         inbox = self._inbox
@@ -104,8 +108,9 @@ class WatchTimer(threading.local):
         if loop is not self._loop:
             return  # another one has taken its place on this thread
         due, self._seen, self._new = self._seen, self._new, set()
+        context = copy_context()  # one for all: each task would make one of its own, of 64 bytes
         for watch in due:
-            watch.begin()
+            watch.begin(context)
         if self._seen:
             loop.call_later(LOOK_AFTER, self._begin_due, loop)
         else:

@@ -95,16 +95,12 @@ def _paths(scope: Scope) -> tuple[str, str, str]:
 def _add_fields(environ: WSGIEnvironment, fields: list[tuple[bytes, bytes]]) -> None:
     repeated: dict[str, list[str]] = {}
     for name, value in fields:
-        if name == b"host" and not value:
+        if not value and name == b"host":
             continue  # granian (2.8) adds an empty one where an HTTP/1.0 client sent none
-        plain = _PLAIN.get(name)
-        if plain is not None:
-            environ[plain] = value.decode("latin-1")
-            continue
         key = _key_of(name)
         if key is None:
             continue
-        if key not in environ:
+        if key not in environ or name in _PLAIN:
             environ[key] = value.decode("latin-1")
         else:  # joined once, at the end: many small pieces must not cost their square
             repeated.setdefault(key, [environ[key]]).append(value.decode("latin-1"))
@@ -115,6 +111,8 @@ def _add_fields(environ: WSGIEnvironment, fields: list[tuple[bytes, bytes]]) -> 
 @lru_cache(256)  # nearly all that clients send; a client can displace them for a while
 def _key_of(name: bytes) -> str | None:
     """What WSGI calls a field, if it is to be seen at all."""
+    if name in _PLAIN:
+        return _PLAIN[name]
     if b"_" in name:
         return None  # with it a client could pretend to be the proxy that writes the one with "-"
     return "HTTP_" + name.decode("latin-1").upper().replace("-", "_")

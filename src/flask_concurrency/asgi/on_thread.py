@@ -10,9 +10,11 @@ loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from contextvars import Context
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from flask_concurrency.asgi.answer import Answers, reply_to, say, send_all
@@ -22,7 +24,9 @@ from flask_concurrency.asgi.inbox import READ_AHEAD, Inbox
 from flask_concurrency.asgi.input_stream import declared_length
 from flask_concurrency.asgi.interface import Message, Send
 from flask_concurrency.asgi.on_loop import answer_on_loop
+from flask_concurrency.asgi.prompt_future import PromptFuture
 from flask_concurrency.asgi.reply import Reply, Streamed, Whole, close_body
+from flask_concurrency.asgi.thread_answers import ThreadAnswers
 from flask_concurrency.executors.loop import LoopThread
 from flask_concurrency.executors.own_context import OwnContext
 from flask_concurrency.executors.threads import ThreadExecutor
@@ -59,8 +63,9 @@ class ThreadRequest:
     :param answers: Answers it.
     :param threads: The pool.
     :param loop: The server's loop.
+    :param told: Brings the thread's answer to that loop.
     :param late: Answers where the application has not at the request's deadline.
-    :param max_body: Bytes of a body that are read at all; ``None`` for any number.
+    :param max_body: Gives the bytes of a body that are read at all; ``None`` for any number.
     :ivar started: The pool has taken it.
     """
 
@@ -73,9 +78,11 @@ class ThreadRequest:
         *,
         threads: ThreadExecutor,
         loop: LoopThread,
+        told: ThreadAnswers,
         late: WSGIApplication,
-        max_body: int | None = None,
+        max_body: Callable[[], int | None] = lambda: None,
     ) -> None:
+        self._told = told
         self._answers = answers
         self._environ = environ
         self._inbox = inbox
@@ -88,27 +95,35 @@ class ThreadRequest:
         self._sender: asyncio.Task[Any] | None = None
         self.started = False
         self._late = late
-        self._waiting: asyncio.Future[Any] | None = None
+        self._waiting: PromptFuture[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._answered = self._overdue = False
-        self._loop_here = asyncio.get_running_loop()
+        self._loop_here = told.loop
         self._withdraw: Callable[[], object] | None = None
         environ[ON_DEADLINE] = self._on_deadline
 
-    async def serve(self) -> None:
+    async def serve(self) -> Awaitable[None] | None:
         """Answer the request.
 
+        :returns: What sends a stream, to be awaited when this has been.
         :raises QueueFull: The pool has no slot for it.
         :raises Exception: What the application raised and did not answer itself.
         """
-        await self._await_body()
+        length = declared_length(self._environ)
+        # A body that is refused or that the client waits to be asked for is not awaited here.
+        if length and "HTTP_EXPECT" not in self._environ:
+            most = self._max_body()
+            if most is None or length <= most:
+                await self._inbox.read_ahead(min(length, READ_AHEAD))  # no thread waits for it
         if self._inbox.gone:
-            return
-        self._waiting = self._loop_here.create_future()
+            return None
+        self._waiting = PromptFuture(self._loop_here)
         watch = DisconnectWatch(self._inbox, self)
         watch.start()  # before: once the pool has the call, two threads want the interpreter
         try:
-            self._withdraw = self._threads.submit_with_callback(self._own, self._made, self._tell)
+            self._withdraw = self._threads.submit_with_callback(
+                self._own, self._made, partial(self._told.tell, self)
+            )
             self.started = True
             answer = await self._waiting
         except asyncio.CancelledError:
@@ -116,10 +131,10 @@ class ThreadRequest:
             self._close_unread(self._waiting)
             if self._overdue:
                 await send_all(self._say_late(), self._inbox, self._send)
-                return
+                return None
             if not watch.acted:
                 raise
-            return
+            return None
         finally:
             watch.stop()
             self._withdraw = None  # it leads back here
@@ -127,19 +142,11 @@ class ThreadRequest:
             if self._timer is not None:
                 self._timer.cancel()
         if isinstance(answer, Portable):
-            await answer_on_loop(
+            return await answer_on_loop(
                 answer.given(), self._own.context, self._reply, self._inbox, self._send
             )
-        else:
-            await send_all(answer, self._inbox, self._send)
-
-    async def _await_body(self) -> None:
-        """Receive a short body, or the beginning of a long one, so that no thread waits for it."""
-        length = declared_length(self._environ)
-        if not length or "HTTP_EXPECT" in self._environ:
-            return  # there is none, or the client waits to be asked for it
-        if self._max_body is None or length <= self._max_body:  # else it is refused unread
-            await self._inbox.read_ahead(min(length, READ_AHEAD))
+        await send_all(answer, self._inbox, self._send)
+        return None
 
     def _made(self) -> Sequence[Message] | Portable:
         """Runs in the thread. Gives what is left to send, or a body to be read on the loop."""
@@ -155,15 +162,13 @@ class ThreadRequest:
             return ()
         return say(self._reply, body, self._inbox, self._wait_for_server)
 
-    def _tell(self, answer: Any, error: BaseException | None) -> None:
-        """Wake the request on the loop. Runs in the thread, or on the loop if there was none."""
-        try:
-            self._loop_here.call_soon_threadsafe(self._go_on, answer, error)
-        except RuntimeError:  # the loop is closed, and no one waits
-            if isinstance(answer, Portable):
-                answer.close()
+    def lose_answer(self, answer: Any) -> None:
+        """The loop is closed, and no one waits."""
+        if isinstance(answer, Portable):
+            answer.close()
 
-    def _go_on(self, answer: Any, error: BaseException | None) -> None:
+    def take_answer(self, answer: Any, error: BaseException | None) -> None:
+        """Go on with what the thread has answered; on the loop."""
         waiting = self._waiting
         assert waiting is not None
         if waiting.done():  # the client has left, or the deadline has passed
@@ -219,9 +224,9 @@ class ThreadRequest:
         if self._sender is not None:  # gunicorn (27) would wait for ever until the client reads
             self._sender.cancel()
 
-    def _close_unread(self, waiting: asyncio.Future[Any]) -> None:
+    def _close_unread(self, waiting: PromptFuture[Any]) -> None:
         """Close a body that came when its request was about to be cancelled."""
-        if waiting.done() and not waiting.cancelled() and waiting.exception() is None:
+        with suppress(BaseException):  # what the thread raised, or no answer
             answer = waiting.result()
             if isinstance(answer, Portable):
                 self._close_elsewhere(answer)

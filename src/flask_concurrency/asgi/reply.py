@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from flask_concurrency.asgi.file_pieces import WholeFile
@@ -17,6 +17,9 @@ PATH_SEND: Final = "http.response.pathsend"
 """The extension by which a server sends a file that it opens itself, and its message."""
 
 
+_END: Final = object()
+
+
 class Whole(NamedTuple):
     """A short answer that is complete: the two messages that say it."""
 
@@ -28,14 +31,31 @@ class Streamed(ABC):
     """The body of an answer that has begun, whose pieces come asynchronously.
 
     :ivar source: Gives the pieces, one after the other.
-    :ivar has_context: It gives them in context variables of its own, wherever it is asked.
+    :cvar has_context: It gives them in context variables of its own, wherever it is asked.
     """
 
-    __slots__ = ("has_context", "source")
+    __slots__ = ("source",)
 
-    def __init__(self, source: AsyncIterator[bytes | str], *, has_context: bool = False) -> None:
+    has_context = False
+
+    def __init__(self, source: AsyncIterator[bytes | str]) -> None:
         self.source = source
-        self.has_context = has_context
+
+    def ask(self) -> Awaitable[Any]:
+        """Ask for the next piece. What it gives when it has been awaited, :meth:`piece` is given.
+
+        In two, so that nothing but the sender has to wait: of thousands of streams each takes 280
+        bytes less so (``./scripts/bench event-streams``).
+        """
+        return anext(self.source, _END)
+
+    def piece(self, given: Any) -> bytes | str | None:
+        """The piece; ``None`` if there are no more."""
+        return None if given is _END else given
+
+    async def ended(self) -> None:
+        """Let the source end, which has given its last piece."""
+        return
 
     @abstractmethod
     def sent(self) -> None:

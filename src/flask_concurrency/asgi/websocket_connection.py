@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -86,7 +86,7 @@ class Connection:
         self._reader: asyncio.Task[None] | None = None
         self._goodbye: asyncio.Task[None] | None = None
         self._drain: Drain | None = None
-        self._ticket: object = None
+        self._ticket: Callable[[], object] | None = None
 
     @property
     def connected(self) -> bool:

@@ -9,8 +9,9 @@ file, a redirect, or of a class that answers in its own way from the response on
 from __future__ import annotations
 
 import sys
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Coroutine, Iterable
 from enum import Enum
+from functools import lru_cache
 from inspect import iscoroutinefunction
 from types import CoroutineType, FunctionType
 from typing import TYPE_CHECKING, Any, Final
@@ -58,7 +59,7 @@ _SAY: Final = (
 _DISPATCH: Final = ("full_dispatch_request", "dispatch_request", "ensure_sync")
 """What of a ``Flask`` calls its views."""
 
-_CHANGED: Final = {"location", "content-location"}
+_CHANGED: Final = {b"location", b"content-location"}
 """Fields that Werkzeug changes on their way."""
 
 _PRESERVED: Final = "werkzeug.debug.preserve_context"
@@ -164,7 +165,8 @@ class DirectAnswers(Answers):
         app = self._app
         app._got_first_request = True
         try:
-            request_started.send(app, _async_wrapper=app.ensure_sync)
+            if request_started.receivers:
+                request_started.send(app, _async_wrapper=app.ensure_sync)
             value: Any = app.preprocess_request()
             if value is None:
                 rule = asked.url_rule
@@ -229,7 +231,7 @@ class DirectAnswers(Answers):
                 if whole is None:
                     start = Start(self._state, environ, journey, reply.start_response)
                     if self._comes_asynchronously(environ, response):
-                        streamed = StreamedResponse(response, journey)
+                        streamed = streamed_by(response, journey)
                         fields = response.get_wsgi_headers(environ).to_wsgi_list()
                         start(response.status, fields)
                     else:
@@ -296,13 +298,12 @@ class DirectAnswers(Answers):
         length: bytes | None = None
         fields = []
         for name, value in response.headers:
-            name = name.lower()
-            said = value.encode("latin-1")
-            if name == "content-length":
+            field, said = _field(name), value.encode("latin-1")
+            if field == b"content-length":
                 length = said
-            elif name in _CHANGED:
+            elif field in _CHANGED:
                 return None
-            fields.append((name.encode("latin-1"), said))
+            fields.append((field, said))
         counted = b"%d" % len(body)
         if length is None:
             fields.append((b"content-length", counted))
@@ -334,7 +335,7 @@ class StreamedResponse(Streamed):
 
     def __init__(self, response: Response, journey: Journey) -> None:
         body: Any = response.response
-        super().__init__(body.source, has_context=isinstance(body.source, BeatingAsync))
+        super().__init__(body.source)
         self._journey = journey
         self._response: Response | None = response
         self._body: AsyncBody = body
@@ -359,11 +360,44 @@ class StreamedResponse(Streamed):
             self._journey.end(Ending.ABANDONED)
 
 
+class StreamedEvents(StreamedResponse):
+    """The same of a stream of events, which has context variables of its own."""
+
+    __slots__ = ()
+    has_context = True
+    source: BeatingAsync
+
+    def ask(self) -> Awaitable[Any]:
+        """See :meth:`BeatingAsync.ask`."""
+        return self.source.ask()
+
+    def piece(self, given: Any) -> bytes | None:
+        """See :meth:`BeatingAsync.take`."""
+        return self.source.take()
+
+    async def ended(self) -> None:
+        """Before the end is told to the client: what its source has to tidy up is part of it."""
+        await self.source.aclose()
+
+
+def streamed_by(response: Response, journey: Journey) -> StreamedResponse:
+    """A response whose body is an :class:`AsyncBody`."""
+    body: Any = response.response
+    of_events = isinstance(body.source, BeatingAsync)
+    return (StreamedEvents if of_events else StreamedResponse)(response, journey)
+
+
 def _flask_answers(asked: Request) -> bool:
     """Whether Flask answers in place of the view."""
     if asked.routing_exception is not None:
         return True
     return asked.method == "OPTIONS" and getattr(asked.url_rule, "provide_automatic_options", False)
+
+
+@lru_cache(256)  # an app has few
+def _field(name: str) -> bytes:
+    """How ASGI spells the name of a field."""
+    return name.lower().encode("latin-1")
 
 
 def _is_of_flask(function: Any) -> bool:

@@ -28,7 +28,7 @@ class Drain:
 
     def __init__(self) -> None:
         self._begun = False
-        self._callbacks: dict[object, Callable[[], object]] = {}
+        self._callbacks: dict[Callable[[], object], None] = {}
         _drains.add(self)
 
     @property
@@ -39,25 +39,30 @@ class Drain:
     def begin(self) -> None:
         """Call all callbacks, once."""
         self._begun = True
-        for ticket in tuple(self._callbacks):
-            callback = self._callbacks.pop(ticket, None)
-            if callback is not None:
-                callback()
+        for callback in tuple(self._callbacks):
+            self._call_once(callback)
 
-    def call(self, callback: Callable[[], object]) -> object:
+    def call(self, callback: Callable[[], object]) -> Callable[[], object]:
         """Have ``callback`` called when it begins, or now if it has. It must not block nor raise.
 
-        :returns: A ticket for :meth:`forget`.
+        :returns: The callback, for :meth:`forget`.
         """
-        ticket = object()
-        self._callbacks[ticket] = callback
-        if self._begun and self._callbacks.pop(ticket, None) is not None:
-            callback()
-        return ticket
+        self._callbacks[callback] = None
+        if self._begun:
+            self._call_once(callback)
+        return callback
 
-    def forget(self, ticket: object) -> None:
-        """Call nothing for it any more."""
-        self._callbacks.pop(ticket, None)
+    def forget(self, callback: Callable[[], object] | None) -> None:
+        """Do not call it any more."""
+        if callback is not None:
+            self._callbacks.pop(callback, None)
+
+    def _call_once(self, callback: Callable[[], object]) -> None:
+        try:
+            del self._callbacks[callback]
+        except KeyError:  # it was called or forgotten a moment ago
+            return
+        callback()
 
 
 def watch_signals() -> bool:

@@ -52,7 +52,6 @@ class BeatingAsync(AsyncIterator[bytes]):
         "_source",
         "_taken",
         "_task",
-        "_ticket",
         "_timer",
     )
 
@@ -71,7 +70,6 @@ class BeatingAsync(AsyncIterator[bytes]):
         self._drain = drain
         self._context = context
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._ticket: object = None
         self._task: asyncio.Task[None] | None = None
         self._reader: asyncio.Future[None] | None = None
         self._taken: asyncio.Future[None] | None = None
@@ -85,32 +83,54 @@ class BeatingAsync(AsyncIterator[bytes]):
 
         :raises Exception: What the source raised.
         """
-        loop = self._loop
-        if loop is None:
-            self._loop = asyncio.get_running_loop()
-            self._ticket = self._drain.call(self._end_soon)
-            return HEARTBEAT  # servers send the head of an answer with the first piece of its body
         try:
-            if not self._ending and not self._closed:
-                if self._task is None:
-                    listening = self._listen(loop)
-                    self._task = loop.create_task(
-                        listening, name="event stream", context=self._context
-                    )
-                    del listening
-                await self._news(loop)
-                if self._heard is not _NOTHING:
-                    item, self._heard = self._heard, _NOTHING
-                    return self._encode(item)
-                if self._over:
-                    self._task.result()
-                elif not self._ending:
-                    return HEARTBEAT
+            await self.ask()
+            piece = self.take()
+            if piece is not None:
+                return piece
         except BaseException:
             await self.aclose()
             raise
         await self.aclose()
         raise StopAsyncIteration
+
+    def ask(self) -> asyncio.Future[None]:
+        """Ask for what comes next, without a coroutine of its own that waits for it.
+
+        :returns: Is done when :meth:`take` gives it.
+        """
+        loop = self._loop
+        if loop is None:
+            self._loop = loop = asyncio.get_running_loop()
+            self._drain.call(self)
+        elif not self._ending and not self._closed:
+            if self._task is None:
+                listening = self._listen(loop)
+                self._task = loop.create_task(listening, name="event stream", context=self._context)
+                del listening
+            return self._news(loop)
+        at_once: asyncio.Future[None] = loop.create_future()
+        at_once.set_result(None)
+        return at_once
+
+    def take(self) -> bytes | None:
+        """The next event, or a sign of life, which comes first; ``None`` at the end.
+
+        :raises Exception: What the source raised.
+        """
+        if self._heard is not _NOTHING:
+            item, self._heard = self._heard, _NOTHING
+            return self._encode(item)
+        if self._over and self._task is not None:
+            self._task.result()
+            return None
+        # Servers send the head of an answer with the first piece of its body.
+        return None if self._ending or self._closed else HEARTBEAT
+
+    def __call__(self) -> None:
+        """End soon; in any thread. A method instead of this would take 64 bytes in the drain."""
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._end)
 
     async def aclose(self) -> None:
         """End the source where it awaits, if it has begun, and leave nothing behind."""
@@ -118,7 +138,7 @@ class BeatingAsync(AsyncIterator[bytes]):
         if self._closed or loop is None:
             return
         self._closed = True
-        self._drain.forget(self._ticket)
+        self._drain.forget(self)
         if self._timer is not None:
             self._timer.cancel()
         task = self._task
@@ -158,10 +178,6 @@ class BeatingAsync(AsyncIterator[bytes]):
         if self._over:
             self._wake()
         return self._reader
-
-    def _end_soon(self) -> None:
-        assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._end)
 
     def _end(self) -> None:
         self._ending = True
@@ -210,7 +226,7 @@ class Beating(Iterator[bytes]):
         # The source is asked for one item at a time, when the last one was taken.
         self._wanted = threading.Semaphore(0)
         self._ended = False
-        self._ticket: object = None
+        self._ticket: Callable[[], object] | None = None
         self._started = False
 
     def __next__(self) -> bytes:

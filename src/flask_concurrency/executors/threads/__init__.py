@@ -7,7 +7,8 @@ A task goes through these files, from the application to a thread and back:
 
 ``pool``  what is taken in, refused and dropped · ``task_queue`` and ``line`` what waits, and for
 what · ``worker_loop`` which thread runs which task · ``worker_threads`` how many there are ·
-``task`` one call and its future · ``callback_task`` one call and its callback
+``parked_threads`` which idle one is woken · ``task`` one call and its future · ``callback_task``
+one call and its callback
 """
 
 from flask_concurrency.executors.threads.executor import ThreadExecutor

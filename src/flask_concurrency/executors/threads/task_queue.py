@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from queue import SimpleQueue
 
+from flask_concurrency.executors.threads.parked_threads import ParkedThread, ParkedThreads
 from flask_concurrency.executors.threads.task import Batch, Task
 from flask_concurrency.executors.waiting_line import Slot, WaitingLine
 
@@ -19,6 +19,7 @@ class TaskQueue:
     :param max_queue: Tasks that may wait; ``None`` for any number.
     :ivar free: Threads that run nothing, less the tasks that are queued. While it is positive,
         there is a thread for each of them.
+    :ivar wake_all: Has all idle threads look around. Takes no lock and needs none.
     :ivar line: Tasks whose callers wait for room.
     """
 
@@ -30,9 +31,8 @@ class TaskQueue:
         # deque one by one takes the square of their number.
         self._tasks: OrderedDict[Task, None] = OrderedDict()
         self._urgent: OrderedDict[Task, None] = OrderedDict()
-        # One token for each task, and some more: a thread that gets a token looks for a task. The
-        # tokens are for sleeping on.
-        self._tokens: SimpleQueue[None] = SimpleQueue()
+        self._idle = ParkedThreads()
+        self.wake_all = self._idle.wake_all
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -41,28 +41,34 @@ class TaskQueue:
         """Whether one more task would be too many."""
         return self.max_queue is not None and -self.free >= self.max_queue
 
-    def put(self, task: Task) -> None:
-        """Append ``task``."""
+    def put(self, task: Task, *, wake: bool = True) -> None:
+        """Append ``task``.
+
+        :param wake: Have an idle thread come; not where the calling one is about to take the next.
+        """
         if task.urgent:
             self._urgent[task] = None
         self._tasks[task] = None
         self.free -= 1
-        self._tokens.put(None)
+        if wake:
+            self._idle.wake_one()
 
-    def get(self) -> Task | None:
-        """Sleep until there is a task, or a reason to look around. Takes no lock and needs none."""
-        self._tokens.get()
-        try:
-            task, _ = self._tasks.popitem(last=False)
-        except KeyError:  # withdrawn, or another thread was quicker
+    def take(self, thread: ParkedThread, *, woken: bool) -> Task | None:
+        """Take the first task out; ``None`` if there is none, and the thread has to park.
+
+        :param woken: The thread was woken to look.
+        """
+        if not self._tasks:  # none came, one was withdrawn, or another thread was quicker
+            self._idle.add(thread)
             return None
+        task, _ = self._tasks.popitem(last=False)
         if task.urgent:
             self._urgent.pop(task, None)
+        if woken:
+            self._idle.arrived()
+        if self._tasks:
+            self._idle.wake_one()
         return task
-
-    def wake(self) -> None:
-        """Have one thread look around. Takes no lock and needs none."""
-        self._tokens.put(None)
 
     def remove(self, task: Task) -> bool:
         """Withdraw ``task``, and return whether it was here."""
@@ -118,10 +124,7 @@ class TaskQueue:
     def take_urgent(self) -> Task | None:
         """Take the first of these out."""
         while self._urgent:
-            try:
-                task = next(iter(self._urgent))
-            except (StopIteration, RuntimeError):  # a thread has taken one up at this moment
-                continue
+            task = next(iter(self._urgent))
             if self.remove(task):
                 return task
             self._urgent.pop(task, None)

@@ -29,6 +29,7 @@ from math import inf
 from threading import get_ident
 
 from flask_concurrency.executors.threads.options import ThreadOptions
+from flask_concurrency.executors.threads.parked_threads import ParkedThread
 from flask_concurrency.executors.threads.snapshot import Counters
 from flask_concurrency.executors.threads.task import Task
 from flask_concurrency.executors.threads.task_queue import TaskQueue
@@ -100,7 +101,7 @@ class WorkerLoop:
         Takes no lock, since a destructor calls it, in the middle of anything.
         """
         self._stopping = True
-        self.queue.wake()  # one thread wakes and ends, and each that ends wakes the next
+        self.queue.wake_all()
 
     def begin_blocking(self) -> None:
         """One of the pool's threads begins to wait for what needs another thread."""
@@ -207,10 +208,12 @@ class WorkerLoop:
                 return
             others[0].join(min(left, threading.TIMEOUT_MAX))
 
-    def run(self, task: Task, frees: int = 0) -> None:
+    def run(self, task: Task, here: ParkedThread | None = None) -> Task | None:
         """Run ``task`` in this thread, and note how it ended.
 
-        :param frees: Threads that are free afterwards.
+        :param here: The thread, if it is free afterwards.
+        :returns: Its next task; ``None`` if it is to park. It has one before it tells a callback
+            how this one ended: from then on two threads want the interpreter.
         """
         counters = self.counters
         counters.running[task] = get_ident()
@@ -233,28 +236,41 @@ class WorkerLoop:
         orphans: list[Task] = []
         with self.lock:
             counters.counts[outcome] += 1
-            queue.free += frees
+            if here is not None:
+                queue.free += 1
             if batch is not None:
                 if self._cancelling:
                     orphans = batch.clear()
                     counters.drop("cancelled", len(orphans))
                 batch.queued -= 1
                 if batch.waiting:
-                    queue.put(batch.next(task.ended_at))
+                    queue.put(batch.next(task.ended_at), wake=here is None)
             if queue.line.standing:
                 queue.let_in()
+            following = None if here is None else queue.take(here, woken=False)
         for orphan in orphans:
             orphan.drop()
         task.after_run()
+        return following
 
     def _work(self) -> None:
         if not self._enter():
             return
-        while not (self._stopping and self._leave()):
-            task = self.queue.get()
-            if task is not None:
-                self.run(task, 1)
-                del task
+        here = ParkedThread()
+        task = self._take(here, woken=False)
+        while True:
+            while task is not None:
+                task = self.run(task, here)
+            # It stands among the parked, so it is woken if this changes after it has looked.
+            if not self._stopping:
+                here.park()
+            if self._stopping and self._leave():
+                return
+            task = self._take(here, woken=True)
+
+    def _take(self, here: ParkedThread, *, woken: bool) -> Task | None:
+        with self.lock:
+            return self.queue.take(here, woken=woken)
 
     def _enter(self) -> bool:
         self.threads.enter()
@@ -281,7 +297,7 @@ class WorkerLoop:
                 return False
             self.threads.leave()
             self.queue.free -= 1
-        self.queue.wake()
+        self.queue.wake_all()
         return True
 
     def _compensate(self) -> None:
