@@ -78,7 +78,9 @@ class OverloadGuards:
         if now < self._yields_until and priority != "critical":
             share *= YIELDED
         reason: Reason | None = None
-        if self.age.refuses(now, age, patience):
+        too_old = self.age.refuses(now, age, patience)
+        self.late.pressed = self.age.standing
+        if too_old:
             reason = "age"
         elif not self.late.admits(now, share, spare):
             reason = "cap"

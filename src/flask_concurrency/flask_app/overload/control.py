@@ -172,9 +172,7 @@ class OverloadControl:
             return outcome.limit
         return outcome.response
 
-    def _admit_in_calm(
-        self, limit: AdaptiveLimit, arrival: Arrival, now: float
-    ) -> Admitted | None:
+    def _admit_in_calm(self, limit: AdaptiveLimit, arrival: Arrival, now: float) -> Admitted | None:
         """What most requests pass: nothing to announce, to find out or to refuse."""
         if self._announce is not None or arrival.gone:
             return None
