@@ -1,7 +1,9 @@
 """Measure what an app still answers in time when more comes than it can do.
 
 Each server and workload first shows its capacity and what a refusal takes it without Flask (closed
-loop): from both follows what is possible at a load. Then it is sent 1.5, 3 and 10 times as
+loop): from both follows what is possible at a load. Where refusals are most of the work, at ten
+times the capacity, the server is also sent that load to refuse all of it without Flask: what of its
+processor is left is the most that any app could answer with. Then it is sent 1.5, 3 and 10 times as
 much (open loop, latency from the scheduled instant) with the adaptive limit; three times as much
 also with nothing before it, with the best of three fixed limits, and behind the proxies that are
 installed. All of a case is measured one after the other, so it shares what else the machine does.
@@ -15,8 +17,9 @@ from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 from benchmarks.benchmark import Trial
-from benchmarks.overload.open_loop import Figures, Phase, capacity, figures, send
-from benchmarks.overload.servers import behind_haproxy, behind_nginx, has, serving
+from benchmarks.other_processes import processor_time
+from benchmarks.overload.open_loop import REFUSED, Figures, Phase, capacity, figures, send
+from benchmarks.overload.servers import behind_haproxy, behind_nginx, has, serving, serving_by
 
 DEADLINE = 0.5
 ADAPTIVE = "adaptive 500ms"
@@ -24,6 +27,9 @@ FIXED = (4, 8, 16)
 LOADS = (1.5, 3.0, 10.0)
 BESIDE = 3.0
 """The load at which others are measured beside it."""
+
+REFUSES_ALL = 10.0
+"""The load which a server is also sent to refuse all of it."""
 
 CALM = 0.8
 SETTLES = 1.5
@@ -72,7 +78,8 @@ def possible(load: float, able: float, refusal: float, path: str) -> float:
 
     :param load: What comes, in capacities.
     :param able: The capacity, in answers a second.
-    :param refusal: Seconds that the server itself takes to hand a request over and refuse it.
+    :param refusal: Seconds of a processor that the server itself takes to hand a request over and
+        refuse it.
     """
     answer = POOLED if path == "/pool" else 1 / able - refusal
     return min(1.0, load, max(0.0, 1 - load * able * refusal) / (answer * able))
@@ -133,7 +140,22 @@ def _case(case: Case, loads: list[float], seconds: float, quick: bool) -> Iterat
             continue
         ours = _run(serving(case.server, ADAPTIVE), case, rate, seconds)
         beside = _beside(case, rate, seconds, able, quick) if load == BESIDE else [""] * 4
-        most = possible(load, able, refusal, case.path)
+        takes = refusal
+        if load == REFUSES_ALL:
+            bare, spent = _refuse_all(case.server, rate, seconds)
+            takes = min(refusal, spent)
+            yield [
+                f"{name}, all refused without Flask",
+                "",
+                f"{load:g}×",
+                "",
+                f"{rate * spent:.2f} of a core",
+                "",
+                "",
+                f"{_ms(bare.refusal_p50)} / {_ms(bare.refusal_p99)}",
+                *[""] * 3,
+            ]
+        most = possible(load, able, takes, case.path)
         yield [
             name,
             "",
@@ -145,6 +167,21 @@ def _case(case: Case, loads: list[float], seconds: float, quick: bool) -> Iterat
             f"{_ms(ours.refusal_p50)} / {_ms(ours.refusal_p99)}",
             *beside[1:],
         ]
+
+
+def _refuse_all(server: str, rate: float, seconds: float) -> tuple[Figures, float]:
+    """What becomes of requests that are all refused without Flask, and what each takes.
+
+    :returns: The figures, and seconds on a processor a request. Those the server spends waiting
+        for its clients are not in them.
+    """
+    with serving_by(server, app="bare") as (port, process):
+        before = processor_time(process.pid)
+        samples = send(port, [(1.0, "/")], [Phase(rate, seconds + SETTLES)])
+        spent = processor_time(process.pid) - before
+    answered = sum(each.status in REFUSED for each in samples)
+    found = figures(samples, SETTLES, seconds + SETTLES, DEADLINE)
+    return found, spent / max(1, answered)
 
 
 def _beside(case: Case, rate: float, seconds: float, able: float, quick: bool) -> list[str]:

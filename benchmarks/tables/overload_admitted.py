@@ -15,6 +15,7 @@ from flask import Flask
 
 from benchmarks.asgi_call import scope_of
 from benchmarks.benchmark import Trial
+from benchmarks.overload.app import bare_wsgi
 from benchmarks.tables.added import BATCHES, FEW, QUICKER, REQUESTS
 from benchmarks.tables.rates import hello
 from benchmarks.wsgi_call import requests_to
@@ -67,6 +68,9 @@ def measure(quick: bool) -> list[list[str]]:
         calls["a refusal, WSGI"] = requests_to(
             refusing[0], environ={"gunicorn.socket": old}, status="503 Service Unavailable"
         )
+        calls["a refusal by a function that does nothing else"] = requests_to(
+            bare_wsgi, status="503 Service Unavailable"
+        )
         calls["only the guards, refusing on ASGI"] = _refusing_on_asgi(refusing[1], old, old_client)
         _let_a_queue_stand(refusing[1], old)
         spent: dict[str, list[float]] = {name: [] for name in calls}
@@ -80,7 +84,7 @@ def measure(quick: bool) -> list[list[str]]:
     told = {name: sorted(times)[len(times) // QUICKER] * 1e6 for name, times in spent.items()}
     without = told["a request without a limit"]
     for name, each in told.items():
-        whole = name.startswith(("a request", "with"))
+        whole = name.startswith(("a request", "with "))
         added = each - without if whole else each
         rows.append([name, f"{each:.1f}", "" if each is without else f"{added:+.1f}"])
     return rows

@@ -150,6 +150,88 @@ def test_a_short_answer_gives_its_place_back_as_the_server_takes_it(
     assert left(app) == 1
 
 
+def short_stream(did: list[str], *chunks: str) -> Any:
+    """A view that says how long its answer is and makes it bit by bit."""
+
+    def view() -> Response:
+        def made() -> Iterator[str]:
+            try:
+                for chunk in chunks:
+                    did.append(f"made {chunk}")
+                    yield chunk
+                did.append("went on")
+            finally:
+                did.append("closed")
+
+        return Response(made(), headers={"Content-Length": str(len("".join(chunks)))})
+
+    return view
+
+
+@pytest.mark.parametrize("chunks", [("one", "two"), ("", "one", "two")], ids=["two", "empty first"])
+def test_a_short_stream_holds_its_place_to_the_last_byte(
+    app: Flask, concurrency: Concurrency, chunks: tuple[str, ...]
+) -> None:
+    """Its first chunk is not all of it."""
+    serve(app, concurrency, short_stream([], *chunks), 2)
+    body = wsgi_body(app)
+    given = [next(body) for _ in chunks[:-1]]
+    assert left(app) == 1
+    given.append(next(body))
+    assert left(app) == 2
+    assert given == [chunk.encode() for chunk in chunks]
+    assert list(body) == []
+    body.close()
+    assert left(app) == 2
+
+
+def test_a_short_stream_goes_on_only_when_the_server_asks_for_more(
+    app: Flask, concurrency: Concurrency
+) -> None:
+    """What a view does after its last chunk holds that chunk up in no way, and is not left out."""
+    did: list[str] = []
+    serve(app, concurrency, short_stream(did, "all"), 1)
+    body = wsgi_body(app)
+    assert next(body) == b"all"
+    assert did == ["made all"]
+    assert list(body) == []
+    assert did == ["made all", "went on", "closed"]
+    body.close()
+
+
+def test_a_short_stream_is_closed_with_its_answer(app: Flask, concurrency: Concurrency) -> None:
+    """The client leaves: the view's generator ends where it stands."""
+    did: list[str] = []
+    serve(app, concurrency, short_stream(did, "all"), 1)
+    body = wsgi_body(app)
+    next(body)
+    body.close()
+    assert did == ["made all", "closed"]
+    assert left(app) == 1
+
+
+def test_a_short_stream_that_raises_at_once_gives_its_place_back(
+    app: Flask, concurrency: Concurrency
+) -> None:
+    """It is closed, though the server never sees it."""
+    closed: list[str] = []
+
+    def broken() -> Response:
+        def chunks() -> Iterator[str]:
+            raise ZeroDivisionError
+            yield ""
+
+        response = Response(chunks(), headers={"Content-Length": "4"})
+        response.call_on_close(lambda: closed.append("closed"))
+        return response
+
+    serve(app, concurrency, broken, 1)
+    with pytest.raises(ZeroDivisionError):
+        list(wsgi_body(app))
+    assert closed == ["closed"]
+    assert left(app) == 1
+
+
 def test_a_long_answer_holds_its_place_until_it_is_sent(
     app: Flask, concurrency: Concurrency
 ) -> None:

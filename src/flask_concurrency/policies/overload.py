@@ -78,7 +78,9 @@ class OverloadGuards:
         if now < self._yields_until and priority != "critical":
             share *= YIELDED
         reason: Reason | None = None
-        if self.age.refuses(now, age, patience):
+        too_old = self.age.refuses(now, age, patience)
+        self.late.pressed = self.age.standing
+        if too_old:
             reason = "age"
         elif not self.late.admits(now, share, spare):
             reason = "cap"
@@ -95,9 +97,10 @@ class OverloadGuards:
 
         :returns: ``None`` where it would have to be decided.
         """
-        if now < self._busy_until or not self.late.uncapped or not self.age.is_calm(age):
+        late = self.late
+        if now < self._busy_until or late.cap != inf or not self.age.is_calm(age):
             return None
-        return self.late.enter(now, age)
+        return late.enter(now, age)
 
     def enter(self, now: float, age: float, deadline: float | None = None) -> Entry:
         """Count one that was admitted."""

@@ -17,6 +17,9 @@ from typing import Final, NamedTuple, Protocol
 TCP_INFO_WORKS: Final = sys.platform == "linux" and hasattr(socket, "TCP_INFO")
 """Whether this platform has it in the layout that is read here."""
 
+_TCP: Final = socket.IPPROTO_TCP
+_INFO: Final = getattr(socket, "TCP_INFO", 0)
+
 SIZE: Final = 136
 """Bytes asked for: up to and with ``tcpi_bytes_received``. Kernels before 4.2 give less."""
 
@@ -67,7 +70,7 @@ def arrival_by_socket(connection: HasOptions) -> Arrival:
 
     :raises OSError: It refuses: no TCP socket, such as a Unix socket, or a closed one.
     """
-    return read_arrival(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, SIZE))
+    return read_arrival(connection.getsockopt(_TCP, _INFO, ENOUGH))
 
 
 def read_arrival(info: bytes) -> Arrival:

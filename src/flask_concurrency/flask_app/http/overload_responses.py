@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from flask_concurrency.flask_app.http.responses import PAGE, ServerBusy, prefers_html, soon
+from flask_concurrency.flask_app.http.unwaited_close import close_without_waiting
 from flask_concurrency.vocabulary.decision import Decision, Verdict
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ class OverloadResponse:
         self._html = _Prebuilt("text/html; charset=utf-8", page.encode())
 
     def wsgi(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a WSGI request."""
+        """Answer a WSGI request, and do not wait for its client to close the connection."""
+        close_without_waiting(environ)
         accept = environ.get("HTTP_ACCEPT", "")
         chosen = self._html if "html" in accept and prefers_html(environ) else self._json
         start_response("503 Service Unavailable", [*chosen.headers, ("Retry-After", str(soon()))])

@@ -117,6 +117,9 @@ class OverloadControl:
     ) -> None:
         self.rules = tuple(rules)
         self._chooses_methods = any(rule.methods is not None for rule in rules)
+        # Most apps have one such limit, for all methods: it is asked first, and without its rule.
+        alone = len(self.rules) == 1 and not self._chooses_methods
+        self._only = self.rules[0].limit if alone else None
         self.arrivals = arrivals
         self._askers = askers
         self._skips_gone = skips_gone
@@ -137,6 +140,8 @@ class OverloadControl:
             return None
         now = self.clock()
         arrival = self.arrivals.of_environ(environ, now, self._inside)
+        if self._only is not None and (admitted := self._admit_in_calm(self._only, arrival, now)):
+            return admitted
         outcome = self._admit(now, arrival, method, partial(self._askers.asker, environ))
         if isinstance(outcome, Rule):
             if "HTTP_ORIGIN" in environ and self._needs_cors():
@@ -158,12 +163,21 @@ class OverloadControl:
             return None
         now = self.clock()
         arrival = self.arrivals.of_scope(scope, receive, now, self._inside)
+        if self._only is not None and (admitted := self._admit_in_calm(self._only, arrival, now)):
+            return admitted
         outcome = self._admit(now, arrival, method, partial(self._askers.asker_on_asgi, scope))
         if not isinstance(outcome, Rule):
             return outcome
         if any(name == b"origin" for name, _ in headers) and self._needs_cors():
             return outcome.limit
         return outcome.response
+
+    def _admit_in_calm(self, limit: AdaptiveLimit, arrival: Arrival, now: float) -> Admitted | None:
+        """What most requests pass: nothing to announce, to find out or to refuse."""
+        if self._announce is not None or arrival.gone:
+            return None
+        entry = limit.acquire_in_calm(arrival.age, now)
+        return None if entry is None else Admitted(self, arrival, ((limit, entry),))
 
     def _admit(
         self,
