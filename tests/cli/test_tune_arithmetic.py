@@ -209,14 +209,28 @@ def test_a_rate_is_that_of_the_server_whenever_the_sending_ends(
     service = 0.05
     free = [0.0] * places
     due = [0.0] * under_way  # when each sender sends next
-    answered_at = []
+    answered_at: list[list[float]] = [[] for _ in due]
     while min(due) < seconds:
         sender, place = due.index(min(due)), free.index(min(free))
         ends_at = max(due[sender], free[place]) + service
         due[sender] = free[place] = ends_at
-        answered_at.append(ends_at)
-    rate = steady_rate(answered_at, under_way, max(answered_at))
+        answered_at[sender].append(ends_at)
+    rate = steady_rate(answered_at, max(max(at) for at in answered_at))
     assert rate == pytest.approx(min(places, under_way) / service, rel=0.06)
+
+
+@given(late=st.integers(0, 31), by=st.floats(0.0, 0.29))
+def test_one_late_answer_is_one_of_many(late: int, by: float) -> None:
+    """Thirty-two requests that wait 0.3 s each are answered in waves; the last answer of all is
+    late, as on a busy machine."""
+    answered_at = [[0.3 * wave for wave in range(1, 8)] for _ in range(32)]
+    answered_at[late][-1] += by
+    assert steady_rate(answered_at, 2.4) == pytest.approx(32 / 0.3, rel=0.01)
+
+
+def test_a_rate_of_senders_that_were_answered_once_is_that_of_all_the_time() -> None:
+    """There is nothing else to count by."""
+    assert steady_rate([[1.0], [2.0], []], 2.0) == 1.0
 
 
 @given(
@@ -235,7 +249,7 @@ def test_whatever_is_measured_the_advice_can_be_followed(
     seen = look(alone)
     tries = to_try(seen, workers=workers)
     assert tries == tuple(sorted(set(tries)))
-    assert 1 <= tries[0] <= tries[-1] <= 3 * MOST_THREADS * workers
+    assert 1 <= tries[0] <= tries[-1] <= 6 * MOST_THREADS * workers
     together = together_of(alone, workers=workers, own=True)
     advice = advise(alone, together, processors=workers, workers=workers)
     assert advice.threads * advice.workers > advice.in_flight >= 1

@@ -26,13 +26,13 @@ class Answers:
 
     :ivar latencies: Seconds of each answer.
     :ivar statuses: Answers by status; 0 for none.
-    :ivar answered_at: When each came.
+    :ivar answered_at: When each came, of each sender by itself.
     :ivar throughput: Answers a second, of :func:`many_at_once`.
     """
 
     latencies: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
-    answered_at: list[float] = field(default_factory=list)
+    answered_at: list[list[float]] = field(default_factory=list)
     throughput: float = 0.0
 
     @property
@@ -41,18 +41,22 @@ class Answers:
         return sum(number for status, number in self.statuses.items() if not 100 < status < 400)
 
 
-def steady_rate(answered_at: Sequence[float], under_way: int, seconds: float) -> float:
-    """Answers a second while so many requests were under way all the time.
+def steady_rate(answered_at: Sequence[Sequence[float]], seconds: float) -> float:
+    """Answers a second while each sender had a request under way all the time.
 
-    Until each sender was answered once, they queue up; what was under way at the end is answered
-    after it, and as quickly as before. So it is counted from the one instant to the other.
+    Little's law: as many as there are senders, by the time from one answer of a sender to its next.
+    Until each was answered once, they queue up; what is under way at the end is answered after it,
+    and counts. Requests that wait equally long are answered in waves, so that between two instants
+    there may be more or fewer of them; in the time of a sender there are not.
 
-    :param seconds: How long all of it took: what counts where each was answered once or so.
+    :param answered_at: When each sender was answered, the first one first.
+    :param seconds: How long all of it took: what counts where few were answered twice.
     """
-    at = sorted(answered_at)
-    if len(at) < 2 * under_way or at[-1] <= at[under_way - 1]:
-        return len(at) / seconds
-    return (len(at) - under_way) / (at[-1] - at[under_way - 1])
+    between = sum(at[-1] - at[0] for at in answered_at if at)
+    number = sum(len(at) - 1 for at in answered_at if at)
+    if between <= 0 or 2 * number < len(answered_at):
+        return sum(map(len, answered_at)) / seconds
+    return len(answered_at) * number / between
 
 
 def many_at_once(
@@ -80,7 +84,7 @@ def many_at_once(
             ask(now)
 
     _together([send] * number)
-    answers.throughput = steady_rate(answers.answered_at, number, perf_counter() - began_at)
+    answers.throughput = steady_rate(answers.answered_at, perf_counter() - began_at)
     return answers
 
 
@@ -123,6 +127,8 @@ def _asker(
 ) -> Callable[[float], None]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     fields = {} if keep else {"Connection": "close"}
+    answered_at: list[float] = []
+    answers.answered_at.append(answered_at)
 
     def ask(due_at: float) -> None:
         status = 0
@@ -135,7 +141,7 @@ def _asker(
             connection.close()
             sleep(0.01)
         now = perf_counter()
-        answers.answered_at.append(now)
+        answered_at.append(now)
         answers.latencies.append(now - due_at)
         answers.statuses[status] += 1
 
