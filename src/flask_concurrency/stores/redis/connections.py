@@ -235,8 +235,8 @@ class Caller:
     def exchange(self, packed: bytes, numbers: int) -> list[int] | bytes:
         """Send a command as it is, and read the whole numbers that it is answered with.
 
-        Of a trip of 80 µs the client library's packing, reading and looking for what a server may
-        say unasked takes 35 (``bench redis-parts``).
+        Of a trip of 75 µs the client library's packing, reading and looking for what a server may
+        say unasked takes 25 (``bench redis-parts``).
 
         :param numbers: How many there are.
         :returns: The numbers; the line of an error, or the beginning of something else.
