@@ -17,11 +17,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import cycle
 from typing import TYPE_CHECKING
 
-from benchmarks.benchmark import Benchmark, Call, Comparison, Subject
+from benchmarks.benchmark import Benchmark, Call, Comparison, Subject, Trial
+from benchmarks.tables.added import in_turn
 from benchmarks.tables.rates import BARE, bare, hello
-from benchmarks.wsgi_call import requests_to
+from benchmarks.wsgi_call import CLIENTS, requests_to
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -175,4 +177,56 @@ def _benchmark(limits: int) -> Benchmark:
     )
 
 
+def measure_parts(quick: bool) -> list[list[str]]:
+    """One trip with three sliding windows, and the least that any trip takes."""
+    import redis
+
+    from flask_concurrency import Rate
+    from flask_concurrency.policies.policy import policy_for
+    from flask_concurrency.stores.redis.redis_store import RedisStore
+    from flask_concurrency.stores.store import CheckTemplates
+
+    templates = CheckTemplates(tuple((rate, policy_for(Rate(rate)), 1, False) for rate in ROUTE))
+    keys = cycle([f"198.51.100.{number}" for number in range(CLIENTS)])
+    with RedisProcess() as server, redis.Redis.from_url(server.url) as client:
+        store = RedisStore(server.url)
+        sha = client.script_load("return 1")
+        address = server.url.removeprefix("redis://").removesuffix("/0").split(":")
+        plain = socket.create_connection((address[0], int(address[1])))
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        trivial = b"*3\r\n$7\r\nEVALSHA\r\n$40\r\n%s\r\n$1\r\n0\r\n" % sha.encode()
+        for _ in range(CLIENTS):
+            store.take_for(next(keys), templates)
+        packed = [store._packed[templates].of(next(keys), "") for _ in range(CLIENTS)]
+        written = cycle(packed)
+
+        def sent(command: bytes) -> None:
+            plain.sendall(command)
+            plain.recv(4_096)
+
+        try:
+            told = in_turn(
+                {
+                    "a script that does nothing, by a socket alone": lambda: sent(trivial),
+                    "… by redis-py": lambda: client.execute_command("EVALSHA", sha, 0),
+                    "three windows, by a socket alone": lambda: sent(next(written)),
+                    "… by our store": lambda: store.take_for(next(keys), templates),
+                    "… by our store, check by check": lambda: store.take(templates.of(next(keys))),
+                },
+                quick,
+            )
+        finally:
+            plain.close()
+            store.close()
+    return [["", "µs a trip"], *([name, f"{each:.1f}"] for name, each in told.items())]
+
+
 BENCHMARKS = (_benchmark(3), _benchmark(4))
+
+TRIALS = (
+    Trial(
+        "redis-parts",
+        "one trip to a Redis server, without any request, and the least that one takes",
+        measure_parts,
+    ),
+)

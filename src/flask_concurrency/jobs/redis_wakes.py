@@ -14,8 +14,8 @@ from typing import Final
 
 from flask_concurrency.stores.redis.client import ERRORS
 from flask_concurrency.stores.redis.connections import (
+    Caller,
     Client,
-    call_of,
     connect,
     disconnect,
     end_within,
@@ -98,7 +98,7 @@ class _Waits:
         end_within(WAIT + self._timeout)
         if self._client is None:
             self._client = connect(self._address)
-            self._call = call_of(self._client)
+            self._call = Caller(self._client)
         reply = self._call("XREAD", "BLOCK", int(WAIT * 1e3), "STREAMS", self._stream, seen)
         if not reply:
             return seen

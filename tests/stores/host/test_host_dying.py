@@ -25,7 +25,7 @@ from flask_concurrency.policies.token_bucket import TokenBucket
 from flask_concurrency.stores.host import host_store
 from flask_concurrency.stores.host.host_store import HostStore
 from flask_concurrency.stores.memory import MemoryStore
-from flask_concurrency.stores.store import Check
+from flask_concurrency.stores.store import Check, CheckTemplates
 from flask_concurrency.testing.manual_clock import ManualClock
 
 HOST = str(Path(host_store.__file__).parent)
@@ -251,6 +251,34 @@ def test_permits_of_the_dead_come_back_at_once(tmp_path: Path) -> None:
 
     for survivor, _ in deaths(tmp_path, lambda victim: victim.take([INSIDE]), work):
         assert admitted(survivor, INSIDE) == QUOTA
+
+
+@pytest.mark.parametrize("later", [0.0, 1.0, 30.0, 61.0])
+def test_windows_that_are_asked_alike_are_each_spent_at_most_once(
+    later: float, tmp_path: Path
+) -> None:
+    """Neither is one exceeded, nor is any unit of the others lost."""
+    policies = [SlidingWindow(QUOTA, 60.0), SlidingWindow(40, 60.0), SlidingWindow(40, 3_600.0)]
+    templates = CheckTemplates(tuple((str(policy), policy, 1, False) for policy in policies))
+    clock = ManualClock()
+    memory = MemoryStore(clock=clock)
+
+    def before(store: HostStore | MemoryStore) -> None:
+        clock.now = 1_000.0
+        for seconds in (20.0, 15.0, later):
+            store.take_for("k", templates)
+            clock.advance(seconds)
+
+    before(memory)
+    checks = templates.of("k")
+    asked = [check._replace(cost=check.policy.quota + 1) for check in checks]
+    lefts = [memory.take([check])[0].remaining for check in asked]
+    for survivor, ended in deaths(
+        tmp_path, before, lambda victim: victim.take_for("k", templates), clock
+    ):
+        found = [survivor.take([check])[0].remaining for check in asked]
+        for left, there in zip(lefts, found, strict=True):
+            assert left - 1 <= there <= (left if ended else left - 1)
 
 
 @pytest.mark.slow

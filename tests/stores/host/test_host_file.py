@@ -25,7 +25,7 @@ from flask_concurrency.stores.host.host_store import HostStore
 from flask_concurrency.stores.host.layout import CONTENT_AT, LINES_USED_AT, SLOT
 from flask_concurrency.stores.host.locks import FileGone
 from flask_concurrency.stores.host.transactions import Transactions
-from flask_concurrency.stores.store import Check
+from flask_concurrency.stores.store import Check, CheckTemplates
 from flask_concurrency.testing.manual_clock import ManualClock
 from flask_concurrency.vocabulary.errors import ConfigurationError, StoreUnavailable
 
@@ -332,10 +332,28 @@ def test_a_file_that_is_cut_off_kills_nobody(
     left(store)
     harm(the_file(directory))
     assert left(store) == 4
+    windows = CheckTemplates((("w", SlidingWindow(5, 60.0), 1, False),))
+    for _ in range(2):
+        store.take_for("k", windows)
+        harm(the_file(directory))
+        assert store.take_for("k", windows)[0].remaining == 4
     harm(the_file(directory))
     store.give_back([CHECK])
     harm(the_file(directory))
     assert store.forget([CHECK]) == 0
+
+
+def test_a_file_that_grew_is_noticed_by_all(open_store: OpenStore, directory: Path) -> None:
+    """A lock is found from the file's end: none waits for one that is elsewhere by now."""
+    clock = ManualClock()
+    one, two, three = (open_store(clock=clock) for _ in range(3))
+    assert [left(one), left(two), left(three)] == [4, 3, 2]
+    path = the_file(directory)
+    os.truncate(path, path.stat().st_size + 4_096)
+    assert left(one) == 1
+    assert left(two) == 4
+    clock.advance(1.0)
+    assert [left(one), left(three), left(two)] == [3, 2, 1]
 
 
 def test_a_file_whose_directory_is_gone_is_built_anew(

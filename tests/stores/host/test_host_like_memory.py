@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import tempfile
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from flask_concurrency.policies.sliding_window import SlidingWindow
 from flask_concurrency.policies.token_bucket import TokenBucket
 from flask_concurrency.stores.host.host_store import HostStore
 from flask_concurrency.stores.memory import MemoryStore
-from flask_concurrency.stores.store import Check
+from flask_concurrency.stores.store import Check, CheckTemplates
 from flask_concurrency.testing.manual_clock import ManualClock
 
 PERIOD = 10.0
@@ -42,6 +43,15 @@ def checks() -> st.SearchStrategy[list[Check]]:
         st.booleans(),
     )
     return st.lists(one, max_size=5, unique_by=lambda check: (check.limiter_id, check.key))
+
+
+ALIKE = [
+    CheckTemplates(
+        tuple((f"limiter {number}", POLICIES[number], cost, False) for number in numbers)
+    )
+    for numbers, cost in (((0, 2), 1), ((2,), 3), ((0, 1, 2), 1), ((0, 2), 0))
+]
+"""What gates ask of every client: windows alone, and with another policy among them."""
 
 
 class SeveralProcesses(RuleBasedStateMachine):
@@ -77,6 +87,17 @@ class SeveralProcesses(RuleBasedStateMachine):
                 for check, outcome in zip(asked, outcomes, strict=True)
                 if outcome.admitted
             ]
+
+    @rule(
+        process=st.integers(0, PROCESSES - 1),
+        key=st.sampled_from(["", "a", "b", "\ud800"]),
+        templates=st.sampled_from(ALIKE),
+    )
+    def take_for(self, process: int, key: str, templates: CheckTemplates) -> None:
+        outcomes = self.processes[process].take_for(key, templates)
+        assert outcomes == self.memory.take_for(key, templates)
+        if all(outcome.admitted for outcome in outcomes):
+            self.taken += [(process, self.clock.now, check) for check in templates.of(key)]
 
     @rule(data=st.data())
     def give_back(self, data: st.DataObject) -> None:
@@ -133,3 +154,31 @@ SeveralProcesses.TestCase.settings = settings(
     suppress_health_check=[HealthCheck.too_slow],
 )
 test_several_processes_count_like_one = pytest.mark.slow(SeveralProcesses.TestCase)
+
+
+@pytest.mark.parametrize("longest", [0.1, 0.5, 4.0])
+def test_windows_asked_alike_answer_like_memory_wherever_their_rings_begin(
+    longest: float, tmp_path: Path
+) -> None:
+    """Rings that fill, move on and wrap, written by two processes in turn, say the same."""
+    chosen = random.Random(1)
+    clock = ManualClock()
+    memory = MemoryStore(clock=clock)
+    templates = CheckTemplates(
+        tuple((str(quota), SlidingWindow(quota, PERIOD), 1, False) for quota in (7, 32, 40, 9_000))
+    )
+    processes = [
+        HostStore("shared", directory=tmp_path / "counts", max_keys=256, clock=clock)
+        for _ in range(2)
+    ]
+    wraps = 0
+    for _ in range(1_000):
+        clock.advance(chosen.uniform(0.0, longest))
+        process = chosen.choice(processes)
+        assert process.take_for("k", templates) == memory.take_for("k", templates)
+        assert process._transactions is not None
+        ((_, request, _),) = process._transactions._prepared.values()
+        wraps += sum(cell.ring[2] == 2 for cell, *_ in request)
+    for process in processes:
+        process.close()
+    assert wraps > 100

@@ -11,9 +11,10 @@ from flask_concurrency.policies.fixed_window import FixedWindow
 from flask_concurrency.policies.in_flight import InFlightCount
 from flask_concurrency.policies.sliding_window import SlidingWindow
 from flask_concurrency.policies.token_bucket import TokenBucket
+from flask_concurrency.stores.memory import MemoryStore
 from flask_concurrency.stores.redis.client import SCANNED
 from flask_concurrency.stores.redis.redis_store import RedisStore
-from flask_concurrency.stores.store import Check
+from flask_concurrency.stores.store import Check, CheckTemplates
 from flask_concurrency.testing.manual_clock import ManualClock
 from flask_concurrency.vocabulary.errors import ConfigurationError, StoreError, StoreUnavailable
 
@@ -78,6 +79,84 @@ def test_a_take_of_any_limits_is_one_command(redis_server: Any, server_time: Red
     for _ in range(9):
         server_time.take([*RATES, INSIDE])
     assert commands(client) == {"evalsha": 9}
+
+
+ALIKE = CheckTemplates(tuple((id_, policy, cost, False) for id_, policy, _, cost, _ in RATES))
+
+
+def test_limits_that_ask_alike_are_one_command(redis_server: Any, server_time: RedisStore) -> None:
+    """Admitted or refused: the server counts one EVALSHA each, and nothing else."""
+    server_time.take_for("k", ALIKE)
+    client = redis_server.client()
+    client.config_resetstat()
+    admitted = [all(o.admitted for o in server_time.take_for("k", ALIKE)) for _ in range(9)]
+    assert commands(client) == {"evalsha": 9}
+    assert admitted == [True] * 4 + [False] * 5
+
+
+@pytest.mark.parametrize("shadow", [False, True])
+def test_limits_that_ask_alike_answer_like_memory(
+    shadow: bool, store: RedisStore, clock: ManualClock
+) -> None:
+    """Whatever their policies say: admitted, refused, only looked at, only reported."""
+    memory = MemoryStore(clock=clock)
+    stages = [
+        ALIKE,
+        *(
+            CheckTemplates(tuple((*each[:2], cost, shadow) for each in ALIKE.each[:2]))
+            for cost in (0, 2)
+        ),
+    ]
+    for step in range(60):
+        clock.advance(7.5)
+        key, templates = "ab"[step % 2], stages[step % 3]
+        told, expected = store.take_for(key, templates), memory.take_for(key, templates)
+        for one, other in zip(told, expected, strict=True):
+            assert one[:2] == other[:2]
+            assert one[2:] == pytest.approx(other[2:], abs=2e-6)
+
+
+def test_limits_that_ask_alike_count_where_others_do(store: RedisStore) -> None:
+    """A limit is one count, however it is asked, and of whatever key."""
+    for key in ("k", "", "\ud800", "k" * 1_000):
+        store.take_for(key, ALIKE)
+        looks = [check._replace(cost=0) for check in ALIKE.of(key)]
+        assert [outcome.remaining for outcome in store.take(looks)] == [4, 4, 4, 4]
+
+
+def test_a_forgotten_script_is_sent_again_for_limits_that_ask_alike(
+    redis_server: Any, store: RedisStore
+) -> None:
+    """A server that was restarted, or told to forget, counts the request once."""
+    store.take_for("k", ALIKE)
+    redis_server.client().script_flush()
+    assert store.take_for("k", ALIKE)[0].remaining == 3
+    assert store.take_for("k", ALIKE)[0].remaining == 2
+
+
+def test_a_connection_that_broke_is_replaced_for_limits_that_ask_alike(
+    redis_server: Any, store: RedisStore
+) -> None:
+    """The server may have left between two requests."""
+    store.take_for("k", ALIKE)
+    client = redis_server.client()
+    for each in client.client_list():
+        if each["name"] == "flask-concurrency":
+            client.client_kill_filter(_id=each["id"])
+    assert store.take_for("k", ALIKE)[0].remaining == 3
+
+
+def test_a_foreign_value_is_told_by_limits_that_ask_alike(
+    redis_server: Any, store: RedisStore
+) -> None:
+    """And nothing is counted of the others."""
+    check = ALIKE.of("k")[2]
+    client = redis_server.client()
+    client.lpush(store._names.of(check, "s"), "x")
+    with pytest.raises(StoreError, match="holds something under a key of ours"):
+        store.take_for("k", ALIKE)
+    client.delete(store._names.of(check, "s"))
+    assert [outcome.remaining for outcome in store.take_for("k", ALIKE)] == [4, 4, 4, 4]
 
 
 def test_giving_back_is_one_command(redis_server: Any, store: RedisStore) -> None:

@@ -21,13 +21,15 @@ class FlockLocks:
 
     :param descriptor: The file, opened for nothing else and not mapped. Closed with the locks.
     :param path: Where the file is; the files that are held for life stand beside it.
+    :param size: How many bytes it has.
     :param timeout: Seconds to wait for another process.
     """
 
     kind: ClassVar[int] = 2
 
-    def __init__(self, descriptor: int, *, path: Path, timeout: float) -> None:
+    def __init__(self, descriptor: int, *, path: Path, size: int, timeout: float) -> None:
         self._descriptor = descriptor
+        self._size = size
         self.file_size: Callable[[], int] = partial(os.lseek, descriptor, 0, os.SEEK_END)
         self._path = path
         self._retry = BoundedRetry("the lock of the host store", timeout=timeout)
@@ -43,6 +45,8 @@ class FlockLocks:
                 raise FileGone
             try:
                 self._retry.wait_for(lambda: _attempt(self._descriptor, fcntl.LOCK_EX))
+                if self.file_size() < self._size:
+                    raise FileGone("was cut off")
                 return work(argument)
             finally:
                 # If the process dies before this, the kernel unlocks.

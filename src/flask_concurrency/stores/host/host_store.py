@@ -11,9 +11,10 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from operator import methodcaller
 from pathlib import Path
 from threading import get_ident
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from flask_concurrency.runtime.forks import call_in_child
 from flask_concurrency.stores.host.header import DamagedFile
@@ -41,6 +42,8 @@ MAX_KEYS: Final = 32_768
 MAX_PROCESSES: Final = 128
 MOST: Final = 2**22
 """What ``max_keys`` may be at most: 2.5 GB of memory."""
+
+REENTERED: Final = "A limit was asked for by a signal handler or a finalizer."
 
 ATTEMPTS: Final = 3
 """How often a request opens the file anew before it gives up."""
@@ -91,27 +94,29 @@ class HostStore:
 
     def take(self, checks: Sequence[Check]) -> list[Outcome]:
         """Spend the units of all checks, or of none if any but a shadow is refused."""
-        return self._take(Transactions.take, checks) if checks else []
+        if get_ident() in self._counting:
+            raise StoreError(REENTERED)
+        return self._do(methodcaller("take", checks)) if checks else []
 
     def take_for(self, key: str, templates: CheckTemplates) -> list[Outcome]:
         """Spend the units of all checks of one key, or of none."""
-        return self._take(Transactions.take_for, key, templates)
-
-    def _take(self, take: Callable[..., list[Outcome]], *asked: Any) -> list[Outcome]:
+        # Each layer between this and the file takes a request 0.3 µs (``bench rates``).
         thread = get_ident()
-        if thread in self._counting:
-            raise StoreError("A limit was asked for by a signal handler or a finalizer.")
-        self._counting.add(thread)
+        counting = self._counting
+        if thread in counting:
+            raise StoreError(REENTERED)
+        counting.add(thread)
         try:
             transactions = self._transactions or self._open()
             try:
-                return take(transactions, *asked)
+                return transactions.take_for(key, templates)
             except (FileGone, DamagedFile) as error:
-                return self._anew(lambda anew: take(anew, *asked), transactions, error)
+                again = methodcaller("take_for", key, templates)
+                return self._anew(again, transactions, error)
         except OSError as error:
             raise StoreUnavailable(f"The host store cannot be locked: {error}.") from error
         finally:
-            self._counting.discard(thread)
+            counting.discard(thread)
             if self._late:
                 self._do_late()
 

@@ -46,7 +46,7 @@ class Locks(Protocol):
         """Do ``work(argument)`` while no other thread or process is in the shards.
 
         :param shards: In ascending order, so that two callers cannot deadlock.
-        :raises FileGone: The locks were closed.
+        :raises FileGone: The locks were closed, or the file was cut off.
         :raises StoreUnavailable: Another process kept a lock for longer than the timeout.
         """
         ...

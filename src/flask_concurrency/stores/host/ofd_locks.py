@@ -6,10 +6,15 @@ fcntl(2)). Classic POSIX locks would vanish whenever anything in the process clo
 
 The bytes are mere numbers, the file's content does not matter to them. Two threads of a process
 share its open file and so its locks, hence a thread lock for each shard as well.
+
+To lock a shard also says that the file is whole: its byte is named by its distance from the end of
+the file, so of a file that was cut off it would lie before the first one, and the kernel refuses.
+To ask for the size by itself takes one more call to the kernel for each request.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import struct
@@ -28,8 +33,8 @@ _fcntl = fcntl.fcntl
 _LOCK: Final = getattr(fcntl, "F_OFD_SETLK", -1)
 
 
-def _request(kind: int, at: int, length: int = 1) -> bytes:
-    return _STRUCT_FLOCK.pack(kind, os.SEEK_SET, at, length, 0)
+def _request(kind: int, at: int, length: int = 1, whence: int = os.SEEK_SET) -> bytes:
+    return _STRUCT_FLOCK.pack(kind, whence, at, length, 0)
 
 
 def known_for(descriptor: int) -> bool:
@@ -49,19 +54,26 @@ class OfdLocks:
     :param descriptor: The file, opened for nothing else and not mapped: a mapping would keep it
         open, and its locks held, in a forked child. Closed with the locks.
     :param shards: How many shards it has.
+    :param size: How many bytes it has.
     :param timeout: Seconds to wait for another process.
     """
 
     kind: ClassVar[int] = 1
 
-    def __init__(self, descriptor: int, *, shards: int, timeout: float) -> None:
+    def __init__(self, descriptor: int, *, shards: int, size: int, timeout: float) -> None:
         self._descriptor = descriptor
+        self._size = size
         # A third of what fstat costs; it is only asked under a lock, so while this is open.
         self.file_size: Callable[[], int] = partial(os.lseek, descriptor, 0, os.SEEK_END)
         self._retry = BoundedRetry("a lock of the host store", timeout=timeout, shards=shards)
         self._threads = [threading.Lock() for _ in range(shards)]
         self._shards = [
-            (thread, _request(fcntl.F_WRLCK, shard), _request(fcntl.F_UNLCK, shard))
+            (
+                thread,
+                _request(fcntl.F_WRLCK, shard - size, whence=os.SEEK_END),
+                # By its place, whatever became of the file: no other byte is ever unlocked.
+                _request(fcntl.F_UNLCK, shard),
+            )
             for shard, thread in enumerate(self._threads)
         ]
         self._lives_at = shards
@@ -81,7 +93,7 @@ class OfdLocks:
                 try:
                     _fcntl(descriptor, _LOCK, lock)
                 except OSError:
-                    self._retry.wait_for(lambda: self._attempt(lock), shards[0])
+                    self._wait_for(shards[0])
                 if len(shards) == 1:
                     return work(argument)
                 return self.locked(shards[1:], work, argument)
@@ -133,10 +145,29 @@ class OfdLocks:
             for thread in held:
                 thread.release()
 
+    def _wait_for(self, shard: int) -> None:
+        """Lock a shard that cannot be locked now.
+
+        :raises FileGone: The file is of another size.
+        """
+        lock = self._shards[shard][1]
+
+        def attempt() -> bool:
+            size = self.file_size()
+            if size != self._size:
+                raise FileGone("was cut off" if size < self._size else "has grown")
+            return self._attempt(lock)
+
+        self._retry.wait_for(attempt, shard)
+
     def _attempt(self, request: bytes) -> bool:
         try:
             _fcntl(self._descriptor, _LOCK, request)
         except (BlockingIOError, PermissionError):
+            return False
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # a file that was cut off just now
+                raise
             return False
         return True
 

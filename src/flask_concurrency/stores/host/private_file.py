@@ -178,8 +178,9 @@ def _usable(path: Path, header: Header, wanted: Geometry, locks: Locks) -> bool:
 
 def _locks(descriptor: int, path: Path, geometry: Geometry, timeout: float) -> Locks:
     if known_for(descriptor):
-        return OfdLocks(descriptor, shards=geometry.shards, timeout=timeout)
-    return FlockLocks(descriptor, path=path, timeout=timeout)
+        shards, size = geometry.shards, geometry.size
+        return OfdLocks(descriptor, shards=shards, size=size, timeout=timeout)
+    return FlockLocks(descriptor, path=path, size=geometry.size, timeout=timeout)
 
 
 def _map(path: Path, directory: int, header: Header, locks: Locks) -> OpenFile:

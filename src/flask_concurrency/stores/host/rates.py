@@ -60,11 +60,11 @@ class RateCell:
     __slots__ = (
         "_cell",
         "_digest",
-        "_digest_at",
         "_evictions",
         "_memory",
         "_owner",
         "_start",
+        "_where",
         "_word",
         "policy",
         "shard",
@@ -114,7 +114,7 @@ class RateCell:
         cell = self._cell
         _write_word(memory, cell, 0)
         # If the process dies here, the cell is free; its old key is forgotten as it had to be.
-        memory[self._digest_at : self._digest_at + DIGEST] = self._digest
+        memory[self._where] = self._digest
         # If the process dies here, or halfway through the digest, the cell is still free.
         word = self._fill(state, policy)
         spent, expires_at = self._ends(state, policy)
@@ -135,15 +135,15 @@ class RateCell:
 
     def _here(self) -> bool:
         """Find the key, and which of its cell's content counts."""
-        at = self._digest_at
-        if self._memory[at : at + DIGEST] != self._digest and not self._found():
+        if self._memory[self._where] != self._digest and not self._found():
             return False
         # 0 where the process that wrote the digest died before its content counted.
         (self._word,) = _read_word(self._memory, self._cell)
         return self._word != 0
 
     def _hint(self, way: int) -> None:
-        self._digest_at = self._start + way * DIGEST
+        at = self._start + way * DIGEST
+        self._where = slice(at, at + DIGEST)
         self._cell = self._start + DIGESTS + way * CELL
 
     def _found(self) -> bool:

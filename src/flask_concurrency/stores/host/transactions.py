@@ -19,6 +19,7 @@ from flask_concurrency.stores.host.in_flight import InFlightRow, InFlightRows
 from flask_concurrency.stores.host.locks import FileGone
 from flask_concurrency.stores.host.private_file import OpenFile
 from flask_concurrency.stores.host.rates import RateCell
+from flask_concurrency.stores.host.window_cell import WindowCell, Windows, spend
 from flask_concurrency.stores.store import Check, CheckTemplates, LimiterCounts
 from flask_concurrency.vocabulary.clock import Clock
 from flask_concurrency.vocabulary.decision import Outcome
@@ -32,8 +33,13 @@ NONSENSE: Final = (ArithmeticError, LookupError, ValueError, struct.error)
 
 Later = Callable[[Callable[[], None]], None]
 
-Request = list[tuple[Entry, Policy, int, bool]]
-"""Of each check: where it counts, by which policy, its cost, and whether it is a shadow."""
+_Question = tuple[Entry, Policy, int, bool]
+"""Of a check: where it counts, by which policy, its cost, and whether it is a shadow."""
+
+Request = Sequence[_Question]
+
+_Prepared = tuple[list[int], Any, bool]
+"""The shards of one key's checks, the checks, and whether they are all of sliding windows."""
 
 _Counted = tuple[Any, Any, Any, Policy]
 """What to write: where, what was there (``None`` for nothing), what will be, by which policy."""
@@ -56,6 +62,7 @@ class Transactions:
         "_index",
         "_locked",
         "_look_at",
+        "_memory",
         "_prepared",
         "_size",
         "evictions",
@@ -74,7 +81,8 @@ class Transactions:
         self._size = geometry.size
         self._look_at = clock() + LOOK_EVERY
         self._index = CellIndex(file, self.evictions, self.in_flight)
-        self._prepared: dict[tuple[CheckTemplates, str], tuple[list[int], Request]] = {}
+        self._memory = file.memory
+        self._prepared: dict[tuple[CheckTemplates, str], _Prepared] = {}
         # A process that claims the line of a dead one looks alive in its place, so no process reaps
         # what the dead one held: it is returned here.
         self.in_flight.clear_own_words()
@@ -86,7 +94,7 @@ class Transactions:
         :raises StoreError: A lock was not to be had in time, or the file is full.
         """
         remembered = self._index.remembered
-        request: Request = []
+        request: list[_Question] = []
         shards: list[int] = []
         for limiter_id, policy, key, cost, shadow in checks:
             entry = remembered.get((limiter_id, key))
@@ -106,17 +114,26 @@ class Transactions:
         """
         # Where a client is counted does not change. To look that up for each of three limits
         # takes 1.5 µs (``bench store-3``).
-        prepared = self._prepared.get((templates, key))
-        if prepared is None:
-            request: Request = [
-                (self._index.find(limiter_id, policy, key), policy, cost, shadow)
-                for limiter_id, policy, cost, shadow in templates.each
-            ]
-            prepared = sorted({entry.shard for entry, *_ in request}), request
-            if len(self._prepared) >= REMEMBERED:
-                self._prepared.clear()
-            self._prepared[templates, key] = prepared
-        return self._take(*prepared)
+        found = self._prepared.get((templates, key)) or self._prepare(key, templates)
+        shards, request, windows = found
+        try:
+            return self._locked(shards, self._decide_windows if windows else self._decide, request)
+        except ConfigurationError:
+            raise
+        except NONSENSE as error:
+            raise _damaged(error) from error
+
+    def _prepare(self, key: str, templates: CheckTemplates) -> _Prepared:
+        request: Request = [
+            (self._index.find(limiter_id, policy, key), policy, cost, shadow)
+            for limiter_id, policy, cost, shadow in templates.each
+        ]
+        windows = all(isinstance(entry, WindowCell) for entry, *_ in request)
+        prepared = sorted({entry.shard for entry, *_ in request}), request, windows
+        if len(self._prepared) >= REMEMBERED:
+            self._prepared.clear()
+        self._prepared[templates, key] = prepared
+        return prepared
 
     def _take(self, shards: list[int], request: Request) -> list[Outcome]:
         try:
@@ -202,9 +219,15 @@ class Transactions:
         self.file.locks.close(wait=wait)
         self.file.memory.close()
 
+    def _decide_windows(self, request: Windows) -> list[Outcome]:
+        now = self._clock()
+        if now >= self._look_at:
+            self._look(now)
+        return spend(request, self._memory, now) or self._decide(request)
+
     def _decide(self, request: Request) -> list[Outcome]:
         now = self._clock()  # read with the locks held, so it is later than all that is written
-        if now >= self._look_at or self._file_size() < self._size:
+        if now >= self._look_at:
             self._look(now)
         outcomes: list[Outcome] = []
         counted: list[_Counted] = []
@@ -287,14 +310,12 @@ class Transactions:
         return clear_shard(self.file.memory, self.file.header.geometry, shard, now, owners)
 
     def _look(self, now: float) -> None:
-        """Make sure that the file is whole, and from time to time that it is still the one.
+        """Make sure from time to time that the file is still the one.
 
-        Touching a page that was cut off kills the process, so each request asks for the size.
+        Touching a page that was cut off kills the process, so each lock says that it is whole.
         A file cut off between that and the last write of the same request still kills the
         process; only the owner of the private directory can do that.
         """
-        if self._file_size() < self._size:
-            raise FileGone("was cut off")
         if now < self._look_at:
             return
         self._look_at = now + LOOK_EVERY
@@ -304,6 +325,8 @@ class Transactions:
             raise FileGone("was removed") from None
         if (found.st_dev, found.st_ino) != self.file.inode:
             raise FileGone("was replaced")
+        if found.st_size != self._size:
+            raise FileGone("is of another size")
 
 
 def _damaged(error: Exception) -> DamagedFile:

@@ -8,13 +8,19 @@ order in which each one leaves a window that counts every unit, at worst for lon
 
 from __future__ import annotations
 
+import mmap
 import struct
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, Final, cast
 
 from flask_concurrency.policies.policy import Policy
-from flask_concurrency.policies.sliding_window import MOST_RUNS, Runs
-from flask_concurrency.stores.host.layout import CONTENT_AT, DIGEST, HEAD, SLOT, SLOTS, WORD
+from flask_concurrency.policies.sliding_window import MOST_RUNS, Runs, SlidingWindow, new
+from flask_concurrency.stores.host.addresses import Address
+from flask_concurrency.stores.host.evictions import Evictions
+from flask_concurrency.stores.host.layout import CONTENT_AT, HEAD, SLOT, SLOTS, WORD
 from flask_concurrency.stores.host.rates import CLOCK_SKEW, MOST_SPENT, RateCell, damaged
+from flask_concurrency.vocabulary.decision import Outcome
 
 _PAIRS: Final = [struct.Struct("@" + "dQ" * pairs) for pairs in range(SLOTS + 1)]
 _INSTANT: Final = struct.Struct("@d")
@@ -49,18 +55,55 @@ _SPANS: Final = {
 }
 
 
+Ring = tuple[int, Callable[..., tuple[Any, ...]], int, int, int, int]
+"""How to read both ends of a ring: the word that describes it; what reads the word, and of the
+slots at both ends what the order says; the order; and where in the cell the slot before the runs
+is, the newest run, and the one that would be next.
+
+The order is 0 where the newest run is the oldest one, too (the slot before, the run); 1 where it
+comes behind (the slot before, the oldest run's instant, the newest run); 2 where the ring wraps in
+between (the newest run, the slot before, the oldest run's instant).
+"""
+
+
+@lru_cache(maxsize=len(_SPANS))
+def _ring(word: int) -> Ring | None:
+    """How to read the ends of a ring; ``None`` for one that has no run, or room for no other."""
+    head, runs = word - 1 >> _BITS, word - 1 & _RUNS
+    if not (0 < runs < MOST_RUNS and head < SLOTS - 1):
+        return None
+    newest, following = (head + runs) % SLOTS, (head + runs + 1) % SLOTS
+    if runs == 1:
+        order, ends = 0, f"{SLOT.size * head}xdQdQ"
+    elif newest > head:
+        order, ends = 1, f"{SLOT.size * head}xdQd8x{SLOT.size * (runs - 2)}xdQ"
+    else:
+        order, ends = 2, f"{SLOT.size * newest}xdQ{SLOT.size * (head - newest - 1)}xdQd"
+    read = struct.Struct(f"@I{CONTENT_AT - WORD.size}x{ends}").unpack_from
+    first_at, newest_at, next_at = (
+        CONTENT_AT + slot * SLOT.size for slot in (head, newest, following)
+    )
+    return word, read, order, first_at, newest_at, next_at
+
+
+_FIRST: Final = cast("Ring", _ring(_word(0, 1)))
+
+
 class WindowCell(RateCell):
     """The cell of a key whose policy is a sliding window."""
 
-    __slots__ = ()
+    __slots__ = ("ring",)
+
+    def __init__(self, address: Address, memory: mmap.mmap, evictions: Evictions) -> None:
+        super().__init__(address, memory, evictions)
+        self.ring = _FIRST
 
     def read(self, now: float) -> Runs | None:
         """The policy's state; ``None`` for a key that is not there."""
         # This and ``count`` run for every limit of every request, so they call as little as they
         # can: with the calls of the other cells three limits take 2 µs more (``bench rates``).
         memory = self._memory
-        at = self._digest_at
-        if memory[at : at + DIGEST] != self._digest and not self._found():
+        if memory[self._where] != self._digest and not self._found():
             return None
         cell = self._cell
         (word,) = _read_word(memory, cell)
@@ -146,3 +189,83 @@ class WindowCell(RateCell):
 
     def _number(self, index: int, number: int) -> None:
         _NUMBER.pack_into(self._memory, self._slot(index) + _NUMBER_AT, number)
+
+
+Windows = Sequence[tuple[WindowCell, SlidingWindow, int, bool]]
+"""Of each check: where it counts, by which policy, its cost, and whether it is a shadow."""
+
+
+def spend(windows: Windows, memory: mmap.mmap, now: float) -> list[Outcome] | None:
+    """Count a request that all of some windows admit, whose keys are all there, as mostly.
+
+    Where no run leaves, both ends of a ring decide, and this says what the policy's ``take`` says
+    of the whole: the same cases are tried on both. To read all runs, and to call each cell and
+    policy for it, takes 7 µs more for three windows (``bench rates``).
+
+    :returns: ``None`` for any other request, of which nothing is counted.
+    :raises DamagedFile: No process of ours wrote what is there.
+    """
+    outcomes: list[Outcome] = []
+    counted: list[tuple[Any, ...]] = []
+    others: list[tuple[WindowCell, Runs, Runs, SlidingWindow]] = []
+    for cell, policy, cost, _ in windows:
+        if memory[cell._where] != cell._digest and not cell._found():
+            return None
+        at = cell._cell
+        word, read, order, first_at, newest_at, next_at = cell.ring
+        found = read(memory, at)
+        if found[0] != word:
+            ring = _ring(found[0])
+            if ring is not None:
+                cell.ring = ring
+                word, read, order, first_at, newest_at, next_at = ring
+                found = read(memory, at)
+        if order == 0:
+            there, first, before, oldest, last = found
+            newest = oldest
+        elif order == 1:
+            there, first, before, oldest, newest, last = found
+        else:
+            there, newest, last, first, before, oldest = found
+        quota, period = policy.quota, policy.period
+        remaining = quota - last + before - cost
+        reset_after = oldest + period - now
+        if (
+            there == word
+            and before <= last
+            and oldest <= newest <= now + CLOCK_SKEW
+            and remaining >= 0
+            and cost > 0
+            and reset_after > 0.0
+        ):
+            number = last + cost
+            spent = cell._owner | MOST_SPENT * (number - before) // quota
+            if now - first <= policy.grain:
+                if order == 0:
+                    reset_after = period  # the units that come now are in the oldest run
+                counted.append((at, newest_at, number, word, spent, now + period, 0))
+            else:
+                counted.append((at, next_at, number, word + 1, spent, now + period, first_at))
+            outcomes.append(
+                new(
+                    Outcome, (True, remaining, 0.0, reset_after if reset_after < period else period)
+                )
+            )
+        else:
+            old = cell.read(now)
+            if old is None:
+                return None
+            state, outcome = policy.take(old, now, cost)
+            if not (outcome[0] and cost):
+                return None
+            others.append((cell, old, state, policy))
+            outcomes.append(outcome)
+    # Each is written in the same order as by ``count``, so it is as safe from death.
+    for at, slot_at, number, word, spent, expires_at, first_at in counted:
+        _write_slot(memory, at + slot_at, now, number)
+        _write_head(memory, at, word, spent, expires_at)
+        if first_at:
+            _write_instant(memory, at + first_at, now)
+    for cell, old, state, policy in others:
+        cell.count(old, state, policy)
+    return outcomes

@@ -15,9 +15,8 @@ from redis.exceptions import NoScriptError, RedisClusterException, RedisError, R
 
 from flask_concurrency.runtime.greenlet_bridge import can_suspend, in_thread
 from flask_concurrency.stores.redis.connections import (
-    Call,
+    Caller,
     Client,
-    call_of,
     check_options,
     connect,
     disconnect,
@@ -67,7 +66,7 @@ class ScriptClient:
         self._timeout = timeout
         check_options(address)
         self._client: Client | None = None
-        self._call: Call | None = None
+        self._call: Caller | None = None
         self._connecting = threading.Lock()
         self._threads = _threads()
 
@@ -99,6 +98,35 @@ class ScriptClient:
             return reply
         except ERRORS as error:
             raise self._translated(error) from error
+
+    def run_packed(self, packed: bytes, numbers: int) -> list[int] | None:
+        """Run a script that the server has seen; one command, packed already.
+
+        For a request on an event loop it is run in a thread: the loop never waits for the server.
+
+        :param numbers: How many whole numbers the script answers.
+        :returns: The numbers; ``None`` where the script did not run: to ask by :meth:`run` tells
+            why not, or mends it.
+        :raises StoreUnavailable: No answer in time, or none of a script of ours.
+        """
+        if can_suspend():
+            return in_thread(self._threads, self._run_packed, packed, numbers)
+        return self._run_packed(packed, numbers)
+
+    def _run_packed(self, packed: bytes, numbers: int) -> list[int] | None:
+        end_within(self._timeout)
+        try:
+            call = self._call or self._connected()
+            if not call.exchanges:
+                return None
+            reply = call.exchange(packed, numbers)
+        except ERRORS as error:
+            raise self._translated(error) from error
+        if type(reply) is list:
+            return reply
+        if reply[:1] == b"-":
+            return None
+        raise self.misunderstood(reply)
 
     def probe(self, key: str) -> None:
         """See whether the server answers and takes writes.
@@ -167,12 +195,12 @@ class ScriptClient:
         except ERRORS as error:
             raise self._translated(error) from error
 
-    def _connected(self) -> Call:
+    def _connected(self) -> Caller:
         """What calls the server, made by the first call: a cluster's asks for its nodes at once."""
         with self._connecting:
             if self._call is None:
                 self._client = connect(self._address)
-                self._call = call_of(self._client)
+                self._call = Caller(self._client)
             return self._call
 
     def _translated(self, error: Exception) -> StoreError:

@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flask_concurrency.policies.in_flight import InFlightCount
+from flask_concurrency.policies.sliding_window import new
 from flask_concurrency.runtime.forks import call_in_child
 from flask_concurrency.stores.key_names import KeyNames
 from flask_concurrency.stores.redis.client import ScriptClient
 from flask_concurrency.stores.redis.leases import Held, Leases
+from flask_concurrency.stores.redis.packed_take import PackedTake, packed_take
 from flask_concurrency.stores.redis.rules import LETTERS, MICROSECONDS, rule_of
 from flask_concurrency.stores.redis.scripts import script_for
 from flask_concurrency.stores.redis.url import read_url
-from flask_concurrency.stores.store import Check, LimiterCounts
+from flask_concurrency.stores.store import Check, CheckTemplates, LimiterCounts
 from flask_concurrency.vocabulary.clock import Clock
 from flask_concurrency.vocabulary.decision import Outcome
 
@@ -26,6 +28,8 @@ BEATS_PER_LEASE = 3
 RENEWED_AT_ONCE = 500
 """Permits in one command: the server does nothing else meanwhile, about half a millisecond."""
 IN_FLIGHT = LETTERS[InFlightCount]
+MAX_PACKED = 1_000
+"""Commands kept ready; an app has as many as routes with limits."""
 
 
 class RedisStore:
@@ -57,6 +61,7 @@ class RedisStore:
         self._lease = lease
         self._lease_text = str(round(lease * MICROSECONDS))
         self._clock = clock
+        self._packed: dict[CheckTemplates, PackedTake] = {}
         self._start()
         call_in_child(self, RedisStore._start)
 
@@ -81,6 +86,23 @@ class RedisStore:
         if IN_FLIGHT in letters:
             self._hold(checks, outcomes, keys, id_)
         return outcomes
+
+    def take_for(self, key: str, templates: CheckTemplates) -> list[Outcome]:
+        """Spend the units of all checks of one key, or of none; one command."""
+        packed = self._packed.get(templates) or self._pack(templates)
+        if packed is not None:
+            reply = self._scripts.run_packed(packed.of(key, self._now()), packed.numbers)
+            if reply is not None:
+                return _outcomes(reply)
+        return self.take(templates.of(key))
+
+    def _pack(self, templates: CheckTemplates) -> PackedTake | None:
+        packed = packed_take(templates, self._names, self._lease_text)
+        if packed is not None:
+            if len(self._packed) >= MAX_PACKED:
+                self._packed.clear()
+            self._packed[templates] = packed
+        return packed
 
     def give_back(self, checks: Sequence[Check], *, after: float = 0.0) -> None:
         """Return what these checks took; one command.
@@ -190,17 +212,18 @@ class RedisStore:
 
 
 def _outcomes(reply: list[int]) -> list[Outcome]:
-    numbers = iter(reply)
+    # As in the policies: a NamedTuple made in a third of its constructor's time.
     return [
-        Outcome(
-            admitted == 1,
-            remaining,
-            None if retry_after < 0 else retry_after / MICROSECONDS,
-            None if reset_after < 0 else reset_after / MICROSECONDS,
+        new(
+            Outcome,
+            (
+                reply[at] == 1,
+                reply[at + 1],
+                None if reply[at + 2] < 0 else reply[at + 2] / MICROSECONDS,
+                None if reply[at + 3] < 0 else reply[at + 3] / MICROSECONDS,
+            ),
         )
-        for admitted, remaining, retry_after, reset_after in zip(
-            numbers, numbers, numbers, numbers, strict=True
-        )
+        for at in range(0, len(reply), 4)
     ]
 
 

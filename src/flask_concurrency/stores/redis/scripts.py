@@ -25,7 +25,7 @@ NEEDED_BY = {
 """Files that a policy's letter, or a verb, cannot do without."""
 
 ORDER = (
-    *("numbers", "exact_wait", "tally", "rule", "policies"),
+    *("numbers", "windows", "exact_wait", "tally", "rule", "policies"),
     *("sliding_window", "fixed_window", "token_bucket", "in_flight"),
     *("take", "give_back", "renew"),
 )
@@ -68,6 +68,8 @@ def script_for(verb: Verb, letters: str) -> Script:
 
 def _assemble(verb: Verb, letters: str) -> Script:
     needed = {verb}.union(*(NEEDED_BY[need] for need in (verb, *letters)))
+    if verb == "take" and set(letters) == {"s"}:
+        needed = {*needed, "windows"}
     folder = files(__package__) / "lua"
     names = [name for name in ORDER if name in needed]
     return Script("\n".join((folder / f"{name}.lua").read_text("utf-8") for name in names))
