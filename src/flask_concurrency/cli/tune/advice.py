@@ -24,6 +24,10 @@ GROWS: Final = 1.5
 MOST_THREADS: Final = 64
 SPARE: Final = 2
 """Threads that stay free to refuse and to answer health checks."""
+BY_CHANCE: Final = 12
+"""Requests for each worker but one that are tried at the most: of ``w`` workers to which ``n`` come
+by chance ``n / (n + w - 1)`` are busy, which is 92 %."""
+MOST_TRIED: Final = 512
 ALL_BUT: Final = 0.95
 """Share of the highest throughput that the advised limit brings: it is the lowest that does. What
 was measured for a second is some 5 % off, and the advised limit should bring nine tenths of it."""
@@ -126,7 +130,8 @@ def to_try(seen: Look, *, workers: int) -> tuple[int, ...]:
     """
     together = seen.inside * workers
     if seen.bound == "interpreter":
-        found = {together, ceil(1.5 * together), 2 * together, 3 * together, 6 * together}
+        highest = max(3 * together, min(MOST_TRIED, BY_CHANCE * (workers - 1) * seen.inside))
+        found = {together, ceil(1.5 * together), 2 * together, 3 * together, highest}
     elif seen.bound == "pool":
         found = {seen.inside, together, ceil(1.5 * together), 2 * together, 4 * together}
     else:
