@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from tests.jobs.conftest import worker_info
@@ -132,3 +132,27 @@ def test_a_killed_server_with_a_log_loses_no_job() -> None:
         assert all(ledger.get(id) for id in ids)
         assert ledger.counts().queued == 50
         ledger.close()
+
+
+def test_a_worker_that_lost_a_race_claims_what_is_left(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one claims the same jobs between its look and its claim; there are more."""
+    ledger, other = (RedisLedger(server.url, app="race", volatile=True) for _ in range(2))
+    ledger.join(worker_info("w1"))
+    other.join(worker_info("w2"))
+    ids = [submit(ledger).id for _ in range(4)]
+    look, taken = ledger._due, list[JobRecord]()
+
+    def look_too_early(names: Sequence[str], limit: int) -> tuple[float, list[JobRecord]]:
+        found = look(names, limit)
+        if not taken:
+            taken.extend(other.claim("w2", ["report"], 2))
+        return found
+
+    monkeypatch.setattr(ledger, "_due", look_too_early)
+    claimed = ledger.claim("w1", ["report"], 2)
+    assert [record.id for record in (*taken, *claimed)] == ids
+    for name, each in (("w1", ledger), ("w2", other)):
+        each.leave(name)
+        each.close()

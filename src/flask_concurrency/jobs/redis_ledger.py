@@ -186,12 +186,19 @@ class RedisLedger(Ledger):
 
     def claim(self, worker: str, names: Sequence[str], limit: int) -> list[JobRecord]:
         """Claim jobs that are due; one that another worker claimed first is left to it."""
-        now, due = self._due(names, limit)
-        claimed = []
-        for record in due:
-            begun = begin(record, worker, now)
-            if begun is not None and self._put(begun, expected=str(record.version))[0] == b"ok":
-                claimed.append(begun)
+        claimed: list[JobRecord] = []
+        lost = True
+        while lost and len(claimed) < limit:  # in place of those there may be others
+            lost = False
+            now, due = self._due(names, limit - len(claimed))
+            for record in due:
+                begun = begin(record, worker, now)
+                if begun is None:
+                    continue
+                if self._put(begun, expected=str(record.version))[0] == b"ok":
+                    claimed.append(begun)
+                else:
+                    lost = True
         return claimed
 
     def due(self, names: Sequence[str], limit: int) -> list[JobRecord]:
