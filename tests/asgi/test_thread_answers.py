@@ -23,6 +23,9 @@ class Loop:
             raise RuntimeError("Event loop is closed")
         self.due.append(callback)
 
+    def is_closed(self) -> bool:
+        return self.closed
+
     def go_on(self) -> None:
         due, self.due = self.due, []
         for callback in due:
@@ -44,6 +47,8 @@ class Request:
 
     def lose_answer(self, answer: Any) -> None:
         self.lost.append(answer)
+        if self.fails:
+            raise OSError(answer)
 
 
 @pytest.fixture
@@ -116,3 +121,16 @@ def test_threads_may_tell_while_the_loop_looks() -> None:
         return taken
 
     assert sorted(asyncio.run(story())) == sorted([*range(1_000)] * 4)
+
+
+def test_an_answer_whose_body_cannot_be_closed_keeps_no_other(
+    loop: Loop, answers: ThreadAnswers, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What its closing raises is logged."""
+    bad, good = Request(fails=True), Request()
+    answers.tell(bad, "a", None)
+    answers.tell(good, "b", None)
+    loop.closed = True
+    answers.tell(good, "c", None)
+    assert (bad.lost, good.lost) == (["a"], ["b", "c"])
+    assert "could not be closed" in caplog.text

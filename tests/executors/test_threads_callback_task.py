@@ -118,3 +118,19 @@ def test_a_pool_that_cannot_start_its_threads_is_told(pool_of: PoolOf, ends: End
     pool.submit_with_callback(own(who="Ann"), who.get, telling(ends))
     entered.set()
     assert isinstance(ends.get(timeout=30)[1], BrokenThreadPool)
+
+
+def test_a_callback_that_raises_loses_no_other_task(
+    pool_of: PoolOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The thread has its next task by then, and stays, whatever was raised."""
+    pool, gate = pool_of(1), threading.Event()
+
+    def leave(result: Any, error: BaseException | None) -> None:
+        raise SystemExit
+
+    pool.submit_with_callback(own(), lambda: gate.wait(30), leave)
+    following = pool.submit(int, "7")
+    gate.set()
+    assert following.result(30) == 7
+    assert "is told of the end of a task of" in caplog.text

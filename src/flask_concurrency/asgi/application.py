@@ -151,8 +151,10 @@ class AsgiBridge:
         self, environ: WSGIEnvironment, inbox: Inbox, send: Send
     ) -> Awaitable[None] | None:
         loop = asyncio.get_running_loop()
-        if self._told is None or self._told.loop is not loop:
-            self._told = ThreadAnswers(loop)
+        told = self._told
+        if told is None or told.loop is not loop:
+            # Kept in a local, too: an app that serves two loops replaces it at any time.
+            self._told = told = ThreadAnswers(loop)
         request = ThreadRequest(
             self._answers,
             environ,
@@ -160,7 +162,7 @@ class AsgiBridge:
             send,
             threads=self._threads,
             loop=self._loop,
-            told=self._told,
+            told=told,
             late=self._late,
             max_body=self._max_body,
         )

@@ -9,6 +9,10 @@ import asyncio
 from collections import deque
 from typing import Any, Protocol
 
+from flask_concurrency.vocabulary.safe_logger import SafeLogger
+
+logger = SafeLogger("flask_concurrency.asgi")
+
 
 class Asker(Protocol):
     """What waits on the loop for an answer."""
@@ -40,7 +44,8 @@ class ThreadAnswers:
     def tell(self, asker: Asker, answer: Any, error: BaseException | None) -> None:
         """Have an answer taken in on the loop. In any thread."""
         self._due.append((asker, answer, error))
-        if not self._woken:  # else the loop has yet to look, and will find this one
+        # If it was woken, it has yet to look, and will find this one; unless it was closed since.
+        if not self._woken or self.loop.is_closed():
             self._wake()
 
     def _wake(self) -> None:
@@ -51,7 +56,10 @@ class ThreadAnswers:
             self._woken = False
             while self._due:
                 asker, answer, _ = self._due.popleft()
-                asker.lose_answer(answer)
+                try:
+                    asker.lose_answer(answer)
+                except Exception:  # of the application, whose body it closes
+                    logger.exception("An answer that nobody waits for could not be closed")
 
     def _take_in(self) -> None:
         self._woken = False  # before it looks: what comes from here on wakes it again

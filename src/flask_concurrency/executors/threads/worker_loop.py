@@ -248,9 +248,14 @@ class WorkerLoop:
             if queue.line.standing:
                 queue.let_in()
             following = None if here is None else queue.take(here, woken=False)
-        for orphan in orphans:
-            orphan.drop()
-        task.after_run()
+        try:
+            for orphan in orphans:
+                orphan.drop()
+            task.after_run()
+        except BaseException:  # the thread has a task that no other would run
+            logger.critical(
+                "What is told of the end of a task of %r raised", self.options.name, exc_info=True
+            )
         return following
 
     def _work(self) -> None:
