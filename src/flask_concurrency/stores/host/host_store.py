@@ -105,8 +105,8 @@ class HostStore:
         counting = self._counting
         if thread in counting:
             raise StoreError(REENTERED)
-        counting.add(thread)
         try:
+            counting.add(thread)
             transactions = self._transactions or self._open()
             try:
                 return transactions.take_for(key, templates)
@@ -135,8 +135,8 @@ class HostStore:
             return
         if self._clock() - after < self._opened_at:
             return
-        self._counting.add(thread)
         try:
+            self._counting.add(thread)
             transactions.give_back(checks, after)
         except (FileGone, DamagedFile) as error:
             self._let_go(transactions, error)
@@ -181,8 +181,8 @@ class HostStore:
     def _do(self, work: Callable[[Transactions], Result]) -> Result:
         """Do something that is not done for every request, as :meth:`take` does what is."""
         thread = threading.get_ident()
-        self._counting.add(thread)
         try:
+            self._counting.add(thread)
             transactions = self._transactions or self._open()
             try:
                 return work(transactions)

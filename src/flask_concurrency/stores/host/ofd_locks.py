@@ -8,8 +8,9 @@ The bytes are mere numbers, the file's content does not matter to them. Two thre
 share its open file and so its locks, hence a thread lock for each shard as well.
 
 To lock a shard also says that the file is whole: its byte is named by its distance from the end of
-the file, so of a file that was cut off it would lie before the first one, and the kernel refuses.
-To ask for the size by itself takes one more call to the kernel for each request.
+the file. Of a file that has lost a page it would lie before the first byte, and the kernel refuses;
+of one that has lost less, all that is mapped is still there. To ask for the size by itself takes
+one more call to the kernel for each request.
 """
 
 from __future__ import annotations
