@@ -99,7 +99,7 @@ class _Waits:
         if self._client is None:
             self._client = connect(self._address)
             self._call = Caller(self._client)
-        reply = self._call("XREAD", "BLOCK", int(WAIT * 1e3), "STREAMS", self._stream, seen)
+        reply = self._call("XREAD", "BLOCK", str(int(WAIT * 1e3)), "STREAMS", self._stream, seen)
         if not reply:
             return seen
         newest: bytes = reply[0][1][-1][0]

@@ -6,14 +6,17 @@ import os
 from typing import Any
 
 import pytest
+from redis.exceptions import NoScriptError
 
 from flask_concurrency.policies.fixed_window import FixedWindow
 from flask_concurrency.policies.in_flight import InFlightCount
 from flask_concurrency.policies.sliding_window import SlidingWindow
 from flask_concurrency.policies.token_bucket import TokenBucket
 from flask_concurrency.stores.memory import MemoryStore
-from flask_concurrency.stores.redis.client import SCANNED
+from flask_concurrency.stores.redis.client import SCANNED, ScriptClient
 from flask_concurrency.stores.redis.redis_store import RedisStore
+from flask_concurrency.stores.redis.scripts import script_for
+from flask_concurrency.stores.redis.url import read_url
 from flask_concurrency.stores.store import Check, CheckTemplates
 from flask_concurrency.testing.manual_clock import ManualClock
 from flask_concurrency.vocabulary.errors import ConfigurationError, StoreError, StoreUnavailable
@@ -484,3 +487,20 @@ def test_a_closed_store_opens_again(store: RedisStore) -> None:
     store.take(RATES)
     store.close()
     assert [outcome.remaining for outcome in store.take(RATES)] == [3, 3, 3, 3]
+
+
+def test_no_command_holds_a_number_that_is_not_text() -> None:
+    """Where a signal's handler raises while hiredis 3.5 packs an int, the process dies."""
+    client = ScriptClient(read_url("redis://127.0.0.1:1"), timeout=1.0)
+    sent: list[tuple[object, ...]] = []
+
+    def call(*command: object) -> list[int]:
+        sent.append(command)
+        if command[0] == "EVALSHA":
+            raise NoScriptError
+        return [1]
+
+    client._call = call  # type: ignore[assignment]
+    assert client.run(script_for("take", "s"), ["key"], ["1", b"2"]) == [1]
+    assert [command[0] for command in sent] == ["EVALSHA", "EVAL"]
+    assert all(isinstance(each, str | bytes) for command in sent for each in command)

@@ -91,10 +91,12 @@ class ScriptClient:
         try:
             call = self._call or self._connected()
             reply: list[int]
+            # As text: hiredis 3.5 crashes where a signal's handler raises while it packs an int.
+            number = str(len(keys))
             try:
-                reply = call("EVALSHA", script.sha, len(keys), *keys, *arguments)
+                reply = call("EVALSHA", script.sha, number, *keys, *arguments)
             except NoScriptError:
-                reply = call("EVAL", script.text, len(keys), *keys, *arguments)
+                reply = call("EVAL", script.text, number, *keys, *arguments)
             return reply
         except ERRORS as error:
             raise self._translated(error) from error
