@@ -393,3 +393,17 @@ def test_counters_agree_with_what_they_count(make: Make) -> None:
     )
     assert counted.pop("*") == sum(found.values())
     assert counted == found
+
+
+def test_a_file_that_was_replaced_by_an_empty_one_is_not_read(make: Make, path: Path) -> None:
+    """Another process makes it anew, and has not made its tables yet."""
+    ledger = make()
+    id = submit(ledger).id
+    ledger.close()
+    submit(ledger)  # nothing has been read on this connection
+    for each in path.parent.glob(f"{path.name}*"):
+        each.unlink()
+    path.touch(mode=0o600)
+    with pytest.raises(JobsUnavailable, match="removed or replaced"):
+        ledger.get(id)
+    assert ledger.get(submit(ledger).id) is not None

@@ -450,8 +450,9 @@ class SqliteLedger(Ledger):
                 writer, reader = self._writer, self._reader
                 self._writer = self._reader = None
                 self._disconnect(writer)
-                _inherited.append(reader)  # it may be in use by another thread
-                self._connections.clear()
+                if reader is not None:  # it may be in use by another thread
+                    _inherited.append(reader)
+                    self._connections.remove(reader)
                 raise self._unavailable("the file was removed or replaced while it was in use")
             return self._writer
         self._make_file()

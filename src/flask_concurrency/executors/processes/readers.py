@@ -23,9 +23,10 @@ The rules, which keep a reply from being lost or read twice:
    lock, under which the sleeper had looked; so no wake-up falls in between. Should the sleeper be
    late, another thread has done what there was to do.
 5. The thread that read a task's ending settles it (``Task.settler``), and calls no application's
-   callback: those are called on the background thread. So whatever a callback waits for, every
-   other thread goes on. An ending without a reply, such as a deadline's, is settled by each thread
-   that waits for it, too, and the first one counts: the background thread may be late.
+   callback: those are called on the background thread. So whatever a callback waits for, the other
+   threads go on, as long as they need no new worker: what that one first says is read there. An
+   ending without a reply, such as a deadline's, is settled by each thread that waits for it, too,
+   and the first one counts: the background thread may be late.
 6. A thread sleeps on channels only while its own task's worker is among them. So what ends its
    wait is always what it sleeps on.
 7. A turn that an exception of a signal handler cuts short is handed to the background thread, which
