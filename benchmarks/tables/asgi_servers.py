@@ -125,7 +125,7 @@ BENCHMARKS = (
             Subject(DIRECT, partial(asked, "granian", "direct", "/")),
         ),
         comparisons=(
-            Comparison("an async view, beside Quart", OURS, QUART, at_most=1 / 1.1),
+            Comparison("an async view, beside Quart", OURS, QUART, at_most=1 / 1.2),
             Comparison("Flask on the loop as it is, beside Quart", DIRECT, QUART),
         ),
     ),

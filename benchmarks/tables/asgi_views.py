@@ -79,7 +79,7 @@ BENCHMARKS = (
             Subject(QUART_SYNC, partial(on_asgi, "quart", "/sync")),
         ),
         comparisons=(
-            Comparison("a sync view, beside a2wsgi", OURS, A2WSGI, at_most=0.5),
+            Comparison("a sync view, beside a2wsgi", OURS, A2WSGI, at_most=0.3),
             Comparison("beside Quart", OURS, QUART_SYNC),
             Comparison("beside Flask as it is on a waiting thread", OURS, HOP),
             Comparison("that one, beside a2wsgi", HOP, A2WSGI),

@@ -213,7 +213,7 @@ STDLIB_BY_HAND, PEBBLE_BY_HAND = f"standard library, by {BY_HAND}", f"Pebble, by
 
 BENCHMARKS = (
     _benchmark(1, 1 / 3),
-    _benchmark(5, 0.36),
+    _benchmark(5, 0.45),
     Benchmark(
         name="processes-many",
         title=f"a map of {MANY} very short tasks on {WORKERS} worker processes",

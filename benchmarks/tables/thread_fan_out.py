@@ -176,7 +176,7 @@ def _benchmark(tasks: int) -> Benchmark:
             Subject("tutorial: new threads", partial(tutorial, tasks)),
         ),
         comparisons=(
-            Comparison("beside the bare pool", "ours, map", bare, at_most=1.4),
+            Comparison("beside the bare pool", "ours, map", bare, at_most=1.3),
             Comparison(
                 "beside copying the request per task", "ours, map", "shared pool, request copied"
             ),
