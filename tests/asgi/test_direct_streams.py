@@ -170,6 +170,12 @@ def test_what_waits_for_the_end_of_a_response_is_called_once(
     assert closed == ["200 OK", "200 OK"]
 
 
+async def held(go_on: asyncio.Event) -> AsyncIterator[str]:
+    """A source that waits after its first piece."""
+    yield "first"
+    await go_on.wait()
+
+
 def test_no_stack_is_kept_while_a_stream_waits(
     app: Flask, concurrency: Concurrency, run: Run
 ) -> None:
@@ -177,13 +183,9 @@ def test_no_stack_is_kept_while_a_stream_waits(
     asgi = concurrency.asgi_app(app)
     go_on = asyncio.Event()
 
-    async def source() -> AsyncIterator[str]:
-        yield "first"
-        await go_on.wait()
-
     @app.get("/")
     async def view() -> Response:
-        return Response(pieces(source))
+        return Response(pieces(lambda: held(go_on)))
 
     async def story() -> None:
         exchanges = [Exchange(asgi) for _ in range(5)]
@@ -204,13 +206,9 @@ def test_nothing_but_the_sender_waits_for_an_event(
     asgi = concurrency.asgi_app(app)
     go_on = asyncio.Event()
 
-    async def source() -> AsyncIterator[str]:
-        yield "first"
-        await go_on.wait()
-
     @app.get("/")
     async def view() -> Response:
-        return concurrency.event_stream(source())
+        return concurrency.event_stream(held(go_on))
 
     async def story() -> list[str]:
         exchange = Exchange(asgi)

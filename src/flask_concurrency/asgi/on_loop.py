@@ -11,7 +11,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from flask_concurrency.asgi.answer import Answers, Body, reply_to, say, send_all
-from flask_concurrency.asgi.cooperative_yield import SENDS_AT_ONCE, CooperativeYield
+from flask_concurrency.asgi.cooperative_yield import CooperativeYield
 from flask_concurrency.asgi.disconnect_watch import DisconnectWatch
 from flask_concurrency.asgi.inbox import Inbox
 from flask_concurrency.asgi.interface import Message, Send
@@ -103,7 +103,7 @@ async def _stream(
     :param context: Closing it may run what the application has left to do then.
     :param watch: Cancels it once the client has left.
     """
-    sent = 0
+    cooperative = CooperativeYield()
     try:
         watch.start()
         try:
@@ -113,9 +113,7 @@ async def _stream(
                 messages = reply.piece(piece.encode() if isinstance(piece, str) else piece)
                 if messages:
                     await send_all(messages, inbox, send)
-                    sent += 1
-                    if sent % SENDS_AT_ONCE == 0:
-                        await asyncio.sleep(0)
+                    await cooperative.after_send()
                 del piece, messages  # the next ones may be long in coming
                 if inbox.gone:  # before more is asked for, which may take long to come
                     return

@@ -59,7 +59,7 @@ class ThreadAnswers:
                 try:
                     asker.lose_answer(answer)
                 except Exception:  # of the application, whose body it closes
-                    logger.exception("An answer that nobody waits for could not be closed")
+                    logger.exception("An answer whose request has ended could not be closed")
 
     def _take_in(self) -> None:
         self._woken = False  # before it looks: what comes from here on wakes it again

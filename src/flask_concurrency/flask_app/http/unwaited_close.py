@@ -8,8 +8,8 @@ other, for two seconds at most: what a client still sends must not destroy the a
 the one that accepts connections, so meanwhile no other request is answered. A client that has
 nothing left to send need not be waited for.
 
-At ten times the capacity a ``sync`` worker answers 53 to 84 requests a second in time then, and 2
-to 12 otherwise (``OVERLOAD_ONLY=sync/cpu@10 ./scripts/bench overload``).
+At ten times the capacity a ``sync`` worker answers a third of its capacity in time then, nothing
+otherwise (``OVERLOAD_ONLY=sync/cpu@10 ./scripts/bench overload``).
 """
 
 from __future__ import annotations
